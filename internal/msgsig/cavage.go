@@ -1,0 +1,209 @@
+package msgsig
+
+import (
+	"encoding/base64"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// ParseCavage reads the signature of draft-cavage-http-signatures-12 (section
+// 4) from the Signature header or from Authorization with the scheme Signature.
+// A signer that sends both must have sent the same.
+func ParseCavage(h http.Header) (*Signature, error) {
+	text := ""
+	switch lines := h["Signature"]; len(lines) {
+	case 0:
+	case 1:
+		text = lines[0]
+	default:
+		return nil, errTwoHeaders
+	}
+	for _, line := range h["Authorization"] {
+		scheme, credentials, _ := strings.Cut(line, " ")
+		if !strings.EqualFold(scheme, "Signature") {
+			continue
+		}
+		credentials = strings.Trim(credentials, " \t")
+		if text != "" && text != credentials {
+			return nil, errTwoHeaders
+		}
+		text = credentials
+	}
+	if text == "" {
+		return nil, ErrNone
+	}
+	return parseCavage(text)
+}
+
+// maxCavageParams bounds the parameters; the draft has seven.
+const maxCavageParams = 32
+
+func parseCavage(text string) (*Signature, error) {
+	s := &Signature{Dialect: Cavage}
+	headers, hasHeaders := "date", false
+	var seen []string
+	for rest := text; ; {
+		name, value, tail, err := cavageParam(rest)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range seen {
+			if n == name {
+				return nil, errParameter
+			}
+		}
+		if seen = append(seen, name); len(seen) > maxCavageParams {
+			return nil, errSyntax
+		}
+		switch name {
+		case "keyId":
+			s.KeyID, s.HasKeyID = value, true
+		case "algorithm":
+			if s.Algorithm = value; value == "" {
+				return nil, errParameter
+			}
+		case "headers":
+			headers, hasHeaders = value, true
+		case "created":
+			s.Created, s.HasCreated, err = cavageTime(value)
+		case "expires":
+			s.Expires, s.HasExpires, err = cavageTime(value)
+		case "signature":
+			if s.Value, err = base64.StdEncoding.Strict().DecodeString(value); err != nil {
+				err = errValue
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+		if tail == "" {
+			break
+		}
+		rest = tail
+	}
+	if len(s.Value) == 0 {
+		return nil, errValue
+	}
+	if hasHeaders && headers == "" {
+		return nil, errNothingCovered
+	}
+	for name := range strings.SplitSeq(headers, " ") {
+		if name == "" || len(s.components) == 64 {
+			return nil, errSyntax
+		}
+		// Some signers write the names in their caller's case and sign them
+		// in lower case, as the draft says.
+		s.components = append(s.components, component{name: strings.ToLower(name)})
+	}
+	return s, nil
+}
+
+// cavageParam reads name="value" or name=123 and the comma behind it.
+func cavageParam(s string) (name, value, rest string, err error) {
+	name, s, ok := strings.Cut(s, "=")
+	if !ok || name == "" || strings.ContainsAny(name, " \t\",") {
+		return "", "", "", errSyntax
+	}
+	if strings.HasPrefix(s, `"`) {
+		if value, s, ok = strings.Cut(s[1:], `"`); !ok || strings.Contains(value, `\`) {
+			return "", "", "", errSyntax
+		}
+	} else {
+		end := 0
+		for end < len(s) && '0' <= s[end] && s[end] <= '9' {
+			end++
+		}
+		if end == 0 {
+			return "", "", "", errSyntax
+		}
+		value, s = s[:end], s[end:]
+	}
+	s = strings.TrimLeft(s, " \t")
+	if s == "" {
+		return name, value, "", nil
+	}
+	if s[0] != ',' {
+		return "", "", "", errSyntax
+	}
+	if rest = strings.TrimLeft(s[1:], " \t"); rest == "" {
+		return "", "", "", errSyntax
+	}
+	return name, value, rest, nil
+}
+
+// cavageTime reads created and expires, which some signers quote.
+func cavageTime(value string) (int64, bool, error) {
+	if len(value) > 15 || strings.HasPrefix(value, "+") {
+		return 0, false, errParameter
+	}
+	n, err := strconv.ParseInt(value, 10, 64)
+	if err != nil {
+		return 0, false, errParameter
+	}
+	return n, true, nil
+}
+
+// cavageBase is the signing string of draft-cavage, section 2.3, with the
+// pseudo-headers (keyid) and (algorithm) that npm's http-signature adds.
+//
+// Late drafts forbid (created) and (expires) with an hmac algorithm; Fly.io's
+// page of 2023-05-31 asks for exactly that, and signers do it.
+func (s *Signature) cavageBase(m *Message) ([]byte, error) {
+	base := make([]byte, 0, 512)
+	var err error
+	for i, c := range s.components {
+		for j := range s.components[:i] {
+			if s.components[j].name == c.name {
+				return nil, errRepeated
+			}
+		}
+		if i > 0 {
+			base = append(base, '\n')
+		}
+		base = append(append(base, c.name...), ": "...)
+		switch c.name {
+		case "(request-target)":
+			s.Covered.Method, s.Covered.Path, s.Covered.Query = true, true, true
+			base = append(append(base, strings.ToLower(m.Method)...), ' ')
+			base, err = m.appendLine(base, m.Target)
+		case "(created)":
+			base, err = appendTime(base, s.Created, s.HasCreated)
+			s.Covered.Created = true
+		case "(expires)":
+			base, err = appendTime(base, s.Expires, s.HasExpires)
+			s.Covered.Expires = true
+		case "(keyid)":
+			base = append(base, s.KeyID...)
+		case "(algorithm)":
+			base = append(base, s.Algorithm...)
+		default:
+			if !isFieldName(c.name) {
+				return nil, errUnknown
+			}
+			if base, err = m.appendField(base, c.name); err == nil {
+				err = s.coverField(m, c.name)
+			}
+			if err == nil && c.name == "content-digest" {
+				err = s.coverDigest(parseContentDigest(m.Header["Content-Digest"], ""))
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return base, nil
+}
+
+func appendTime(dst []byte, unix int64, ok bool) ([]byte, error) {
+	if !ok {
+		return nil, errAbsent
+	}
+	return strconv.AppendInt(dst, unix, 10), nil
+}
+
+// isFieldName keeps pseudo-headers that we do not know, and the request-line of
+// the drafts before 03, from being taken for fields.
+func isFieldName(name string) bool {
+	return name != "request-line" && !strings.ContainsAny(name, "()@\"")
+}

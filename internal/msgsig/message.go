@@ -1,0 +1,207 @@
+// Package msgsig reads the HTTP message signatures that a request carries and
+// rebuilds the bytes that were signed, in four dialects: RFC 9421 (with what
+// draft-ietf-httpbis-message-signatures-05 did otherwise), draft-cavage, and
+// zntrio's reading of the draft.
+//
+// It holds no keys and decides nothing. It says what a signature claims, what
+// its signature base is, and what that base protects; whether the MAC is right
+// and the coverage enough is its caller's question.
+package msgsig
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// A Message is a received request, as it came over the wire.
+type Message struct {
+	Method string
+	Scheme string // of the public URL: behind a proxy the connection does not say
+	Host   string // the Host header or :authority
+	Target string // the request target of the request line, origin form
+	Header http.Header
+	Body   []byte
+}
+
+// A Dialect is a way of writing signatures down.
+type Dialect uint8
+
+// The dialects.
+const (
+	RFC9421 Dialect = iota // and draft-05
+	Cavage
+	Zntrio
+)
+
+// A Signature is one signature that a message carries.
+type Signature struct {
+	Dialect   Dialect
+	KeyID     string // "" where the signature names none
+	HasKeyID  bool
+	Algorithm string // "" where the signature names none
+	Value     []byte // the MAC, as received
+	Nonce     string // "" where there is none
+
+	Created, Expires       int64 // unix seconds
+	HasCreated, HasExpires bool
+
+	// Covered is filled by Base.
+	Covered Covered
+
+	components []component
+	params     string // the value of @signature-params, as received
+	digests    []digest
+}
+
+// Covered says what a signature's base protects.
+type Covered struct {
+	Method, Path, Query bool
+	Digest              bool // a digest of the body; see Signature.CheckDigests
+	ContentLength       bool
+	Created, Expires    bool      // the parameters of that name
+	Date                time.Time // the Date field; zero where it is not covered
+	names               []string
+}
+
+// Component reports whether the component of that name, in lower case and
+// without parameters ("@authority", "authorization"), is covered.
+func (c *Covered) Component(name string) bool {
+	for _, n := range c.names {
+		if n == name {
+			return true
+		}
+	}
+	return false
+}
+
+// What Parse and Base refuse. The texts are fixed: they go to a log, where
+// nothing of an unauthenticated message belongs.
+var (
+	ErrNone           = errors.New("no message signature")
+	errSyntax         = errors.New("signature header: syntax error")
+	errLabels         = errors.New("Signature and Signature-Input do not carry the same labels")
+	errValue          = errors.New("signature value is not a byte sequence")
+	errTwoHeaders     = errors.New("Signature and Authorization carry different signatures")
+	errParameter      = errors.New("signature parameter is malformed or repeated")
+	errNothingCovered = errors.New("signature covers nothing")
+	errRepeated       = errors.New("a component is covered twice")
+	errUnknown        = errors.New("unknown component or component parameter")
+	errAbsent         = errors.New("a covered component is absent from the request")
+	errFieldValue     = errors.New("a covered field has a value that cannot be signed")
+	errDate           = errors.New("the covered Date is not an HTTP date")
+	errContentLength  = errors.New("the covered Content-Length is not the body's length")
+	errQueryParameter = errors.New("a covered query parameter is absent or repeated")
+)
+
+func (m *Message) path() string {
+	path, _, _ := strings.Cut(m.Target, "?")
+	return path
+}
+
+func (m *Message) query() (query string, ok bool) {
+	_, query, ok = strings.Cut(m.Target, "?")
+	return query, ok
+}
+
+// authority is the host in lower case without the scheme's default port
+// (RFC 9421, section 2.2.3; RFC 9110, section 4.2.3).
+func (m *Message) authority() string {
+	host := strings.ToLower(m.Host)
+	switch m.Scheme {
+	case "https":
+		return strings.TrimSuffix(host, ":443")
+	case "http":
+		return strings.TrimSuffix(host, ":80")
+	}
+	return host
+}
+
+// appendField appends the value of a field: its lines, trimmed, joined by a
+// comma and a space (RFC 9421, section 2.1; draft-cavage, section 2.3).
+func (m *Message) appendField(dst []byte, name string) ([]byte, error) {
+	if name == "host" {
+		return m.appendLine(dst, m.Host)
+	}
+	lines := m.Header[http.CanonicalHeaderKey(name)]
+	if len(lines) == 0 {
+		return nil, errAbsent
+	}
+	var err error
+	for i, line := range lines {
+		if i > 0 {
+			dst = append(dst, ", "...)
+		}
+		if dst, err = m.appendLine(dst, line); err != nil {
+			return nil, err
+		}
+	}
+	return dst, nil
+}
+
+// appendLine appends one field line. A line break inside it, which net/http
+// never delivers, would forge lines of the signature base.
+func (m *Message) appendLine(dst []byte, line string) ([]byte, error) {
+	line = strings.Trim(line, " \t")
+	for i := 0; i < len(line); i++ {
+		if c := line[i]; c < 0x20 && c != '\t' || c == 0x7f {
+			return nil, errFieldValue
+		}
+	}
+	return append(dst, line...), nil
+}
+
+// covered notes that a field is covered, and reads the two fields whose values
+// mean something to a verifier.
+func (s *Signature) coverField(m *Message, name string) error {
+	s.Covered.names = append(s.Covered.names, name)
+	switch name {
+	case "date":
+		date, err := parseDate(m.Header["Date"])
+		if err != nil {
+			return err
+		}
+		s.Covered.Date = date
+	case "content-length":
+		if !isLength(m.Header["Content-Length"], len(m.Body)) {
+			return errContentLength
+		}
+		s.Covered.ContentLength = true
+	case "digest":
+		return s.coverDigest(parseDigest(m.Header["Digest"]))
+	}
+	return nil
+}
+
+// parseDate reads an HTTP date (RFC 9110, section 5.6.7), also with a numeric
+// zone, as Ruby's Time#rfc822 writes it.
+func parseDate(lines []string) (time.Time, error) {
+	if len(lines) != 1 {
+		return time.Time{}, errDate
+	}
+	for _, layout := range [...]string{http.TimeFormat, time.RFC1123Z} {
+		if t, err := time.Parse(layout, strings.Trim(lines[0], " \t")); err == nil {
+			return t.UTC(), nil
+		}
+	}
+	return time.Time{}, errDate
+}
+
+func isLength(lines []string, n int) bool {
+	if len(lines) != 1 {
+		return false
+	}
+	value := strings.Trim(lines[0], " \t")
+	if value == "" || len(value) > 10 {
+		return false
+	}
+	length := 0
+	for i := 0; i < len(value); i++ {
+		if value[i] < '0' || value[i] > '9' {
+			return false
+		}
+		length = length*10 + int(value[i]-'0')
+	}
+	return length == n
+}

@@ -1,0 +1,358 @@
+package msgsig
+
+import (
+	"encoding/base64"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/dunglas/httpsfv"
+
+	"github.com/flyext/flyext/internal/sfv"
+)
+
+// A component is an entry of the list of what is covered.
+type component struct {
+	raw    string // the identifier as received, quotes and parameters included
+	name   string
+	params []sfv.Param
+}
+
+// ParseRFC9421 reads Signature-Input and Signature (RFC 9421, section 4). Both
+// must carry the same labels, each once.
+func ParseRFC9421(h http.Header) ([]*Signature, error) {
+	if len(h["Signature-Input"]) == 0 || len(h["Signature"]) == 0 {
+		return nil, ErrNone
+	}
+	inputs, err := sfv.ParseDictionary(joinLines(h["Signature-Input"]))
+	if err != nil {
+		return nil, errSyntax
+	}
+	values, err := sfv.ParseDictionary(joinLines(h["Signature"]))
+	if err != nil {
+		return nil, errSyntax
+	}
+	if len(inputs) == 0 || len(inputs) != len(values) {
+		return nil, errLabels
+	}
+	signatures := make([]*Signature, len(inputs))
+	for i := range inputs {
+		value := find(values, inputs[i].Key)
+		if value == nil {
+			return nil, errLabels
+		}
+		if value.IsList || value.Value.Kind != sfv.Bytes || len(value.Params) > 0 {
+			return nil, errValue
+		}
+		if signatures[i], err = newRFC9421(&inputs[i]); err != nil {
+			return nil, err
+		}
+		signatures[i].Value = []byte(value.Value.Text)
+	}
+	return signatures, nil
+}
+
+func joinLines(lines []string) string {
+	if len(lines) == 1 {
+		return lines[0]
+	}
+	return strings.Join(lines, ", ")
+}
+
+func find(members []sfv.Member, key string) *sfv.Member {
+	for i := range members {
+		if members[i].Key == key {
+			return &members[i]
+		}
+	}
+	return nil
+}
+
+func newRFC9421(input *sfv.Member) (*Signature, error) {
+	if !input.IsList {
+		return nil, errSyntax
+	}
+	s := &Signature{Dialect: RFC9421, params: input.Raw}
+	s.components = make([]component, len(input.Items))
+	for i, it := range input.Items {
+		if it.Value.Kind != sfv.String {
+			return nil, errUnknown
+		}
+		s.components[i] = component{raw: it.Raw, name: it.Value.Text, params: it.Params}
+	}
+	for _, p := range input.Params {
+		if err := s.setParam(p); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// setParam takes a signature parameter (RFC 9421, section 2.3). One that is not
+// known is signed like the others, and says nothing to us.
+func (s *Signature) setParam(p sfv.Param) error {
+	kind := sfv.String
+	switch p.Name {
+	case "created":
+		kind, s.Created, s.HasCreated = sfv.Integer, p.Value.Int, true
+	case "expires":
+		kind, s.Expires, s.HasExpires = sfv.Integer, p.Value.Int, true
+	case "keyid":
+		s.KeyID, s.HasKeyID = p.Value.Text, true
+	case "alg":
+		if s.Algorithm = p.Value.Text; s.Algorithm == "" {
+			return errParameter
+		}
+	case "nonce":
+		s.Nonce = p.Value.Text
+	case "tag":
+	default:
+		return nil
+	}
+	if p.Value.Kind != kind {
+		return errParameter
+	}
+	return nil
+}
+
+// Options are what a caller may allow beyond the rules.
+type Options struct {
+	// DraftQueryParams allows draft-05's "@query-params";name="x", which
+	// RFC 9421 does not know: it calls its own, differently encoded, component
+	// "@query-param".
+	DraftQueryParams bool
+}
+
+// Base returns the signature base and fills s.Covered.
+func (s *Signature) Base(m *Message, o Options) ([]byte, error) {
+	switch s.Dialect {
+	case Cavage:
+		return s.cavageBase(m)
+	case Zntrio:
+		return s.zntrioBase(m)
+	default:
+		return s.rfc9421Base(m, o)
+	}
+}
+
+// rfc9421Base is RFC 9421, section 2.5.
+func (s *Signature) rfc9421Base(m *Message, o Options) ([]byte, error) {
+	if len(s.components) == 0 {
+		return nil, errNothingCovered
+	}
+	base := make([]byte, 0, 512+len(s.params)*2)
+	var err error
+	for i := range s.components {
+		c := &s.components[i]
+		for j := range s.components[:i] {
+			if s.components[j].equal(c) {
+				return nil, errRepeated
+			}
+		}
+		base = append(append(base, c.raw...), ": "...)
+		if strings.HasPrefix(c.name, "@") {
+			base, err = s.appendDerived(base, m, c, o)
+		} else {
+			base, err = s.appendFieldComponent(base, m, c)
+		}
+		if err != nil {
+			return nil, err
+		}
+		base = append(base, '\n')
+	}
+	s.Covered.Created, s.Covered.Expires = s.HasCreated, s.HasExpires
+	base = append(base, `"@signature-params": `...)
+	return append(base, s.params...), nil
+}
+
+// equal compares identifiers: name and parameters, these in any order
+// (RFC 9421, section 2).
+func (c *component) equal(d *component) bool {
+	if c.name != d.name || len(c.params) != len(d.params) {
+		return false
+	}
+	for _, p := range c.params {
+		if value, ok := d.param(p.Name); !ok || value != p.Value {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *component) param(name string) (sfv.Value, bool) {
+	for _, p := range c.params {
+		if p.Name == name {
+			return p.Value, true
+		}
+	}
+	return sfv.Value{}, false
+}
+
+// appendDerived appends the value of a derived component (RFC 9421, section
+// 2.2). None of them has parameters but the single query parameter.
+func (s *Signature) appendDerived(dst []byte, m *Message, c *component, o Options) ([]byte, error) {
+	switch {
+	case c.name == "@query-param":
+		return appendQueryParam(dst, m, c, formEncode)
+	case c.name == "@query-params" && o.DraftQueryParams:
+		return appendQueryParam(dst, m, c, plain)
+	case len(c.params) > 0:
+		return nil, errUnknown
+	}
+	s.Covered.names = append(s.Covered.names, c.name)
+	switch c.name {
+	case "@method":
+		s.Covered.Method = true
+		return append(dst, m.Method...), nil
+	case "@authority":
+		return m.appendLine(dst, m.authority())
+	case "@scheme":
+		return append(dst, m.Scheme...), nil
+	case "@target-uri":
+		s.Covered.Path, s.Covered.Query = true, true
+		dst = append(append(dst, m.Scheme...), "://"...)
+		dst, err := m.appendLine(dst, m.authority())
+		if err != nil {
+			return nil, err
+		}
+		return m.appendLine(dst, m.Target)
+	case "@request-target":
+		s.Covered.Path, s.Covered.Query = true, true
+		return m.appendLine(dst, m.Target)
+	case "@path":
+		s.Covered.Path = true
+		return m.appendLine(dst, m.path())
+	case "@query":
+		s.Covered.Query = true
+		query, _ := m.query()
+		return m.appendLine(append(dst, '?'), query)
+	default:
+		return nil, errUnknown
+	}
+}
+
+// appendFieldComponent appends the value of a field (RFC 9421, section 2.1).
+func (s *Signature) appendFieldComponent(dst []byte, m *Message, c *component) ([]byte, error) {
+	if c.name == "" || strings.ToLower(c.name) != c.name {
+		return nil, errUnknown
+	}
+	if len(c.params) > 0 {
+		return s.appendParamField(dst, m, c)
+	}
+	dst, err := m.appendField(dst, c.name)
+	if err != nil {
+		return nil, err
+	}
+	if c.name == "content-digest" {
+		if err := s.coverDigest(parseContentDigest(m.Header["Content-Digest"], "")); err != nil {
+			return nil, err
+		}
+	}
+	return dst, s.coverField(m, c.name)
+}
+
+// appendParamField appends a field with one of the parameters bs, sf and key
+// (RFC 9421, sections 2.1.1 to 2.1.3). sf and key need the field's type, so
+// they are known for Content-Digest alone. A date or a length under a
+// parameter is not taken for covered: no signer does it.
+func (s *Signature) appendParamField(dst []byte, m *Message, c *component) ([]byte, error) {
+	lines := m.Header[http.CanonicalHeaderKey(c.name)]
+	if len(c.params) != 1 || len(lines) == 0 {
+		return nil, errUnknown
+	}
+	p := c.params[0]
+	member := ""
+	var err error
+	switch {
+	case p.Name == "bs" && isTrue(p.Value):
+		for i, line := range lines {
+			if i > 0 {
+				dst = append(dst, ", "...)
+			}
+			dst = append(dst, ':')
+			dst = base64.StdEncoding.AppendEncode(dst, []byte(strings.Trim(line, " \t")))
+			dst = append(dst, ':')
+		}
+	case c.name == "content-digest" && p.Name == "sf" && isTrue(p.Value):
+		dst, err = appendSerialized(dst, lines, "")
+	case c.name == "content-digest" && p.Name == "key" && p.Value.Kind == sfv.String:
+		member = p.Value.Text
+		dst, err = appendSerialized(dst, lines, member)
+	default:
+		return nil, errUnknown
+	}
+	if err != nil {
+		return nil, err
+	}
+	if c.name == "content-digest" {
+		return dst, s.coverDigest(parseContentDigest(lines, member))
+	}
+	return dst, nil
+}
+
+func isTrue(v sfv.Value) bool { return v.Kind == sfv.Boolean && v.Int == 1 }
+
+// appendSerialized appends a dictionary field, or one member of it, in its
+// strict serialization.
+func appendSerialized(dst []byte, lines []string, member string) ([]byte, error) {
+	dict, err := httpsfv.UnmarshalDictionary(lines)
+	if err != nil {
+		return nil, errFieldValue
+	}
+	var value httpsfv.StructuredFieldValue = dict
+	if member != "" {
+		m, ok := dict.Get(member)
+		if !ok {
+			return nil, errAbsent
+		}
+		value = m
+	}
+	text, err := httpsfv.Marshal(value)
+	if err != nil {
+		return nil, errFieldValue
+	}
+	return append(dst, text...), nil
+}
+
+// appendQueryParam appends the value of the one query parameter that the
+// component names (RFC 9421, section 2.2.8). That protects this parameter and
+// no other, so it does not cover the query.
+func appendQueryParam(dst []byte, m *Message, c *component, encode func(string) string) ([]byte, error) {
+	name, ok := c.param("name")
+	if !ok || len(c.params) != 1 || name.Kind != sfv.String {
+		return nil, errUnknown
+	}
+	query, _ := m.query()
+	found := false
+	for pair := range strings.SplitSeq(query, "&") {
+		k, v, _ := strings.Cut(pair, "=")
+		k, err := url.QueryUnescape(k)
+		if err != nil {
+			return nil, errQueryParameter
+		}
+		if pair == "" || encode(k) != name.Text {
+			continue
+		}
+		if v, err = url.QueryUnescape(v); err != nil || found {
+			return nil, errQueryParameter
+		}
+		found = true
+		if dst, err = m.appendLine(dst, encode(v)); err != nil {
+			return nil, err
+		}
+	}
+	if !found {
+		return nil, errQueryParameter
+	}
+	return dst, nil
+}
+
+func plain(s string) string { return s }
+
+// formEncode is the percent-encoding of application/x-www-form-urlencoded as
+// RFC 9421 wants it: a space is %20, and only *-._ and alphanumerics stay.
+func formEncode(s string) string {
+	s = strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
+	s = strings.ReplaceAll(s, "~", "%7E")
+	return strings.ReplaceAll(s, "%2A", "*")
+}

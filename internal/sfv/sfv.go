@@ -1,0 +1,370 @@
+// Package sfv reads the two structured fields of HTTP Message Signatures,
+// Signature-Input and Signature, and Content-Digest, strictly as RFC 8941
+// writes them down.
+//
+// A general structured-field library gives values; a verifier needs the bytes
+// that they were written with, since those bytes are what was signed. So every
+// member and component here keeps its text as received. What is ambiguous
+// (a key or a parameter twice, where RFC 8941 lets the last one win) is an
+// error, because a signer and a verifier could each have meant another one.
+package sfv
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+)
+
+// Kind is the type of a bare item (RFC 8941, section 3.3).
+type Kind uint8
+
+// The kinds of bare items. Decimals are parsed but carry no value: nothing in
+// a signature is one.
+const (
+	Boolean Kind = iota
+	Integer
+	Decimal
+	String
+	Token
+	Bytes
+)
+
+// A Value is a bare item.
+type Value struct {
+	Kind Kind
+	Int  int64  // Integer; Boolean as 0 or 1
+	Text string // String and Token; Bytes decoded
+}
+
+// A Param is a parameter of an item or of an inner list.
+type Param struct {
+	Name  string
+	Value Value
+}
+
+// An Item is a bare item with its parameters.
+type Item struct {
+	Raw    string // as received, parameters included
+	Value  Value
+	Params []Param
+}
+
+// A Member of a dictionary is an inner list or an item.
+type Member struct {
+	Key    string
+	Raw    string // everything behind "key=", as received
+	IsList bool
+	Items  []Item  // of an inner list
+	Value  Value   // of an item
+	Params []Param // of the list or the item
+}
+
+// maxElements bounds members, items and parameters, each for itself. No signer
+// comes near it; without it a stranger would choose how long we work.
+const maxElements = 64
+
+var (
+	errSyntax    = errors.New("sfv: syntax error")
+	errDuplicate = errors.New("sfv: duplicate key or parameter")
+	errTooMany   = errors.New("sfv: too many elements")
+)
+
+// ParseDictionary reads a dictionary (RFC 8941, section 4.2.2) from the value
+// of a field, lines joined by commas. Keys and parameters must be unique.
+func ParseDictionary(s string) ([]Member, error) {
+	p := parser{s: s}
+	p.skip(" ")
+	if p.done() {
+		return nil, nil
+	}
+	var members []Member
+	for {
+		if len(members) == maxElements {
+			return nil, errTooMany
+		}
+		m, err := p.member()
+		if err != nil {
+			return nil, fmt.Errorf("%w at byte %d", err, p.i)
+		}
+		for i := range members {
+			if members[i].Key == m.Key {
+				return nil, errDuplicate
+			}
+		}
+		members = append(members, m)
+		p.skip(" \t")
+		if p.done() {
+			return members, nil
+		}
+		if !p.eat(',') {
+			return nil, fmt.Errorf("%w at byte %d", errSyntax, p.i)
+		}
+		p.skip(" \t")
+	}
+}
+
+type parser struct {
+	s string
+	i int
+}
+
+func (p *parser) done() bool { return p.i >= len(p.s) }
+
+// peek returns the next byte, or 0 at the end: no grammar here allows a NUL.
+func (p *parser) peek() byte {
+	if p.done() {
+		return 0
+	}
+	return p.s[p.i]
+}
+
+func (p *parser) eat(c byte) bool {
+	if p.peek() != c {
+		return false
+	}
+	p.i++
+	return true
+}
+
+func (p *parser) skip(set string) {
+	for !p.done() && (p.s[p.i] == set[0] || len(set) > 1 && p.s[p.i] == set[1]) {
+		p.i++
+	}
+}
+
+func (p *parser) member() (Member, error) {
+	key, err := p.key()
+	if err != nil {
+		return Member{}, err
+	}
+	m := Member{Key: key}
+	start := p.i
+	switch {
+	case !p.eat('='): // a bare key is the boolean true
+		m.Value = Value{Kind: Boolean, Int: 1}
+	case p.peek() == '(':
+		start = p.i
+		m.IsList = true
+		m.Items, err = p.innerList()
+	default:
+		start = p.i
+		m.Value, err = p.bareItem()
+	}
+	if err != nil {
+		return Member{}, err
+	}
+	if m.Params, err = p.params(); err != nil {
+		return Member{}, err
+	}
+	m.Raw = p.s[start:p.i]
+	return m, nil
+}
+
+func (p *parser) innerList() ([]Item, error) {
+	p.i++ // "("
+	items := make([]Item, 0, 8)
+	for {
+		p.skip(" ")
+		if p.eat(')') {
+			return items, nil
+		}
+		if len(items) == maxElements {
+			return nil, errTooMany
+		}
+		it, err := p.item()
+		if err != nil {
+			return nil, err
+		}
+		items = append(items, it)
+		if c := p.peek(); c != ' ' && c != ')' {
+			return nil, errSyntax
+		}
+	}
+}
+
+func (p *parser) item() (Item, error) {
+	start := p.i
+	v, err := p.bareItem()
+	if err != nil {
+		return Item{}, err
+	}
+	params, err := p.params()
+	if err != nil {
+		return Item{}, err
+	}
+	return Item{Raw: p.s[start:p.i], Value: v, Params: params}, nil
+}
+
+func (p *parser) params() ([]Param, error) {
+	var params []Param
+	for p.eat(';') {
+		if len(params) == maxElements {
+			return nil, errTooMany
+		}
+		p.skip(" ")
+		name, err := p.key()
+		if err != nil {
+			return nil, err
+		}
+		v := Value{Kind: Boolean, Int: 1}
+		if p.eat('=') {
+			if v, err = p.bareItem(); err != nil {
+				return nil, err
+			}
+		}
+		for i := range params {
+			if params[i].Name == name {
+				return nil, errDuplicate
+			}
+		}
+		if params == nil {
+			params = make([]Param, 0, 4)
+		}
+		params = append(params, Param{name, v})
+	}
+	return params, nil
+}
+
+func (p *parser) key() (string, error) {
+	start := p.i
+	if c := p.peek(); !isLower(c) && c != '*' {
+		return "", errSyntax
+	}
+	for {
+		c := p.peek()
+		if !isLower(c) && !isDigit(c) && c != '_' && c != '-' && c != '.' && c != '*' {
+			return p.s[start:p.i], nil
+		}
+		p.i++
+	}
+}
+
+func (p *parser) bareItem() (Value, error) {
+	switch c := p.peek(); {
+	case c == '"':
+		return p.str()
+	case c == ':':
+		return p.bytes()
+	case c == '?':
+		return p.boolean()
+	case c == '-' || isDigit(c):
+		return p.number()
+	case c == '*' || isAlpha(c):
+		return p.token()
+	default:
+		return Value{}, errSyntax
+	}
+}
+
+func (p *parser) str() (Value, error) {
+	p.i++ // the opening quote
+	start := p.i
+	var unescaped []byte // only once there is something to unescape
+	for !p.done() {
+		c := p.s[p.i]
+		p.i++
+		switch {
+		case c == '"':
+			if unescaped == nil {
+				return Value{Kind: String, Text: p.s[start : p.i-1]}, nil
+			}
+			return Value{Kind: String, Text: string(unescaped)}, nil
+		case c == '\\':
+			next := p.peek()
+			if next != '"' && next != '\\' {
+				return Value{}, errSyntax
+			}
+			if unescaped == nil {
+				unescaped = append(make([]byte, 0, len(p.s)-start), p.s[start:p.i-1]...)
+			}
+			unescaped = append(unescaped, next)
+			p.i++
+		case c < 0x20 || c > 0x7e:
+			return Value{}, errSyntax
+		case unescaped != nil:
+			unescaped = append(unescaped, c)
+		}
+	}
+	return Value{}, errSyntax
+}
+
+// bytes decodes strictly: padding is required and its spare bits are zero, so
+// that one byte sequence has one spelling and no signature a second one.
+func (p *parser) bytes() (Value, error) {
+	p.i++ // ":"
+	start := p.i
+	for p.peek() != ':' {
+		if c := p.peek(); !isAlpha(c) && !isDigit(c) && c != '+' && c != '/' && c != '=' {
+			return Value{}, errSyntax
+		}
+		p.i++
+	}
+	b, err := base64.StdEncoding.Strict().DecodeString(p.s[start:p.i])
+	if err != nil {
+		return Value{}, errSyntax
+	}
+	p.i++ // ":"
+	return Value{Kind: Bytes, Text: string(b)}, nil
+}
+
+func (p *parser) boolean() (Value, error) {
+	p.i++ // "?"
+	switch {
+	case p.eat('0'):
+		return Value{Kind: Boolean, Int: 0}, nil
+	case p.eat('1'):
+		return Value{Kind: Boolean, Int: 1}, nil
+	}
+	return Value{}, errSyntax
+}
+
+func (p *parser) number() (Value, error) {
+	negative := p.eat('-')
+	var n int64
+	digits := 0
+	for ; isDigit(p.peek()); p.i++ {
+		if digits++; digits > 15 {
+			return Value{}, errSyntax
+		}
+		n = n*10 + int64(p.peek()-'0')
+	}
+	if digits == 0 {
+		return Value{}, errSyntax
+	}
+	if p.eat('.') {
+		fraction := 0
+		for ; isDigit(p.peek()); p.i++ {
+			fraction++
+		}
+		if digits > 12 || fraction < 1 || fraction > 3 {
+			return Value{}, errSyntax
+		}
+		return Value{Kind: Decimal}, nil
+	}
+	if negative {
+		n = -n
+	}
+	return Value{Kind: Integer, Int: n}, nil
+}
+
+func (p *parser) token() (Value, error) {
+	start := p.i
+	for isTokenChar(p.peek()) {
+		p.i++
+	}
+	return Value{Kind: Token, Text: p.s[start:p.i]}, nil
+}
+
+func isLower(c byte) bool { return 'a' <= c && c <= 'z' }
+func isAlpha(c byte) bool { return isLower(c|0x20) && c < 0x80 }
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+// isTokenChar says whether c may stand inside a token: RFC 9110's tchar, and
+// the colon and slash that RFC 8941 adds.
+func isTokenChar(c byte) bool {
+	switch c {
+	case '!', '#', '$', '%', '&', '\'', '*', '+', '-', '.', '^', '_', '`', '|', '~', ':', '/':
+		return true
+	}
+	return isAlpha(c) || isDigit(c)
+}
