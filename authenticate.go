@@ -1,0 +1,208 @@
+package flyext
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// An Authenticator admits requests that Fly.io signed, once each. [Provider]
+// has one inside; a service that keeps handlers of its own uses one directly:
+// [Authenticator.Check] in a handler, or [Authenticator.Handler] around one.
+// It is safe for concurrent use.
+type Authenticator struct {
+	base     *url.URL
+	verifier Verifier
+	replay   ReplayStore
+	now      func() time.Time
+	log      *slog.Logger
+	maxBody  int64
+}
+
+// NewAuthenticator returns an authenticator for a configuration, of which it
+// uses BaseURL, Verifier, ReplayStore, MaxBodyBytes, Now and Logger. It fails
+// where [New] would.
+func NewAuthenticator(c Config) (*Authenticator, error) {
+	base, err := parseBaseURL(c.BaseURL)
+	if err != nil {
+		return nil, err
+	}
+	if c.Verifier == nil {
+		return nil, errors.New("flyext: Config.Verifier is missing")
+	}
+	if err := checkVerifier(c.Verifier); err != nil {
+		return nil, err
+	}
+	if c.MaxBodyBytes < 0 {
+		return nil, errors.New("flyext: Config.MaxBodyBytes is negative")
+	}
+	a := &Authenticator{
+		base: base, verifier: c.Verifier, replay: c.ReplayStore, now: c.Now, log: c.Logger, maxBody: c.MaxBodyBytes,
+	}
+	if a.now == nil {
+		a.now = time.Now
+	}
+	if a.replay == nil {
+		a.replay = NewMemoryReplayStore(0, a.now)
+	}
+	if a.log == nil {
+		a.log = slog.New(slog.DiscardHandler)
+	}
+	if a.maxBody == 0 {
+		a.maxBody = defaultMaxBodyBytes
+	}
+	return a, nil
+}
+
+func parseBaseURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("flyext: Config.BaseURL: %w", err)
+	}
+	switch {
+	case u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
+		return nil, errors.New("flyext: Config.BaseURL is no http or https URL with a host")
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return nil, errors.New("flyext: Config.BaseURL has a user, a query or a fragment")
+	}
+	path := strings.TrimRight(u.EscapedPath(), "/")
+	return u.Parse(u.Scheme + "://" + u.Host + path)
+}
+
+// Check reads the request's body, whole, and returns nil if the request is
+// genuine, fresh, meant for this URL, and here for the first time. The body is
+// then there to be read again, intact. Otherwise the error is an *[Error] with
+// the answer to give: 401 (always the same one), 400, 413 or 503; its Err is
+// for the log alone.
+//
+// A request can be checked once: the second time it is a replay.
+func (a *Authenticator) Check(r *http.Request) error {
+	_, _, err := a.admit(nil, r)
+	return err
+}
+
+// Handler returns a handler that passes genuine requests on to next, body
+// intact, and answers all others itself.
+func (a *Authenticator) Handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, id := withRequestID(r.Context())
+		r = r.WithContext(ctx)
+		w.Header().Set(requestIDHeader, id)
+		if _, _, err := a.admit(w, r); err != nil {
+			record{log: a.log, requestID: id}.refuse(ctx, w, err)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// admit does all of Check, and returns what it read and found out.
+func (a *Authenticator) admit(w http.ResponseWriter, r *http.Request) (*Message, Verification, error) {
+	body, err := readBody(w, r, a.maxBody)
+	if err != nil {
+		return nil, Verification{}, err
+	}
+	m := &Message{
+		Method: r.Method, Target: requestTarget(r), Host: r.Host, Header: r.Header, Body: body,
+		BaseURL: a.base, Now: a.now(),
+	}
+	v, err := a.verifier.Verify(r.Context(), m)
+	if err != nil {
+		return nil, Verification{}, unauthenticated(err)
+	}
+	for _, n := range v.Nonces {
+		switch fresh, err := a.replay.Use(r.Context(), n); {
+		case err != nil:
+			return nil, Verification{}, &Error{
+				Status: http.StatusServiceUnavailable, Code: CodeReplayUnavailable,
+				Message: "Try again in a moment.", Err: err,
+			}
+		case !fresh:
+			return nil, Verification{}, unauthenticated(errReplay)
+		}
+	}
+	return m, v, nil
+}
+
+var errReplay = errors.New("message was used before")
+
+// unauthenticated is the one answer to whoever could not prove to be Fly.io. A
+// verifier's own *Error goes through: it answers a sender who did.
+func unauthenticated(reason error) error {
+	if e, ok := errors.AsType[*Error](reason); ok && e != nil {
+		return e
+	}
+	return &Error{
+		Status: http.StatusUnauthorized, Code: CodeUnauthenticated,
+		Message: "The request is not authenticated.", Err: reason,
+	}
+}
+
+// requestTarget is the target as the request line had it. Routers and
+// http.StripPrefix change r.URL, never this.
+func requestTarget(r *http.Request) string {
+	if r.RequestURI != "" {
+		return r.RequestURI
+	}
+	return r.URL.RequestURI() // a request made by hand
+}
+
+const defaultMaxBodyBytes = 1 << 20
+
+// readBody reads the body once, whole and bounded, and puts it back.
+func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	if r.Body == nil || r.Body == http.NoBody {
+		return nil, nil
+	}
+	if r.ContentLength > limit {
+		return nil, tooLarge(limit)
+	}
+	// The length that a stranger announces is no reason to allocate it.
+	buf := bytes.NewBuffer(make([]byte, 0, min(max(r.ContentLength+bytes.MinRead, bytes.MinRead), 16<<10)))
+	_, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
+	if err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return nil, tooLarge(limit)
+		}
+		return nil, &Error{
+			Status: http.StatusBadRequest, Code: CodeIncompleteBody,
+			Message: "The body ended before it was complete.", Err: err,
+		}
+	}
+	body := buf.Bytes()
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return body, nil
+}
+
+func tooLarge(limit int64) error {
+	return &Error{
+		Status: http.StatusRequestEntityTooLarge, Code: CodeBodyTooLarge,
+		Message: fmt.Sprintf("The body is larger than %d bytes.", limit),
+	}
+}
+
+// requestIDHeader carries the id under which the log has the request.
+const requestIDHeader = "X-Request-Id"
+
+type requestIDKey struct{}
+
+// RequestID returns the id of the request that a context belongs to, which
+// every record of the log and the answer's X-Request-Id carry, or "". The
+// contexts that a [Provisioner] is called with have one.
+func RequestID(ctx context.Context) string {
+	id, _ := ctx.Value(requestIDKey{}).(string)
+	return id
+}
+
+func withRequestID(ctx context.Context) (context.Context, string) {
+	id := rand.Text()
+	return context.WithValue(ctx, requestIDKey{}, id), id
+}

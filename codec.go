@@ -1,0 +1,355 @@
+package flyext
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strings"
+	"unicode/utf8"
+
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// An object is the body of a request: one JSON object, its members in order,
+// as they came.
+type object struct {
+	members []member
+	err     error // the first field that could not be decoded
+}
+
+type member struct {
+	name  string
+	value jsontext.Value
+	known bool // one of the protocol's: not an extra
+}
+
+// parse parses the body, once. Nothing here says yes to what two JSON parsers
+// might read differently: duplicate members, invalid UTF-8 and a second value
+// behind the first are errors.
+func (m *Message) parse() (*object, error) {
+	if m.object == nil {
+		o, err := parseObject(m.Body)
+		if err != nil {
+			return nil, err
+		}
+		m.object = o
+	}
+	return m.object, nil
+}
+
+func parseObject(body []byte) (*object, error) {
+	if len(body) == 0 {
+		return nil, malformed("The body is empty; a JSON object is expected.", nil)
+	}
+	dec := jsontext.NewDecoder(bytes.NewBuffer(body))
+	if dec.PeekKind() != '{' {
+		if _, err := dec.ReadValue(); err != nil {
+			return nil, malformed("The body is not JSON.", err)
+		}
+		return nil, malformed("The body is JSON, but not an object.", nil)
+	}
+	o := &object{members: make([]member, 0, 16)}
+	_, err := dec.ReadToken()
+	for err == nil && dec.PeekKind() == '"' {
+		var name jsontext.Token
+		if name, err = dec.ReadToken(); err != nil {
+			break
+		}
+		mem := member{name: name.String()}
+		var value jsontext.Value
+		if value, err = dec.ReadValue(); err != nil {
+			break
+		}
+		end := int(dec.InputOffset())
+		mem.value = body[end-len(value) : end] // of the body: the decoder's is gone with the next read
+		o.members = append(o.members, mem)
+	}
+	if err == nil {
+		_, err = dec.ReadToken() // "}"
+	}
+	if err != nil {
+		return nil, malformedJSON(err)
+	}
+	if rest := bytes.TrimLeft(body[dec.InputOffset():], " \t\r\n"); len(rest) > 0 {
+		return nil, malformed("The body has something behind the JSON object.", nil)
+	}
+	return o, nil
+}
+
+func malformed(message string, err error) *Error {
+	return &Error{Status: http.StatusBadRequest, Code: CodeMalformedBody, Message: message, Err: err}
+}
+
+// malformedJSON tells what is wrong and where, by member.
+func malformedJSON(err error) *Error {
+	what := "is not JSON"
+	if errors.Is(err, jsontext.ErrDuplicateName) {
+		what = "names a member twice"
+	} else if strings.Contains(err.Error(), "UTF-8") {
+		what = "is not UTF-8"
+	}
+	at := ""
+	if s, ok := errors.AsType[*jsontext.SyntacticError](err); ok && s.JSONPointer != "" {
+		at = fmt.Sprintf(" (at %q)", strings.TrimPrefix(string(s.JSONPointer), "/"))
+	}
+	return malformed("The body "+what+at+".", err)
+}
+
+// take returns a member and marks it as known.
+func (o *object) take(name string) (jsontext.Value, bool) {
+	for i := range o.members {
+		if o.members[i].name == name {
+			o.members[i].known = true
+			return o.members[i].value, true
+		}
+	}
+	return nil, false
+}
+
+// text reads a string that the signature needs; also a number's digits, where
+// numeric says so. What is of another type is "": absent.
+func (o *object) text(name string, numeric bool) string {
+	value, ok := o.take(name)
+	switch {
+	case !ok:
+		return ""
+	case numeric && value.Kind() == '0':
+		return string(value)
+	case value.Kind() == '"':
+		text, _ := unquote(value)
+		return text
+	}
+	return ""
+}
+
+func unquote(value jsontext.Value) (string, error) {
+	text, err := jsontext.AppendUnquote(nil, value)
+	return string(text), err
+}
+
+func (o *object) invalid(name, must string) {
+	if o.err == nil {
+		o.err = &Error{
+			Status: http.StatusUnprocessableEntity, Code: CodeInvalidField,
+			Message: fmt.Sprintf("%q must be %s.", name, must),
+		}
+	}
+}
+
+// extra returns the members that nobody took.
+func (o *object) extra() map[string]json.RawMessage {
+	for _, name := range []string{"timestamp", "nonce", "url"} {
+		o.take(name)
+	}
+	var extra map[string]json.RawMessage
+	for _, m := range o.members {
+		if m.known {
+			continue
+		}
+		if extra == nil {
+			extra = make(map[string]json.RawMessage)
+		}
+		extra[m.name] = json.RawMessage(m.value)
+	}
+	return extra
+}
+
+// A reader decodes the value of a member that is there and not null.
+type reader[T any] func(value jsontext.Value) (T, error)
+
+func readText(value jsontext.Value) (string, error) {
+	if value.Kind() != '"' {
+		return "", errors.New("a string")
+	}
+	return unquote(value)
+}
+
+func readTexts(value jsontext.Value) ([]string, error) {
+	texts := []string{}
+	if value.Kind() != '[' || jsonv2.Unmarshal(value, &texts) != nil {
+		return nil, errors.New("an array of strings")
+	}
+	return texts, nil
+}
+
+func readAddr(value jsontext.Value) (netip.Addr, error) {
+	text, err := readText(value)
+	if err == nil && text == "" {
+		return netip.Addr{}, nil
+	}
+	addr, errAddr := netip.ParseAddr(text)
+	if err != nil || errAddr != nil {
+		return netip.Addr{}, errors.New("an IP address")
+	}
+	return addr, nil
+}
+
+// optional reads the member of the first name that is there.
+func optional[T any](o *object, read reader[T], names ...string) (opt Optional[T]) {
+	for _, name := range names {
+		value, ok := o.take(name)
+		switch {
+		case !ok || opt.Present:
+			continue
+		case value.Kind() == 'n':
+			opt = Null[T]()
+			continue
+		}
+		v, err := read(value)
+		if err != nil {
+			o.invalid(name, err.Error())
+		}
+		opt = Set(v)
+	}
+	return opt
+}
+
+// required reads a text that must be there and not be empty.
+func required(o *object, name string) string {
+	text := optional(o, readText, name).Value
+	if text == "" {
+		o.invalid(name, "a string that is not empty")
+	}
+	return text
+}
+
+// Fly.io's page calls it organization_email and sends email.
+var organizationEmail = []string{"organization_email", "email"}
+
+func decodeProvision(o *object) (*ProvisionRequest, error) {
+	r := &ProvisionRequest{
+		ID:                required(o, "id"),
+		OrganizationID:    required(o, "organization_id"),
+		Name:              optional(o, readText, "name").Value,
+		OrganizationName:  optional(o, readText, "organization_name").Value,
+		OrganizationEmail: optional(o, readText, organizationEmail...).Value,
+		UserID:            optional(o, readText, "user_id").Value,
+		UserEmail:         optional(o, readText, "user_email").Value,
+		UserRole:          optional(o, readText, "user_role").Value,
+		PrimaryRegion:     optional(o, readText, "primary_region").Value,
+		ReadRegions:       optional(o, readTexts, "read_regions").Value,
+		IPAddress:         optional(o, readAddr, "ip_address").Value,
+	}
+	r.Extra = o.extra()
+	return r, o.err
+}
+
+func decodeUpdate(o *object) (*UpdateRequest, error) {
+	r := &UpdateRequest{
+		Name:              optional(o, readText, "name"),
+		OrganizationID:    optional(o, readText, "organization_id"),
+		OrganizationName:  optional(o, readText, "organization_name"),
+		OrganizationEmail: optional(o, readText, organizationEmail...),
+		UserID:            optional(o, readText, "user_id"),
+		UserEmail:         optional(o, readText, "user_email"),
+		UserRole:          optional(o, readText, "user_role"),
+		PrimaryRegion:     optional(o, readText, "primary_region"),
+		ReadRegions:       optional(o, readTexts, "read_regions"),
+		IPAddress:         optional(o, readAddr, "ip_address"),
+	}
+	r.Extra = o.extra()
+	return r, o.err
+}
+
+// An envelope is generation 2's answer, and the resource that GET answers in
+// both generations: the first one's flat object has no place for a status.
+type envelope struct {
+	ID         string             `json:"id"`
+	Config     *map[string]string `json:"config,omitempty"`
+	Name       string             `json:"name,omitempty"`
+	FlyAppName string             `json:"fly_app_name,omitempty"`
+	Status     Status             `json:"status,omitempty"`
+	Message    string             `json:"error_message,omitempty"`
+}
+
+// encodeSecrets is the answer to POST and PATCH.
+func encodeSecrets(g Generation, id string, x *Extension) ([]byte, error) {
+	if err := x.Secrets.check(); err != nil {
+		return nil, err
+	}
+	config := map[string]string(x.Secrets)
+	if config == nil {
+		config = map[string]string{}
+	}
+	if g == Generation1 {
+		return marshal(config)
+	}
+	return marshal(resource(id, x, &config))
+}
+
+// encodeResource is the answer to GET. It carries the secrets only where the
+// Fetcher chose to return them.
+func encodeResource(id string, x *Extension) ([]byte, error) {
+	if err := x.Secrets.check(); err != nil {
+		return nil, err
+	}
+	var config *map[string]string
+	if x.Secrets != nil {
+		c := map[string]string(x.Secrets)
+		config = &c
+	}
+	e := resource(id, x, config)
+	if e.Status == "" {
+		e.Status = Ready
+	}
+	return marshal(e)
+}
+
+func resource(id string, x *Extension, config *map[string]string) envelope {
+	e := envelope{ID: id, Config: config, Name: x.Name, FlyAppName: x.FlyAppName, Status: x.Status}
+	if x.ID != "" {
+		e.ID = x.ID
+	}
+	if x.Status == Failed {
+		e.Message = oneLine(x.Message)
+	}
+	return e
+}
+
+func marshal(v any) ([]byte, error) { return jsonv2.Marshal(v, jsonv2.Deterministic(true)) }
+
+// writeJSON answers. What an answer holds is nobody's to keep.
+func writeJSON(w http.ResponseWriter, status int, body []byte) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // whoever left before the answer cannot be told so
+}
+
+// writeError answers with the one shape that errors have.
+func writeError(w http.ResponseWriter, e *Error) {
+	body, err := marshal(struct {
+		Code    string `json:"error"`
+		Message string `json:"message"`
+	}{e.Code, e.Message})
+	if err != nil { // a code or a message that is not UTF-8
+		body = []byte(`{"error":"internal","message":"Internal Server Error"}`)
+	}
+	if e.Status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", "Signature")
+	}
+	writeJSON(w, e.Status, body)
+}
+
+// isEnvName says whether a shell can have a variable of that name
+// (POSIX.1-2017, section 8.1).
+func isEnvName(name string) bool {
+	for i := 0; i < len(name); i++ {
+		c := name[i]
+		letter := 'a' <= c|0x20 && c|0x20 <= 'z' || c == '_'
+		if !letter && (i == 0 || c < '0' || c > '9') {
+			return false
+		}
+	}
+	return name != ""
+}
+
+func isEnvValue(value string) bool {
+	return utf8.ValidString(value) && strings.IndexByte(value, 0) < 0
+}

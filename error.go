@@ -1,0 +1,111 @@
+package flyext
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+)
+
+// The codes of the errors that the handler itself answers with, in the member
+// "error" of the body. They are stable. A Provisioner may use them and others.
+const (
+	CodeUnauthenticated   = "unauthenticated"    // 401
+	CodeMalformedBody     = "malformed_body"     // 400: not one JSON object in UTF-8
+	CodeInvalidField      = "invalid_field"      // 422: a member is missing, empty or of the wrong type
+	CodeIncompleteBody    = "incomplete_body"    // 400: the body ended early
+	CodeBodyTooLarge      = "body_too_large"     // 413
+	CodeRouteNotFound     = "route_not_found"    // 404: no such route
+	CodeMethodNotAllowed  = "method_not_allowed" // 405
+	CodeNotFound          = "not_found"          // 404: no such extension
+	CodeConflict          = "conflict"           // 409
+	CodeGone              = "gone"               // 410
+	CodeInvalid           = "invalid"            // 422
+	CodeUnsupported       = "unsupported"        // 501: the provider does not offer this
+	CodeInternal          = "internal"           // 500
+	CodeTimeout           = "timeout"            // 504: the Provisioner's deadline passed
+	CodeReplayUnavailable = "replay_unavailable" // 503: the ReplayStore failed
+)
+
+// An Error is what a caller is told. A [Provisioner] returns one, as it is or
+// wrapped however deeply, to choose the answer; an error that is none becomes
+// a plain 500 and goes to the log alone.
+//
+// Message reaches the terminal of Fly.io's customer as it is ("Error:
+// input:3:2: createAddOn <message>"), so make it one short line for that
+// person. Put what is for yourself into Err: it is logged and never sent.
+type Error struct {
+	Status  int    // HTTP status, 400 to 599; anything else is answered as 500
+	Code    string // for machines, such as "not_found"; stable
+	Message string // for the customer, in one line
+	Err     error  // the cause, for the log; may be nil
+}
+
+// Error returns the error as a log wants it, cause included. It is not what is
+// sent.
+func (e *Error) Error() string {
+	text := fmt.Sprintf("%d %s: %s", e.Status, e.Code, e.Message)
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// NotFound says that there is no such extension: 404, "not_found".
+func NotFound(message string) *Error { return newError(http.StatusNotFound, CodeNotFound, message) }
+
+// Conflict says that the request contradicts what exists: 409, "conflict".
+func Conflict(message string) *Error { return newError(http.StatusConflict, CodeConflict, message) }
+
+// Gone says that the extension existed once: 410, "gone".
+func Gone(message string) *Error { return newError(http.StatusGone, CodeGone, message) }
+
+// Invalid says that a parameter cannot be used: 422, "invalid".
+func Invalid(message string) *Error {
+	return newError(http.StatusUnprocessableEntity, CodeInvalid, message)
+}
+
+// Unsupported says that the provider does not do this: 501, "unsupported".
+func Unsupported(message string) *Error {
+	return newError(http.StatusNotImplemented, CodeUnsupported, message)
+}
+
+func newError(status int, code, message string) *Error {
+	return &Error{Status: status, Code: code, Message: message}
+}
+
+// asError returns the *Error inside err, or the plain 500 that hides it. A
+// status that is no error's would tell Fly.io that all went well.
+func asError(err error) *Error {
+	var e *Error
+	if !errors.As(err, &e) || e == nil || e.Status < 400 || e.Status > 599 {
+		e = &Error{Status: http.StatusInternalServerError, Code: CodeInternal}
+	}
+	answer := *e
+	if answer.Message == "" {
+		answer.Message = http.StatusText(answer.Status)
+	}
+	answer.Message = oneLine(answer.Message)
+	return &answer
+}
+
+// maxMessage bounds what is printed on a customer's terminal, in bytes.
+const maxMessage = 500
+
+// oneLine makes a text safe to print on a terminal: control characters, which
+// could move its cursor, become spaces.
+func oneLine(s string) string {
+	clean := make([]rune, 0, len(s))
+	for _, r := range s {
+		if len(clean) == maxMessage {
+			break
+		}
+		if r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 {
+			r = ' '
+		}
+		clean = append(clean, r)
+	}
+	return string(clean)
+}

@@ -1,0 +1,294 @@
+package flyext
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// A Provisioner is what a service implements to become a provider. Beyond it,
+// a service may offer more by having the methods of [Fetcher] and
+// [Deprovisioner]; what it does not offer is answered with 501.
+//
+// Every method may be called again for what it has done already, because
+// Fly.io sends a request again after a failure: all of them are idempotent on
+// the id. None is called twice at the same time for one id in one process; for
+// different ids they run concurrently. The context ends with
+// [Config.Timeout], not when the caller hangs up; a method that returns its
+// error is answered with 504. To answer with an error of your choice, return
+// an *[Error].
+type Provisioner interface {
+	// Provision makes the extension, or returns the one that it made for this
+	// req.ID before, secrets included. Fly.io waits about five seconds: what
+	// takes longer is returned at once with its secrets and the status
+	// [Provisioning], and finished later.
+	Provision(ctx context.Context, req *ProvisionRequest) (*Extension, error)
+	// Update changes what req has of the extension. The secrets that it
+	// returns, if any, are part of the answer.
+	Update(ctx context.Context, id string, req *UpdateRequest) (*Extension, error)
+}
+
+// A Fetcher answers GET {base}/extensions/{id}, which is also what flyctl
+// polls while an extension is being made. The secrets need not be returned.
+type Fetcher interface {
+	Fetch(ctx context.Context, id string) (*Extension, error)
+}
+
+// A Deprovisioner answers DELETE {base}/extensions/{id}. To delete what is
+// already deleted is a success.
+type Deprovisioner interface {
+	Deprovision(ctx context.Context, id string) error
+}
+
+// A Config says how a provider is reached and whom it trusts. BaseURL and
+// Verifier are required.
+type Config struct {
+	// BaseURL is the public URL under which Fly.io reaches the handler, such
+	// as "https://logjam.io/flyio". Signatures are checked against it, since
+	// what a proxy in front says about itself cannot be trusted. The proxy
+	// must pass on the path, the query and the Host header as they came.
+	BaseURL string
+
+	// Verifier decides whether a request comes from Fly.io.
+	Verifier Verifier
+
+	// ReplayStore remembers the nonces that were used; nil means
+	// [NewMemoryReplayStore], which is for a service on one machine.
+	ReplayStore ReplayStore
+
+	// MaxBodyBytes bounds the body of a request; 0 means 1 MiB.
+	MaxBodyBytes int64
+
+	// Timeout bounds each call of the Provisioner; 0 means 25 seconds. Fly.io
+	// stops waiting after about 5, and a longer call is logged.
+	Timeout time.Duration
+
+	// Now is the clock for everything but Timeout; nil means [time.Now].
+	Now func() time.Time
+
+	// Logger receives a record for every request that is refused, fails or is
+	// slow; nil is silent. A record never holds a payload, the value of a
+	// header, or a secret.
+	Logger *slog.Logger
+}
+
+const (
+	defaultTimeout = 25 * time.Second
+	flyPatience    = 5 * time.Second
+)
+
+// A Provider is the [http.Handler] that Fly.io talks to:
+//
+//	POST   {base}/extensions       Provisioner.Provision
+//	PATCH  {base}/extensions/{id}  Provisioner.Update
+//	GET    {base}/extensions/{id}  Fetcher.Fetch
+//	DELETE {base}/extensions/{id}  Deprovisioner.Deprovision
+//
+// It routes by the request line, relative to the path of [Config.BaseURL], so
+// it may be mounted under any router, with or without [http.StripPrefix]. It
+// is safe for concurrent use.
+type Provider struct {
+	auth        *Authenticator
+	provisioner Provisioner
+	basePath    string
+	timeout     time.Duration
+	now         func() time.Time
+	log         *slog.Logger
+	locks       lockTable
+}
+
+// New returns the handler of a provider. It fails on any configuration that
+// would fail or be insecure later: a base URL that is none, an empty secret, a
+// verifier of nothing.
+func New(p Provisioner, c Config) (*Provider, error) {
+	if p == nil {
+		return nil, errors.New("flyext: Provisioner is nil")
+	}
+	if c.Timeout < 0 {
+		return nil, errors.New("flyext: Config.Timeout is negative")
+	}
+	auth, err := NewAuthenticator(c)
+	if err != nil {
+		return nil, err
+	}
+	if c.Timeout == 0 {
+		c.Timeout = defaultTimeout
+	}
+	return &Provider{
+		auth: auth, provisioner: p, basePath: auth.base.EscapedPath(),
+		timeout: c.Timeout, now: auth.now, log: auth.log,
+	}, nil
+}
+
+// A route is what a path means.
+type route struct {
+	name    string // for the log; "" where there is nothing
+	methods []string
+	id      string // of the extension, decoded
+}
+
+var (
+	collectionMethods = []string{http.MethodPost}
+	extensionMethods  = []string{http.MethodDelete, http.MethodGet, http.MethodPatch}
+)
+
+// route finds the route of a request target. An id is one path element,
+// however it is escaped.
+func (p *Provider) route(target string) route {
+	path, _, _ := strings.Cut(target, "?")
+	path, ok := strings.CutPrefix(path, p.basePath)
+	if !ok {
+		return route{}
+	}
+	if path == "/extensions" {
+		return route{name: "/extensions", methods: collectionMethods}
+	}
+	escaped, ok := strings.CutPrefix(path, "/extensions/")
+	if !ok || escaped == "" || strings.Contains(escaped, "/") {
+		return route{}
+	}
+	id, err := url.PathUnescape(escaped)
+	if err != nil || !utf8.ValidString(id) {
+		return route{}
+	}
+	return route{name: "/extensions/{id}", methods: extensionMethods, id: id}
+}
+
+// ServeHTTP implements [http.Handler]. The order of its checks is: route, body,
+// signature, freshness, URL, nonce, payload; then the call.
+func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ctx, requestID := withRequestID(r.Context())
+	w.Header().Set(requestIDHeader, requestID)
+
+	to := p.route(requestTarget(r))
+	log := record{log: p.log, requestID: requestID, method: r.Method, route: to.name}
+	if to.name == "" {
+		log.refuse(ctx, w, newError(http.StatusNotFound, CodeRouteNotFound, "There is nothing at this URL."))
+		return
+	}
+	if !slices.Contains(to.methods, r.Method) {
+		log.method = "" // a method of a stranger's own
+		w.Header().Set("Allow", strings.Join(to.methods, ", "))
+		log.refuse(ctx, w, newError(http.StatusMethodNotAllowed, CodeMethodNotAllowed, "This method is not allowed here."))
+		return
+	}
+	m, v, err := p.auth.admit(w, r)
+	if err != nil {
+		log.refuse(ctx, w, err)
+		return
+	}
+	do, err := p.operation(m, v.Generation, to)
+	if err != nil {
+		log.refuse(ctx, w, err)
+		return
+	}
+	log.extensionID = do.id
+	answer, err := p.call(ctx, log, do)
+	if err != nil {
+		log.refuse(ctx, w, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, answer)
+}
+
+// An operation is a decoded request: what to do, and to which extension.
+type operation struct {
+	id  string
+	run func(ctx context.Context) (answer []byte, err error)
+}
+
+// operation decodes an admitted request.
+func (p *Provider) operation(m *Message, g Generation, to route) (operation, error) {
+	switch m.Method {
+	case http.MethodPost:
+		return p.provision(m, g)
+	case http.MethodPatch:
+		return p.update(m, g, to.id)
+	case http.MethodGet:
+		return p.fetch(to.id)
+	default:
+		return p.deprovision(to.id)
+	}
+}
+
+var (
+	errNoExtension = errors.New("flyext: the Provisioner returned neither an Extension nor an error")
+	errNoSecrets   = errors.New("flyext: Provision returned nil Secrets, which nobody asks for again; return Secrets{} if there are none")
+)
+
+func (p *Provider) provision(m *Message, g Generation) (operation, error) {
+	o, err := m.parse()
+	if err != nil {
+		return operation{}, err
+	}
+	req, err := decodeProvision(o)
+	if err != nil {
+		return operation{}, err
+	}
+	return operation{req.ID, func(ctx context.Context) ([]byte, error) {
+		x, err := p.provisioner.Provision(ctx, req)
+		switch {
+		case err != nil:
+			return nil, err
+		case x == nil:
+			return nil, errNoExtension
+		case x.Secrets == nil:
+			return nil, errNoSecrets
+		}
+		return encodeSecrets(g, req.ID, x)
+	}}, nil
+}
+
+func (p *Provider) update(m *Message, g Generation, id string) (operation, error) {
+	o, err := m.parse()
+	if err != nil {
+		return operation{}, err
+	}
+	req, err := decodeUpdate(o)
+	if err != nil {
+		return operation{}, err
+	}
+	return operation{id, func(ctx context.Context) ([]byte, error) {
+		x, err := p.provisioner.Update(ctx, id, req)
+		if err == nil && x == nil {
+			err = errNoExtension
+		}
+		if err != nil {
+			return nil, err
+		}
+		return encodeSecrets(g, id, x)
+	}}, nil
+}
+
+func (p *Provider) fetch(id string) (operation, error) {
+	f, ok := p.provisioner.(Fetcher)
+	if !ok {
+		return operation{}, Unsupported("This provider does not answer what an extension is.")
+	}
+	return operation{id, func(ctx context.Context) ([]byte, error) {
+		x, err := f.Fetch(ctx, id)
+		if err == nil && x == nil {
+			err = errNoExtension
+		}
+		if err != nil {
+			return nil, err
+		}
+		return encodeResource(id, x)
+	}}, nil
+}
+
+func (p *Provider) deprovision(id string) (operation, error) {
+	d, ok := p.provisioner.(Deprovisioner)
+	if !ok {
+		return operation{}, Unsupported("This provider does not remove extensions by request.")
+	}
+	return operation{id, func(ctx context.Context) ([]byte, error) {
+		return []byte("{}"), d.Deprovision(ctx, id)
+	}}, nil
+}

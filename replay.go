@@ -1,0 +1,47 @@
+package flyext
+
+import (
+	"context"
+	"time"
+
+	"github.com/flyext/flyext/internal/replay"
+)
+
+// A ReplayStore remembers which nonces were used.
+//
+// Use enters a nonce and reports whether it is fresh, that is, was not there
+// before; both in one atomic step, because of two copies of a request that
+// arrive at the same instant exactly one may pass. The nonce stays until it
+// expires at least. A store that cannot tell returns an error, and the request
+// is answered with 503: it is never let through.
+//
+// A service on several machines needs a store that they share. It must be safe
+// for concurrent use.
+type ReplayStore interface {
+	Use(ctx context.Context, n Nonce) (fresh bool, err error)
+}
+
+// defaultReplayCapacity holds the nonces of over 2,000 requests a second.
+const defaultReplayCapacity = 1 << 20
+
+// NewMemoryReplayStore returns a [ReplayStore] for a service on one machine. It
+// holds at most capacity live nonces (0 means 1,048,576) in well under 100
+// bytes each, forgets them when they expire, and takes constant time. Full of
+// live ones it returns an error instead of dropping any. now is the clock; nil
+// means [time.Now].
+func NewMemoryReplayStore(capacity int, now func() time.Time) ReplayStore {
+	if capacity <= 0 {
+		capacity = defaultReplayCapacity
+	}
+	if now == nil {
+		now = time.Now
+	}
+	return memoryReplayStore{replay.New(capacity, now)}
+}
+
+type memoryReplayStore struct{ cache *replay.Cache }
+
+// Use implements [ReplayStore].
+func (s memoryReplayStore) Use(_ context.Context, n Nonce) (bool, error) {
+	return s.cache.Enter(n.Key, n.Expires)
+}
