@@ -259,7 +259,7 @@ func decodeUpdate(o *object) (*UpdateRequest, error) {
 // both generations: the first one's flat object has no place for a status.
 type envelope struct {
 	ID         string             `json:"id"`
-	Config     *map[string]string `json:"config,omitempty"`
+	Config     *map[string]string `json:"config,omitzero"`
 	Name       string             `json:"name,omitempty"`
 	FlyAppName string             `json:"fly_app_name,omitempty"`
 	Status     Status             `json:"status,omitempty"`

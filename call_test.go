@@ -1,0 +1,275 @@
+package flyext_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/flyext/flyext"
+)
+
+// fetchRequest is a request for one extension, for providers that trust all.
+func fetchRequest(id string) *http.Request {
+	return httptest.NewRequest("GET", "/flyio/extensions/"+id, nil)
+}
+
+func TestDeadline(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name    string
+		timeout time.Duration
+		want    time.Duration
+		fetch   func(context.Context) error
+	}{
+		{"a Provisioner that heeds it", 0, 25 * time.Second, func(ctx context.Context) error {
+			<-ctx.Done()
+			return fmt.Errorf("select: %w", ctx.Err())
+		}},
+		{"configured", 3 * time.Second, 3 * time.Second, func(ctx context.Context) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}},
+		{"a Provisioner that hangs", 0, 25 * time.Second, func(context.Context) error {
+			time.Sleep(time.Hour) // of the bubble's clock
+			return nil
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				p := &testProvisioner{fetch: func(ctx context.Context, _ string) (*flyext.Extension, error) {
+					return nil, tt.fetch(ctx)
+				}}
+				log := &logBuffer{}
+				provider := newProvider(t, p, func(c *flyext.Config) { unsigned(c); c.Timeout = tt.timeout; c.Logger = log.logger() })
+				start := time.Now()
+				w := serve(provider, fetchRequest("x1"))
+				if w.Code != 504 || readAnswer(t, w).Error != "timeout" {
+					t.Errorf("got %d %s", w.Code, w.Body)
+				}
+				if took := time.Since(start); took != tt.want {
+					t.Errorf("answered after %v, want %v", took, tt.want)
+				}
+				time.Sleep(2 * time.Hour)
+				synctest.Wait()
+				if !strings.Contains(log.text(), `"code":"timeout"`) {
+					t.Errorf("log: %s", log.text())
+				}
+			})
+		})
+	}
+}
+
+func TestSlowCallIsLogged(t *testing.T) {
+	t.Parallel()
+	for took, logged := range map[time.Duration]bool{5 * time.Second: false, 5*time.Second + 1: true} {
+		synctest.Test(t, func(t *testing.T) {
+			p := &testProvisioner{fetch: func(context.Context, string) (*flyext.Extension, error) {
+				time.Sleep(took) // of the bubble's clock
+				return &flyext.Extension{}, nil
+			}}
+			log := &logBuffer{}
+			provider := newProvider(t, p, func(c *flyext.Config) { unsigned(c); c.Logger = log.logger() })
+			if w := serve(provider, fetchRequest("x1")); w.Code != 200 {
+				t.Error(w.Body)
+			}
+			if got := strings.Contains(log.text(), `"msg":"slow call"`); got != logged {
+				t.Errorf("a call of %v: %s", took, log.text())
+			}
+			if logged && !strings.Contains(log.text(), `"extension_id":"x1"`) {
+				t.Errorf("the record does not say which: %s", log.text())
+			}
+		})
+	}
+}
+
+func TestCallerHangsUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var sawCancel atomic.Bool
+		p := &testProvisioner{fetch: func(ctx context.Context, _ string) (*flyext.Extension, error) {
+			select {
+			case <-ctx.Done():
+				sawCancel.Store(true)
+			case <-time.After(time.Second):
+			}
+			return &flyext.Extension{}, nil
+		}}
+		ctx, hangUp := context.WithCancel(t.Context())
+		hangUp()
+		w := serve(newProvider(t, p, unsigned), fetchRequest("x1").WithContext(ctx))
+		if sawCancel.Load() || w.Code != 200 {
+			t.Errorf("the call was cancelled with its caller: %d %s", w.Code, w.Body)
+		}
+	})
+}
+
+func TestContextOfTheCaller(t *testing.T) {
+	t.Parallel()
+	type key struct{}
+	p := &testProvisioner{fetch: func(ctx context.Context, _ string) (*flyext.Extension, error) {
+		if ctx.Value(key{}) != "kept" {
+			t.Error("a value of the caller's context is lost")
+		}
+		return &flyext.Extension{Name: flyext.RequestID(ctx)}, nil
+	}}
+	w := serve(newProvider(t, p, unsigned), fetchRequest("x1").WithContext(context.WithValue(t.Context(), key{}, "kept")))
+	id := w.Header().Get("X-Request-Id")
+	if id == "" || !strings.Contains(w.Body.String(), `"name":"`+id+`"`) {
+		t.Errorf("request id %q in the header; body %s", id, w.Body)
+	}
+	if flyext.RequestID(t.Context()) != "" {
+		t.Error("a request id out of nothing")
+	}
+}
+
+func TestCallsForOneIDNeverOverlap(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var running, calls, others atomic.Int64
+		p := &testProvisioner{}
+		work := func(id string) {
+			if id == "other" {
+				others.Add(1)
+				return
+			}
+			if running.Add(1) != 1 {
+				t.Error("two calls for one id at once")
+			}
+			time.Sleep(100 * time.Millisecond) // of the bubble's clock
+			running.Add(-1)
+			calls.Add(1)
+		}
+		p.provision = func(_ context.Context, r *flyext.ProvisionRequest) (*flyext.Extension, error) {
+			work(r.ID)
+			return &flyext.Extension{Secrets: flyext.Secrets{}}, nil
+		}
+		p.update = func(_ context.Context, id string, _ *flyext.UpdateRequest) (*flyext.Extension, error) {
+			work(id)
+			return &flyext.Extension{}, nil
+		}
+		p.fetch = func(_ context.Context, id string) (*flyext.Extension, error) {
+			work(id)
+			return &flyext.Extension{}, nil
+		}
+		p.deprovision = func(_ context.Context, id string) error { work(id); return nil }
+		provider := newProvider(t, p, unsigned)
+		var wg sync.WaitGroup
+		for range 5 {
+			for _, r := range []*http.Request{
+				httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(minimal)),
+				httptest.NewRequest("PATCH", "/flyio/extensions/x1", strings.NewReader("{}")),
+				fetchRequest("x1"),
+				httptest.NewRequest("DELETE", "/flyio/extensions/x1", nil),
+				fetchRequest("other"),
+			} {
+				wg.Go(func() {
+					if w := serve(provider, r); w.Code != 200 {
+						t.Error(w.Body)
+					}
+				})
+			}
+		}
+		synctest.Wait()
+		if others.Load() != 5 {
+			t.Errorf("%d calls for another id got through while one was busy", others.Load())
+		}
+		wg.Wait()
+		if calls.Load() != 20 {
+			t.Errorf("%d calls", calls.Load())
+		}
+	})
+}
+
+// A call that outlives its deadline keeps its id: the next one must not run
+// beside it, and is answered in time all the same.
+func TestHangingCallKeepsItsID(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var running atomic.Int64
+		p := &testProvisioner{fetch: func(context.Context, string) (*flyext.Extension, error) {
+			if running.Add(1) != 1 {
+				t.Error("two calls for one id at once")
+			}
+			time.Sleep(time.Minute) // of the bubble's clock
+			running.Add(-1)
+			return &flyext.Extension{}, nil
+		}}
+		provider := newProvider(t, p, unsigned)
+		for range 2 {
+			if w := serve(provider, fetchRequest("x1")); w.Code != 504 {
+				t.Error(w.Code)
+			}
+		}
+		if got := len(p.recorded()); got != 1 {
+			t.Errorf("%d calls", got)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		p.mu.Lock()
+		p.fetch = nil
+		p.mu.Unlock()
+		if w := serve(provider, fetchRequest("x1")); w.Code != 200 {
+			t.Errorf("the id is still locked: %s", w.Body)
+		}
+	})
+}
+
+func TestPanic(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		do   func()
+		log  string
+	}{
+		{"an error", func() { panic(errors.New("lost")) }, "panicked: lost"},
+		{"a nil map", func() { var m map[string]int; m["a"] = 1 }, "nil map"},
+		{"a goroutine's end", runtime.Goexit, "ended its goroutine"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p := &testProvisioner{fetch: func(context.Context, string) (*flyext.Extension, error) {
+				tt.do()
+				return nil, nil
+			}}
+			log := &logBuffer{}
+			provider := newProvider(t, p, func(c *flyext.Config) { unsigned(c); c.Logger = log.logger() })
+			for range 2 { // the second time: the id is free again
+				w := serve(provider, fetchRequest("x1"))
+				if got := (answer{"internal", "Internal Server Error"}); w.Code != 500 || readAnswer(t, w) != got {
+					t.Errorf("got %d %s", w.Code, w.Body)
+				}
+			}
+			if !strings.Contains(log.text(), tt.log) {
+				t.Errorf("log: %s", log.text())
+			}
+			if strings.Contains(tt.log, "panicked") && !strings.Contains(log.text(), "call_test.go") {
+				t.Errorf("the log does not say where: %s", log.text())
+			}
+		})
+	}
+}
+
+func TestAbortHandlerPasses(t *testing.T) {
+	t.Parallel()
+	p := &testProvisioner{fetch: func(context.Context, string) (*flyext.Extension, error) { panic(http.ErrAbortHandler) }}
+	provider := newProvider(t, p, unsigned)
+	defer func() {
+		if v := recover(); v != http.ErrAbortHandler {
+			t.Errorf("recovered %v", v)
+		}
+	}()
+	serve(provider, fetchRequest("x1"))
+	t.Error("the handler returned")
+}
