@@ -146,13 +146,27 @@ func unauthenticated(reason error) error {
 	}
 }
 
-// requestTarget is the target as the request line had it. Routers and
-// http.StripPrefix change r.URL, never this.
+// requestTarget is the target of the request line, in origin form. Routers and
+// http.StripPrefix change r.URL, never this. A target in absolute form, which a
+// server must accept as well (RFC 9112, section 3.2.2), loses its authority:
+// net/http has made that r.Host.
 func requestTarget(r *http.Request) string {
-	if r.RequestURI != "" {
-		return r.RequestURI
+	target := r.RequestURI
+	if target == "" { // a request made by hand
+		return r.URL.RequestURI()
 	}
-	return r.URL.RequestURI() // a request made by hand
+	scheme, rest, ok := strings.Cut(target, "://")
+	if !ok || !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") {
+		return target
+	}
+	i := strings.IndexAny(rest, "/?")
+	switch {
+	case i < 0:
+		return "/"
+	case rest[i] == '?':
+		return "/" + rest[i:]
+	}
+	return rest[i:]
 }
 
 const defaultMaxBodyBytes = 1 << 20

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -233,7 +234,7 @@ func TestPanic(t *testing.T) {
 		log  string
 	}{
 		{"an error", func() { panic(errors.New("lost")) }, "panicked: lost"},
-		{"a nil map", func() { var m map[string]int; m["a"] = 1 }, "nil map"},
+		{"an index", func() { _ = os.Args[len(os.Args)] }, "out of range"},
 		{"a goroutine's end", runtime.Goexit, "ended its goroutine"},
 	}
 	for _, tt := range tests {

@@ -126,8 +126,9 @@ var nonces atomic.Int64
 // a JSON object, come before those of the signature.
 func xsigned(method, target, body string) *http.Request {
 	nonce, now := strconv.FormatInt(nonces.Add(1), 10), time.Now().Unix()
+	full := "https://logjam.test" + strings.TrimPrefix(target, "https://logjam.test")
 	signed := url.Values{
-		"timestamp": {strconv.FormatInt(now, 10)}, "nonce": {nonce}, "url": {"https://logjam.test" + target},
+		"timestamp": {strconv.FormatInt(now, 10)}, "nonce": {nonce}, "url": {full},
 	}.Encode()
 	if body == "" {
 		target += "?" + signed
@@ -137,7 +138,7 @@ func xsigned(method, target, body string) *http.Request {
 			separator = ""
 		}
 		body = strings.TrimSuffix(strings.TrimSpace(body), "}") +
-			fmt.Sprintf(`%s"timestamp":%d,"nonce":%q,"url":%q}`, separator, now, nonce, "https://logjam.test"+target)
+			fmt.Sprintf(`%s"timestamp":%d,"nonce":%q,"url":%q}`, separator, now, nonce, full)
 		signed = body
 	}
 	r := httptest.NewRequest(method, target, strings.NewReader(body))
@@ -188,6 +189,8 @@ func TestRoutes(t *testing.T) {
 		{"an id of dots", "GET", "/flyio/extensions/%2E%2E", 200, "", "", "fetch .."},
 		{"an id with a question mark", "GET", "/flyio/extensions/a%3Fb", 200, "", "", "fetch a?b"},
 		{"a plus is a plus", "GET", "/flyio/extensions/a+b", 200, "", "", "fetch a+b"},
+		{"a target in absolute form", "GET", "https://logjam.test/flyio/extensions/a%2Fb", 200, "", "", "fetch a/b"},
+		{"an absolute form without a path", "GET", "https://logjam.test", 404, "route_not_found", "", ""},
 		{"wrong method on the collection", "GET", "/flyio/extensions", 405, "method_not_allowed", "POST", ""},
 		{"wrong method on an extension", "POST", "/flyio/extensions/x1", 405, "method_not_allowed", "DELETE, GET, PATCH", ""},
 		{"HEAD", "HEAD", "/flyio/extensions/x1", 405, "method_not_allowed", "DELETE, GET, PATCH", ""},
