@@ -271,10 +271,7 @@ func encodeSecrets(g Generation, id string, x *Extension) ([]byte, error) {
 	if err := x.Secrets.check(); err != nil {
 		return nil, err
 	}
-	config := map[string]string(x.Secrets)
-	if config == nil {
-		config = map[string]string{}
-	}
+	config := map[string]string(x.Secrets) // marshalled as {} where it is nil
 	if g == Generation1 {
 		return marshal(config)
 	}

@@ -441,7 +441,14 @@ func TestBodiesThatAreAccepted(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := &testProvisioner{}
+			p := &testProvisioner{provision: func(_ context.Context, r *flyext.ProvisionRequest) (*flyext.Extension, error) {
+				for _, parameter := range []string{"timestamp", "nonce", "url"} {
+					if _, ok := r.Extra[parameter]; ok {
+						t.Errorf("%s, of the signature, is among the extras", parameter)
+					}
+				}
+				return &flyext.Extension{Secrets: flyext.Secrets{}}, nil
+			}}
 			if w := serve(newProvider(t, p, unsigned), httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(body))); w.Code != 200 {
 				t.Errorf("%d %s", w.Code, w.Body)
 			}
@@ -490,6 +497,23 @@ func TestBodyBound(t *testing.T) {
 				t.Error("the Provisioner was called")
 			}
 		})
+	}
+}
+
+// unreadable is a body that must not be read.
+type unreadable struct{ t *testing.T }
+
+func (b unreadable) Read([]byte) (int, error) {
+	b.t.Error("the body was read")
+	return 0, io.EOF
+}
+
+func TestAnnouncedBodyIsRefusedUnread(t *testing.T) {
+	t.Parallel()
+	r := httptest.NewRequest("POST", "/flyio/extensions", unreadable{t})
+	r.ContentLength = 1<<20 + 1
+	if w := serve(newProvider(t, &testProvisioner{}, unsigned), r); w.Code != 413 {
+		t.Error(w.Code, w.Body)
 	}
 }
 
@@ -645,6 +669,8 @@ func TestErrorsOfTheProvisioner(t *testing.T) {
 		{"an error of another kind", errors.New(hidden), 500, answer{"internal", "Internal Server Error"}},
 		{"a status that is no error", &flyext.Error{Status: 200, Code: "fine", Message: hidden}, 500, answer{"internal", "Internal Server Error"}},
 		{"a status that is none", &flyext.Error{Code: "odd", Message: hidden}, 500, answer{"internal", "Internal Server Error"}},
+		{"a status beyond the errors", &flyext.Error{Status: 600, Code: "odd", Message: hidden}, 500, answer{"internal", "Internal Server Error"}},
+		{"a message that fills the screen", flyext.Invalid(strings.Repeat("ü", 501)), 422, answer{"invalid", strings.Repeat("ü", 500)}},
 		{"no message", &flyext.Error{Status: 418, Code: "teapot"}, 418, answer{"teapot", "I'm a teapot"}},
 		{"a message that moves the cursor", flyext.Invalid("a\x1b[31mb\r\nc\u009bd"), 422, answer{"invalid", "a [31mb  c d"}},
 		{"a deadline", fmt.Errorf("select: %w", context.DeadlineExceeded), 504, answer{"timeout", "The provider did not answer in time. Try again."}},

@@ -1,0 +1,76 @@
+package flyext_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/flyext/flyext"
+)
+
+// A secret's value must not be printed, whichever way somebody tries to.
+func TestSecretsRedactThemselves(t *testing.T) {
+	t.Parallel()
+	secrets := flyext.Secrets{"LOGJAM_URL": "canary"}
+	extension := flyext.Extension{ID: "x1", Secrets: secrets}
+	log := &logBuffer{}
+	tests := map[string]func(v any) string{
+		"%v": func(v any) string { return fmt.Sprintf("%v", v) }, "%+v": func(v any) string { return fmt.Sprintf("%+v", v) },
+		"%#v": func(v any) string { return fmt.Sprintf("%#v", v) }, "%s": func(v any) string { return fmt.Sprintf("%s", v) },
+		"%q": func(v any) string { return fmt.Sprintf("%q", v) }, "%x": func(v any) string { return fmt.Sprintf("%x", v) },
+		"error": func(v any) string { return fmt.Errorf("with %v", v).Error() },
+		"encoding/json": func(v any) string {
+			text, err := json.Marshal(v)
+			if err != nil {
+				t.Error(err)
+			}
+			return string(text)
+		},
+		"slog's JSON": func(v any) string { log.logger().Info("m", "v", v); return log.text() },
+		"slog's text": func(v any) string {
+			var b strings.Builder
+			slog.New(slog.NewTextHandler(&b, nil)).Info("m", "v", v)
+			return b.String()
+		},
+	}
+	for name, print := range tests {
+		for _, v := range []any{secrets, &secrets, extension, &extension, []flyext.Secrets{secrets}} {
+			text := print(v)
+			if strings.Contains(text, "canary") || strings.Contains(text, fmt.Sprintf("%x", "canary")) {
+				t.Errorf("%s of %T shows the value: %s", name, v, text)
+			}
+			if name != "%x" && !strings.Contains(text, "LOGJAM_URL") && !strings.Contains(text, "0x") {
+				t.Errorf("%s of %T does not show the name: %s", name, v, text)
+			}
+		}
+	}
+	// A handler of somebody's own looks at the value.
+	if got := fmt.Sprint(slog.AnyValue(secrets).Resolve().Any()); strings.Contains(got, "canary") || !strings.Contains(got, "LOGJAM_URL") {
+		t.Errorf("slog value %s", got)
+	}
+}
+
+func TestOptional(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name     string
+		optional flyext.Optional[string]
+		present  bool
+		null     bool
+		value    string
+		ok       bool
+	}{
+		{"absent", flyext.Optional[string]{}, false, false, "", false},
+		{"null", flyext.Null[string](), true, true, "", false},
+		{"empty", flyext.Set(""), true, false, "", true},
+		{"set", flyext.Set("a"), true, false, "a", true},
+	}
+	for _, tt := range tests {
+		value, ok := tt.optional.Get()
+		if tt.optional.Present != tt.present || tt.optional.Null != tt.null || value != tt.value || ok != tt.ok {
+			t.Errorf("%s: %+v, Get %q %v", tt.name, tt.optional, value, ok)
+		}
+	}
+}
