@@ -2,6 +2,7 @@ package flytest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -103,14 +104,14 @@ func optional[T any](w *bodyWriter, name string, o flyext.Optional[T]) {
 	}
 }
 
-// decodeExtension reads an answer of either generation. id is the extension's
-// where the answer names none.
+// decodeExtension reads an answer of either generation. A flat one names no id:
+// there, the one that was sent is kept.
 func decodeExtension(body []byte, id string) (*flyext.Extension, error) {
 	members, err := decodeObject(body)
 	if err != nil {
 		return nil, fmt.Errorf("flytest: the answer is no JSON object: %w", err)
 	}
-	x := &flyext.Extension{ID: id}
+	x := &flyext.Extension{}
 	isEnvelope := false
 	for _, name := range [...]string{"id", "config", "status"} {
 		if _, ok := members[name]; ok {
@@ -118,6 +119,7 @@ func decodeExtension(body []byte, id string) (*flyext.Extension, error) {
 		}
 	}
 	if !isEnvelope {
+		x.ID = id
 		x.Secrets, err = decodeSecrets(members)
 		return x, err
 	}
@@ -144,7 +146,7 @@ func decodeExtension(body []byte, id string) (*flyext.Extension, error) {
 	}
 	x.Status = flyext.Status(status)
 	if x.ID == "" {
-		return nil, errors.New(`flytest: the answer's "id" is empty`)
+		return nil, errors.New(`flytest: the answer has no "id", or an empty one`)
 	}
 	return x, nil
 }
@@ -205,7 +207,7 @@ func decodeError(status int, body []byte) *flyext.Error {
 	}
 	if err := jsonv2.Unmarshal(body, &answer); err != nil || answer.Message == "" {
 		return &flyext.Error{
-			Status: status, Code: answer.Code, Message: http.StatusText(status),
+			Status: status, Code: answer.Code, Message: cmp.Or(http.StatusText(status), "unknown status"),
 			Err: fmt.Errorf("the answer is no JSON error with a message: %q", body[:min(len(body), maxQuoted)]),
 		}
 	}

@@ -44,8 +44,9 @@ type Platform struct {
 	// Signer signs each request.
 	Signer Signer
 
-	// Client sends the requests; nil means [http.DefaultClient]. Redirects are
-	// not followed: a signature holds for one URL, and Fly.io's for no other.
+	// Client sends the requests; nil means [http.DefaultClient], which waits as
+	// long as the context of a call does. Redirects are not followed: they are
+	// answers like any other, because a signature is for one URL.
 	Client *http.Client
 
 	// Now is the clock that requests are signed by; nil means [time.Now]. Set
@@ -58,7 +59,7 @@ type Platform struct {
 }
 
 // An Exchange is a request as it was sent and its answer. Both may hold
-// secrets. The bodies of Request and Response themselves have been read.
+// secrets. The bodies in Request and Response have been read; they are here.
 type Exchange struct {
 	Request      *http.Request
 	RequestBody  []byte
@@ -68,7 +69,7 @@ type Exchange struct {
 
 // Provision asks for an extension: POST {base}/extensions. The returned
 // extension has the ID that later calls take: the one that the provider
-// answered with, else req.ID.
+// answered with or, in generation 1, req.ID.
 //
 // Empty members of req are not sent, but ID, OrganizationID and Name always.
 //

@@ -73,7 +73,7 @@ func sign(r *http.Request, body []byte, now time.Time, t *signer.Transport) erro
 	defer SetBody(r, body) // the library reads it up
 	set, err := sigset.Unmarshal(r)
 	if err != nil {
-		return err
+		return fmt.Errorf("the request has a signature of another format: %w", err)
 	}
 	message, err := t.Sign(r)
 	if err != nil {
