@@ -136,8 +136,9 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 	t.Parallel()
 	var requests atomic.Int32
 	client := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		requests.Add(1)
-		http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+		if requests.Add(1) == 1 {
+			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+		}
 	}))
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return nil }
 	fly := &flytest.Platform{BaseURL: baseURL, Signer: flytest.BearerToken(token), Client: client}
