@@ -7,4 +7,4 @@ require (
 	github.com/go-json-experiment/json v1.27.2
 )
 
-require github.com/common-fate/httpsig v0.2.1 // indirect
+require github.com/common-fate/httpsig v0.2.1

@@ -1,0 +1,126 @@
+package flytest
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/flyext/flyext"
+)
+
+// Cavage signs as the proposal's Ruby example does, by
+// draft-cavage-http-signatures: it covers (request-target), Date and
+// Content-Length, and nothing of the body. Where there is no body, and so no
+// Content-Length, it covers the Digest of the empty one instead.
+//
+// The format has no nonce: two equal requests of one second have one signature,
+// and the second is refused as a replay. Let [Platform.Now] move on between them.
+func Cavage(key flyext.Key) Signer { return CavageOptions{}.Cavage(key) }
+
+// CavageOptions are what senders of draft-cavage signatures do differently. The
+// zero value is what [Cavage] does.
+type CavageOptions struct {
+	// CoverDigest also covers a Digest of the body (RFC 3230, SHA-256), which
+	// a provider under [flyext.Policy.RequireDigest] wants.
+	CoverDigest bool
+	// RepeatAsAuthorization sends the signature a second time, as
+	// "Authorization: Signature …", which the Ruby library does.
+	RepeatAsAuthorization bool
+}
+
+// Cavage is [Cavage] with these options.
+func (o CavageOptions) Cavage(key flyext.Key) Signer {
+	return signerFunc(func(r *http.Request, now time.Time) error {
+		if err := checkKey(key); err != nil {
+			return err
+		}
+		body, err := bodyOf(r)
+		if err != nil {
+			return err
+		}
+		setDate(r, now)
+		names := []string{"(request-target)", "date"}
+		if len(body) > 0 {
+			names = append(names, "content-length")
+		}
+		if len(body) == 0 || o.CoverDigest {
+			r.Header.Set("Digest", digest(body))
+			names = append(names, "digest")
+		}
+		lines := make([]string, len(names))
+		for i, name := range names {
+			lines[i] = name + ": " + fieldValue(r, name)
+		}
+		lines[0] = names[0] + ": " + strings.ToLower(r.Method) + " " + r.URL.RequestURI()
+		// The Ruby library takes these four parameters, in quotes and without a
+		// space between them, and no others.
+		value := fmt.Sprintf(`keyId="%s",algorithm="hmac-sha256",headers="%s",signature="%s"`,
+			key.ID, strings.Join(names, " "), base64HMAC(key.Secret, strings.Join(lines, "\n")))
+		r.Header.Set("Signature", value)
+		if o.RepeatAsAuthorization {
+			r.Header.Add("Authorization", "Signature "+value)
+		}
+		return nil
+	})
+}
+
+// Zntrio signs in the dialect of github.com/zntrio/httpsig, which the proposal
+// lists for Go: names without quotes, and a signing string with the decoded
+// path and a newline behind its last line. It covers what that library's own
+// example does, which is the target, Host, Authorization where it is there, and
+// a Digest of the body, and Date beside. A provider accepts it under
+// [flyext.Policy.ZntrioDialect].
+func Zntrio(key flyext.Key) Signer {
+	return signerFunc(func(r *http.Request, now time.Time) error {
+		if err := checkKey(key); err != nil {
+			return err
+		}
+		body, err := bodyOf(r)
+		if err != nil {
+			return err
+		}
+		setDate(r, now)
+		r.Header.Set("Digest", digest(body))
+		names := []string{"@request-target", "host", "date", "digest"}
+		if r.Header.Get("Authorization") != "" {
+			names = append(names, "authorization")
+		}
+		input := fmt.Sprintf(`(%s); alg="hmac-sha256"; keyid="%s"; created=%d; nonce="%s"`,
+			strings.Join(names, ", "), key.ID, now.Unix(), rand.Text())
+		target := strings.ToLower(r.Method) + " " + r.URL.Path
+		if r.URL.RawQuery != "" {
+			target += "?" + r.URL.RawQuery
+		}
+		base := names[0] + ": " + target + "\n"
+		for _, name := range names[1:] {
+			base += name + ": " + fieldValue(r, name) + "\n"
+		}
+		base += "@signature-params: " + input + "\n"
+		r.Header.Set("Signature-Input", "sig1="+input)
+		r.Header.Set("Signature", "sig1=:"+base64HMAC(key.Secret, base)+":")
+		return nil
+	})
+}
+
+func setDate(r *http.Request, now time.Time) {
+	r.Header.Set("Date", now.UTC().Format(http.TimeFormat))
+}
+
+// fieldValue returns the value of a field as it will be sent.
+func fieldValue(r *http.Request, name string) string {
+	switch name {
+	case "host":
+		return r.Host
+	case "content-length": // net/http's to write, and therefore in no Header
+		return strconv.FormatInt(r.ContentLength, 10)
+	}
+	return strings.Join(r.Header.Values(name), ", ")
+}
+
+func base64HMAC(secret, message string) string {
+	return base64.StdEncoding.EncodeToString(hmacSHA256(secret, []byte(message)))
+}

@@ -1,0 +1,212 @@
+package flytest
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/flyext/flyext"
+)
+
+// A bodyWriter writes the members of one object.
+type bodyWriter struct {
+	buf bytes.Buffer
+	enc *jsontext.Encoder
+	err error
+}
+
+func newBodyWriter() *bodyWriter {
+	w := &bodyWriter{}
+	w.enc = jsontext.NewEncoder(&w.buf, jsontext.PreserveRawStrings(true))
+	w.err = w.enc.WriteToken(jsontext.BeginObject)
+	return w
+}
+
+func (w *bodyWriter) member(name string, value any) {
+	if w.err == nil {
+		w.err = w.enc.WriteToken(jsontext.String(name))
+	}
+	if w.err == nil {
+		w.err = jsonv2.MarshalEncode(w.enc, value)
+	}
+}
+
+// close writes the extra members and ends the object. One of them that is named
+// as a field is an error, since no member can be there twice.
+func (w *bodyWriter) close(extra map[string]json.RawMessage) ([]byte, error) {
+	for _, name := range slices.Sorted(maps.Keys(extra)) {
+		w.member(name, jsontext.Value(extra[name]))
+	}
+	if w.err == nil {
+		w.err = w.enc.WriteToken(jsontext.EndObject)
+	}
+	if w.err != nil {
+		return nil, fmt.Errorf("flytest: encoding the request: %w", w.err)
+	}
+	return bytes.TrimSuffix(w.buf.Bytes(), []byte("\n")), nil
+}
+
+func encodeProvision(req flyext.ProvisionRequest) ([]byte, error) {
+	w := newBodyWriter()
+	w.member("name", req.Name)
+	w.member("id", req.ID)
+	w.member("organization_id", req.OrganizationID)
+	for _, m := range [...]struct{ name, value string }{
+		{"organization_name", req.OrganizationName},
+		{"organization_email", req.OrganizationEmail},
+		{"user_id", req.UserID},
+		{"user_email", req.UserEmail},
+		{"user_role", req.UserRole},
+		{"primary_region", req.PrimaryRegion},
+	} {
+		if m.value != "" {
+			w.member(m.name, m.value)
+		}
+	}
+	if req.ReadRegions != nil {
+		w.member("read_regions", req.ReadRegions)
+	}
+	if req.IPAddress.IsValid() {
+		w.member("ip_address", req.IPAddress.String())
+	}
+	return w.close(req.Extra)
+}
+
+func encodeUpdate(req flyext.UpdateRequest) ([]byte, error) {
+	w := newBodyWriter()
+	optional(w, "name", req.Name)
+	optional(w, "organization_id", req.OrganizationID)
+	optional(w, "organization_name", req.OrganizationName)
+	optional(w, "organization_email", req.OrganizationEmail)
+	optional(w, "user_id", req.UserID)
+	optional(w, "user_email", req.UserEmail)
+	optional(w, "user_role", req.UserRole)
+	optional(w, "primary_region", req.PrimaryRegion)
+	optional(w, "read_regions", req.ReadRegions)
+	optional(w, "ip_address", req.IPAddress)
+	return w.close(req.Extra)
+}
+
+func optional[T any](w *bodyWriter, name string, o flyext.Optional[T]) {
+	switch value, ok := o.Get(); {
+	case ok:
+		w.member(name, value)
+	case o.Present:
+		w.member(name, nil)
+	}
+}
+
+// decodeExtension reads an answer of either generation. A flat one names no id:
+// there, the one that was sent is kept.
+func decodeExtension(body []byte, id string) (*flyext.Extension, error) {
+	members, err := decodeObject(body)
+	if err != nil {
+		return nil, fmt.Errorf("flytest: the answer is no JSON object: %w", err)
+	}
+	x := &flyext.Extension{}
+	isEnvelope := false
+	for _, name := range [...]string{"id", "config", "status"} {
+		if _, ok := members[name]; ok {
+			isEnvelope = true
+		}
+	}
+	if !isEnvelope {
+		x.ID = id
+		x.Secrets, err = decodeSecrets(members)
+		return x, err
+	}
+	if config, ok := members["config"]; ok {
+		secrets, err := decodeObject(config)
+		if err != nil {
+			return nil, errors.New(`flytest: the answer's "config" is no JSON object`)
+		}
+		if x.Secrets, err = decodeSecrets(secrets); err != nil {
+			return nil, err
+		}
+	}
+	var status string
+	for name, to := range map[string]*string{
+		"id": &x.ID, "name": &x.Name, "fly_app_name": &x.FlyAppName, "status": &status, "error_message": &x.Message,
+	} {
+		value, ok := members[name]
+		if !ok || value.Kind() == 'n' {
+			continue
+		}
+		if err := jsonv2.Unmarshal(value, to); err != nil {
+			return nil, fmt.Errorf("flytest: the answer's %q is %s, not a string", name, kind(value))
+		}
+	}
+	x.Status = flyext.Status(status)
+	if x.ID == "" {
+		return nil, errors.New(`flytest: the answer has no "id", or an empty one`)
+	}
+	return x, nil
+}
+
+func decodeObject(text []byte) (map[string]jsontext.Value, error) {
+	var members map[string]jsontext.Value
+	if err := jsonv2.Unmarshal(text, &members); err != nil {
+		return nil, err
+	}
+	if members == nil {
+		return nil, errors.New("it is null")
+	}
+	return members, nil
+}
+
+func decodeSecrets(members map[string]jsontext.Value) (flyext.Secrets, error) {
+	secrets := make(flyext.Secrets, len(members))
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		value := members[name]
+		var text string
+		if value.Kind() != '"' || jsonv2.Unmarshal(value, &text) != nil {
+			return nil, fmt.Errorf("flytest: the secret %q is %s; flyctl demands a string", name, kind(value))
+		}
+		secrets[name] = text
+	}
+	return secrets, nil
+}
+
+// kind says what a value is without saying what it holds.
+func kind(value jsontext.Value) string {
+	switch value.Kind() {
+	case 'n':
+		return "null"
+	case 't', 'f':
+		return "a boolean"
+	case '0':
+		return "a number"
+	case '[':
+		return "an array"
+	case '{':
+		return "an object"
+	}
+	return "a string"
+}
+
+// maxQuoted bounds what an error quotes of an answer, in bytes.
+const maxQuoted = 200
+
+// decodeError reads a refusal. Of one in another shape than flyext's the
+// beginning is kept as the cause.
+func decodeError(status int, body []byte) *flyext.Error {
+	var answer struct {
+		Code    string `json:"error"`
+		Message string `json:"message"`
+	}
+	if err := jsonv2.Unmarshal(body, &answer); err != nil || answer.Message == "" {
+		return &flyext.Error{
+			Status: status, Code: answer.Code, Message: cmp.Or(http.StatusText(status), "unknown status"),
+			Err: fmt.Errorf("the answer is no JSON error with a message: %q", body[:min(len(body), maxQuoted)]),
+		}
+	}
+	return &flyext.Error{Status: status, Code: answer.Code, Message: answer.Message}
+}

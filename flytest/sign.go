@@ -1,0 +1,187 @@
+package flytest
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/flyext/flyext"
+)
+
+// A Signer signs requests as Fly.io would. The ones of this package are safe
+// for concurrent use and print without their secrets.
+type Signer interface {
+	// Sign signs r, in place, at the time now. r is a client's request with an
+	// absolute URL; its body is had from r.GetBody and changed with [SetBody].
+	Sign(r *http.Request, now time.Time) error
+}
+
+// signerFunc makes signers of closures, whose secrets no fmt verb can print.
+type signerFunc func(r *http.Request, now time.Time) error
+
+func (sign signerFunc) Sign(r *http.Request, now time.Time) error { return sign(r, now) }
+
+// All signs with each of signers, in their order. A signature covers what is
+// there before it: with the bearer token first, as in
+//
+//	flytest.All(flytest.BearerToken(token), flytest.RFC9421(key))
+//
+// the signature covers the token, where its format does that.
+func All(signers ...Signer) Signer {
+	return signerFunc(func(r *http.Request, now time.Time) error {
+		if len(signers) == 0 {
+			return errors.New("flytest: All of no signers")
+		}
+		for _, s := range signers {
+			if s == nil {
+				return errors.New("flytest: All has a nil signer")
+			}
+			if err := s.Sign(r, now); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// BearerToken adds "Authorization: Bearer <token>", which generation 1 sends
+// beside a message signature.
+func BearerToken(token string) Signer {
+	return signerFunc(func(r *http.Request, _ time.Time) error {
+		if token == "" {
+			return errors.New("flytest: BearerToken of an empty token")
+		}
+		r.Header.Add("Authorization", "Bearer "+token)
+		return nil
+	})
+}
+
+// XSignature signs as Fly.io does today: it adds a timestamp, a nonce and the
+// URL to the JSON object in the body, or to the query of a GET, HEAD or DELETE,
+// and sends the HMAC-SHA256 of that body or query, in lower-case hex, as
+// X-Signature. What is there already stays as it is, byte for byte.
+//
+// See https://fly.io/docs/reference/extensions_api/#authentication-and-request-signing.
+func XSignature(secret string) Signer {
+	return signerFunc(func(r *http.Request, now time.Time) error {
+		if secret == "" {
+			return errors.New("flytest: XSignature with an empty secret")
+		}
+		content, err := addSigningParams(r, now)
+		if err != nil {
+			return err
+		}
+		r.Header.Set("X-Signature", hex.EncodeToString(hmacSHA256(secret, content)))
+		return nil
+	})
+}
+
+// addSigningParams returns the content to sign: the new body or query.
+func addSigningParams(r *http.Request, now time.Time) ([]byte, error) {
+	timestamp := strconv.FormatInt(now.Unix(), 10)
+	nonce := rand.Text()
+	target := r.URL.String()
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodDelete:
+		have := r.URL.Query()
+		params := url.Values{"timestamp": {timestamp}, "nonce": {nonce}, "url": {target}}
+		for name := range params {
+			if have.Has(name) {
+				return nil, errHasSigningParam(name)
+			}
+		}
+		if r.URL.RawQuery != "" {
+			r.URL.RawQuery += "&"
+		}
+		r.URL.RawQuery += params.Encode()
+		return []byte(r.URL.RawQuery), nil
+	}
+	body, err := bodyOf(r)
+	if err != nil {
+		return nil, err
+	}
+	end, empty, err := endOfObject(body)
+	if err != nil {
+		return nil, err
+	}
+	quoted, err := jsontext.AppendQuote(nil, target)
+	if err != nil {
+		return nil, fmt.Errorf("flytest: the URL: %w", err)
+	}
+	comma := ","
+	if empty {
+		comma = ""
+	}
+	signed := fmt.Appendf(nil, `%s%s"timestamp":%s,"nonce":"%s","url":%s%s`, body[:end], comma, timestamp, nonce, quoted, body[end:])
+	SetBody(r, signed)
+	return signed, nil
+}
+
+func errHasSigningParam(name string) error {
+	return fmt.Errorf("flytest: the request has a %q already, which XSignature adds", name)
+}
+
+// endOfObject returns where the object in body closes, and whether it has no
+// members. It minds as little as it can else, because a test may well want to
+// sign an object that the provider has to refuse.
+func endOfObject(body []byte) (end int, empty bool, err error) {
+	dec := jsontext.NewDecoder(strings.NewReader(string(body)), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if dec.PeekKind() != '{' {
+		return 0, false, errors.New("flytest: XSignature can sign a body that is a JSON object, and this one is not")
+	}
+	_, err = dec.ReadToken()
+	empty = true
+	for err == nil && dec.PeekKind() == '"' {
+		empty = false
+		var name jsontext.Token
+		if name, err = dec.ReadToken(); err != nil {
+			break
+		}
+		switch name := name.String(); name {
+		case "timestamp", "nonce", "url":
+			return 0, false, errHasSigningParam(name)
+		}
+		err = dec.SkipValue()
+	}
+	if err == nil {
+		_, err = dec.ReadToken()
+	}
+	if err != nil {
+		return 0, false, fmt.Errorf("flytest: XSignature can sign a body that is a JSON object: %w", err)
+	}
+	return int(dec.InputOffset()) - len("}"), empty, nil
+}
+
+func hmacSHA256(secret string, message []byte) []byte {
+	h := hmac.New(sha256.New, []byte(secret))
+	h.Write(message)
+	return h.Sum(nil)
+}
+
+func base64SHA256(body []byte) string {
+	sum := sha256.Sum256(body)
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+func checkKey(key flyext.Key) error {
+	if key.ID == "" || key.Secret == "" {
+		return errors.New("flytest: the key has no ID or no Secret")
+	}
+	for _, c := range []byte(key.ID) {
+		if c < 0x20 || c > 0x7e || c == '"' || c == '\\' {
+			return errors.New("flytest: the key's ID cannot be quoted in a header")
+		}
+	}
+	return nil
+}

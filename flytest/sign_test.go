@@ -1,0 +1,422 @@
+package flytest_test
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/common-fate/httpsig/contentdigest"
+	"github.com/common-fate/httpsig/inmemory"
+	"github.com/common-fate/httpsig/sigparams"
+	"github.com/common-fate/httpsig/verifier"
+
+	"github.com/flyext/flyext"
+	"github.com/flyext/flyext/flytest"
+)
+
+func hmacOf(message string) []byte {
+	h := hmac.New(sha256.New, []byte(secret))
+	h.Write([]byte(message))
+	return h.Sum(nil)
+}
+
+func at(unix int64) func() time.Time { return func() time.Time { return time.Unix(unix, 0) } }
+
+func newRequest(t *testing.T, p *flytest.Platform, method, path, body string) *http.Request {
+	t.Helper()
+	r, err := p.NewRequest(t.Context(), method, path, []byte(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestXSignatureKeepsTheBody(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, body, before, after string }{
+		{"members", `{"name":"a","id":"b"}`, `{"name":"a","id":"b",`, `}`},
+		{"empty object", `{}`, `{`, `}`},
+		{"empty object with spaces", " { \n } \n", " { \n ", "} \n"},
+		{"spaces", "{ \"name\" :\t\"a\" }\n", "{ \"name\" :\t\"a\" ,", "}\n"},
+		{"escapes", `{"name":"\u0061\/<&>","n":1.50e+2}`, `{"name":"\u0061\/<&>","n":1.50e+2,`, `}`},
+		{"brace in a text", `{"name":"}"}`, `{"name":"}",`, `}`},
+		{"nested", `{"website":{"url":"x","nonce":[{}]}}`, `{"website":{"url":"x","nonce":[{}]},`, `}`},
+		{"duplicate members", `{"id":"a","id":"b"}`, `{"id":"a","id":"b",`, `}`},
+		{"invalid UTF-8", "{\"name\":\"\xff\"}", "{\"name\":\"\xff\",", `}`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			fly := &flytest.Platform{BaseURL: "https://Logjam.IO:443/flyio/", Signer: flytest.XSignature(secret), Now: at(1685641159)}
+			r := newRequest(t, fly, http.MethodPost, "/extensions", c.body)
+			got := string(body(r))
+			added, okBefore := strings.CutPrefix(got, c.before)
+			added, okAfter := strings.CutSuffix(added, c.after)
+			if !okBefore || !okAfter {
+				t.Fatalf("body is %q, want %q … %q", got, c.before, c.after)
+			}
+			var params struct {
+				Timestamp  int64
+				Nonce, URL string
+			}
+			if err := json.Unmarshal([]byte("{"+added+"}"), &params); err != nil {
+				t.Fatalf("added %q: %v", added, err)
+			}
+			if params.Timestamp != 1685641159 || len(params.Nonce) < 20 || params.URL != "https://logjam.io/flyio/extensions" {
+				t.Errorf("added %+v", params)
+			}
+			if r.Header.Get("X-Signature") != hex.EncodeToString(hmacOf(got)) || r.ContentLength != int64(len(got)) {
+				t.Errorf("X-Signature %q is not the body's", r.Header.Get("X-Signature"))
+			}
+		})
+	}
+}
+
+func TestXSignatureSignsTheQuery(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{http.MethodGet, http.MethodDelete, http.MethodHead} {
+		fly := &flytest.Platform{BaseURL: "https://logjam.io/flyio", Signer: flytest.XSignature(secret), Now: at(1685641159)}
+		r := newRequest(t, fly, method, "/extensions/a%2Fb?b=%7e&a", "")
+		added, ok := strings.CutPrefix(r.URL.RawQuery, "b=%7e&a&")
+		params, err := url.ParseQuery(added)
+		if !ok || err != nil || len(params) != 3 || params.Get("timestamp") != "1685641159" || params.Get("nonce") == "" ||
+			params.Get("url") != "https://logjam.io/flyio/extensions/a%2Fb?b=%7e&a" {
+			t.Errorf("%s: query is %q", method, r.URL.RawQuery)
+		}
+		if r.Header.Get("X-Signature") != hex.EncodeToString(hmacOf(r.URL.RawQuery)) {
+			t.Errorf("%s: X-Signature %q is not the query's", method, r.Header.Get("X-Signature"))
+		}
+	}
+}
+
+func TestMessageSignatureBase(t *testing.T) {
+	t.Parallel()
+	const sum = "2dcZsnSAtVzUkYAg50c+cW7TVpyK2v6SbPmxC0+O8GQ="
+	for _, c := range []struct {
+		name               string
+		signer             flytest.Signer
+		method, body       string
+		names, values, tag string
+		digest             http.Header
+	}{
+		{
+			name: "RFC 9421 with a body", signer: flytest.RFC9421(key), method: http.MethodPatch, body: `{"name":"a"}`,
+			names:  `"@method" "@target-uri" "@authority" "content-type" "content-length" "content-digest"`,
+			values: "PATCH|https://logjam.io/flyio/extensions/a%2Fb|logjam.io|application/json|12|sha-256=:SUM:",
+			tag:    `;tag="flyio"`, digest: http.Header{"Content-Digest": {"sha-256=:SUM:"}},
+		},
+		{
+			name: "RFC 9421 without a body", signer: flytest.RFC9421(key), method: http.MethodDelete,
+			names:  `"@method" "@target-uri" "@authority"`,
+			values: "DELETE|https://logjam.io/flyio/extensions/a%2Fb|logjam.io", tag: `;tag="flyio"`,
+		},
+		{
+			name: "RFC 9421 over a bearer token", method: http.MethodGet,
+			signer: flytest.All(flytest.BearerToken(token), flytest.RFC9421(key)),
+			names:  `"@method" "@target-uri" "@authority" "authorization"`,
+			values: "GET|https://logjam.io/flyio/extensions/a%2Fb|logjam.io|Bearer " + token, tag: `;tag="flyio"`,
+		},
+		{
+			name: "draft-05 with a body", signer: flytest.Draft05(key), method: http.MethodPatch, body: `{"name":"a"}`,
+			names:  `"@method" "@target-uri" "@authority" "content-type" "content-length" "digest"`,
+			values: "PATCH|https://logjam.io/flyio/extensions/a%2Fb|logjam.io|application/json|12|SHA-256=SUM",
+			digest: http.Header{"Digest": {"SHA-256=SUM"}},
+		},
+		{
+			name: "draft-05 without a body", signer: flytest.Draft05(key), method: http.MethodGet,
+			names:  `"@method" "@target-uri" "@authority"`,
+			values: "GET|https://logjam.io/flyio/extensions/a%2Fb|logjam.io",
+		},
+	} {
+		// The library has the real clock, and what is dated otherwise is signed
+		// step by step: both must come out the same.
+		for _, clock := range []string{"real clock", "injected clock"} {
+			t.Run(c.name+"/"+clock, func(t *testing.T) {
+				t.Parallel()
+				fly := &flytest.Platform{BaseURL: "https://logjam.io/flyio", Signer: c.signer}
+				if clock == "injected clock" {
+					fly.Now = at(1685641159)
+				}
+				begun := time.Now().Unix()
+				r := newRequest(t, fly, c.method, "/extensions/a%2Fb", c.body)
+				params, ok := strings.CutPrefix(r.Header.Get("Signature-Input"), "sig1=")
+				rest, okRest := strings.CutPrefix(params, "("+c.names+`);keyid="flyio-signing-secret";alg="hmac-sha256"`+c.tag+`;nonce="`)
+				nonce, created, okNonce := strings.Cut(rest, `";created=`)
+				if !ok || !okRest || !okNonce || len(nonce) < 20 {
+					t.Fatalf("Signature-Input: %s", params)
+				}
+				var unix int64
+				if _, err := fmt.Sscan(created, &unix); err != nil {
+					t.Fatal(err)
+				}
+				if fly.Now != nil && unix != 1685641159 || fly.Now == nil && (unix < begun || unix > begun+60) {
+					t.Errorf("created is %d", unix)
+				}
+				base := ""
+				values := strings.Split(strings.ReplaceAll(c.values, "SUM", sum), "|")
+				for i, name := range strings.Fields(c.names) {
+					base += name + ": " + values[i] + "\n"
+				}
+				base += `"@signature-params": ` + params
+				want := "sig1=:" + base64.StdEncoding.EncodeToString(hmacOf(base)) + ":"
+				if got := r.Header.Get("Signature"); got != want {
+					t.Errorf("Signature: %s, want %s over\n%s", got, want, base)
+				}
+				for _, name := range []string{"Digest", "Content-Digest"} {
+					if got, want := r.Header.Get(name), strings.ReplaceAll(c.digest.Get(name), "SUM", sum); got != want {
+						t.Errorf("%s: %q, want %q", name, got, want)
+					}
+				}
+				if string(body(r)) != c.body {
+					t.Errorf("the body is %q", body(r))
+				}
+			})
+		}
+	}
+}
+
+// peer is the library's own verifier with a correct HMAC.
+type peer struct{}
+
+func (peer) GetKey(_ context.Context, id, _ string) (verifier.Algorithm, error) {
+	if id != key.ID {
+		return nil, errors.New("unknown key")
+	}
+	return peer{}, nil
+}
+
+func (peer) Type() string                          { return "hmac-sha256" }
+func (peer) ContentDigest() contentdigest.Digester { return contentdigest.SHA256 }
+func (peer) Verify(_ context.Context, base string, signature []byte) error {
+	if !hmac.Equal(signature, hmacOf(base)) {
+		return errors.New("wrong signature")
+	}
+	return nil
+}
+
+func TestPeerVerifiesRFC9421(t *testing.T) {
+	t.Parallel()
+	v := verifier.Verifier{
+		NonceStorage: inmemory.NewNonceStorage(), KeyDirectory: peer{}, Tag: "flyio", Scheme: "https", Authority: "example.com",
+		Validation: sigparams.ValidateOpts{
+			BeforeDuration: time.Minute, RequireNonce: true,
+			RequiredCoveredComponents: map[string]bool{"@method": true, "@target-uri": true},
+		},
+	}
+	client := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, _, err := v.Parse(w, r, time.Now()); err != nil {
+			http.Error(w, err.Error(), http.StatusUnauthorized)
+		}
+	}))
+	fly := &flytest.Platform{BaseURL: baseURL, Signer: flytest.RFC9421(key), Client: client}
+	for _, c := range []struct{ method, body string }{
+		{http.MethodPost, `{"id":"a"}`}, {http.MethodPatch, `{}`}, {http.MethodGet, ""}, {http.MethodDelete, ""},
+	} {
+		r := newRequest(t, fly, c.method, flytest.ExtensionPath("a/b ü"), c.body)
+		answer, err := fly.Do(r)
+		if err != nil || answer.StatusCode != http.StatusOK {
+			t.Errorf("%s: %v, %v", c.method, answer, err)
+		}
+		r.Host = "other.example.com"
+		if answer, err := fly.Do(r); err != nil || answer.StatusCode == http.StatusOK {
+			t.Errorf("%s to another host: %v, %v", c.method, answer, err)
+		}
+	}
+}
+
+// TestRubySignature compares with what the Ruby library of the proposal sent.
+func TestRubySignature(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../testdata/interop/ruby-http-signatures.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cases []struct {
+		Name    string
+		Now     int64
+		Request struct {
+			Method     string
+			Headers    [][2]string
+			BodyBase64 []byte `json:"body_base64"`
+		}
+	}
+	if err := json.Unmarshal(text, &cases); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range cases {
+		if c.Name != "99designs-ruby/fly-doc/R1" {
+			continue
+		}
+		fly := &flytest.Platform{
+			BaseURL: "https://logjam.org/flyio", Now: at(c.Now),
+			Signer: flytest.CavageOptions{RepeatAsAuthorization: true}.Cavage(key),
+		}
+		r := newRequest(t, fly, c.Request.Method, "/extensions", string(c.Request.BodyBase64))
+		for _, h := range c.Request.Headers {
+			switch h[0] {
+			case "Signature", "Authorization", "Date":
+				if got := r.Header.Values(h[0]); len(got) != 1 || got[0] != h[1] {
+					t.Errorf("%s: %q, Ruby sent %q", h[0], got, h[1])
+				}
+			}
+		}
+		return
+	}
+	t.Fatal("the recorded request is not there")
+}
+
+func TestCavageCovers(t *testing.T) {
+	t.Parallel()
+	const empty = "SHA-256=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
+	const date = "Thu, 01 Jun 2023 17:39:19 GMT"
+	for _, c := range []struct {
+		name, method, body string
+		options            flytest.CavageOptions
+		covered, base      string
+		authorization      bool
+	}{
+		{
+			name: "body", method: http.MethodPatch, body: `{"name":"a"}`, covered: "(request-target) date content-length",
+			base: "(request-target): patch /flyio/extensions/a%20b?c=d\ndate: " + date + "\ncontent-length: 12",
+		},
+		{
+			name: "body with digest", method: http.MethodPatch, body: `{"name":"a"}`,
+			options: flytest.CavageOptions{CoverDigest: true}, covered: "(request-target) date content-length digest",
+			base: "(request-target): patch /flyio/extensions/a%20b?c=d\ndate: " + date +
+				"\ncontent-length: 12\ndigest: SHA-256=2dcZsnSAtVzUkYAg50c+cW7TVpyK2v6SbPmxC0+O8GQ=",
+		},
+		{
+			name: "no body", method: http.MethodGet, covered: "(request-target) date digest",
+			base: "(request-target): get /flyio/extensions/a%20b?c=d\ndate: " + date + "\ndigest: " + empty,
+		},
+		{
+			name: "authorization", method: http.MethodDelete, options: flytest.CavageOptions{RepeatAsAuthorization: true},
+			covered: "(request-target) date digest", authorization: true,
+			base: "(request-target): delete /flyio/extensions/a%20b?c=d\ndate: " + date + "\ndigest: " + empty,
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			fly := &flytest.Platform{BaseURL: "https://logjam.org/flyio", Signer: c.options.Cavage(key), Now: at(1685641159)}
+			r := newRequest(t, fly, c.method, "/extensions/a%20b?c=d", c.body)
+			want := `keyId="flyio-signing-secret",algorithm="hmac-sha256",headers="` + c.covered + `",signature="` +
+				base64.StdEncoding.EncodeToString(hmacOf(c.base)) + `"`
+			if got := r.Header.Values("Signature"); len(got) != 1 || got[0] != want {
+				t.Errorf("Signature: %q\nwant %q", got, want)
+			}
+			wantAuthorization := ""
+			if c.authorization {
+				wantAuthorization = "Signature " + want
+			}
+			if got := r.Header.Get("Authorization"); got != wantAuthorization {
+				t.Errorf("Authorization: %q\nwant %q", got, wantAuthorization)
+			}
+		})
+	}
+}
+
+func TestZntrioSigns(t *testing.T) {
+	t.Parallel()
+	fly := &flytest.Platform{
+		BaseURL: "https://logjam.org/flyio", Now: at(1685641159),
+		Signer: flytest.All(flytest.BearerToken(token), flytest.Zntrio(key)),
+	}
+	r := newRequest(t, fly, http.MethodPatch, "/extensions/a%2Fb?c=%20d", `{"name":"a"}`)
+	input, ok := strings.CutPrefix(r.Header.Get("Signature-Input"), "sig1=")
+	nonce, okStart := strings.CutPrefix(input, `(@request-target, host, date, digest, authorization); alg="hmac-sha256"; `+
+		`keyid="flyio-signing-secret"; created=1685641159; nonce="`)
+	nonce, okEnd := strings.CutSuffix(nonce, `"`)
+	if !ok || !okStart || !okEnd || len(nonce) < 20 {
+		t.Errorf("Signature-Input: %s", input)
+	}
+	base := "@request-target: patch /flyio/extensions/a/b?c=%20d\nhost: logjam.org\ndate: Thu, 01 Jun 2023 17:39:19 GMT\n" +
+		"digest: SHA-256=2dcZsnSAtVzUkYAg50c+cW7TVpyK2v6SbPmxC0+O8GQ=\nauthorization: Bearer " + token + "\n@signature-params: " + input + "\n"
+	want := "sig1=:" + base64.StdEncoding.EncodeToString(hmacOf(base)) + ":"
+	if got := r.Header.Get("Signature"); got != want {
+		t.Errorf("Signature: %s, want %s", got, want)
+	}
+}
+
+func TestSignersPrintNoSecret(t *testing.T) {
+	t.Parallel()
+	for _, f := range formats {
+		fly := flytest.Platform{Signer: f.signer(secret)}
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x"} {
+			if text := fmt.Sprintf(verb, fly); strings.Contains(text, secret) || strings.Contains(text, fmt.Sprintf("%x", secret)) {
+				t.Errorf("%s prints its secret with %s: %s", f.name, verb, text)
+			}
+		}
+	}
+}
+
+func TestSignErrors(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		signer flytest.Signer
+		method string
+		path   string
+		body   string
+		want   string
+	}{
+		{name: "no secret", signer: flytest.XSignature(""), want: "flytest: XSignature with an empty secret"},
+		{name: "no token", signer: flytest.BearerToken(""), want: "flytest: BearerToken of an empty token"},
+		{name: "no key", signer: flytest.RFC9421(flyext.Key{}), want: "flytest: the key has no ID or no Secret"},
+		{name: "no key for draft-05", signer: flytest.Draft05(flyext.Key{ID: "a"}), want: "flytest: the key has no ID or no Secret"},
+		{name: "no key for cavage", signer: flytest.Cavage(flyext.Key{Secret: "a"}), want: "flytest: the key has no ID or no Secret"},
+		{name: "no key for zntrio", signer: flytest.Zntrio(flyext.Key{}), want: "flytest: the key has no ID or no Secret"},
+		{
+			name: "key id with a quote", signer: flytest.Cavage(flyext.Key{ID: `a"b`, Secret: secret}),
+			want: "flytest: the key's ID cannot be quoted in a header",
+		},
+		{name: "all of none", signer: flytest.All(), want: "flytest: All of no signers"},
+		{name: "all of nil", signer: flytest.All(nil), want: "flytest: All has a nil signer"},
+		{name: "all of a bad one", signer: flytest.All(flytest.XSignature("")), want: "flytest: XSignature with an empty secret"},
+		{
+			name: "no object", signer: flytest.XSignature(secret), method: http.MethodPost, body: `[]`,
+			want: "flytest: XSignature can sign a body that is a JSON object, and this one is not",
+		},
+		{
+			name: "no body", signer: flytest.XSignature(secret), method: http.MethodPost,
+			want: "flytest: XSignature can sign a body that is a JSON object, and this one is not",
+		},
+		{
+			name: "half an object", signer: flytest.XSignature(secret), method: http.MethodPost, body: `{"a":1`,
+			want: "flytest: XSignature can sign a body that is a JSON object: ",
+		},
+		{
+			name: "signed twice", signer: flytest.All(flytest.XSignature(secret), flytest.XSignature(secret)),
+			method: http.MethodPost, body: `{}`, want: `flytest: the request has a "timestamp" already, which XSignature adds`,
+		},
+		{
+			name: "url in the query", signer: flytest.XSignature(secret), path: "/extensions/a?url=b",
+			want: `flytest: the request has a "url" already, which XSignature adds`,
+		},
+		{
+			name: "another signature before", signer: flytest.All(flytest.Cavage(key), flytest.RFC9421(key)),
+			want: "flytest: the request has a signature of another format: ",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			fly := &flytest.Platform{BaseURL: baseURL, Signer: c.signer}
+			if c.path == "" {
+				c.path = "/extensions/a"
+			}
+			r, err := fly.NewRequest(t.Context(), c.method, c.path, []byte(c.body))
+			if err == nil || !strings.HasPrefix(err.Error(), c.want) || strings.Contains(err.Error(), secret) {
+				t.Errorf("got %v, %v, want %q", r, err, c.want)
+			}
+		})
+	}
+}
