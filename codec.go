@@ -188,12 +188,12 @@ func readAddr(value jsontext.Value) (netip.Addr, error) {
 	return addr, nil
 }
 
-// optional reads the member of the first name that is there.
+// optional reads the member of the first name that is there and not null.
 func optional[T any](o *object, read reader[T], names ...string) (opt Optional[T]) {
 	for _, name := range names {
 		value, ok := o.take(name)
 		switch {
-		case !ok || opt.Present:
+		case !ok || opt.Present && !opt.Null:
 			continue
 		case value.Kind() == 'n':
 			opt = Null[T]()

@@ -315,7 +315,7 @@ func TestOrganizationEmailInBothSpellings(t *testing.T) {
 		`{"id":"x","organization_id":"o","organization_email":"a@b"}`:                 "a@b",
 		`{"id":"x","organization_id":"o","email":"a@b"}`:                              "a@b",
 		`{"id":"x","organization_id":"o","email":"c@d","organization_email":"a@b"}`:   "a@b",
-		`{"id":"x","organization_id":"o","organization_email":null,"email":"c@d"}`:    "",
+		`{"id":"x","organization_id":"o","organization_email":null,"email":"c@d"}`:    "c@d",
 		`{"id":"x","organization_id":"o","organization_email":"","email":"c@d"}`:      "",
 		`{"id":"x","organization_id":"o","organization_email":"a@b","email":"c@d"}  `: "a@b",
 	} {
