@@ -42,8 +42,16 @@ func (rec record) refuse(ctx context.Context, w http.ResponseWriter, err error) 
 		level = slog.LevelError
 	}
 	rec.write(ctx, level, "request refused",
-		slog.Int("status", e.Status), slog.String("code", e.Code), slog.String("error", err.Error()))
+		slog.Int("status", e.Status), slog.String("code", e.Code), slog.String("error", cause(err)))
 	writeError(w, e)
+}
+
+// cause is what the record does not say already.
+func cause(err error) string {
+	if e, ok := err.(*Error); ok && e.Err != nil {
+		return e.Err.Error()
+	}
+	return err.Error()
 }
 
 // A result is how a call ended.
