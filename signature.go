@@ -224,6 +224,7 @@ type xSignature struct {
 var (
 	errXSignatureHeader   = errors.New("x-signature: not exactly one X-Signature header")
 	errXSignatureEncoding = errors.New("x-signature: neither hex nor base64 of 32 bytes")
+	errXSignatureMethod   = errors.New("x-signature: the method is none that is signed")
 	errXSignatureMismatch = errors.New("x-signature: MAC does not match")
 	errXSignatureUnsigned = errors.New("x-signature: the request has a query or a body that is not signed")
 	errXSignatureTime     = errors.New("x-signature: timestamp is absent, repeated or no number")
@@ -244,10 +245,15 @@ func (v *xSignature) Verify(_ context.Context, m *Message) (Verification, error)
 		return Verification{}, errXSignatureEncoding
 	}
 	path, query, _ := strings.Cut(m.Target, "?")
-	signsQuery := m.Method == http.MethodGet || m.Method == http.MethodDelete || m.Method == http.MethodHead
-	content := m.Body
-	if signsQuery {
-		content = []byte(query)
+	var content []byte
+	signsQuery := false
+	switch m.Method {
+	case http.MethodPost, http.MethodPatch:
+		content = m.Body
+	case http.MethodGet, http.MethodDelete, http.MethodHead:
+		content, signsQuery = []byte(query), true
+	default: // no signature is Fly.io's for a method that Fly.io does not use
+		return Verification{}, errXSignatureMethod
 	}
 	if !matches(v.keys, content, received) {
 		return Verification{}, errXSignatureMismatch
