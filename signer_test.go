@@ -61,6 +61,12 @@ func (w *wireRequest) set(name string, lines ...string) *wireRequest {
 	return w
 }
 
+// keep deletes all fields but these.
+func (w *wireRequest) keep(names ...string) *wireRequest {
+	maps.DeleteFunc(w.header, func(name string, _ []string) bool { return !slices.Contains(names, name) })
+	return w
+}
+
 func (w *wireRequest) setDate(unix int64) *wireRequest {
 	return w.set("Date", time.Unix(unix, 0).UTC().Format(http.TimeFormat))
 }
@@ -295,3 +301,5 @@ func runVerdicts(t *testing.T, cases []verdict, verifier func(flyext.Policy) fly
 		})
 	}
 }
+
+func encode64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
