@@ -284,6 +284,8 @@ func TestSignatureHeaders(t *testing.T) {
 		{name: "two labels over two lines, ours last: verified", request: newPost().tampered(foreign("sig0")).signedWith("").rfc9421()},
 		{name: "two labels, none of them ours: refused", request: newPost().tampered(foreign("a")).tampered(foreign("b")), want: unknownKey},
 		{name: "two labels, ours broken: its reason is told", request: genuine().tampered(foreign("sig2")).tampered(exchangeBody), want: wrongDigest},
+		{name: "two labels, ours last and broken: its reason is told", request: newPost().tampered(foreign("a")).signedWith("").rfc9421().
+			tampered(exchangeBody), want: wrongDigest},
 		{name: "two labels in one line: verified", request: genuine().tampered(foreign("sig2")).tampered(func(w *wireRequest) {
 			w.set("Signature", strings.Join(w.header["Signature"], ", "))
 			w.set("Signature-Input", strings.Join(w.header["Signature-Input"], " , "))

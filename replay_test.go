@@ -134,6 +134,20 @@ func TestSharedNonceIsNoReplay(t *testing.T) {
 	wantRefusal(t, auth.Check(w.request(t)), usedBefore)
 }
 
+// A nonce is the message's whatever else it says: another message with it is
+// a replay, and one of another key is not.
+func TestNonceOfAnotherMessage(t *testing.T) {
+	t.Parallel()
+	auth := newAuthenticator(t, flyext.MessageSignature(signingKey, flyext.Key{ID: "k", Secret: signingSecret}), 0)
+	sign := func(w *wireRequest, params string) *wireRequest {
+		return w.signRFC9421("s", `"@method" "@target-uri"`, params)
+	}
+	withNonce := rfcParams(signingTime) + `;nonce="n"`
+	wantRefusal(t, auth.Check(sign(newGet("/flyio/a"), withNonce).request(t)), "")
+	wantRefusal(t, auth.Check(sign(newGet("/flyio/b"), withNonce).request(t)), usedBefore)
+	wantRefusal(t, auth.Check(sign(newGet("/flyio/b"), strings.Replace(withNonce, signingKeyID, "k", 1)).request(t)), "")
+}
+
 // Who does not know the secret, or comes at the wrong time or to the wrong
 // place, must not use up the nonce of a genuine request.
 func TestNonceIsEnteredLast(t *testing.T) {

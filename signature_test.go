@@ -133,6 +133,9 @@ func TestXSignaturePolicy(t *testing.T) {
 		{name: "GET for another extension", request: xQuery(query).tampered(func(w *wireRequest) {
 			w.target = strings.Replace(w.target, "/x1?", "/x2?", 1)
 		}), want: xURL},
+		{name: "GET of what is below the url", request: xQuery(signedQuery("/flyio/extensions")).tampered(func(w *wireRequest) {
+			w.target = strings.Replace(w.target, "?", "/x2?", 1)
+		}), want: xURL},
 		{name: "default port", request: xURLOf("https://logjam.test:443/flyio/extensions")},
 		{name: "scheme and host in another case", request: xURLOf("HTTPS://LogJam.test/flyio/extensions")},
 		{name: "escaped id in the other case of hex", request: xQuery(signedQuery("/flyio/extensions/a%2fb")).
