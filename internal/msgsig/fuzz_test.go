@@ -74,6 +74,7 @@ func FuzzParseCavage(f *testing.F) {
 	for _, h := range recorded(f) {
 		f.Add(h.Get("Signature"), h.Get("Authorization"), "/a?b=c", h.Get("Digest"))
 	}
+	f.Add("keyId=\"k\nhost: other.test\",headers=\"(keyid)\",signature=\"AAAA\"", "", "/a", "v")
 	f.Add(`headers="(keyid) (algorithm)",keyId="k",algorithm="hs2019",signature="AAAA"`, "", "/a", "v")
 	f.Fuzz(func(t *testing.T, signature, authorization, target, value string) {
 		s, err := ParseCavage(http.Header{"Signature": {signature}, "Authorization": {authorization}})
@@ -110,6 +111,7 @@ func FuzzParseZntrio(f *testing.F) {
 	for _, h := range recorded(f) {
 		f.Add(h.Get("Signature-Input"), h.Get("Signature"), "/a%2Fb?c", h.Get("Digest"))
 	}
+	f.Add(`s=(date); keyid="k"`, "s=:AAAA:", "/a\nhost: other.test", "v")
 	f.Fuzz(func(t *testing.T, input, signature, target, value string) {
 		s, err := ParseZntrio(http.Header{"Signature-Input": {input}, "Signature": {signature}})
 		if err != nil {

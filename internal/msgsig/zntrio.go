@@ -42,7 +42,7 @@ func ParseZntrio(h http.Header) (*Signature, error) {
 		return nil, errNothingCovered
 	}
 	for name := range strings.SplitSeq(list, ", ") {
-		if len(s.components) == 64 || name == "" || strings.ContainsAny(name, " \t\r\n\",;=()") || strings.ToLower(name) != name {
+		if len(s.components) == 64 || name == "" || strings.ContainsAny(name, " \t\",;=()") || strings.ToLower(name) != name {
 			return nil, errSyntax
 		}
 		s.components = append(s.components, component{name: name})
