@@ -136,6 +136,8 @@ func TestXSignaturePolicy(t *testing.T) {
 		{name: "GET of what is below the url", request: xQuery(signedQuery("/flyio/extensions")).tampered(func(w *wireRequest) {
 			w.target = strings.Replace(w.target, "?", "/x2?", 1)
 		}), want: xURL},
+		{name: "broken escape where the url has nothing", request: xQuery(signedQuery("/flyio/extensions/")).
+			tampered(func(w *wireRequest) { w.target = strings.Replace(w.target, "/?", "/%zz?", 1) }), want: xURL},
 		{name: "default port", request: xURLOf("https://logjam.test:443/flyio/extensions")},
 		{name: "scheme and host in another case", request: xURLOf("HTTPS://LogJam.test/flyio/extensions")},
 		{name: "escaped id in the other case of hex", request: xQuery(signedQuery("/flyio/extensions/a%2fb")).
@@ -383,6 +385,13 @@ func TestVerifiersRedactThemselves(t *testing.T) {
 					t.Fatal(err)
 				}
 				prints = append(prints, string(text))
+			}
+			if _, ok := v.(flyext.Verifier); ok { // not the hashes of its tokens either
+				for _, p := range prints[1:] {
+					if strings.Trim(p, `"`) != "Verifier([redacted])" {
+						t.Errorf("it prints as %s", p)
+					}
+				}
 			}
 			for _, p := range prints {
 				for _, form := range []string{secret, fmt.Sprintf("%x", secret), fmt.Sprintf("%X", secret), fmt.Sprint([]byte(secret))} {
