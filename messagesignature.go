@@ -86,15 +86,22 @@ func (v *messageSignature) Verify(_ context.Context, m *Message) (Verification, 
 		return Verification{}, refusal{err}
 	}
 	var first error
+	var nonces []Nonce
 	for _, s := range signatures {
 		nonce, err := v.verify(wire, m.Now, s)
 		if err == nil {
-			return Verification{Generation: Generation1, Nonces: []Nonce{nonce}}, nil
+			nonces = mergeNonces(nonces, nonce)
+			continue
 		}
 		// Of several signatures, what was wrong with ours says most.
 		if first == nil || errors.Is(first, errKeyUnknown) {
 			first = err
 		}
+	}
+	// All that are right are used up: the message would pass once more
+	// stripped of one of them.
+	if len(nonces) > 0 {
+		return Verification{Generation: Generation1, Nonces: nonces}, nil
 	}
 	return Verification{}, refusal{first}
 }

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -70,6 +71,20 @@ type Nonce struct {
 	// Expires is when it may be forgotten, because the message would be too
 	// old by then.
 	Expires time.Time
+}
+
+// mergeNonces adds nonces to a list, each key once: what two verifiers or two
+// signatures share would else be its own replay.
+func mergeNonces(nonces []Nonce, more ...Nonce) []Nonce {
+	for _, n := range more {
+		i := slices.IndexFunc(nonces, func(have Nonce) bool { return have.Key == n.Key })
+		if i < 0 {
+			nonces = append(nonces, n)
+		} else if n.Expires.After(nonces[i].Expires) {
+			nonces[i].Expires = n.Expires
+		}
+	}
+	return nonces
 }
 
 // NonceKey returns the [Nonce.Key] of what must not come twice under a scheme,
@@ -209,6 +224,7 @@ type xSignature struct {
 var (
 	errXSignatureHeader   = errors.New("x-signature: not exactly one X-Signature header")
 	errXSignatureEncoding = errors.New("x-signature: neither hex nor base64 of 32 bytes")
+	errXSignatureMethod   = errors.New("x-signature: the method is none that is signed")
 	errXSignatureMismatch = errors.New("x-signature: MAC does not match")
 	errXSignatureUnsigned = errors.New("x-signature: the request has a query or a body that is not signed")
 	errXSignatureTime     = errors.New("x-signature: timestamp is absent, repeated or no number")
@@ -229,10 +245,15 @@ func (v *xSignature) Verify(_ context.Context, m *Message) (Verification, error)
 		return Verification{}, errXSignatureEncoding
 	}
 	path, query, _ := strings.Cut(m.Target, "?")
-	signsQuery := m.Method == http.MethodGet || m.Method == http.MethodDelete || m.Method == http.MethodHead
-	content := m.Body
-	if signsQuery {
-		content = []byte(query)
+	var content []byte
+	signsQuery := false
+	switch m.Method {
+	case http.MethodPost, http.MethodPatch:
+		content = m.Body
+	case http.MethodGet, http.MethodDelete, http.MethodHead:
+		content, signsQuery = []byte(query), true
+	default: // no signature is Fly.io's for a method that Fly.io does not use
+		return Verification{}, errXSignatureMethod
 	}
 	if !matches(v.keys, content, received) {
 		return Verification{}, errXSignatureMismatch
@@ -451,7 +472,8 @@ func (v *bearerToken) Verify(_ context.Context, m *Message) (Verification, error
 func AllOf(verifiers ...Verifier) Verifier { return &allOf{group: newGroup("AllOf", verifiers)} }
 
 // AnyOf verifies what one of its verifiers does; the first that does decides
-// the generation.
+// the generation. It asks them all: a message that several of them verify uses
+// up the nonces of each, or it would pass once more stripped of one signature.
 func AnyOf(verifiers ...Verifier) Verifier { return &anyOf{group: newGroup("AnyOf", verifiers)} }
 
 type group struct {
@@ -486,7 +508,7 @@ func (v *allOf) Verify(ctx context.Context, m *Message) (Verification, error) {
 			return Verification{}, err
 		}
 		all.Generation = max(all.Generation, one.Generation)
-		all.Nonces = append(all.Nonces, one.Nonces...)
+		all.Nonces = mergeNonces(all.Nonces, one.Nonces...)
 	}
 	return all, nil
 }
@@ -498,15 +520,23 @@ func (v *anyOf) Verify(ctx context.Context, m *Message) (Verification, error) {
 	if v.err != nil {
 		return Verification{}, v.err
 	}
+	var found Verification
 	errs := make(noneOf, 0, len(v.verifiers))
-	for _, each := range v.verifiers {
+	for i, each := range v.verifiers {
 		one, err := each.Verify(ctx, m)
-		if err == nil {
-			return one, nil
+		if err != nil {
+			errs = append(errs, err)
+			continue
 		}
-		errs = append(errs, err)
+		if len(errs) == i { // the first
+			found.Generation = one.Generation
+		}
+		found.Nonces = mergeNonces(found.Nonces, one.Nonces...)
 	}
-	return Verification{}, errs
+	if len(errs) == len(v.verifiers) {
+		return Verification{}, errs
+	}
+	return found, nil
 }
 
 // noneOf is why none of several verifiers was content. Its text is made when

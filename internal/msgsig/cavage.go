@@ -106,7 +106,7 @@ func cavageParam(s string) (name, value, rest string, err error) {
 		return "", "", "", errSyntax
 	}
 	if strings.HasPrefix(s, `"`) {
-		if value, s, ok = strings.Cut(s[1:], `"`); !ok || strings.Contains(value, `\`) {
+		if value, s, ok = strings.Cut(s[1:], `"`); !ok || strings.ContainsAny(value, "\\\r\n") {
 			return "", "", "", errSyntax
 		}
 	} else {
@@ -165,8 +165,9 @@ func (s *Signature) cavageBase(m *Message) ([]byte, error) {
 		switch c.name {
 		case "(request-target)":
 			s.Covered.Method, s.Covered.Path, s.Covered.Query = true, true, true
-			base = append(append(base, strings.ToLower(m.Method)...), ' ')
-			base, err = m.appendLine(base, m.Target)
+			if base, err = m.appendLowerMethod(base); err == nil {
+				base, err = m.appendLine(append(base, ' '), m.Target)
+			}
 		case "(created)":
 			base, err = appendTime(base, s.Created, s.HasCreated)
 			s.Covered.Created = true

@@ -89,6 +89,7 @@ var (
 	errRepeated       = errors.New("a component is covered twice")
 	errUnknown        = errors.New("unknown component or component parameter")
 	errAbsent         = errors.New("a covered component is absent from the request")
+	errMethodCase     = errors.New("the method has lower-case letters, and is signed without its case")
 	errFieldValue     = errors.New("a covered field has a value that cannot be signed")
 	errDate           = errors.New("the covered Date is not an HTTP date")
 	errContentLength  = errors.New("the covered Content-Length is not the body's length")
@@ -116,6 +117,16 @@ func (m *Message) authority() string {
 		return strings.TrimSuffix(host, ":80")
 	}
 	return host
+}
+
+// appendLowerMethod appends the method as draft-cavage and zntrio sign it, in
+// lower case. That is one signature for POST and pOST, so only the former is
+// taken: a handler may tell them apart.
+func (m *Message) appendLowerMethod(dst []byte) ([]byte, error) {
+	if strings.ToUpper(m.Method) != m.Method {
+		return nil, errMethodCase
+	}
+	return m.appendLine(dst, strings.ToLower(m.Method))
 }
 
 // appendField appends the value of a field: its lines, trimmed, joined by a

@@ -105,8 +105,10 @@ func (s *Signature) appendDecodedTarget(dst []byte, m *Message) ([]byte, error) 
 		return nil, errFieldValue
 	}
 	s.Covered.Method, s.Covered.Path, s.Covered.Query = true, true, true
-	dst = append(append(dst, strings.ToLower(m.Method)...), ' ')
-	if dst, err = m.appendLine(dst, path); err != nil {
+	if dst, err = m.appendLowerMethod(dst); err != nil {
+		return nil, err
+	}
+	if dst, err = m.appendLine(append(dst, ' '), path); err != nil {
 		return nil, err
 	}
 	if query, ok := m.query(); ok {

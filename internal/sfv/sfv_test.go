@@ -1,0 +1,232 @@
+package sfv_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/dunglas/httpsfv"
+
+	"github.com/flyext/flyext/internal/sfv"
+)
+
+func TestParseDictionary(t *testing.T) {
+	t.Parallel()
+	many := func(n int, separator string) string {
+		keys := make([]string, n)
+		for i := range keys {
+			keys[i] = "k" + strings.Repeat("x", i)
+		}
+		return strings.Join(keys, separator)
+	}
+	for _, c := range []struct {
+		name, text string
+		members    int // -1: refused
+	}{
+		{"empty", "", 0},
+		{"spaces", "  ", 0},
+		{"a bare key", "a", 1},
+		{"every kind of item", `a=1, b=-1.5, c="s\"\\", d=t/o:k*, e=:AAA=:, f=?0, g=("x";a "y");b`, 7},
+		{"spaces and tabs around commas", "a \t,\t b", 2},
+		{"spaces inside a list", `a=(  "x"   "y"  )`, 1},
+		{"64 members", many(64, ","), 64},
+		{"65 members", many(65, ","), -1},
+		{"64 parameters", "a;" + many(64, ";"), 1},
+		{"65 parameters", "a;" + many(65, ";"), -1},
+		{"64 items", "a=(" + strings.Repeat("1 ", 64) + ")", 1},
+		{"65 items", "a=(" + strings.Repeat("1 ", 65) + ")", -1},
+		{"key twice", "a=1, b=2, a=1", -1},
+		{"parameter twice", "a;b;b", -1},
+		{"parameter of an item twice", `a=("x";b=1;b=1)`, -1},
+		{"comma behind", "a,", -1},
+		{"comma before", ",a", -1},
+		{"two commas", "a,,b", -1},
+		{"no comma", "a b", -1},
+		{"key in upper case", "A=1", -1},
+		{"key of a digit", "1=1", -1},
+		{"nothing behind the equals sign", "a=", -1},
+		{"space behind the equals sign", "a= 1", -1},
+		{"space before a semicolon", "a ;b", -1},
+		{"string not closed", `a="x`, -1},
+		{"string escapes another character", `a="\x"`, -1},
+		{"string ends in a backslash", `a="\`, -1},
+		{"string with a line break", "a=\"x\ny\"", -1},
+		{"string with a byte over 0x7e", "a=\"\x7f\"", -1},
+		{"list not closed", `a=("x"`, -1},
+		{"list without a space", `a=("x""y")`, -1},
+		{"list in a list", `a=(("x"))`, -1},
+		{"list with a tab", "a=(\"x\"\t\"y\")", -1},
+		{"bytes not closed", "a=:AAAA", -1},
+		{"bytes without padding", "a=:AAA:", -1},
+		{"bytes with other spare bits", "a=:AAB=:", -1},
+		{"bytes in base64url", "a=:-___:", -1},
+		{"bytes with a line break", "a=:AA\nAA:", -1},
+		{"boolean of neither", "a=?2", -1},
+		{"15 digits", "a=999999999999999", 1},
+		{"16 digits", "a=1000000000000000", -1},
+		{"minus alone", "a=-", -1},
+		{"12 digits and 3", "a=999999999999.999", 1},
+		{"13 digits before a point", "a=1000000000000.1", -1},
+		{"4 digits behind a point", "a=1.0001", -1},
+		{"point without digits", "a=1.", -1},
+		{"date of RFC 9651", "a=@1", -1},
+		{"NUL", "a\x00", -1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			members, err := sfv.ParseDictionary(c.text)
+			if (err != nil) != (c.members < 0) || err == nil && len(members) != c.members {
+				t.Errorf("got %d members, %v, want %d", len(members), err, c.members)
+			}
+		})
+	}
+}
+
+func TestValuesAndRaw(t *testing.T) {
+	t.Parallel()
+	members, err := sfv.ParseDictionary(`sig=("a\"b";x  "c");created=-12;b;t=tok, d=:AQI=:;q="z"`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, item := members[0], members[1]
+	if list.Raw != `("a\"b";x  "c");created=-12;b;t=tok` || item.Raw != `:AQI=:;q="z"` {
+		t.Errorf("raw text is %q and %q", list.Raw, item.Raw)
+	}
+	if len(list.Items) != 2 || list.Items[0].Raw != `"a\"b";x` || list.Items[0].Value.Text != `a"b` || list.Items[1].Raw != `"c"` {
+		t.Errorf("items are %+v", list.Items)
+	}
+	want := []sfv.Param{
+		{Name: "created", Value: sfv.Value{Kind: sfv.Integer, Int: -12}},
+		{Name: "b", Value: sfv.Value{Kind: sfv.Boolean, Int: 1}},
+		{Name: "t", Value: sfv.Value{Kind: sfv.Token, Text: "tok"}},
+	}
+	for i, p := range want {
+		if list.Params[i] != p {
+			t.Errorf("parameter %d is %+v, want %+v", i, list.Params[i], p)
+		}
+	}
+	if item.Value != (sfv.Value{Kind: sfv.Bytes, Text: "\x01\x02"}) || item.Params[0].Value.Text != "z" {
+		t.Errorf("item is %+v", item)
+	}
+}
+
+// interopFields are the values of those fields in the recorded requests.
+func interopFields(t testing.TB, names ...string) (values []string) {
+	t.Helper()
+	files, err := filepath.Glob("../../testdata/interop/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no interop cases: %v", err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var cases []struct{ Request struct{ Headers [][2]string } }
+		if err := json.Unmarshal(text, &cases); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range cases[:min(len(cases), 20)] {
+			for _, h := range c.Request.Headers {
+				for _, name := range names {
+					if strings.EqualFold(name, h[0]) {
+						values = append(values, h[1])
+					}
+				}
+			}
+		}
+	}
+	return values
+}
+
+// Whatever we read, an independent parser reads too, with the same values. It
+// reads more: keys and parameters that come twice (the last one wins there),
+// more than 64 elements, and base64 with spare bits or without padding.
+func FuzzParseDictionary(f *testing.F) {
+	for _, value := range interopFields(f, "Signature-Input", "Signature", "Content-Digest") {
+		f.Add(value)
+	}
+	f.Add(`a=1, b=-1.5, c="s\"\\", d=t/o:k*, e=:AAA=:, f=?0, g=("x";a "y");b`)
+	f.Fuzz(func(t *testing.T, text string) {
+		ours, err := sfv.ParseDictionary(text)
+		if err != nil {
+			return
+		}
+		theirs, err := httpsfv.UnmarshalDictionary([]string{text})
+		if err != nil {
+			t.Fatalf("%q: we read it, httpsfv says %v", text, err)
+		}
+		if names := theirs.Names(); len(names) != len(ours) {
+			t.Fatalf("%q: %d members, httpsfv has %d", text, len(ours), len(names))
+		}
+		for _, m := range ours {
+			member, ok := theirs.Get(m.Key)
+			if !ok {
+				t.Fatalf("%q: httpsfv has no %q", text, m.Key)
+			}
+			if !strings.Contains(text, m.Raw) {
+				t.Fatalf("%q: %q is not from there", text, m.Raw)
+			}
+			switch member := member.(type) {
+			case httpsfv.InnerList:
+				if !m.IsList || len(m.Items) != len(member.Items) {
+					t.Fatalf("%q: %q is no list of %d", text, m.Key, len(member.Items))
+				}
+				for i, it := range m.Items {
+					sameValue(t, text, it.Value, member.Items[i].Value)
+					sameParams(t, text, it.Params, member.Items[i].Params)
+				}
+				sameParams(t, text, m.Params, member.Params)
+			case httpsfv.Item:
+				if m.IsList {
+					t.Fatalf("%q: %q is no item", text, m.Key)
+				}
+				sameValue(t, text, m.Value, member.Value)
+				sameParams(t, text, m.Params, member.Params)
+			}
+		}
+	})
+}
+
+func sameParams(t *testing.T, text string, ours []sfv.Param, theirs *httpsfv.Params) {
+	t.Helper()
+	if n := len(theirs.Names()); n != len(ours) {
+		t.Fatalf("%q: %d parameters, httpsfv has %d", text, len(ours), n)
+	}
+	for i, p := range ours {
+		value, ok := theirs.Get(p.Name)
+		if !ok || theirs.Names()[i] != p.Name {
+			t.Fatalf("%q: httpsfv has no %q there", text, p.Name)
+		}
+		sameValue(t, text, p.Value, value)
+	}
+}
+
+func sameValue(t *testing.T, text string, ours sfv.Value, theirs any) {
+	t.Helper()
+	var want sfv.Value
+	switch v := theirs.(type) {
+	case bool:
+		want = sfv.Value{Kind: sfv.Boolean}
+		if v {
+			want.Int = 1
+		}
+	case int64:
+		want = sfv.Value{Kind: sfv.Integer, Int: v}
+	case float64:
+		want = sfv.Value{Kind: sfv.Decimal}
+	case string:
+		want = sfv.Value{Kind: sfv.String, Text: v}
+	case httpsfv.Token:
+		want = sfv.Value{Kind: sfv.Token, Text: string(v)}
+	case []byte:
+		want = sfv.Value{Kind: sfv.Bytes, Text: string(v)}
+	default:
+		t.Fatalf("%q: httpsfv has a %T", text, theirs)
+	}
+	if ours != want {
+		t.Fatalf("%q: %+v, httpsfv has %+v", text, ours, want)
+	}
+}

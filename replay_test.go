@@ -1,0 +1,342 @@
+package flyext_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/flyext/flyext"
+)
+
+const usedBefore = "message was used before"
+
+// everyVerifier verifies what every format signs.
+func everyVerifier() flyext.Verifier {
+	p := flyext.Policy{ZntrioDialect: true}
+	return flyext.AnyOf(p.XSignature(signingSecret), p.MessageSignature(signingKey))
+}
+
+// everyFormat has a signed request of every format.
+func everyFormat() map[string]*wireRequest {
+	return map[string]*wireRequest{
+		"RFC 9421": newPost().rfc9421(),
+		"RFC 9421 with a nonce": newPost().
+			signRFC9421("sig1", covered, rfcParams(signingTime)+`;nonce="n1"`),
+		"RFC 9421 without a body":      newGet(queryTarget).rfc9421(),
+		"draft-05":                     newPost().signRFC9421("sig1", `"@method" "@request-target" "digest"`, rfcParams(signingTime)),
+		"draft-cavage":                 newPost().cavage(),
+		"draft-cavage, digest covered": newPost().signCavage("(request-target) host date digest", cavageParams),
+		"zntrio":                       newPost().zntrio(),
+		"X-Signature of a body":        newPost().xSignature(),
+		"X-Signature of a query":       newGet(signedQuery(extensionPath)).xSignature(),
+	}
+}
+
+func TestReplay(t *testing.T) {
+	t.Parallel()
+	for name, w := range everyFormat() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			auth := newAuthenticator(t, everyVerifier(), 0)
+			wantRefusal(t, auth.Check(w.request(t)), "")
+			wantRefusal(t, auth.Check(w.request(t)), usedBefore)
+			wantRefusal(t, auth.Check(w.request(t)), usedBefore)
+		})
+	}
+}
+
+func TestReplayConcurrently(t *testing.T) {
+	t.Parallel()
+	for name, w := range everyFormat() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			auth := newAuthenticator(t, everyVerifier(), 0)
+			var admitted atomic.Int32
+			var wg sync.WaitGroup
+			start := make(chan struct{})
+			for range 100 {
+				r := w.clone().request(t)
+				wg.Go(func() {
+					<-start
+					if auth.Check(r) == nil {
+						admitted.Add(1)
+					}
+				})
+			}
+			close(start)
+			wg.Wait()
+			if n := admitted.Load(); n != 1 {
+				t.Errorf("%d of 100 copies were admitted", n)
+			}
+		})
+	}
+}
+
+// A message that is right in two ways must not pass once for each.
+func TestReplayStrippedOfOneSignature(t *testing.T) {
+	t.Parallel()
+	keys := flyext.MessageSignature(flyext.Key{ID: "new", Secret: "new"}, flyext.Key{ID: "old", Secret: "old"})
+	params := func(id string) string { return fmt.Sprintf(`;created=%d;keyid="%s"`, signingTime, id) }
+	two := newPost().signedWith("new").signRFC9421("a", covered, params("new")).
+		signedWith("old").signRFC9421("b", covered, params("old"))
+	only := func(i int) func(*wireRequest) {
+		return func(w *wireRequest) {
+			w.header["Signature"] = w.header["Signature"][i : i+1]
+			w.header["Signature-Input"] = w.header["Signature-Input"][i : i+1]
+		}
+	}
+	both := newPost().xSignature().rfc9421()
+	without := func(names ...string) func(*wireRequest) {
+		return func(w *wireRequest) {
+			for _, name := range names {
+				w.header.Del(name)
+			}
+		}
+	}
+	for _, c := range []struct {
+		name     string
+		verifier flyext.Verifier
+		request  *wireRequest
+		strip    func(*wireRequest)
+	}{
+		{"the first of two labels stays", keys, two, only(0)},
+		{"the second of two labels stays", keys, two, only(1)},
+		{"the X-Signature stays", everyVerifier(), both, without("Signature", "Signature-Input")},
+		{"the message signature stays", everyVerifier(), both, without("X-Signature")},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			stripped := c.request.clone().tampered(c.strip)
+			auth := newAuthenticator(t, c.verifier, 0)
+			wantRefusal(t, auth.Check(c.request.request(t)), "")
+			wantRefusal(t, auth.Check(stripped.request(t)), usedBefore)
+
+			other := newAuthenticator(t, c.verifier, 0)
+			wantRefusal(t, other.Check(stripped.request(t)), "")
+			wantRefusal(t, other.Check(c.request.request(t)), usedBefore)
+		})
+	}
+}
+
+// Two signatures may share a nonce; that is no replay of the one by the other.
+func TestSharedNonceIsNoReplay(t *testing.T) {
+	t.Parallel()
+	params := rfcParams(signingTime) + `;nonce="n"`
+	w := newPost().signRFC9421("a", covered, params).signRFC9421("b", `"date" `+covered, params)
+	auth := newAuthenticator(t, messageVerifier(flyext.Policy{}), 0)
+	wantRefusal(t, auth.Check(w.request(t)), "")
+	wantRefusal(t, auth.Check(w.request(t)), usedBefore)
+}
+
+// A nonce is the message's whatever else it says: another message with it is
+// a replay, and one of another key is not.
+func TestNonceOfAnotherMessage(t *testing.T) {
+	t.Parallel()
+	auth := newAuthenticator(t, flyext.MessageSignature(signingKey, flyext.Key{ID: "k", Secret: signingSecret}), 0)
+	sign := func(w *wireRequest, params string) *wireRequest {
+		return w.signRFC9421("s", `"@method" "@target-uri"`, params)
+	}
+	withNonce := rfcParams(signingTime) + `;nonce="n"`
+	wantRefusal(t, auth.Check(sign(newGet("/flyio/a"), withNonce).request(t)), "")
+	wantRefusal(t, auth.Check(sign(newGet("/flyio/b"), withNonce).request(t)), usedBefore)
+	wantRefusal(t, auth.Check(sign(newGet("/flyio/b"), strings.Replace(withNonce, signingKeyID, "k", 1)).request(t)), "")
+}
+
+// Who does not know the secret, or comes at the wrong time or to the wrong
+// place, must not use up the nonce of a genuine request.
+func TestNonceIsEnteredLast(t *testing.T) {
+	t.Parallel()
+	withNonce := rfcParams(signingTime) + `;nonce="n1"`
+	x := newPost().xSignature()
+	rfc := newPost().signRFC9421("sig1", covered, withNonce)
+	cavage := newPost().cavage()
+	for _, c := range []struct {
+		name         string
+		genuine, bad *wireRequest
+		want         string
+	}{
+		{"X-Signature, wrong MAC", x, newPost().signedWith("other").xSignature(), xMismatch},
+		{"X-Signature, stale", x, xBody(strings.Replace(signingBody, "1700000000", "1600000000", 1)), tooOld},
+		{"X-Signature, future", x, xBody(strings.Replace(signingBody, "1700000000", "1800000000", 1)), fromTheFuture},
+		{"X-Signature, wrong url", x, xURLOf("https://other.test/flyio/extensions"), xURL},
+		{"X-Signature, unsigned query", x, newPost().xSignature().tampered(func(w *wireRequest) { w.target += "?a" }), xUnsigned},
+		{"RFC 9421, wrong MAC", rfc, newPost().signedWith("other").signRFC9421("sig1", covered, withNonce), wrongMAC},
+		{"RFC 9421, stale", rfc, newPost().signRFC9421("sig1", covered, rfcParams(signingTime-301)+`;nonce="n1"`), tooOld},
+		{"RFC 9421, expired", rfc, newPost().signRFC9421("sig1", covered, withNonce+";expires=1600000000"), expired},
+		{"RFC 9421, wrong path", rfc, rfc.clone().tampered(func(w *wireRequest) { w.target = "/flyio/extensions/x2" }), wrongMAC},
+		{"RFC 9421, wrong body", rfc, rfc.clone().tampered(exchangeBody), wrongDigest},
+		{"RFC 9421, too little covered", rfc, newPost().signRFC9421("sig1", `"@method"`, withNonce), uncoveredTarget},
+		{"draft-cavage, too little covered", cavage, newPost().signCavage("date", cavageParams), uncoveredTarget},
+		{"draft-cavage, wrong path", cavage, cavage.clone().tampered(func(w *wireRequest) { w.target = "/flyio/x" }), wrongMAC},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			v := flyext.AnyOf(flyext.XSignature(signingSecret), flyext.MessageSignature(signingKey))
+			auth := newAuthenticator(t, v, 0)
+			wantRefusal(t, auth.Check(c.bad.request(t)), c.want)
+			wantRefusal(t, auth.Check(c.genuine.request(t)), "")
+			wantRefusal(t, auth.Check(c.genuine.request(t)), usedBefore)
+		})
+	}
+}
+
+// The proposal's example covers the length of the body and the second. Two
+// genuine requests can share a signature, so another body is no replay; and
+// for the same reason a stranger can exchange the body, until a digest is
+// demanded.
+func TestCavageWithoutNonce(t *testing.T) {
+	t.Parallel()
+	first, second := newPost().cavage(), newPost().tampered(exchangeBody).cavage()
+	if first.header.Get("Signature") != second.header.Get("Signature") {
+		t.Fatal("the two requests do not share their signature")
+	}
+	auth := newAuthenticator(t, flyext.MessageSignature(signingKey), 0)
+	wantRefusal(t, auth.Check(first.request(t)), "")
+	wantRefusal(t, auth.Check(second.request(t)), "")
+	wantRefusal(t, auth.Check(second.request(t)), usedBefore)
+
+	strict := newAuthenticator(t, flyext.Policy{RequireDigest: true}.MessageSignature(signingKey), 0)
+	wantRefusal(t, strict.Check(first.request(t)), uncoveredBody)
+}
+
+// A scriptedStore answers as a test says, and keeps what it was asked.
+type scriptedStore struct {
+	fresh bool
+	err   error
+	asked []flyext.Nonce
+}
+
+func (s *scriptedStore) Use(_ context.Context, n flyext.Nonce) (bool, error) {
+	s.asked = append(s.asked, n)
+	return s.fresh, s.err
+}
+
+func TestReplayStoreFails(t *testing.T) {
+	t.Parallel()
+	for name, fresh := range map[string]bool{"not fresh": false, "fresh": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			auth, err := flyext.NewAuthenticator(flyext.Config{
+				BaseURL: signingBase, Verifier: flyext.XSignature(signingSecret),
+				Now:         func() time.Time { return time.Unix(signingTime, 0) },
+				ReplayStore: &scriptedStore{fresh: fresh, err: errors.New("out of reach")},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want503(t, auth.Check(newPost().xSignature().request(t)))
+		})
+	}
+}
+
+func want503(t *testing.T, err error) {
+	t.Helper()
+	e, ok := errors.AsType[*flyext.Error](err)
+	if !ok || e.Status != http.StatusServiceUnavailable || e.Code != flyext.CodeReplayUnavailable {
+		t.Errorf("got %v, want 503", err)
+	}
+}
+
+// A nonce must be remembered for as long as its message could be admitted, on
+// a machine whose clock is behind too.
+func TestNonceExpires(t *testing.T) {
+	t.Parallel()
+	p := flyext.Policy{MaxAge: 10 * time.Minute, ClockSkew: 2 * time.Minute, ZntrioDialect: true}
+	for name, w := range everyFormat() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store := &scriptedStore{fresh: true}
+			auth, err := flyext.NewAuthenticator(flyext.Config{
+				BaseURL: signingBase, Verifier: flyext.AnyOf(p.XSignature(signingSecret), p.MessageSignature(signingKey)),
+				Now:         func() time.Time { return time.Unix(signingTime+60, 0) },
+				ReplayStore: store,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantRefusal(t, auth.Check(w.request(t)), "")
+			if len(store.asked) != 1 {
+				t.Fatalf("the store was asked %d times", len(store.asked))
+			}
+			if want := time.Unix(signingTime, 0).Add(12 * time.Minute); !store.asked[0].Expires.Equal(want) {
+				t.Errorf("the nonce expires at %v, want %v", store.asked[0].Expires, want)
+			}
+		})
+	}
+}
+
+func TestNonceKey(t *testing.T) {
+	t.Parallel()
+	seen := map[[16]byte]int{}
+	for i, parts := range [][]string{{""}, {"a"}, {"a", ""}, {"", "a"}, {"a", "b"}, {"ab"}, {"a", "b", ""}, {"1:a"}, {"a1:b"}} {
+		key := flyext.NonceKey(parts[0], parts[1:]...)
+		if j, twice := seen[key]; twice {
+			t.Errorf("cases %d and %d have one key", i, j)
+		}
+		seen[key] = i
+		if flyext.NonceKey(parts[0], parts[1:]...) != key {
+			t.Errorf("case %d has two keys", i)
+		}
+	}
+}
+
+func TestMemoryReplayStore(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(signingTime, 0)
+	store := flyext.NewMemoryReplayStore(3, func() time.Time { return now })
+	use := func(key byte, lives time.Duration) (bool, error) {
+		return store.Use(t.Context(), flyext.Nonce{Key: [16]byte{key}, Expires: time.Unix(signingTime, 0).Add(lives)})
+	}
+	for _, step := range []struct {
+		name  string
+		at    time.Duration
+		key   byte
+		lives time.Duration
+		fresh bool
+		full  bool
+	}{
+		{name: "the first", key: 1, lives: time.Minute, fresh: true},
+		{name: "again", key: 1, lives: time.Minute},
+		{name: "the second", key: 2, lives: 2 * time.Minute, fresh: true},
+		{name: "the third", key: 3, lives: 2 * time.Minute, fresh: true},
+		{name: "one too many", key: 4, lives: time.Minute, full: true},
+		{name: "a replay is told while it is full", key: 2, lives: time.Minute},
+		{name: "the clock jumps back", at: -time.Hour, key: 1, lives: time.Minute},
+		{name: "still full", at: -time.Hour, key: 4, lives: time.Minute, full: true},
+		{name: "in its last instant", at: time.Minute, key: 1, lives: time.Minute},
+		{name: "a moment later there is room", at: time.Minute + 1, key: 4, lives: 3 * time.Minute, fresh: true},
+		{name: "and no more", at: time.Minute + 1, key: 5, lives: 3 * time.Minute, full: true},
+		{name: "those that live longer are still known", at: time.Minute + 1, key: 3, lives: 2 * time.Minute},
+		{name: "all but one are gone", at: 3 * time.Minute, key: 1, lives: 4 * time.Minute, fresh: true},
+		{name: "that one is not", at: 3 * time.Minute, key: 4, lives: 3 * time.Minute},
+	} {
+		now = time.Unix(signingTime, 0).Add(step.at)
+		fresh, err := use(step.key, step.lives)
+		if fresh != step.fresh || (err != nil) != step.full {
+			t.Errorf("%s: got %v, %v, want fresh %v, full %v", step.name, fresh, err, step.fresh, step.full)
+		}
+	}
+}
+
+// Full of live nonces, the store answers 503 and forgets none of them.
+func TestMemoryReplayStoreFull(t *testing.T) {
+	t.Parallel()
+	clock := func() time.Time { return time.Unix(signingTime, 0) }
+	auth, err := flyext.NewAuthenticator(flyext.Config{
+		BaseURL: signingBase, Verifier: flyext.XSignature(signingSecret), Now: clock,
+		ReplayStore: flyext.NewMemoryReplayStore(1, clock),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := newPost().xSignature()
+	wantRefusal(t, auth.Check(first.request(t)), "")
+	want503(t, auth.Check(xBody(strings.Replace(signingBody, "n1", "n2", 1)).request(t)))
+	wantRefusal(t, auth.Check(first.request(t)), usedBefore)
+}
