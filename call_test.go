@@ -54,7 +54,7 @@ func TestDeadline(t *testing.T) {
 				log := &logBuffer{}
 				provider := newProvider(t, p, func(c *flyext.Config) { unsigned(c); c.Timeout = tt.timeout; c.Logger = log.logger() })
 				start := time.Now()
-				w := serve(provider, fetchRequest("x1"))
+				w := do(provider, fetchRequest("x1"))
 				if w.Code != 504 || readAnswer(t, w).Error != "timeout" {
 					t.Errorf("got %d %s", w.Code, w.Body)
 				}
@@ -81,7 +81,7 @@ func TestSlowCallIsLogged(t *testing.T) {
 			}}
 			log := &logBuffer{}
 			provider := newProvider(t, p, func(c *flyext.Config) { unsigned(c); c.Logger = log.logger() })
-			if w := serve(provider, fetchRequest("x1")); w.Code != 200 {
+			if w := do(provider, fetchRequest("x1")); w.Code != 200 {
 				t.Error(w.Body)
 			}
 			if got := strings.Contains(log.text(), `"msg":"slow call"`); got != logged {
@@ -108,7 +108,7 @@ func TestCallerHangsUp(t *testing.T) {
 		}}
 		ctx, hangUp := context.WithCancel(t.Context())
 		hangUp()
-		w := serve(newProvider(t, p, unsigned), fetchRequest("x1").WithContext(ctx))
+		w := do(newProvider(t, p, unsigned), fetchRequest("x1").WithContext(ctx))
 		if sawCancel.Load() || w.Code != 200 {
 			t.Errorf("the call was cancelled with its caller: %d %s", w.Code, w.Body)
 		}
@@ -124,7 +124,7 @@ func TestContextOfTheCaller(t *testing.T) {
 		}
 		return &flyext.Extension{Name: flyext.RequestID(ctx)}, nil
 	}}
-	w := serve(newProvider(t, p, unsigned), fetchRequest("x1").WithContext(context.WithValue(t.Context(), key{}, "kept")))
+	w := do(newProvider(t, p, unsigned), fetchRequest("x1").WithContext(context.WithValue(t.Context(), key{}, "kept")))
 	id := w.Header().Get("X-Request-Id")
 	if id == "" || !strings.Contains(w.Body.String(), `"name":"`+id+`"`) {
 		t.Errorf("request id %q in the header; body %s", id, w.Body)
@@ -175,7 +175,7 @@ func TestCallsForOneIDNeverOverlap(t *testing.T) {
 				fetchRequest("other"),
 			} {
 				wg.Go(func() {
-					if w := serve(provider, r); w.Code != 200 {
+					if w := do(provider, r); w.Code != 200 {
 						t.Error(w.Body)
 					}
 				})
@@ -208,7 +208,7 @@ func TestHangingCallKeepsItsID(t *testing.T) {
 		}}
 		provider := newProvider(t, p, unsigned)
 		for range 2 {
-			if w := serve(provider, fetchRequest("x1")); w.Code != 504 {
+			if w := do(provider, fetchRequest("x1")); w.Code != 504 {
 				t.Error(w.Code)
 			}
 		}
@@ -220,7 +220,7 @@ func TestHangingCallKeepsItsID(t *testing.T) {
 		p.mu.Lock()
 		p.fetch = nil
 		p.mu.Unlock()
-		if w := serve(provider, fetchRequest("x1")); w.Code != 200 {
+		if w := do(provider, fetchRequest("x1")); w.Code != 200 {
 			t.Errorf("the id is still locked: %s", w.Body)
 		}
 	})
@@ -247,7 +247,7 @@ func TestPanic(t *testing.T) {
 			log := &logBuffer{}
 			provider := newProvider(t, p, func(c *flyext.Config) { unsigned(c); c.Logger = log.logger() })
 			for range 2 { // the second time: the id is free again
-				w := serve(provider, fetchRequest("x1"))
+				w := do(provider, fetchRequest("x1"))
 				if got := (answer{"internal", "Internal Server Error"}); w.Code != 500 || readAnswer(t, w) != got {
 					t.Errorf("got %d %s", w.Code, w.Body)
 				}
@@ -271,6 +271,6 @@ func TestAbortHandlerPasses(t *testing.T) {
 			t.Errorf("recovered %v", v)
 		}
 	}()
-	serve(provider, fetchRequest("x1"))
+	do(provider, fetchRequest("x1"))
 	t.Error("the handler returned")
 }

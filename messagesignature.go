@@ -50,7 +50,7 @@ func (p Policy) MessageSignature(keys ...Key) Verifier {
 }
 
 type messageSignature struct {
-	config
+	construction
 	policy Policy
 	keys   []namedKey
 }

@@ -1,7 +1,6 @@
 package flyext_test
 
 import (
-	"bufio"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -10,11 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -120,12 +116,12 @@ func (v admitAll) Verify(context.Context, *flyext.Message) (flyext.Verification,
 
 func unsigned(c *flyext.Config) { c.Verifier = admitAll{flyext.Generation2} }
 
-var nonces atomic.Int64
+var lastNonce atomic.Int64
 
 // xsigned returns a request that Fly.io could have sent. The members of body,
 // a JSON object, come before those of the signature.
 func xsigned(method, target, body string) *http.Request {
-	nonce, now := strconv.FormatInt(nonces.Add(1), 10), time.Now().Unix()
+	nonce, now := strconv.FormatInt(lastNonce.Add(1), 10), time.Now().Unix()
 	full := "https://logjam.test" + strings.TrimPrefix(target, "https://logjam.test")
 	signed := url.Values{
 		"timestamp": {strconv.FormatInt(now, 10)}, "nonce": {nonce}, "url": {full},
@@ -149,7 +145,7 @@ func xsigned(method, target, body string) *http.Request {
 	return r
 }
 
-func serve(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
+func do(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	return w
@@ -214,7 +210,7 @@ func TestRoutes(t *testing.T) {
 			case "PATCH":
 				body = "{}"
 			}
-			w := serve(newProvider(t, p, nil), xsigned(tt.method, tt.target, body))
+			w := do(newProvider(t, p, nil), xsigned(tt.method, tt.target, body))
 			if w.Code != tt.status {
 				t.Fatalf("status %d, want %d: %s", w.Code, tt.status, w.Body)
 			}
@@ -239,7 +235,7 @@ func TestBaseURLWithoutPath(t *testing.T) {
 	for _, base := range []string{"https://logjam.test", "https://logjam.test/"} {
 		p := &testProvisioner{}
 		provider := newProvider(t, p, func(c *flyext.Config) { c.BaseURL = base })
-		if w := serve(provider, xsigned("POST", "/extensions", minimal)); w.Code != 200 {
+		if w := do(provider, xsigned("POST", "/extensions", minimal)); w.Code != 200 {
 			t.Errorf("base URL %s: status %d", base, w.Code)
 		}
 	}
@@ -277,377 +273,6 @@ func TestNewFailsClosed(t *testing.T) {
 	}
 }
 
-func TestProvisionRequestReachesTheProvisioner(t *testing.T) {
-	t.Parallel()
-	var got *flyext.ProvisionRequest
-	p := &testProvisioner{provision: func(_ context.Context, r *flyext.ProvisionRequest) (*flyext.Extension, error) {
-		got = r
-		return &flyext.Extension{Secrets: flyext.Secrets{}}, nil
-	}}
-	provider := newProvider(t, p, nil)
-	body := `{
-		"name": "collider-prod", "id": "30bqn49y2jh", "organization_id": "M03FclA4m",
-		"organization_name": "Überflieger \u2708 GmbH", "organization_email": "n1l330mao@customer.fly.io",
-		"user_id": "NeBO2G0l0yJ6", "user_email": "u@customer.fly.io", "user_role": "admin",
-		"primary_region": "mad", "read_regions": ["mad", "ord"], "ip_address": "fdaa:0:47fb:0:1::1d",
-		"website": {"domain_name": "a.b", "n": 1.50}, "public": true}`
-	if w := serve(provider, xsigned("POST", "/flyio/extensions", body)); w.Code != 200 {
-		t.Fatal(w.Body)
-	}
-	want := flyext.ProvisionRequest{
-		ID: "30bqn49y2jh", Name: "collider-prod", OrganizationID: "M03FclA4m",
-		OrganizationName: "Überflieger ✈ GmbH", OrganizationEmail: "n1l330mao@customer.fly.io",
-		UserID: "NeBO2G0l0yJ6", UserEmail: "u@customer.fly.io", UserRole: "admin",
-		PrimaryRegion: "mad", ReadRegions: []string{"mad", "ord"},
-		IPAddress: netip.MustParseAddr("fdaa:0:47fb:0:1::1d"),
-		Extra: map[string]json.RawMessage{
-			"website": json.RawMessage(`{"domain_name": "a.b", "n": 1.50}`), "public": json.RawMessage("true"),
-		},
-	}
-	if fmt.Sprintf("%+v", *got) != fmt.Sprintf("%+v", want) {
-		t.Errorf("got  %+v\nwant %+v", *got, want)
-	}
-}
-
-func TestOrganizationEmailInBothSpellings(t *testing.T) {
-	t.Parallel()
-	for body, want := range map[string]string{
-		`{"id":"x","organization_id":"o","organization_email":"a@b"}`:                 "a@b",
-		`{"id":"x","organization_id":"o","email":"a@b"}`:                              "a@b",
-		`{"id":"x","organization_id":"o","email":"c@d","organization_email":"a@b"}`:   "a@b",
-		`{"id":"x","organization_id":"o","organization_email":null,"email":"c@d"}`:    "c@d",
-		`{"id":"x","organization_id":"o","organization_email":"","email":"c@d"}`:      "",
-		`{"id":"x","organization_id":"o","organization_email":"a@b","email":"c@d"}  `: "a@b",
-	} {
-		p := &testProvisioner{provision: func(_ context.Context, r *flyext.ProvisionRequest) (*flyext.Extension, error) {
-			if r.OrganizationEmail != want || len(r.Extra) != 0 {
-				t.Errorf("%s: e-mail %q, extra %v", body, r.OrganizationEmail, r.Extra)
-			}
-			return &flyext.Extension{Secrets: flyext.Secrets{}}, nil
-		}}
-		if w := serve(newProvider(t, p, unsigned), httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(body))); w.Code != 200 {
-			t.Errorf("%s: %s", body, w.Body)
-		}
-	}
-}
-
-func TestUpdateTellsAbsentNullEmptyAndSetApart(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		name, body string
-		want       flyext.Optional[[]string]
-	}{
-		{"absent", `{}`, flyext.Optional[[]string]{}},
-		{"null", `{"read_regions":null}`, flyext.Null[[]string]()},
-		{"empty", `{"read_regions":[]}`, flyext.Set([]string{})},
-		{"set", `{"read_regions":["mad"]}`, flyext.Set([]string{"mad"})},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			p := &testProvisioner{update: func(_ context.Context, id string, r *flyext.UpdateRequest) (*flyext.Extension, error) {
-				if fmt.Sprintf("%#v", r.ReadRegions) != fmt.Sprintf("%#v", tt.want) {
-					t.Errorf("got %#v, want %#v", r.ReadRegions, tt.want)
-				}
-				if r.Name.Present {
-					t.Error("name is there")
-				}
-				if got := slices.Collect(maps.Keys(r.Extra)); !slices.Equal(got, []string{"plan"}) {
-					t.Errorf("extra %v", got)
-				}
-				return &flyext.Extension{}, nil
-			}}
-			body := strings.TrimSuffix(tt.body, "}")
-			if body != "{" {
-				body += ","
-			}
-			if w := serve(newProvider(t, p, nil), xsigned("PATCH", "/flyio/extensions/x1", body+`"plan":"big"}`)); w.Code != 200 {
-				t.Error(w.Body)
-			}
-			if len(p.recorded()) != 1 {
-				t.Error("Update was not called")
-			}
-		})
-	}
-}
-
-func TestBodiesThatAreRefused(t *testing.T) {
-	t.Parallel()
-	with := func(member string) string { return `{"id":"x","organization_id":"o",` + member + `}` }
-	tests := []struct {
-		name, body string
-		status     int
-		code, says string
-	}{
-		{"no body", ``, 400, "malformed_body", "empty"},
-		{"white space", ` `, 400, "malformed_body", "JSON"},
-		{"no JSON", `hello`, 400, "malformed_body", "not JSON"},
-		{"an array", `[]`, 400, "malformed_body", "not an object"},
-		{"null", `null`, 400, "malformed_body", "not an object"},
-		{"a truncated object", `{"id":"x"`, 400, "malformed_body", "not JSON"},
-		{"a truncated string", `{"id":"x`, 400, "malformed_body", "not JSON"},
-		{"a trailing comma", `{"id":"x",}`, 400, "malformed_body", "not JSON"},
-		{"a second value", minimal + `{}`, 400, "malformed_body", "behind"},
-		{"rubbish behind", minimal + ` x`, 400, "malformed_body", "behind"},
-		{"invalid UTF-8", with("\"name\":\"\xff\""), 400, "malformed_body", "name"},
-		{"an unpaired surrogate", with(`"name":"\ud800"`), 400, "malformed_body", "name"},
-		{"a duplicate member", with(`"name":"a","name":"b"`), 400, "malformed_body", "name"},
-		{"a duplicate id", with(`"id":"y"`), 400, "malformed_body", "id"},
-		{"a duplicate member deep inside", with(`"website":{"a":1,"a":2}`), 400, "malformed_body", "website"},
-		{"a duplicate member, escaped", with(`"n\u0061me":"a","name":"b"`), 400, "malformed_body", "name"},
-		{"missing id", `{"organization_id":"o"}`, 422, "invalid_field", `"id"`},
-		{"empty id", `{"id":"","organization_id":"o"}`, 422, "invalid_field", `"id"`},
-		{"null id", `{"id":null,"organization_id":"o"}`, 422, "invalid_field", `"id"`},
-		{"numeric id", `{"id":5,"organization_id":"o"}`, 422, "invalid_field", `"id"`},
-		{"an id of other case is another member", `{"ID":"x","organization_id":"o"}`, 422, "invalid_field", `"id"`},
-		{"missing organization_id", `{"id":"x"}`, 422, "invalid_field", `"organization_id"`},
-		{"empty organization_id", `{"id":"x","organization_id":""}`, 422, "invalid_field", `"organization_id"`},
-		{"name of another type", with(`"name":{}`), 422, "invalid_field", `"name"`},
-		{"read_regions of another type", with(`"read_regions":"mad"`), 422, "invalid_field", `"read_regions"`},
-		{"read_regions of numbers", with(`"read_regions":[1]`), 422, "invalid_field", `"read_regions"`},
-		{"email of another type", with(`"email":true`), 422, "invalid_field", `"email"`},
-		{"ip_address of another type", with(`"ip_address":6`), 422, "invalid_field", `"ip_address"`},
-		{"unparsable ip_address", with(`"ip_address":"fdaa::1::"`), 422, "invalid_field", `"ip_address"`},
-		{"user_role of another type", with(`"user_role":[]`), 422, "invalid_field", `"user_role"`},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			p := &testProvisioner{}
-			w := serve(newProvider(t, p, unsigned), httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(tt.body)))
-			a := readAnswer(t, w)
-			if w.Code != tt.status || a.Error != tt.code || !strings.Contains(a.Message, tt.says) {
-				t.Errorf("got %d %+v, want %d %s with %q", w.Code, a, tt.status, tt.code, tt.says)
-			}
-			if calls := p.recorded(); len(calls) != 0 {
-				t.Errorf("the Provisioner was called: %v", calls)
-			}
-		})
-	}
-}
-
-func TestBodiesThatAreAccepted(t *testing.T) {
-	t.Parallel()
-	for name, body := range map[string]string{
-		"blank name":              `{"id":"x","organization_id":"o","name":""}`,
-		"null everywhere":         `{"id":"x","organization_id":"o","name":null,"read_regions":null,"ip_address":null,"email":null}`,
-		"empty ip_address":        `{"id":"x","organization_id":"o","ip_address":""}`,
-		"white space around":      " \r\n\t{ \"id\" : \"x\" , \"organization_id\":\"o\" }\r\n",
-		"signing parameters":      `{"id":"x","organization_id":"o","timestamp":"5","nonce":7,"url":null}`,
-		"members nobody knows":    `{"id":"x","organization_id":"o","website":{"a":[1,2,{"b":null}]},"public":false}`,
-		"a number that is large":  `{"id":"x","organization_id":"o","big":123456789012345678901234567890}`,
-		"an escaped member name":  `{"\u0069d":"x","organization_id":"o"}`,
-		"an id with a line break": `{"id":"x\ny","organization_id":"o"}`,
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			p := &testProvisioner{provision: func(_ context.Context, r *flyext.ProvisionRequest) (*flyext.Extension, error) {
-				for _, parameter := range []string{"timestamp", "nonce", "url"} {
-					if _, ok := r.Extra[parameter]; ok {
-						t.Errorf("%s, of the signature, is among the extras", parameter)
-					}
-				}
-				return &flyext.Extension{Secrets: flyext.Secrets{}}, nil
-			}}
-			if w := serve(newProvider(t, p, unsigned), httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(body))); w.Code != 200 {
-				t.Errorf("%d %s", w.Code, w.Body)
-			}
-			if len(p.recorded()) != 1 {
-				t.Error("the Provisioner was not called")
-			}
-		})
-	}
-}
-
-func TestBodyBound(t *testing.T) {
-	t.Parallel()
-	padded := func(n int) string {
-		body := `{"id":"x","organization_id":"o","pad":"`
-		return body + strings.Repeat("a", n-len(body)-2) + `"}`
-	}
-	tests := []struct {
-		name    string
-		size    int
-		length  bool // is Content-Length known
-		status  int
-		maximum int64
-	}{
-		{"as large as is allowed", 1 << 20, true, 200, 0},
-		{"one byte more", 1<<20 + 1, true, 413, 0},
-		{"one byte more, length unknown", 1<<20 + 1, false, 413, 0},
-		{"configured", 100, true, 200, 100},
-		{"configured, one byte more", 101, true, 413, 100},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			p := &testProvisioner{}
-			r := httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(padded(tt.size)))
-			if !tt.length {
-				r.ContentLength = -1
-			}
-			w := serve(newProvider(t, p, func(c *flyext.Config) { unsigned(c); c.MaxBodyBytes = tt.maximum }), r)
-			if w.Code != tt.status {
-				t.Fatalf("status %d: %s", w.Code, w.Body)
-			}
-			if tt.status == 413 && readAnswer(t, w).Error != "body_too_large" {
-				t.Error(w.Body)
-			}
-			if tt.status != 200 && len(p.recorded()) != 0 {
-				t.Error("the Provisioner was called")
-			}
-		})
-	}
-}
-
-// unreadable is a body that must not be read.
-type unreadable struct{ t *testing.T }
-
-func (b unreadable) Read([]byte) (int, error) {
-	b.t.Error("the body was read")
-	return 0, io.EOF
-}
-
-func TestAnnouncedBodyIsRefusedUnread(t *testing.T) {
-	t.Parallel()
-	r := httptest.NewRequest("POST", "/flyio/extensions", unreadable{t})
-	r.ContentLength = 1<<20 + 1
-	if w := serve(newProvider(t, &testProvisioner{}, unsigned), r); w.Code != 413 {
-		t.Error(w.Code, w.Body)
-	}
-}
-
-// TestBodiesOnTheWire sends what net/http's client would not.
-func TestBodiesOnTheWire(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		name, wire string
-		status     string
-		calls      int
-	}{
-		{"chunked", "Transfer-Encoding: chunked\r\n\r\n10\r\n" + minimal[:16] + "\r\n12\r\n" + minimal[16:] + "\r\n0\r\n\r\n", "200", 1},
-		{"chunked and cut off", "Transfer-Encoding: chunked\r\n\r\n10\r\n" + minimal[:16] + "\r\n", "400", 0},
-		{"shorter than its Content-Length", "Content-Length: 100\r\n\r\n" + minimal, "400", 0},
-		{"longer than its Content-Length", "Content-Length: 33\r\nConnection: close\r\n\r\n" + minimal, "400", 0},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			p := &testProvisioner{}
-			srv := httptest.NewServer(newProvider(t, p, unsigned))
-			defer srv.Close()
-			conn, err := net.Dial("tcp", srv.Listener.Addr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
-			io.WriteString(conn, "POST /flyio/extensions HTTP/1.1\r\nHost: logjam.test\r\n"+tt.wire)
-			conn.(*net.TCPConn).CloseWrite()
-			line, err := bufio.NewReader(conn).ReadString('\n')
-			if err != nil || !strings.Contains(line, " "+tt.status+" ") {
-				t.Errorf("got %q, %v; want status %s", line, err, tt.status)
-			}
-			if got := len(p.recorded()); got != tt.calls {
-				t.Errorf("%d calls", got)
-			}
-		})
-	}
-}
-
-func TestAnswers(t *testing.T) {
-	t.Parallel()
-	secrets := flyext.Secrets{"LOGJAM_URL": "https://user:p&<>@logjam.test", "A_KEY": "ü"}
-	tests := []struct {
-		name, method string
-		generation   flyext.Generation
-		extension    flyext.Extension
-		want         string
-	}{
-		{"generation 1, provision", "POST", 1, flyext.Extension{ID: "mine", Secrets: secrets},
-			`{"A_KEY":"ü","LOGJAM_URL":"https://user:p&<>@logjam.test"}`},
-		{"generation 1, update", "PATCH", 1, flyext.Extension{Secrets: secrets},
-			`{"A_KEY":"ü","LOGJAM_URL":"https://user:p&<>@logjam.test"}`},
-		{"generation 1, update without secrets", "PATCH", 1, flyext.Extension{}, `{}`},
-		{"generation 1, fetch", "GET", 1, flyext.Extension{Name: "n"}, `{"id":"x1","name":"n","status":"ready"}`},
-		{"generation 1, deprovision", "DELETE", 1, flyext.Extension{}, `{}`},
-		{"generation 2, provision", "POST", 2, flyext.Extension{Secrets: flyext.Secrets{"A": "b"}}, `{"id":"x1","config":{"A":"b"}}`},
-		{"generation 2, provision, none", "POST", 2, flyext.Extension{Secrets: flyext.Secrets{}}, `{"id":"x1","config":{}}`},
-		{"generation 2, provision, everything", "POST", 2,
-			flyext.Extension{ID: "mine", Name: "n", Secrets: flyext.Secrets{"A": "b"}, FlyAppName: "app", Status: flyext.Provisioning},
-			`{"id":"mine","config":{"A":"b"},"name":"n","fly_app_name":"app","status":"provisioning"}`},
-		{"generation 2, update without secrets", "PATCH", 2, flyext.Extension{}, `{"id":"x1","config":{}}`},
-		{"generation 2, fetch without secrets", "GET", 2, flyext.Extension{}, `{"id":"x1","status":"ready"}`},
-		{"generation 2, fetch with secrets", "GET", 2, flyext.Extension{Secrets: flyext.Secrets{"A": "b"}, Status: "queued"},
-			`{"id":"x1","config":{"A":"b"},"status":"queued"}`},
-		{"generation 2, fetch of a failure", "GET", 2, flyext.Extension{Status: flyext.Failed, Message: "No room\x1b[2J\nin mad."},
-			`{"id":"x1","status":"error","error_message":"No room [2J in mad."}`},
-		{"generation 2, a message without a failure", "GET", 2, flyext.Extension{Message: "internal"}, `{"id":"x1","status":"ready"}`},
-		{"generation 2, deprovision", "DELETE", 2, flyext.Extension{}, `{}`},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			p := &testProvisioner{
-				provision: func(context.Context, *flyext.ProvisionRequest) (*flyext.Extension, error) { return &tt.extension, nil },
-				update: func(context.Context, string, *flyext.UpdateRequest) (*flyext.Extension, error) {
-					return &tt.extension, nil
-				},
-				fetch: func(context.Context, string) (*flyext.Extension, error) { return &tt.extension, nil },
-			}
-			target, body := "/flyio/extensions/x1", ""
-			switch tt.method {
-			case "POST":
-				target, body = "/flyio/extensions", minimal
-			case "PATCH":
-				body = "{}"
-			}
-			w := serve(newProvider(t, p, func(c *flyext.Config) { c.Verifier = admitAll{tt.generation} }),
-				httptest.NewRequest(tt.method, target, strings.NewReader(body)))
-			if w.Code != 200 || w.Body.String() != tt.want {
-				t.Errorf("got  %d %s\nwant 200 %s", w.Code, w.Body, tt.want)
-			}
-			if w.Header().Get("Content-Type") != "application/json" || w.Header().Get("Cache-Control") != "no-store" {
-				t.Errorf("headers %v", w.Header())
-			}
-		})
-	}
-}
-
-func TestExtensionsThatAreRefused(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		name string
-		x    *flyext.Extension
-		log  string // what the log says; the caller is told nothing
-	}{
-		{"neither extension nor error", nil, "neither"},
-		{"forgotten secrets", &flyext.Extension{}, "nil Secrets"},
-		{"a name with a dash", &flyext.Extension{Secrets: flyext.Secrets{"LOG-JAM": "canary"}}, `\"LOG-JAM\"`},
-		{"a name that begins with a digit", &flyext.Extension{Secrets: flyext.Secrets{"1A": "canary"}}, `\"1A\"`},
-		{"an empty name", &flyext.Extension{Secrets: flyext.Secrets{"": "canary"}}, `\"\"`},
-		{"a name with an equals sign", &flyext.Extension{Secrets: flyext.Secrets{"A=B": "canary"}}, `\"A=B\"`},
-		{"a name with an umlaut", &flyext.Extension{Secrets: flyext.Secrets{"Ü": "canary"}}, `\"Ü\"`},
-		{"a value with NUL", &flyext.Extension{Secrets: flyext.Secrets{"A": "canary\x00"}}, "secret A"},
-		{"a value that is not UTF-8", &flyext.Extension{Secrets: flyext.Secrets{"A": "canary\xff"}}, "secret A"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			p := &testProvisioner{provision: func(context.Context, *flyext.ProvisionRequest) (*flyext.Extension, error) {
-				return tt.x, nil
-			}}
-			log := &logBuffer{}
-			w := serve(newProvider(t, p, func(c *flyext.Config) { c.Logger = log.logger() }), xsigned("POST", "/flyio/extensions", minimal))
-			if got := (answer{"internal", "Internal Server Error"}); w.Code != 500 || readAnswer(t, w) != got {
-				t.Errorf("got %d %s", w.Code, w.Body)
-			}
-			if text := log.text(); !strings.Contains(text, tt.log) || strings.Contains(text, "canary") {
-				t.Errorf("log: %s", text)
-			}
-		})
-	}
-}
-
 func TestErrorsOfTheProvisioner(t *testing.T) {
 	t.Parallel()
 	const hidden = "pq: password=canary"
@@ -680,7 +305,7 @@ func TestErrorsOfTheProvisioner(t *testing.T) {
 			t.Parallel()
 			p := &testProvisioner{fetch: func(context.Context, string) (*flyext.Extension, error) { return nil, tt.err }}
 			log := &logBuffer{}
-			w := serve(newProvider(t, p, func(c *flyext.Config) { c.Logger = log.logger() }), xsigned("GET", "/flyio/extensions/x1", ""))
+			w := do(newProvider(t, p, func(c *flyext.Config) { c.Logger = log.logger() }), xsigned("GET", "/flyio/extensions/x1", ""))
 			if w.Code != tt.status || readAnswer(t, w) != tt.want {
 				t.Errorf("got %d %s, want %d %+v", w.Code, w.Body, tt.status, tt.want)
 			}
@@ -698,11 +323,11 @@ func TestMissingCapabilities(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{"GET", "DELETE"} {
 		provider := newProvider(t, small{&testProvisioner{}}, nil)
-		if w := serve(provider, xsigned(method, "/flyio/extensions/x1", "")); w.Code != 501 || readAnswer(t, w).Error != "unsupported" {
+		if w := do(provider, xsigned(method, "/flyio/extensions/x1", "")); w.Code != 501 || readAnswer(t, w).Error != "unsupported" {
 			t.Errorf("%s: %d %s", method, w.Code, w.Body)
 		}
 		// A stranger is not told what the provider can do.
-		if w := serve(provider, httptest.NewRequest(method, "/flyio/extensions/x1", nil)); w.Code != 401 {
+		if w := do(provider, httptest.NewRequest(method, "/flyio/extensions/x1", nil)); w.Code != 401 {
 			t.Errorf("%s, unsigned: %d %s", method, w.Code, w.Body)
 		}
 	}
