@@ -42,6 +42,7 @@ const (
 	bold   style = "1"
 	dim    style = "2"
 	cyan   style = "36"
+	red    style = "31"
 	green  style = "32"
 	yellow style = "33"
 )
@@ -118,7 +119,11 @@ func (p *page) request(e flytest.Exchange) {
 
 // answer shows an answer: status and body.
 func (p *page) answer(e flytest.Exchange) {
-	p.exactly(green, margin, e.Response.Status)
+	s := green
+	if e.Response.StatusCode >= 400 {
+		s = red
+	}
+	p.exactly(s, margin, e.Response.Status)
 	p.show(plain, indentJSON(e.ResponseBody)...)
 }
 

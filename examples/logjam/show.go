@@ -208,7 +208,7 @@ func (s *show) next() {
 			`body='{"id":"mine","organization_id":"me","timestamp":'$(date +%s)',`,
 			`"nonce":"'$(openssl rand -hex 8)'","url":"'$url'"}'`,
 			`curl -d "$body" $url -H "X-Signature: $(printf %s "$body" |`,
-			`  openssl dgst -sha256 -hmac $secret -r | cut -c-64)"`,
+			`  openssl dgst -sha256 -hmac $secret -r | cut -c-64)"; echo`,
 		)
 	}
 	s.say(`To serve the real Fly.io, give Logjam the secret that Fly.io gave you, and the URL that
