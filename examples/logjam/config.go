@@ -1,0 +1,145 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"strings"
+)
+
+// A config is what the flags and the environment say.
+type config struct {
+	addr    string // where to listen; "" leaves the choice to Logjam
+	baseURL string // under which Fly.io reaches it; "" means under addr
+	db      string // the database file; "" means a temporary one
+	key     string // to the secrets in the database; "" means a file beside it
+	once    bool   // end after the show
+
+	signingSecrets []string // Fly.io's; none means that Logjam plays Fly.io itself
+	bearerTokens   []string
+}
+
+const (
+	defaultAddr = "127.0.0.1:8080"
+	defaultDB   = "logjam.db"
+)
+
+const usage = `Logjam is a small Fly.io extension provider that sells log streams.
+
+With FLYIO_SIGNING_SECRET in the environment it serves Fly.io. Without, it plays
+Fly.io against itself and shows what happens.
+
+  FLYIO_SIGNING_SECRET  the secret that Fly.io signs with; while it is being
+                        changed, the new one and the old one with a comma
+  FLYIO_BEARER_TOKEN    also accept the bearer token and message signature of
+                        Fly.io's first proposal; several as above
+  LOGJAM_KEY            the key to the secrets in the database, 32 bytes in
+                        base64; by default a file beside the database
+
+Flags:
+`
+
+// readConfig reads flags and environment, and refuses what would fail or be
+// insecure later.
+func readConfig(args []string, lookupEnv func(string) (string, bool), stderr io.Writer) (config, error) {
+	var c config
+	flags := flag.NewFlagSet("logjam", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // a mistake is told once, by the caller
+	flags.StringVar(&c.addr, "addr", "", "listen on this `address` (default "+defaultAddr+")")
+	flags.StringVar(&c.baseURL, "base-url", "", "the public `URL` that Fly.io was given (default http://<addr>/flyio)")
+	flags.StringVar(&c.db, "db", "", "keep the database in this `file` (default "+defaultDB+")")
+	flags.BoolVar(&c.once, "once", false, "without FLYIO_SIGNING_SECRET: exit after the show")
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprint(stderr, usage)
+			flags.SetOutput(stderr)
+			flags.PrintDefaults()
+		}
+		return c, err
+	}
+	if flags.NArg() > 0 {
+		return c, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+
+	env := environment{lookup: lookupEnv}
+	c.signingSecrets = env.list("FLYIO_SIGNING_SECRET")
+	c.bearerTokens = env.list("FLYIO_BEARER_TOKEN")
+	c.key = env.text("LOGJAM_KEY")
+	if env.err != nil {
+		return c, env.err
+	}
+	return c, c.complete()
+}
+
+// plays says whether Logjam plays Fly.io.
+func (c *config) plays() bool { return len(c.signingSecrets) == 0 }
+
+// complete fills in the defaults and checks what belongs together.
+func (c *config) complete() error {
+	if c.plays() {
+		switch {
+		case len(c.bearerTokens) > 0:
+			return errors.New("FLYIO_BEARER_TOKEN is set and FLYIO_SIGNING_SECRET is not; a token alone does not authenticate")
+		case c.baseURL != "":
+			return errors.New("-base-url is for a server that Fly.io knows: set FLYIO_SIGNING_SECRET")
+		case c.addr != "" && !isLoopback(c.addr):
+			return errors.New("without FLYIO_SIGNING_SECRET Logjam listens on loopback only, such as -addr " + defaultAddr)
+		}
+		return nil
+	}
+	if c.once {
+		return errors.New("-once ends the show that FLYIO_SIGNING_SECRET turns off; unset one of them")
+	}
+	if c.addr == "" {
+		c.addr = defaultAddr
+	}
+	if c.db == "" {
+		c.db = defaultDB
+	}
+	if c.baseURL == "" && !isLoopback(c.addr) {
+		return errors.New("-base-url is missing: which URL, such as https://logjam.example/flyio, does Fly.io call?")
+	}
+	if u, err := url.Parse(c.baseURL); err == nil && strings.ContainsAny(u.Path, "{} \t") {
+		return errors.New("-base-url has a path with a brace or a space, of which http.ServeMux makes something else")
+	}
+	return nil
+}
+
+func isLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	return err == nil && (host == "localhost" || net.ParseIP(host).IsLoopback())
+}
+
+// An environment reads variables and keeps the first mistake.
+type environment struct {
+	lookup func(string) (string, bool)
+	err    error
+}
+
+// text reads a variable that may be absent. Set and empty is a mistake, of a
+// deployment that lost a secret: not a wish to go without.
+func (e *environment) text(name string) string {
+	value, ok := e.lookup(name)
+	if ok && strings.TrimSpace(value) == "" && e.err == nil {
+		e.err = fmt.Errorf("%s is set, but empty", name)
+	}
+	return value
+}
+
+// list reads a variable of several values with commas between them.
+func (e *environment) list(name string) []string {
+	text := e.text(name)
+	if text == "" {
+		return nil
+	}
+	values := strings.Split(text, ",")
+	for i := range values {
+		if values[i] = strings.TrimSpace(values[i]); values[i] == "" && e.err == nil {
+			e.err = fmt.Errorf("%s has an empty value between its commas", name)
+		}
+	}
+	return values
+}

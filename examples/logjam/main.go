@@ -1,0 +1,74 @@
+// Logjam is a small Fly.io extension provider: it sells log streams. Copy from
+// it what a provider of your own needs.
+//
+// Run without configuration it plays Fly.io against itself and shows what
+// happens:
+//
+//	go run ./examples/logjam
+//
+// With the secret that Fly.io signs with, it is a server:
+//
+//	FLYIO_SIGNING_SECRET=… go run ./examples/logjam -base-url https://logjam.example/flyio
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr))
+}
+
+// run returns the exit status: 2 for what keeps Logjam from starting, 1 for
+// what ends it later.
+func run(args []string, lookupEnv func(string) (string, bool), stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends it at once
+
+	c, err := readConfig(args, lookupEnv, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		err = &startError{err}
+	case c.plays():
+		err = play(ctx, c, newPage(stdout, lookupEnv), stderr)
+	default:
+		err = serve(ctx, c, slog.New(slog.NewTextHandler(stderr, nil)))
+	}
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(stderr, "logjam:", err)
+	if _, ok := errors.AsType[*startError](err); ok {
+		return 2
+	}
+	return 1
+}
+
+// A startError is what keeps Logjam from starting.
+type startError struct{ reason error }
+
+func (e *startError) Error() string { return e.reason.Error() }
+func (e *startError) Unwrap() error { return e.reason }
+
+// serve is Logjam as Fly.io knows it.
+func serve(ctx context.Context, c config, log *slog.Logger) error {
+	s, err := newServer(ctx, c, log)
+	if err != nil {
+		return &startError{err}
+	}
+	log.Info("listening", "address", s.listener.Addr().String(), "base_url", s.baseURL)
+	err = s.serve(ctx)
+	log.Info("stopped")
+	return err
+}

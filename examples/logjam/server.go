@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/flyext/flyext"
+)
+
+// messageKeyID is the key id that Fly.io's proposal signs under.
+const messageKeyID = "flyio-signing-secret"
+
+// verifier accepts what Fly.io sends today and, given a bearer token, also the
+// pair of token and message signature that its proposal describes.
+func verifier(c config) flyext.Verifier {
+	today := flyext.XSignature(c.signingSecrets...)
+	if len(c.bearerTokens) == 0 {
+		return today
+	}
+	var keys []flyext.Key
+	for _, secret := range c.signingSecrets {
+		keys = append(keys, flyext.Key{ID: messageKeyID, Secret: secret})
+	}
+	return flyext.AnyOf(today, flyext.AllOf(flyext.BearerToken(c.bearerTokens...), flyext.MessageSignature(keys...)))
+}
+
+// A server is Logjam, listening.
+type server struct {
+	http     *http.Server
+	listener net.Listener
+	store    *store
+	baseURL  string
+}
+
+// newServer opens the database and listens, so that whatever is wrong with the
+// configuration shows before anything is served.
+func newServer(ctx context.Context, c config, log *slog.Logger) (_ *server, err error) {
+	store, err := openStore(ctx, c.db, c.key)
+	if err != nil {
+		return nil, fmt.Errorf("database: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			store.close()
+		}
+	}()
+	listener, err := listen(c)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			listener.Close()
+		}
+	}()
+	if c.baseURL == "" {
+		c.baseURL = localURL(c.addr, listener)
+	}
+	handler, err := routes(c, store, log)
+	if err != nil {
+		return nil, err
+	}
+	return &server{newHTTPServer(handler, log), listener, store, c.baseURL}, nil
+}
+
+// routes is everything that Logjam answers.
+func routes(c config, store *store, log *slog.Logger) (http.Handler, error) {
+	provider, err := flyext.New(&Logjam{store}, flyext.Config{
+		BaseURL:  c.baseURL,
+		Verifier: verifier(c),
+		Logger:   log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	base, err := url.Parse(c.baseURL)
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle(base.JoinPath("/").Path, provider)
+	return mux, nil
+}
+
+// newHTTPServer bounds what a stranger can hold open. To answer takes the
+// Provisioner 25 seconds at most, so the answer is given more.
+func newHTTPServer(handler http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      40 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+}
+
+// listen listens on the configured address. Where it may choose, it takes the
+// default one or, if that is in use, any that is free.
+func listen(c config) (net.Listener, error) {
+	if c.addr != "" {
+		return net.Listen("tcp", c.addr)
+	}
+	listener, err := net.Listen("tcp", defaultAddr)
+	if err != nil {
+		listener, err = net.Listen("tcp", "127.0.0.1:0")
+	}
+	return listener, err
+}
+
+// localURL is the base URL for those who reach the listener directly.
+func localURL(addr string, listener net.Listener) string {
+	local := listener.Addr().(*net.TCPAddr)
+	host := local.IP.String()
+	if named, _, err := net.SplitHostPort(addr); err == nil {
+		host = named
+	}
+	return "http://" + net.JoinHostPort(host, fmt.Sprint(local.Port)) + "/flyio"
+}
+
+// shutdownPatience is longer than any answer takes.
+const shutdownPatience = 45 * time.Second
+
+// serve answers requests until the context ends, and then those that are in
+// flight.
+func (s *server) serve(ctx context.Context) error {
+	failed := make(chan error, 1)
+	go func() { failed <- s.http.Serve(s.listener) }()
+	var err error
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+		patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownPatience)
+		defer cancel()
+		err = s.http.Shutdown(patience)
+	}
+	return errors.Join(err, s.store.close())
+}

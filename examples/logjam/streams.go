@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"net/netip"
+)
+
+// findStream returns a stream, or the error to answer with where there is none.
+func findStream(ctx context.Context, tx *sql.Tx, id string) (*stream, error) {
+	s := &stream{id: id}
+	var readRegions, ipAddress string
+	err := tx.QueryRowContext(ctx, `
+		SELECT organization_id, name, plan, primary_region, read_regions, ip_address, sealed_password
+		FROM streams WHERE id = ?`, id,
+	).Scan(&s.organizationID, &s.name, &s.plan, &s.primaryRegion, &readRegions, &ipAddress, &s.sealedPassword)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, missing(ctx, tx, id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal([]byte(readRegions), &s.readRegions); err != nil {
+		return nil, err
+	}
+	if ipAddress != "" {
+		s.ipAddress, err = netip.ParseAddr(ipAddress)
+	}
+	return s, err
+}
+
+// missing tells a stream that was deprovisioned from one that never was.
+func missing(ctx context.Context, tx *sql.Tx, id string) error {
+	var was bool
+	err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM deprovisioned WHERE id = ?)`, id).Scan(&was)
+	switch {
+	case err != nil:
+		return err
+	case was:
+		return errDeleted
+	}
+	return errNotFound
+}
+
+// saveStream inserts a stream or brings its row up to date.
+func saveStream(ctx context.Context, tx *sql.Tx, s *stream) error {
+	readRegions, err := json.Marshal(s.readRegions)
+	if err != nil {
+		return err
+	}
+	ipAddress := ""
+	if s.ipAddress.IsValid() {
+		ipAddress = s.ipAddress.String()
+	}
+	_, err = tx.ExecContext(ctx, `
+		INSERT INTO streams (id, organization_id, name, plan, primary_region, read_regions, ip_address, sealed_password)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET
+			organization_id = excluded.organization_id, name = excluded.name, plan = excluded.plan,
+			primary_region = excluded.primary_region, read_regions = excluded.read_regions, ip_address = excluded.ip_address`,
+		s.id, s.organizationID, s.name, s.plan, s.primaryRegion, string(readRegions), ipAddress, s.sealedPassword)
+	return err
+}
+
+// An owner is the organization that a stream belongs to and the user who asked
+// for it. Generation 1 of the protocol may name no user.
+type owner struct {
+	organizationID, organizationName, organizationEmail string
+	userID, userEmail, userRole                         string
+}
+
+// saveOwner provisions account and user inline, as Fly.io recommends. What a
+// request leaves blank keeps its value.
+func saveOwner(ctx context.Context, tx *sql.Tx, o owner) error {
+	_, err := tx.ExecContext(ctx, `
+		INSERT INTO organizations (id, name, email) VALUES (?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET
+			name = coalesce(nullif(excluded.name, ''), name), email = coalesce(nullif(excluded.email, ''), email)`,
+		o.organizationID, o.organizationName, o.organizationEmail)
+	if err != nil || o.userID == "" {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `
+		INSERT INTO users (id, email) VALUES (?, ?)
+		ON CONFLICT (id) DO UPDATE SET email = coalesce(nullif(excluded.email, ''), email)`,
+		o.userID, o.userEmail)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `
+		INSERT INTO memberships (organization_id, user_id, role) VALUES (?, ?, ?)
+		ON CONFLICT DO UPDATE SET role = coalesce(nullif(excluded.role, ''), role)`,
+		o.organizationID, o.userID, o.userRole)
+	return err
+}
