@@ -58,6 +58,9 @@ type Config struct {
 	// Verifier decides whether a request comes from Fly.io.
 	Verifier Verifier
 
+	// SSO signs Fly.io's customers in to the service; nil answers them with 501.
+	SSO *SSO
+
 	// ReplayStore remembers the nonces that were used; nil means
 	// [NewMemoryReplayStore], which is for a service on one machine.
 	ReplayStore ReplayStore
