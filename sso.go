@@ -427,3 +427,18 @@ func only(query url.Values, name string) string {
 	}
 	return query[name][0]
 }
+
+// serveBrowser serves the routes that no signature is asked for.
+func (p *Provider) serveBrowser(w http.ResponseWriter, r *http.Request, to route) {
+	switch {
+	case p.signOn == nil:
+		none := &SignOn{log: p.log}
+		none.serve(w, r, to.name, func(*answerWriter, *http.Request, *record) error {
+			return Unsupported("This provider has no sign-on with Fly.io.")
+		})
+	case to.name == routeSSO:
+		p.signOn.Begin(w, r, Destination{ExtensionID: to.id})
+	default:
+		p.signOn.Callback(w, r)
+	}
+}
