@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -58,7 +59,7 @@ func (s *SignOn) identify(ctx context.Context, to Destination, code, verifier st
 // user could edit on the way. A scope that names no organization says nothing.
 func (s *SignOn) checkScope(token *oauth2.Token, organizationID string) error {
 	text, _ := token.Extra("scope").(string)
-	if jsontext.Value(text).Kind() != '{' {
+	if !strings.Contains(text, "{") {
 		return nil
 	}
 	var granted permission

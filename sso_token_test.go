@@ -108,6 +108,7 @@ func TestOrganizationConfusionByEditedScope(t *testing.T) {
 		"no organization":          {`{"permission":"admin"}`, nil, false},
 		"two organizations":        {`{"organization_id":"o1","organization_id":"o3","permission":"admin"}`, nil, false},
 		"broken JSON":              {`{"organization_id":"o3","permission":"admin"`, nil, false},
+		"a word before it":         {`read {"organization_id":"o1","permission":"admin"}`, nil, false},
 		"space before it":          {` {"organization_id":"o1","permission":"admin"}`, nil, false},
 		"the answer says \"read\"": {`{"organization_id":"o3","permission":"admin"}`, func(string) string { return "read" }, true},
 	} {
