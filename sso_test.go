@@ -90,17 +90,21 @@ func TestSSOSignsIn(t *testing.T) {
 func TestSSOAcrossMachinesAndKeys(t *testing.T) {
 	t.Parallel()
 	const newKey = "the-key-that-comes-after-it-0123456789"
+	same := func(*flyext.SSO) {}
+	both := func(s *flyext.SSO) { s.StateKey, s.OldStateKeys = newKey, []string{ssoStateKey} }
+	newOne := func(s *flyext.SSO) { s.StateKey = newKey }
 	for name, c := range map[string]struct {
-		second func(*flyext.SSO)
-		code   string // of the refusal, or ""
+		first, second func(*flyext.SSO)
+		code          string // of the refusal, or ""
 	}{
-		"same key":                   {func(*flyext.SSO) {}, ""},
-		"new key, old one kept":      {func(s *flyext.SSO) { s.StateKey, s.OldStateKeys = newKey, []string{ssoStateKey} }, ""},
-		"new key, old one forgotten": {func(s *flyext.SSO) { s.StateKey = newKey }, flyext.CodeInvalidState},
+		"same key":                   {same, same, ""},
+		"new key, old one kept":      {same, both, ""},
+		"old one not used any more":  {both, newOne, ""},
+		"new key, old one forgotten": {same, newOne, flyext.CodeInvalidState},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			st := newSSOTest(t)
+			st := newSSOTest(t, c.first)
 			b := st.browser()
 			callback := b.authorize(b.begin("x1"))
 			st.world["logjam.io"] = st.newProvider(c.second)
@@ -213,7 +217,7 @@ func TestSSOMethods(t *testing.T) {
 	for _, provider := range []*flyext.Provider{st.provider, none} {
 		st.world["logjam.io"] = provider
 		for _, path := range []string{"/extensions/x1/sso", "/callback"} {
-			for _, method := range []string{"HEAD", "POST", "PUT", "OPTIONS", "DELETE"} {
+			for _, method := range []string{"HEAD", "POST", "PUT", "OPTIONS", "DELETE", "FORGED-LOG-ENTRY"} {
 				p := st.browser().do(method, ssoBase+path)
 				if p.status != http.StatusMethodNotAllowed || p.header.Get("Allow") != "GET" {
 					t.Errorf("%s %s: got %d, Allow %q", method, path, p.status, p.header.Get("Allow"))
@@ -222,6 +226,9 @@ func TestSSOMethods(t *testing.T) {
 		}
 	}
 	st.wantNobody()
+	if strings.Contains(st.logged(), "FORGED") {
+		t.Errorf("the log has a method of a stranger's own: %s", st.logged())
+	}
 }
 
 func TestProviderWithoutSSO(t *testing.T) {
