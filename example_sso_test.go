@@ -44,8 +44,6 @@ func ExampleSSO() {
 	// Output: 302 api.fly.io/oauth/authorize https://logjam.io/flyio/callback
 }
 
-type logjam struct{ flyext.Provisioner }
-
 func ExampleSignOn_Begin() {
 	signOn, err := flyext.NewSignOn(flyext.Config{BaseURL: "https://logjam.io/flyio", SSO: &flyext.SSO{
 		ClientID: "elMJpuhA5bXb", ClientSecret: "from Fly.io", StateKey: "32 random bytes, from your own secrets",

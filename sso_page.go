@@ -163,7 +163,7 @@ func refusePage(ctx context.Context, w http.ResponseWriter, r *http.Request, rec
 		level = slog.LevelError
 	}
 	rec.write(ctx, level, "request refused",
-		slog.Int("status", e.Status), slog.String("code", e.Code), slog.String("error", err.Error()))
+		slog.Int("status", e.Status), slog.String("code", e.Code), slog.String("error", cause(err)))
 	w.Header().Add("Vary", "Accept")
 	if prefersJSON(r.Header.Values("Accept")) {
 		writeError(w, e)
