@@ -87,7 +87,7 @@ func (s *SignOn) roleIn(organizationID string, all []Membership) (string, error)
 	return "", signOnError(CodeNotAMember, nil)
 }
 
-var errScope = errors.New("Fly.io granted another scope than was asked for")
+var errScope = errors.New("scope granted is not the one asked for")
 
 // exchange is the access token request (RFC 6749, section 4.1.3).
 func (s *SignOn) exchange(ctx context.Context, code, verifier string) (*oauth2.Token, error) {
