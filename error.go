@@ -26,6 +26,21 @@ const (
 	CodeReplayUnavailable = "replay_unavailable" // 503: the ReplayStore failed
 )
 
+// The codes of the errors that the sign-on answers with, beside those above.
+const (
+	CodeInvalidState     = "invalid_state"     // 400: the state is missing, forged, another provider's or another generation's
+	CodeExpiredState     = "expired_state"     // 400: the handshake took longer than ten minutes
+	CodeUnknownHandshake = "unknown_handshake" // 403: this browser did not begin it, or has ended it already
+	CodeMissingCode      = "missing_code"      // 400: Fly.io sent neither a code nor an error
+	CodeAccessDenied     = "access_denied"     // 403: the user or Fly.io said no
+	CodeInvalidGrant     = "invalid_grant"     // 403: Fly.io does not know the code, or no more
+	CodeForeignToken     = "foreign_token"     // 403: the token was issued to another application
+	CodeNotAMember       = "not_a_member"      // 403: the user is not in the organization
+	CodeRoleNotAccepted  = "role_not_accepted" // 403: the user is, in a role that may not enter
+	CodeFlyUnavailable   = "fly_unavailable"   // 502: Fly.io failed, or answered what it should not
+	CodeFlyTimeout       = "fly_timeout"       // 504: Fly.io did not answer in time
+)
+
 // An Error is what a caller is told. A [Provisioner] returns one, as it is or
 // wrapped however deeply, to choose the answer; an error that is none becomes
 // a plain 500 and goes to the log alone.

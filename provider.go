@@ -58,6 +58,9 @@ type Config struct {
 	// Verifier decides whether a request comes from Fly.io.
 	Verifier Verifier
 
+	// SSO signs Fly.io's customers in to the service; nil answers them with 501.
+	SSO *SSO
+
 	// ReplayStore remembers the nonces that were used; nil means
 	// [NewMemoryReplayStore], which is for a service on one machine.
 	ReplayStore ReplayStore
@@ -90,11 +93,17 @@ const (
 //	GET    {base}/extensions/{id}  Fetcher.Fetch
 //	DELETE {base}/extensions/{id}  Deprovisioner.Deprovision
 //
+// and to which a customer's browser comes, unsigned, to sign in:
+//
+//	GET    {base}/extensions/{id}/sso  SignOn.Begin
+//	GET    {base}/callback             SignOn.Callback
+//
 // It routes by the request line, relative to the path of [Config.BaseURL], so
 // it may be mounted under any router, with or without [http.StripPrefix]. It
 // is safe for concurrent use.
 type Provider struct {
 	auth        *Authenticator
+	signOn      *SignOn // nil without Config.SSO
 	provisioner Provisioner
 	basePath    string
 	timeout     time.Duration
@@ -117,20 +126,31 @@ func New(p Provisioner, c Config) (*Provider, error) {
 	if err != nil {
 		return nil, err
 	}
+	var signOn *SignOn
+	if c.SSO != nil {
+		if signOn, err = NewSignOn(c); err != nil {
+			return nil, err
+		}
+	}
 	if c.Timeout == 0 {
 		c.Timeout = defaultTimeout
 	}
 	return &Provider{
-		auth: auth, provisioner: p, basePath: auth.base.EscapedPath(),
+		auth: auth, signOn: signOn, provisioner: p, basePath: auth.base.EscapedPath(),
 		timeout: c.Timeout, now: auth.now, log: auth.log,
 	}, nil
 }
+
+// SignOn returns the provider's sign-on, whose Begin a service may call from
+// routes of its own, or nil if [Config.SSO] is.
+func (p *Provider) SignOn() *SignOn { return p.signOn }
 
 // A route is what a path means.
 type route struct {
 	name    string // for the log; "" where there is nothing
 	methods []string
 	id      string // of the extension, decoded
+	browser bool   // a person comes here, without a signature
 }
 
 var (
@@ -149,13 +169,20 @@ func (p *Provider) route(target string) route {
 	if path == "/extensions" {
 		return route{name: "/extensions", methods: collectionMethods}
 	}
+	if path == callbackPath {
+		return route{name: callbackPath, browser: true}
+	}
 	escaped, ok := strings.CutPrefix(path, "/extensions/")
+	escaped, sso := strings.CutSuffix(escaped, "/sso")
 	if !ok || escaped == "" || strings.Contains(escaped, "/") {
 		return route{}
 	}
 	id, err := url.PathUnescape(escaped)
 	if err != nil || !utf8.ValidString(id) {
 		return route{}
+	}
+	if sso {
+		return route{name: routeSSO, id: id, browser: true}
 	}
 	return route{name: "/extensions/{id}", methods: extensionMethods, id: id}
 }
@@ -170,6 +197,10 @@ func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	log := record{log: p.log, requestID: requestID, method: r.Method, route: to.name}
 	if to.name == "" {
 		log.refuse(ctx, w, newError(http.StatusNotFound, CodeRouteNotFound, "There is nothing at this URL."))
+		return
+	}
+	if to.browser {
+		p.serveBrowser(w, r.WithContext(ctx), to)
 		return
 	}
 	if !slices.Contains(to.methods, r.Method) {

@@ -1,0 +1,239 @@
+package flyext
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// signOnErrors are the answers to a handshake that cannot go on, by code.
+var signOnErrors = map[string]struct {
+	status  int
+	message string
+}{
+	CodeInvalidState:     {http.StatusBadRequest, "This sign-in is not one that began here. Start again from flyctl."},
+	CodeExpiredState:     {http.StatusBadRequest, "This sign-in took longer than ten minutes. Start again from flyctl."},
+	CodeUnknownHandshake: {http.StatusForbidden, "This sign-in is over, or it began in another browser. Start again from flyctl, and allow this site's cookies."},
+	CodeMissingCode:      {http.StatusBadRequest, "Fly.io sent you back without a code. Start again from flyctl."},
+	CodeAccessDenied:     {http.StatusForbidden, "You cancelled the sign-in, or Fly.io did not allow it. Start again from flyctl."},
+	CodeInvalidGrant:     {http.StatusForbidden, "Fly.io did not confirm this sign-in. Start again from flyctl."},
+	CodeForeignToken:     {http.StatusForbidden, "Fly.io confirmed this sign-in for another application. Start again from flyctl."},
+	CodeNotAMember:       {http.StatusForbidden, "You are not in the Fly.io organization that this belongs to. Start again from flyctl as one of its members."},
+	CodeRoleNotAccepted:  {http.StatusForbidden, "Your role in this Fly.io organization does not let you in. Ask one of its admins, then start again from flyctl."},
+	CodeFlyUnavailable:   {http.StatusBadGateway, "Fly.io did not answer as it should. Wait a moment and start again from flyctl."},
+	CodeFlyTimeout:       {http.StatusGatewayTimeout, "Fly.io did not answer in time. Wait a moment and start again from flyctl."},
+}
+
+func signOnError(code string, cause error) *Error {
+	r := signOnErrors[code]
+	return &Error{Status: r.status, Code: code, Message: r.message, Err: cause}
+}
+
+// flyError is the answer for what went wrong at Fly.io or on the way there.
+func flyError(cause error) error {
+	if e, ok := errors.AsType[net.Error](cause); ok && e.Timeout() || errors.Is(cause, context.DeadlineExceeded) {
+		return signOnError(CodeFlyTimeout, cause)
+	}
+	return signOnError(CodeFlyUnavailable, cause)
+}
+
+// authorizeError is the answer for an error that Fly.io sent the browser back
+// with (RFC 6749, section 4.1.2.1). Its description is not for our page: a
+// stranger could have written it there.
+func authorizeError(code string) error {
+	if code == "access_denied" {
+		return signOnError(CodeAccessDenied, nil)
+	}
+	return signOnError(CodeFlyUnavailable, fmt.Errorf("authorize endpoint: error %q", knownError(code)))
+}
+
+// knownError keeps what is no error code of RFC 6749 (sections 4.1.2.1 and 5.2)
+// from the log.
+func knownError(code string) string {
+	if slices.Contains([]string{
+		"invalid_request", "unauthorized_client", "access_denied", "unsupported_response_type", "invalid_scope",
+		"server_error", "temporarily_unavailable", "invalid_client", "invalid_grant", "unsupported_grant_type",
+	}, code) {
+		return code
+	}
+	return "unknown"
+}
+
+// An answerWriter knows whether there is an answer.
+type answerWriter struct {
+	http.ResponseWriter
+	wrote bool
+}
+
+// WriteHeader implements [http.ResponseWriter].
+func (w *answerWriter) WriteHeader(status int) {
+	w.wrote = w.wrote || status >= 200
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements [http.ResponseWriter].
+func (w *answerWriter) Write(p []byte) (int, error) {
+	w.wrote = true
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap is for [http.ResponseController].
+func (w *answerWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// serve runs one half of the handshake and answers for its error, or panic.
+func (s *SignOn) serve(
+	w http.ResponseWriter, r *http.Request, route string,
+	half func(w *answerWriter, r *http.Request, rec *record) error,
+) {
+	ctx, id := r.Context(), RequestID(r.Context())
+	if id == "" { // not called by a Provider
+		ctx, id = withRequestID(ctx)
+		r = r.WithContext(ctx)
+		w.Header().Set(requestIDHeader, id)
+	}
+	rec := record{log: s.log, requestID: id, method: r.Method, route: route}
+	setPageHeaders(w.Header())
+	answer := &answerWriter{ResponseWriter: w}
+	err := catch(ctx, &rec, func() error {
+		if r.Method != http.MethodGet {
+			rec.method = "" // a method of a stranger's own
+			w.Header().Set("Allow", http.MethodGet)
+			return newError(http.StatusMethodNotAllowed, CodeMethodNotAllowed, "This method is not allowed here.")
+		}
+		return half(answer, r, &rec)
+	})
+	if err == nil {
+		return
+	}
+	if errors.Is(ctx.Err(), context.Canceled) { // it would look like a failure of Fly.io
+		rec.write(ctx, slog.LevelInfo, "request abandoned", slog.String("error", err.Error()))
+		return
+	}
+	if answer.wrote {
+		rec.write(ctx, slog.LevelError, "answer broken off", slog.String("error", err.Error()))
+		panic(http.ErrAbortHandler)
+	}
+	refusePage(ctx, answer, r, rec, err)
+}
+
+// catch turns a panic of the service's functions into an error.
+func catch(ctx context.Context, rec *record, do func() error) (err error) {
+	defer func() {
+		switch v := recover(); v {
+		case nil:
+		case http.ErrAbortHandler:
+			panic(v)
+		default:
+			rec.write(ctx, slog.LevelError, "panic", slog.String("stack", string(debug.Stack())))
+			err = fmt.Errorf("flyext: SSO panicked: %v", v)
+		}
+	}()
+	return do()
+}
+
+// redirect answers with a URL, as it is: http.Redirect would resolve a relative
+// one against a path that a router has changed.
+func redirect(w http.ResponseWriter, location string) error {
+	if _, err := url.Parse(location); err != nil {
+		return errors.New("flyext: SSO.SignedIn returned no URL")
+	}
+	w.Header().Set("Location", location)
+	w.WriteHeader(http.StatusFound)
+	return nil
+}
+
+// refusePage answers with an error, for a person or a program, and logs all that
+// is known of it.
+func refusePage(ctx context.Context, w http.ResponseWriter, r *http.Request, rec record, err error) {
+	e := asError(err)
+	level := slog.LevelWarn
+	if e.Status >= 500 {
+		level = slog.LevelError
+	}
+	rec.write(ctx, level, "request refused",
+		slog.Int("status", e.Status), slog.String("code", e.Code), slog.String("error", cause(err)))
+	w.Header().Add("Vary", "Accept")
+	if prefersJSON(r.Header.Values("Accept")) {
+		writeError(w, e)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(e.Status)
+	_ = refusalPage.Execute(w, map[string]any{ // whoever left before the answer cannot be told so
+		"Style": template.CSS(pageStyle), "Message": e.Message, "Code": e.Code, "RequestID": rec.requestID,
+	})
+}
+
+// prefersJSON says whether JSON is named, and not with less weight than HTML
+// (RFC 9110, section 12.5.1). What browsers and curl send is answered with HTML.
+func prefersJSON(accept []string) bool {
+	weight := map[string]float64{}
+	for part := range strings.SplitSeq(strings.Join(accept, ","), ",") {
+		name, params, err := mime.ParseMediaType(part)
+		if err != nil {
+			continue
+		}
+		q, err := strconv.ParseFloat(params["q"], 64)
+		if err != nil {
+			q = 1
+		}
+		weight[name] = q
+	}
+	q := weight["application/json"]
+	return q > 0 && q >= weight["text/html"]
+}
+
+const pageStyle = `
+:root { color-scheme: light dark; }
+body { margin: 0; padding: 12vh 1.5rem; background: Canvas; color: CanvasText; font: 1.0625rem/1.5 system-ui, sans-serif; }
+main { max-width: 34rem; margin: 0 auto; }
+h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 .75rem; }
+p { margin: 0 0 1rem; overflow-wrap: anywhere; }
+small { opacity: .8; }
+`
+
+// pagePolicy allows the page's own style sheet, by its hash, and nothing else.
+var pagePolicy = func() string {
+	sum := sha256.Sum256([]byte(pageStyle))
+	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
+		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}()
+
+var refusalPage = template.Must(template.New("refusal").Parse(`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Not signed in</title>
+<style>{{.Style}}</style>
+</head>
+<body>
+<main>
+<h1>You are not signed in</h1>
+<p>{{.Message}}</p>
+<p><small>Error <code>{{.Code}}</code>, request <code>{{.RequestID}}</code></small></p>
+</main>
+</body>
+</html>
+`))
+
+// setPageHeaders keeps an answer of the handshake out of caches, its URL, which
+// has a code in it, out of Referer, and everything foreign out of its pages.
+func setPageHeaders(h http.Header) {
+	h.Set("Cache-Control", "no-store")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Content-Security-Policy", pagePolicy)
+	h.Set("X-Content-Type-Options", "nosniff")
+}

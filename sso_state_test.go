@@ -1,0 +1,467 @@
+package flyext_test
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/base64"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/flyext/flyext"
+)
+
+// An attacker has begun a handshake and has a callback URL of their own. They
+// make a victim's browser open it, so that the victim works in the attacker's
+// account.
+func TestLoginCSRF(t *testing.T) {
+	t.Parallel()
+	st := newSSOTest(t)
+	attacker, victim := st.browser(), st.browser()
+	callback := attacker.authorize(attacker.begin("x1"))
+	st.wantRefusal(victim.get(callback), http.StatusForbidden, flyext.CodeUnknownHandshake)
+
+	victim.begin("x1") // to have begun another handshake does not help
+	st.wantRefusal(victim.get(callback), http.StatusForbidden, flyext.CodeUnknownHandshake)
+}
+
+// An attacker begins a handshake and gives the authorize URL to a victim, who
+// signs in at Fly.io. The state that comes back is the attacker's.
+func TestStateFixation(t *testing.T) {
+	t.Parallel()
+	st := newSSOTest(t)
+	attacker, victim := st.browser(), st.browser()
+	callback := victim.authorize(attacker.begin("x1"))
+	st.wantRefusal(victim.get(callback), http.StatusForbidden, flyext.CodeUnknownHandshake)
+}
+
+// What is in the URL is not enough to make the cookie.
+func TestCookieForgedFromTheURL(t *testing.T) {
+	t.Parallel()
+	st := newSSOTest(t)
+	attacker := st.browser()
+	to := attacker.begin("x1")
+	callback := attacker.authorize(to)
+	cookie := onlyCookie(t, attacker, callback)
+
+	victim := st.browser()
+	u, _ := url.Parse(callback)
+	for _, value := range []string{"", parameter(t, to, "code_challenge"), cookie.Name, cookie.Value + "x", strings.ToLower(cookie.Value)} {
+		victim.jar.SetCookies(u, []*http.Cookie{{Name: cookie.Name, Value: value, Path: "/flyio", Secure: true}})
+		st.wantRefusal(victim.get(callback), http.StatusForbidden, flyext.CodeUnknownHandshake)
+	}
+	if strings.Contains(to+callback, cookie.Value) {
+		t.Error("the PKCE verifier is in a URL")
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(parameter(t, to, "state"), ".")[1])
+	if err != nil || strings.Contains(string(payload), cookie.Value) {
+		t.Errorf("the PKCE verifier is in the state: %s, %v", payload, err)
+	}
+}
+
+func onlyCookie(t testing.TB, b *browser, target string) *http.Cookie {
+	t.Helper()
+	u, err := url.Parse(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cookies := b.jar.Cookies(u)
+	if len(cookies) != 1 {
+		t.Fatalf("cookies: %v, want one", cookies)
+	}
+	return cookies[0]
+}
+
+// Two cookies of one name are one of ours and one that somebody else put there.
+func TestCookieTossing(t *testing.T) {
+	t.Parallel()
+	st := newSSOTest(t)
+	b := st.browser()
+	callback := b.authorize(b.begin("x1"))
+	cookie := onlyCookie(t, b, callback)
+	u, _ := url.Parse(callback)
+	b.jar.SetCookies(u, []*http.Cookie{{Name: cookie.Name, Value: cookie.Value, Path: "/flyio/callback", Secure: true}})
+	st.wantRefusal(b.get(callback), http.StatusForbidden, flyext.CodeUnknownHandshake)
+}
+
+func TestStateReplayed(t *testing.T) {
+	t.Parallel()
+	st := newSSOTest(t)
+	b := st.browser()
+	callback := b.authorize(b.begin("x1"))
+	b.get(callback)
+	if len(st.signedIn) != 1 {
+		t.Fatal("nobody signed in")
+	}
+	st.signedIn = nil
+	calls := st.fly.calls
+	st.wantRefusal(b.get(callback), http.StatusForbidden, flyext.CodeUnknownHandshake)
+
+	again := edit(t, callback, "code", parameter(t, b.authorize(b.begin("x1")), "code"))
+	st.wantRefusal(b.get(again), http.StatusForbidden, flyext.CodeUnknownHandshake)
+	if st.fly.calls != calls {
+		t.Error("Fly.io was asked for a state that has been used")
+	}
+}
+
+// A handshake that failed cannot be taken up again either.
+func TestStateReplayedAfterAFailure(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(string) string{
+		"cancelled":    func(callback string) string { return edit(t, edit(t, callback, "code"), "error", "access_denied") },
+		"without code": func(callback string) string { return edit(t, callback, "code") },
+		"wrong code":   func(callback string) string { return edit(t, callback, "code", "wrong") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			st := newSSOTest(t)
+			b := st.browser()
+			callback := b.authorize(b.begin("x1"))
+			b.get(change(callback))
+			st.wantRefusal(b.get(callback), http.StatusForbidden, flyext.CodeUnknownHandshake)
+		})
+	}
+}
+
+func TestTwoTabs(t *testing.T) {
+	t.Parallel()
+	st := newSSOTest(t)
+	b := st.browser()
+	first, second := b.begin("x1"), b.begin("x2")
+	b.get(b.authorize(second))
+	b.get(b.authorize(first))
+	if len(st.signedIn) != 2 || st.signedIn[0].ExtensionID != "x2" || st.signedIn[1].ExtensionID != "x1" {
+		t.Errorf("signed in: %+v, want x2 and x1", st.signedIn)
+	}
+}
+
+// A page that opens dashboards in a loop must not fill the browser's cookies.
+func TestCookiesAreFew(t *testing.T) {
+	t.Parallel()
+	st := newSSOTest(t)
+	b := st.browser()
+	var last string
+	for range 30 {
+		last = b.begin("x1")
+	}
+	u, _ := url.Parse(ssoBase + "/callback")
+	if n := len(b.jar.Cookies(u)); n != 8 {
+		t.Errorf("%d cookies, want 8", n)
+	}
+	b.get(b.authorize(last))
+	if len(st.signedIn) != 1 {
+		t.Error("the handshake that began last was forgotten")
+	}
+}
+
+func TestCookieAttributes(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		base, path, prefix string
+		secure             bool
+	}{
+		"https":                 {"https://logjam.io/flyio", "/flyio", "__Secure-flyext-sso-", true},
+		"https, root":           {"https://logjam.io", "/", "__Secure-flyext-sso-", true},
+		"https on loopback":     {"https://127.0.0.1:8443/flyio", "/flyio", "__Secure-flyext-sso-", true},
+		"http on loopback":      {"http://127.0.0.1:8080/flyio", "/flyio", "flyext-sso-", false},
+		"http on IPv6 loopback": {"http://[::1]:8080/flyio", "/flyio", "flyext-sso-", false},
+		"http on localhost":     {"http://localhost:8080/flyio/", "/flyio", "flyext-sso-", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			st := newSSOTest(t)
+			config := st.config()
+			config.BaseURL = c.base
+			provider, err := flyext.New(noProvisioner{}, config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			base, _ := url.Parse(strings.TrimSuffix(c.base, "/"))
+			st.world[base.Host] = provider
+			b := st.browser()
+			p := b.get(base.String() + "/extensions/x1/sso")
+			check := func(header string, maxAge int) {
+				t.Helper()
+				cookie, err := http.ParseSetCookie(header)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !strings.HasPrefix(cookie.Name, c.prefix) || cookie.Path != c.path || cookie.Domain != "" ||
+					cookie.Secure != c.secure || !cookie.HttpOnly || cookie.SameSite != http.SameSiteLaxMode || cookie.MaxAge != maxAge {
+					t.Errorf("Set-Cookie: %s", header)
+				}
+			}
+			check(p.header.Get("Set-Cookie"), 600)
+			p = b.get(b.authorize(p.location()))
+			check(p.header.Get("Set-Cookie"), -1)
+			if len(st.signedIn) != 1 {
+				t.Errorf("nobody signed in: %d %s", p.status, p.body)
+			}
+		})
+	}
+}
+
+func TestStateExpires(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		after time.Duration
+		enter bool
+	}{
+		"just in time": {10*time.Minute - time.Second, true},
+		"too late":     {10 * time.Minute, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			st := newSSOTest(t)
+			b := st.browser()
+			callback := b.authorize(b.begin("x1"))
+			st.advance(c.after)
+			p := b.get(callback)
+			if c.enter {
+				if len(st.signedIn) != 1 {
+					t.Errorf("got %d %s, want a sign-in", p.status, p.body)
+				}
+				return
+			}
+			st.wantRefusal(p, http.StatusBadRequest, flyext.CodeExpiredState)
+		})
+	}
+}
+
+// A forged state comes with its right cookie: the attacker's browser is the one
+// that uses it.
+func TestForgedState(t *testing.T) {
+	t.Parallel()
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		forge func(claims jwt.MapClaims) string
+		code  string
+	}{
+		"genuine": {func(c jwt.MapClaims) string { return sign(t, jwt.SigningMethodHS256, []byte(ssoStateKey), c) }, ""},
+		"algorithm none": {func(c jwt.MapClaims) string {
+			return sign(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, c)
+		}, flyext.CodeInvalidState},
+		"algorithm None, by hand": {func(c jwt.MapClaims) string {
+			_, rest, _ := strings.Cut(sign(t, jwt.SigningMethodHS256, []byte(ssoStateKey), c), ".")
+			payload, _, _ := strings.Cut(rest, ".")
+			return base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"None"}`)) + "." + payload + "."
+		}, flyext.CodeInvalidState},
+		"key confusion: HS384 with our key": {func(c jwt.MapClaims) string {
+			return sign(t, jwt.SigningMethodHS384, []byte(ssoStateKey), c)
+		}, flyext.CodeInvalidState},
+		"key confusion: HS512 with our key": {func(c jwt.MapClaims) string {
+			return sign(t, jwt.SigningMethodHS512, []byte(ssoStateKey), c)
+		}, flyext.CodeInvalidState},
+		"key confusion: RS256": {func(c jwt.MapClaims) string {
+			return sign(t, jwt.SigningMethodRS256, rsaKey, c)
+		}, flyext.CodeInvalidState},
+		"key confusion: the client's secret": {func(c jwt.MapClaims) string {
+			return sign(t, jwt.SigningMethodHS256, []byte(ssoSecret), c)
+		}, flyext.CodeInvalidState},
+		"key confusion: an empty key": {func(c jwt.MapClaims) string {
+			return sign(t, jwt.SigningMethodHS256, []byte{}, c)
+		}, flyext.CodeInvalidState},
+		"unsigned": {func(c jwt.MapClaims) string {
+			s := sign(t, jwt.SigningMethodHS256, []byte(ssoStateKey), c)
+			return s[:strings.LastIndex(s, ".")+1]
+		}, flyext.CodeInvalidState},
+		"foreign: another provider's": {with(t, "iss", "https://other.io/flyio"), flyext.CodeInvalidState},
+		"foreign: no issuer":          {with(t, "iss", nil), flyext.CodeInvalidState},
+		"foreign: another client's":   {with(t, "aud", "other"), flyext.CodeInvalidState},
+		"foreign: no audience":        {with(t, "aud", nil), flyext.CodeInvalidState},
+		"without expiry":              {with(t, "exp", nil), flyext.CodeInvalidState},
+		"expiry of another type":      {with(t, "exp", "never"), flyext.CodeInvalidState},
+		"mix of generations":          {with(t, "gen", 1), flyext.CodeInvalidState},
+		"without generation":          {with(t, "gen", nil), flyext.CodeInvalidState},
+		"without organization":        {with(t, "org", nil), flyext.CodeInvalidState},
+		"without nonce":               {with(t, "jti", nil), flyext.CodeInvalidState},
+		"another nonce":               {with(t, "jti", "x"), flyext.CodeUnknownHandshake},
+		"payload null": {func(jwt.MapClaims) string {
+			return sign(t, jwt.SigningMethodHS256, []byte(ssoStateKey), nil)
+		}, flyext.CodeInvalidState},
+		"too long": {with(t, "pad", strings.Repeat("x", 4096)), flyext.CodeInvalidState},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			st := newSSOTest(t)
+			b := st.browser()
+			callback := b.authorize(b.begin("x1"))
+			var claims jwt.MapClaims
+			if _, _, err := jwt.NewParser().ParseUnverified(parameter(t, callback, "state"), &claims); err != nil {
+				t.Fatal(err)
+			}
+			p := b.get(edit(t, callback, "state", c.forge(claims)))
+			switch c.code {
+			case "":
+				if len(st.signedIn) != 1 {
+					t.Errorf("got %d %s, want a sign-in", p.status, p.body)
+				}
+			case flyext.CodeUnknownHandshake:
+				st.wantRefusal(p, http.StatusForbidden, c.code)
+			default:
+				st.wantRefusal(p, http.StatusBadRequest, c.code)
+			}
+		})
+	}
+}
+
+func sign(t testing.TB, method jwt.SigningMethod, key any, claims jwt.MapClaims) string {
+	t.Helper()
+	s, err := jwt.NewWithClaims(method, claims).SignedString(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// with signs with our own key, and one claim changed, or left out.
+func with(t testing.TB, name string, value any) func(jwt.MapClaims) string {
+	return func(claims jwt.MapClaims) string {
+		claims[name] = value
+		if value == nil {
+			delete(claims, name)
+		}
+		return sign(t, jwt.SigningMethodHS256, []byte(ssoStateKey), claims)
+	}
+}
+
+// Every byte of the state counts; of its last one also the bits that no byte of
+// the signature has, so that a signature has one spelling.
+func TestStateTampered(t *testing.T) {
+	t.Parallel()
+	st := newSSOTest(t)
+	b := st.browser()
+	callback := b.authorize(b.begin("x1"))
+	state := parameter(t, callback, "state")
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	for i := range state {
+		changed := []byte(state)
+		if state[i] == '.' {
+			changed[i] = 'A'
+		} else { // the neighbour differs in the lowest bit
+			changed[i] = alphabet[strings.IndexByte(alphabet, state[i])^1]
+		}
+		p := b.get(edit(t, callback, "state", string(changed)))
+		if p.status != http.StatusBadRequest || p.code != flyext.CodeInvalidState {
+			t.Errorf("byte %d: got %d %s", i, p.status, p.body)
+		}
+	}
+	st.wantNobody()
+}
+
+func TestCallbackQuery(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(callback string) string
+		status int
+		code   string
+	}{
+		"nothing":       {func(string) string { return ssoBase + "/callback" }, 400, flyext.CodeInvalidState},
+		"no state":      {func(s string) string { return edit(t, s, "state") }, 400, flyext.CodeInvalidState},
+		"empty state":   {func(s string) string { return edit(t, s, "state", "") }, 400, flyext.CodeInvalidState},
+		"two states":    {func(s string) string { return s + "&state=x" }, 400, flyext.CodeInvalidState},
+		"bad escape":    {func(s string) string { return s + "&x=%zz" }, 400, flyext.CodeInvalidState},
+		"no code":       {func(s string) string { return edit(t, s, "code") }, 400, flyext.CodeMissingCode},
+		"empty code":    {func(s string) string { return edit(t, s, "code", "") }, 400, flyext.CodeMissingCode},
+		"two codes":     {func(s string) string { return s + "&code=x" }, 400, flyext.CodeMissingCode},
+		"unknown code":  {func(s string) string { return edit(t, s, "code", "x") }, 403, flyext.CodeInvalidGrant},
+		"cancelled":     {func(s string) string { return edit(t, edit(t, s, "code"), "error", "access_denied") }, 403, flyext.CodeAccessDenied},
+		"Fly.io failed": {func(s string) string { return edit(t, edit(t, s, "code"), "error", "server_error") }, 502, flyext.CodeFlyUnavailable},
+		"error of a stranger's own": {func(s string) string { return edit(t, edit(t, s, "code"), "error", "<script>x</script>") },
+			502, flyext.CodeFlyUnavailable},
+		"error beside a code": {func(s string) string { return edit(t, s, "error", "access_denied") }, 403, flyext.CodeAccessDenied},
+		"empty error":         {func(s string) string { return edit(t, s, "error", "") }, 502, flyext.CodeFlyUnavailable},
+		"error, foreign state": {func(s string) string { return edit(t, edit(t, s, "state", "x"), "error", "access_denied") },
+			400, flyext.CodeInvalidState},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			st := newSSOTest(t)
+			b := st.browser()
+			p := b.get(c.change(b.authorize(b.begin("x1"))))
+			st.wantRefusal(p, c.status, c.code)
+			if strings.Contains(p.body+st.logged(), "script") {
+				t.Errorf("a stranger's text is shown: %s, %s", p.body, st.logged())
+			}
+		})
+	}
+}
+
+// A state that would not fit through the callback is not begun.
+func TestStateTooLongToBegin(t *testing.T) {
+	t.Parallel()
+	st := newSSOTest(t)
+	long := strings.Repeat("x", 4000)
+	st.move(long, "o1")
+	p := st.browser().get(ssoBase + "/extensions/" + long + "/sso")
+	if p.status != http.StatusInternalServerError || p.header.Get("Location") != "" {
+		t.Errorf("got %d to %q", p.status, p.location())
+	}
+}
+
+// No parameter of a request says where to go.
+func TestOpenRedirect(t *testing.T) {
+	t.Parallel()
+	st := newSSOTest(t)
+	b := st.browser()
+	query := "redirect_uri=https://evil.example&return_to=//evil.example&next=//evil.example&url=//evil.example&state=evil.example"
+	p := b.get(ssoBase + "/extensions/x1/sso?" + query)
+	if strings.Contains(p.location(), "evil") || !strings.HasPrefix(p.location(), "https://api.fly.io/oauth/authorize?") {
+		t.Errorf("sso redirects to %s", p.location())
+	}
+	p = b.get(b.authorize(p.location()) + "&" + strings.TrimSuffix(query, "&state=evil.example"))
+	if p.location() != "/streams/x1" {
+		t.Errorf("callback redirects to %s", p.location())
+	}
+	for _, id := range []string{"//evil.example", `\\evil.example`, "https://evil.example"} {
+		p := b.get(ssoBase + "/extensions/" + url.PathEscape(id) + "/sso")
+		if p.status != http.StatusNotFound || p.location() != "" {
+			t.Errorf("%s: got %d to %q", id, p.status, p.location())
+		}
+	}
+
+	r, _ := http.NewRequestWithContext(t.Context(), "GET", ssoBase+"/extensions/x1/sso", nil)
+	r.Header = http.Header{"X-Forwarded-Host": {"evil.example"}, "X-Forwarded-Proto": {"http"}, "Referer": {"https://evil.example"}}
+	answer, err := st.world.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if to := answer.Header.Get("Location"); strings.Contains(to, "evil") {
+		t.Errorf("a header says where to go: %s", to)
+	}
+}
+
+func FuzzState(f *testing.F) {
+	st := newSSOTest(f)
+	genuine := sign(f, jwt.SigningMethodHS256, []byte(ssoStateKey), jwt.MapClaims{
+		"iss": ssoBase, "aud": ssoClientID, "exp": st.now.Add(time.Minute).Unix(), "jti": "n", "org": "o1", "gen": 2,
+	})
+	parts := strings.Split(genuine, ".")
+	for _, seed := range []string{genuine, "", ".", "..", "a.b.c", parts[0] + ".." + parts[2], genuine + "."} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, state string) {
+		want := http.StatusBadRequest
+		if state == genuine {
+			want = http.StatusForbidden // without its cookie
+		}
+		st.forget(t)
+		r, err := http.NewRequest("GET", ssoBase+"/callback?"+url.Values{"state": {state}, "code": {"x"}}.Encode(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := st.world.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if answer.StatusCode != want || len(answer.Header["Set-Cookie"]) > 0 {
+			t.Errorf("state %q: status %d, want %d", state, answer.StatusCode, want)
+		}
+	})
+}

@@ -1,0 +1,277 @@
+package flyext
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"golang.org/x/oauth2"
+)
+
+// A permission is generation 1's scope.
+type permission struct {
+	OrganizationID string `json:"organization_id"`
+	Permission     string `json:"permission"`
+}
+
+func (s *SignOn) scope(organizationID string) string {
+	if s.sso.Generation == Generation2 {
+		return "read"
+	}
+	text, err := marshal(permission{organizationID, roleAdmin})
+	if err != nil {
+		panic(err) // two strings of UTF-8
+	}
+	return string(text)
+}
+
+// identify trades a code for a user who may enter.
+func (s *SignOn) identify(ctx context.Context, to Destination, code, verifier string) (*Identity, error) {
+	token, err := s.exchange(ctx, code, verifier)
+	if err != nil {
+		return nil, err
+	}
+	id := &Identity{ExtensionID: to.ExtensionID, OrganizationID: to.OrganizationID, Generation: s.sso.Generation}
+	if s.sso.Generation == Generation1 {
+		id.Role = roleAdmin
+		return id, s.checkScope(token, to.OrganizationID)
+	}
+	info, err := s.introspect(ctx, token.AccessToken)
+	if err != nil {
+		return nil, err
+	}
+	if info.application != "" && info.application != s.sso.ClientID {
+		return nil, signOnError(CodeForeignToken, nil)
+	}
+	id.UserID, id.Name, id.Email, id.Organizations = info.userID, info.userName, info.email, info.organizations
+	id.Role, err = s.roleIn(to.OrganizationID, info.organizations)
+	return id, err
+}
+
+// checkScope compares what Fly.io granted with what was asked for, which the
+// user could edit on the way. A scope that names no organization says nothing.
+func (s *SignOn) checkScope(token *oauth2.Token, organizationID string) error {
+	text, _ := token.Extra("scope").(string)
+	if !strings.Contains(text, "{") {
+		return nil
+	}
+	var granted permission
+	if err := jsonv2.Unmarshal([]byte(text), &granted); err != nil || granted != (permission{organizationID, roleAdmin}) {
+		return signOnError(CodeNotAMember, errScope)
+	}
+	return nil
+}
+
+// roleIn returns a role of the user in an organization that may enter.
+func (s *SignOn) roleIn(organizationID string, all []Membership) (string, error) {
+	member := false
+	for _, m := range all {
+		if m.OrganizationID != organizationID {
+			continue
+		}
+		if slices.Contains(s.sso.Roles, m.Role) {
+			return m.Role, nil
+		}
+		member = true
+	}
+	if member {
+		return "", signOnError(CodeRoleNotAccepted, nil)
+	}
+	return "", signOnError(CodeNotAMember, nil)
+}
+
+var errScope = errors.New("scope granted is not the one asked for")
+
+// exchange is the access token request (RFC 6749, section 4.1.3).
+func (s *SignOn) exchange(ctx context.Context, code, verifier string) (*oauth2.Token, error) {
+	client := *s.client
+	client.Transport = &answerTransport{next: s.client.Transport, check: checkToken}
+	ctx = context.WithValue(ctx, oauth2.HTTPClient, &client)
+	token, err := s.oauth.Exchange(ctx, code, oauth2.VerifierOption(verifier))
+	if err == nil {
+		return token, nil
+	}
+	re, ok := errors.AsType[*oauth2.RetrieveError](err)
+	if !ok {
+		return nil, flyError(fmt.Errorf("token endpoint: %w", err))
+	}
+	// The error itself has the body in it, and the body might have anything.
+	reason := knownError(re.ErrorCode)
+	cause := fmt.Errorf("token endpoint: status %d, error %q", re.Response.StatusCode, reason)
+	if reason == "invalid_grant" {
+		return nil, signOnError(CodeInvalidGrant, cause)
+	}
+	return nil, flyError(cause)
+}
+
+// checkToken demands of an answer what the exchange needs, so that a mistake is
+// told by its field and not by what oauth2 makes of it.
+func checkToken(body []byte) error {
+	o, err := parseObject(body)
+	if err != nil {
+		return err
+	}
+	if _, failed := o.take("error"); failed {
+		return nil // oauth2 tells
+	}
+	required(o, "access_token")
+	optional(o, readText, "token_type")
+	optional(o, readText, "refresh_token")
+	optional(o, readText, "scope")
+	optional(o, readSeconds, "expires_in")
+	return o.err
+}
+
+// readSeconds reads a number, which some servers write as a string.
+func readSeconds(value jsontext.Value) (seconds int64, err error) {
+	if value.Kind() == '"' {
+		text, _ := unquote(value)
+		value = jsontext.Value(text)
+	}
+	if jsonv2.Unmarshal(value, &seconds) != nil {
+		return 0, errors.New("a whole number")
+	}
+	return seconds, nil
+}
+
+// A tokenInfo is who a token was issued to, and through which application.
+type tokenInfo struct {
+	userID, userName, email string
+	application             string
+	organizations           []Membership
+}
+
+// introspect asks whose a token is.
+func (s *SignOn) introspect(ctx context.Context, accessToken string) (*tokenInfo, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.infoURL, nil)
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Authorization", "Bearer "+accessToken)
+	r.Header.Set("Accept", "application/json")
+	client := *s.client
+	client.Transport = &answerTransport{next: s.client.Transport}
+	answer, err := client.Do(r)
+	if err != nil {
+		return nil, flyError(fmt.Errorf("token info: %w", err))
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return nil, flyError(fmt.Errorf("token info: status %d", answer.StatusCode))
+	}
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return nil, flyError(fmt.Errorf("token info: %w", err))
+	}
+	info, err := decodeTokenInfo(body)
+	if err != nil {
+		return nil, flyError(fmt.Errorf("token info: %w", err))
+	}
+	return info, nil
+}
+
+func decodeTokenInfo(body []byte) (*tokenInfo, error) {
+	o, err := parseObject(body)
+	if err != nil {
+		return nil, err
+	}
+	info := &tokenInfo{
+		userID:        required(o, "user_id"),
+		userName:      optional(o, readText, "user_name").Value,
+		email:         optional(o, readText, "email").Value,
+		application:   optional(o, readApplication, "application").Value,
+		organizations: optional(o, readMemberships, "organizations").Value,
+	}
+	return info, o.err
+}
+
+var (
+	errApplication = errors.New("an object whose uid is a string")
+	errMemberships = errors.New("an array of objects with a string id and a string role")
+)
+
+func readApplication(value jsontext.Value) (uid string, err error) {
+	o, err := parseObject(value)
+	if err != nil {
+		return "", errApplication
+	}
+	if uid = optional(o, readText, "uid").Value; o.err != nil {
+		return "", errApplication
+	}
+	return uid, nil
+}
+
+func readMemberships(value jsontext.Value) ([]Membership, error) {
+	var values []jsontext.Value
+	if value.Kind() != '[' || jsonv2.Unmarshal(value, &values) != nil {
+		return nil, errMemberships
+	}
+	all := make([]Membership, 0, len(values))
+	for _, v := range values {
+		o, err := parseObject(v)
+		if err != nil {
+			return nil, errMemberships
+		}
+		m := Membership{OrganizationID: required(o, "id"), Role: optional(o, readText, "role").Value}
+		if o.err != nil {
+			return nil, errMemberships
+		}
+		all = append(all, m)
+	}
+	return all, nil
+}
+
+// newOAuthClient returns a copy that follows no redirect: a token endpoint has
+// none to give, and whoever gave one would get the client's secret.
+func newOAuthClient(client *http.Client) *http.Client {
+	c := http.Client{}
+	if client != nil {
+		c = *client
+	}
+	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	if c.Transport == nil {
+		c.Transport = http.DefaultTransport
+	}
+	return &c
+}
+
+// maxOAuthAnswer bounds an answer of Fly.io's OAuth server, in bytes.
+const maxOAuthAnswer = 1 << 20
+
+var errOAuthAnswerSize = fmt.Errorf("the answer is larger than %d bytes", maxOAuthAnswer)
+
+// An answerTransport returns answers that are here, whole and bounded. What goes
+// wrong with one, be it while its body arrives, is then an error of the request.
+type answerTransport struct {
+	next  http.RoundTripper
+	check func(body []byte) error // of a success; may be nil
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (t *answerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := t.next.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(io.LimitReader(answer.Body, maxOAuthAnswer+1))
+	answer.Body.Close()
+	if err == nil && len(body) > maxOAuthAnswer {
+		err = errOAuthAnswerSize
+	}
+	if err == nil && t.check != nil && answer.StatusCode/100 == 2 {
+		err = t.check(body)
+		answer.Header.Set("Content-Type", "application/json") // the check has seen that it is
+	}
+	if err != nil {
+		return nil, err
+	}
+	answer.Body = io.NopCloser(bytes.NewReader(body))
+	return answer, nil
+}

@@ -1,0 +1,451 @@
+package flyext_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/flyext/flyext"
+)
+
+const (
+	ssoBase     = "https://logjam.io/flyio"
+	ssoClientID = "elMJpuhA5bXb"
+	ssoSecret   = "client-secret-2c1b"
+	ssoStateKey = "state-key-0123456789abcdef0123456789"
+)
+
+// A world is the internet: hosts by name, without a network.
+type world map[string]http.Handler
+
+func (w world) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		defer r.Body.Close()
+	}
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	h := w[r.URL.Host]
+	if h == nil {
+		return nil, fmt.Errorf("no such host as %s", r.URL.Host)
+	}
+	in := r.Clone(r.Context())
+	in.RequestURI, in.Host = r.URL.RequestURI(), r.URL.Host
+	if in.Body == nil {
+		in.Body = http.NoBody
+	}
+	rec := httptest.NewRecorder()
+	if err := serveInWorld(h, rec, in); err != nil {
+		return nil, err
+	}
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	answer := rec.Result()
+	answer.Request = r
+	return answer, nil
+}
+
+func serveInWorld(h http.Handler, w http.ResponseWriter, r *http.Request) (err error) {
+	defer func() {
+		if v := recover(); v == http.ErrAbortHandler {
+			err = io.ErrUnexpectedEOF
+		} else if v != nil {
+			panic(v)
+		}
+	}()
+	h.ServeHTTP(w, r)
+	return nil
+}
+
+// A grant is what a code stands for.
+type grant struct {
+	clientID, redirectURI, challenge, scope string
+}
+
+// A fakeFly is Fly.io's OAuth server, with one user, who allows everything.
+type fakeFly struct {
+	mu      sync.Mutex
+	grants  map[string]grant // by code
+	secrets []string         // codes and tokens, which nobody else may show
+	calls   int              // of token and token/info
+
+	organizations []map[string]string
+	application   string           // the uid that token/info tells, if not the client's
+	token, info   http.HandlerFunc // instead of the real ones
+	scope         func(asked string) string
+}
+
+func (f *fakeFly) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch r.Method + " " + r.URL.Path {
+	case "GET /oauth/authorize":
+		q := r.URL.Query()
+		if q.Get("response_type") != "code" || q.Get("client_id") == "" || q.Get("code_challenge_method") != "S256" {
+			http.Error(w, "authorize: "+r.URL.RawQuery, http.StatusBadRequest)
+			return
+		}
+		code := f.secret("code-")
+		f.grants[code] = grant{q.Get("client_id"), q.Get("redirect_uri"), q.Get("code_challenge"), q.Get("scope")}
+		back := url.Values{"code": {code}, "state": {q.Get("state")}}
+		http.Redirect(w, r, q.Get("redirect_uri")+"?"+back.Encode(), http.StatusFound)
+	case "POST /oauth/token":
+		f.calls++
+		if f.token != nil {
+			f.token(w, r)
+			return
+		}
+		f.exchange(w, r)
+	case "GET /oauth/token/info":
+		f.calls++
+		if f.info != nil {
+			f.info(w, r)
+			return
+		}
+		f.introspect(w, r)
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func (f *fakeFly) secret(prefix string) string {
+	s := prefix + rand.Text()
+	f.secrets = append(f.secrets, s)
+	return s
+}
+
+func (f *fakeFly) exchange(w http.ResponseWriter, r *http.Request) {
+	form := func(name string) string { return r.PostFormValue(name) }
+	g, ok := f.grants[form("code")]
+	delete(f.grants, form("code"))
+	sum := sha256.Sum256([]byte(form("code_verifier")))
+	switch {
+	case form("client_id") != ssoClientID || form("client_secret") != ssoSecret || form("grant_type") != "authorization_code":
+		answerJSON(w, http.StatusUnauthorized, `{"error":"invalid_client"}`)
+	case !ok || g.clientID != ssoClientID || g.redirectURI != form("redirect_uri") ||
+		base64.RawURLEncoding.EncodeToString(sum[:]) != g.challenge:
+		answerJSON(w, http.StatusBadRequest, `{"error":"invalid_grant","error_description":"<b>`+form("code")+`</b>"}`)
+	default:
+		scope := g.scope
+		if f.scope != nil {
+			scope = f.scope(scope)
+		}
+		text, _ := json.Marshal(map[string]any{
+			"access_token": f.secret("fo1_"), "token_type": "Bearer", "expires_in": 7200,
+			"refresh_token": f.secret("refresh-"), "scope": scope, "created_at": 1683733170,
+		})
+		answerJSON(w, http.StatusOK, string(text))
+	}
+}
+
+func (f *fakeFly) introspect(w http.ResponseWriter, r *http.Request) {
+	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok || !strings.HasPrefix(token, "fo1_") {
+		answerJSON(w, http.StatusUnauthorized, `{"error":"invalid_token"}`)
+		return
+	}
+	application := ssoClientID
+	if f.application != "" {
+		application = f.application
+	}
+	text, _ := json.Marshal(map[string]any{
+		"resource_owner_id": "u1", "user_id": "u1", "user_name": "Nathan", "email": "u1@customer.fly.io",
+		"organizations": f.organizations, "scope": []string{"read"}, "expires_in": 7200,
+		"application": map[string]string{"uid": application}, "created_at": 1686786353,
+	})
+	answerJSON(w, http.StatusOK, string(text))
+}
+
+func answerJSON(w http.ResponseWriter, status int, body string) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, body)
+}
+
+// An ssoTest is a provider, Fly.io, and whoever signed in.
+type ssoTest struct {
+	t        testing.TB
+	world    world
+	fly      *fakeFly
+	provider *flyext.Provider
+	secrets  []string
+
+	mu       sync.Mutex
+	now      time.Time
+	log      bytes.Buffer
+	org      map[string]string // organizations by extension
+	signedIn []flyext.Identity
+}
+
+// newSSOTest starts it: the user is an admin of o1, which has the extension x1,
+// and a member of o2, which has x2, and not in o3, which has x3.
+func newSSOTest(t testing.TB, change ...func(*flyext.SSO)) *ssoTest {
+	t.Helper()
+	st := &ssoTest{
+		t: t, now: time.Unix(1700000000, 0), secrets: []string{ssoSecret, ssoStateKey},
+		org: map[string]string{"x1": "o1", "x2": "o2", "x3": "o3", "a/b": "o1"},
+		fly: &fakeFly{grants: map[string]grant{}, organizations: []map[string]string{
+			{"id": "o1", "role": "admin"}, {"id": "o2", "role": "member"}, {"id": "o4", "role": "auditor"},
+		}},
+	}
+	st.world = world{"api.fly.io": st.fly, "fly.io": st.fly}
+	st.provider = st.newProvider(change...)
+	st.world["logjam.io"] = st.provider
+	t.Cleanup(func() {
+		st.t = t
+		st.noSecretsIn("the log", st.logged())
+	})
+	return st
+}
+
+func (st *ssoTest) config(change ...func(*flyext.SSO)) flyext.Config {
+	sso := &flyext.SSO{
+		ClientID: ssoClientID, ClientSecret: ssoSecret, StateKey: ssoStateKey,
+		OrganizationOf: func(_ context.Context, extensionID string) (string, error) {
+			st.mu.Lock()
+			defer st.mu.Unlock()
+			if org, ok := st.org[extensionID]; ok {
+				return org, nil
+			}
+			return "", flyext.NotFound("There is no such stream.")
+		},
+		SignIn: func(w http.ResponseWriter, r *http.Request, id *flyext.Identity) error {
+			st.mu.Lock()
+			defer st.mu.Unlock()
+			st.signedIn = append(st.signedIn, *id)
+			http.Redirect(w, r, "/streams/"+id.ExtensionID, http.StatusSeeOther)
+			return nil
+		},
+		HTTPClient: &http.Client{Transport: st.world},
+	}
+	for _, c := range change {
+		c(sso)
+	}
+	return flyext.Config{
+		BaseURL: ssoBase, Verifier: flyext.XSignature("secret"), SSO: sso,
+		Now: func() time.Time {
+			st.mu.Lock()
+			defer st.mu.Unlock()
+			return st.now
+		},
+		Logger: slog.New(slog.NewJSONHandler(&lockedWriter{mu: &st.mu, w: &st.log}, nil)),
+	}
+}
+
+type lockedWriter struct {
+	mu *sync.Mutex
+	w  io.Writer
+}
+
+func (l *lockedWriter) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
+}
+
+func (st *ssoTest) newProvider(change ...func(*flyext.SSO)) *flyext.Provider {
+	st.t.Helper()
+	p, err := flyext.New(noProvisioner{}, st.config(change...))
+	if err != nil {
+		st.t.Fatal(err)
+	}
+	return p
+}
+
+type noProvisioner struct{ flyext.Provisioner }
+
+func (st *ssoTest) advance(d time.Duration) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.now = st.now.Add(d)
+}
+
+func (st *ssoTest) move(extensionID, organizationID string) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.org[extensionID] = organizationID
+}
+
+func (st *ssoTest) logged() string {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.log.String()
+}
+
+func (st *ssoTest) noSecretsIn(where, text string) {
+	st.t.Helper()
+	for _, secret := range append(st.secrets, st.fly.secrets...) {
+		if strings.Contains(text, secret) {
+			st.t.Errorf("%s shows %q:\n%s", where, secret, text)
+		}
+	}
+}
+
+// forget starts one more round of a fuzz target.
+func (st *ssoTest) forget(t testing.TB) {
+	st.t, st.fly.secrets = t, nil
+	st.log.Reset()
+}
+
+// wantNobody fails the test if anybody signed in.
+func (st *ssoTest) wantNobody() {
+	st.t.Helper()
+	if len(st.signedIn) > 0 {
+		st.t.Errorf("signed in: %+v, want nobody", st.signedIn)
+	}
+}
+
+// A browser has cookies, and follows redirects only when told to.
+type browser struct {
+	st     *ssoTest
+	jar    *cookiejar.Jar
+	accept string
+}
+
+func (st *ssoTest) browser() *browser {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		st.t.Fatal(err)
+	}
+	return &browser{st: st, jar: jar, accept: "application/json"}
+}
+
+// A page is an answer, read.
+type page struct {
+	status int
+	header http.Header
+	body   string
+	code   string // of an error in JSON
+}
+
+func (p page) location() string { return p.header.Get("Location") }
+
+func (b *browser) do(method, target string) page {
+	b.st.t.Helper()
+	r, err := http.NewRequestWithContext(b.st.t.Context(), method, target, nil)
+	if err != nil {
+		b.st.t.Fatal(err)
+	}
+	r.Header.Set("Accept", b.accept)
+	for _, c := range b.jar.Cookies(r.URL) {
+		r.AddCookie(c)
+	}
+	answer, err := b.st.world.RoundTrip(r)
+	if err != nil {
+		b.st.t.Fatal(err)
+	}
+	b.jar.SetCookies(r.URL, answer.Cookies())
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		b.st.t.Fatal(err)
+	}
+	p := page{status: answer.StatusCode, header: answer.Header, body: string(body)}
+	var e struct{ Error string }
+	if json.Unmarshal(body, &e) == nil {
+		p.code = e.Error
+	}
+	if r.URL.Host == "logjam.io" {
+		b.check(r, p)
+	}
+	return p
+}
+
+// check holds every answer of the handshake against what all must fulfil.
+func (b *browser) check(r *http.Request, p page) {
+	b.st.t.Helper()
+	for name, want := range map[string]string{
+		"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff",
+	} {
+		if got := p.header.Get(name); got != want {
+			b.st.t.Errorf("%s %s: %s is %q, want %q", r.Method, r.URL.Path, name, got, want)
+		}
+	}
+	policy := p.header.Get("Content-Security-Policy")
+	if !strings.HasPrefix(policy, "default-src 'none'; style-src 'sha256-") || strings.Contains(policy, "unsafe") {
+		b.st.t.Errorf("%s: Content-Security-Policy is %q", r.URL.Path, policy)
+	}
+	b.st.noSecretsIn("a page", p.body)
+	b.st.noSecretsIn("a redirect", p.location())
+	for _, c := range b.jar.Cookies(r.URL) {
+		if strings.Contains(p.body+p.location(), c.Value) {
+			b.st.t.Errorf("%s shows the cookie %s", r.URL.Path, c.Name)
+		}
+	}
+}
+
+func (b *browser) get(target string) page {
+	b.st.t.Helper()
+	return b.do(http.MethodGet, target)
+}
+
+// begin opens an extension's dashboard and returns where that redirects to.
+func (b *browser) begin(extensionID string) (authorize string) {
+	b.st.t.Helper()
+	p := b.get(ssoBase + "/extensions/" + url.PathEscape(extensionID) + "/sso")
+	if p.status != http.StatusFound {
+		b.st.t.Fatalf("sso of %s: status %d, %s", extensionID, p.status, p.body)
+	}
+	return p.location()
+}
+
+// authorize signs in at Fly.io and returns the callback's URL.
+func (b *browser) authorize(target string) (callback string) {
+	b.st.t.Helper()
+	p := b.get(target)
+	if p.status != http.StatusFound {
+		b.st.t.Fatalf("authorize: status %d, %s", p.status, p.body)
+	}
+	return p.location()
+}
+
+// wantRefusal checks a refusal, and that nobody came in.
+func (st *ssoTest) wantRefusal(p page, status int, code string) {
+	st.t.Helper()
+	if p.status != status || p.code != code {
+		st.t.Errorf("got %d %s, want %d %s", p.status, p.body, status, code)
+	}
+	if !strings.Contains(st.logged(), `"code":"`+code+`"`) {
+		st.t.Errorf("the log has no record of %s:\n%s", code, st.logged())
+	}
+	st.wantNobody()
+}
+
+// edit changes one parameter of a URL.
+func edit(t testing.TB, target, name string, values ...string) string {
+	t.Helper()
+	u, err := url.Parse(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := u.Query()
+	q[name] = values
+	if len(values) == 0 {
+		delete(q, name)
+	}
+	u.RawQuery = q.Encode()
+	return u.String()
+}
+
+func parameter(t testing.TB, target, name string) string {
+	t.Helper()
+	u, err := url.Parse(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Query().Get(name)
+}
