@@ -34,8 +34,8 @@ func (rec record) write(ctx context.Context, level slog.Level, message string, a
 	rec.log.LogAttrs(ctx, level, message, append(all, attrs...)...)
 }
 
-// refuse answers with an error and logs all that is known of it.
-func (rec record) refuse(ctx context.Context, w http.ResponseWriter, err error) {
+// report logs all that is known of an error, and returns what to answer.
+func (rec record) report(ctx context.Context, err error) *Error {
 	e := asError(err)
 	level := slog.LevelWarn
 	if e.Status >= 500 {
@@ -43,7 +43,12 @@ func (rec record) refuse(ctx context.Context, w http.ResponseWriter, err error) 
 	}
 	rec.write(ctx, level, "request refused",
 		slog.Int("status", e.Status), slog.String("code", e.Code), slog.String("error", cause(err)))
-	writeError(w, e)
+	return e
+}
+
+// refuse answers with an error.
+func (rec record) refuse(ctx context.Context, w http.ResponseWriter, err error) {
+	writeError(w, rec.report(ctx, err))
 }
 
 // cause is what the record does not say already.

@@ -154,16 +154,9 @@ func redirect(w http.ResponseWriter, location string) error {
 	return nil
 }
 
-// refusePage answers with an error, for a person or a program, and logs all that
-// is known of it.
+// refusePage answers with an error, for a person or a program.
 func refusePage(ctx context.Context, w http.ResponseWriter, r *http.Request, rec record, err error) {
-	e := asError(err)
-	level := slog.LevelWarn
-	if e.Status >= 500 {
-		level = slog.LevelError
-	}
-	rec.write(ctx, level, "request refused",
-		slog.Int("status", e.Status), slog.String("code", e.Code), slog.String("error", cause(err)))
+	e := rec.report(ctx, err)
 	w.Header().Add("Vary", "Accept")
 	if prefersJSON(r.Header.Values("Accept")) {
 		writeError(w, e)
