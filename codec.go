@@ -22,7 +22,7 @@ type object struct {
 }
 
 type member struct {
-	name  string
+	name  []byte // unquoted
 	value jsontext.Value
 	known bool // one of the protocol's: not an extra
 }
@@ -55,18 +55,14 @@ func parseObject(body []byte) (*object, error) {
 	o := &object{members: make([]member, 0, 16)}
 	_, err := dec.ReadToken()
 	for err == nil && dec.PeekKind() == '"' {
-		var name jsontext.Token
-		if name, err = dec.ReadToken(); err != nil {
+		var name, value jsontext.Value
+		if name, err = readValue(dec, body); err != nil {
 			break
 		}
-		mem := member{name: name.String()}
-		var value jsontext.Value
-		if value, err = dec.ReadValue(); err != nil {
+		if value, err = readValue(dec, body); err != nil {
 			break
 		}
-		end := int(dec.InputOffset())
-		mem.value = body[end-len(value) : end] // of the body: the decoder's is gone with the next read
-		o.members = append(o.members, mem)
+		o.members = append(o.members, member{name: unquote(name), value: value})
 	}
 	if err == nil {
 		_, err = dec.ReadToken() // "}"
@@ -78,6 +74,24 @@ func parseObject(body []byte) (*object, error) {
 		return nil, malformed("The body has something behind the JSON object.", nil)
 	}
 	return o, nil
+}
+
+// readValue returns the next value, or name, as it stands in the body: what the
+// decoder returns is gone with its next read.
+func readValue(dec *jsontext.Decoder, body []byte) (jsontext.Value, error) {
+	value, err := dec.ReadValue()
+	end := int(dec.InputOffset())
+	return body[end-len(value) : end], err
+}
+
+// unquote returns what a string that the decoder has read stands for: bytes of
+// the body, where nothing in it is escaped.
+func unquote(value jsontext.Value) []byte {
+	if bytes.IndexByte(value, '\\') < 0 {
+		return value[1 : len(value)-1]
+	}
+	text, _ := jsontext.AppendUnquote(nil, value)
+	return text
 }
 
 func malformed(message string, err error) *Error {
@@ -102,7 +116,7 @@ func malformedJSON(err error) *Error {
 // take returns a member and marks it as known.
 func (o *object) take(name string) (jsontext.Value, bool) {
 	for i := range o.members {
-		if o.members[i].name == name {
+		if string(o.members[i].name) == name {
 			o.members[i].known = true
 			return o.members[i].value, true
 		}
@@ -120,15 +134,9 @@ func (o *object) text(name string, numeric bool) string {
 	case numeric && value.Kind() == '0':
 		return string(value)
 	case value.Kind() == '"':
-		text, _ := unquote(value)
-		return text
+		return string(unquote(value))
 	}
 	return ""
-}
-
-func unquote(value jsontext.Value) (string, error) {
-	text, err := jsontext.AppendUnquote(nil, value)
-	return string(text), err
 }
 
 func (o *object) invalid(name, must string) {
@@ -153,7 +161,7 @@ func (o *object) extra() map[string]json.RawMessage {
 		if extra == nil {
 			extra = make(map[string]json.RawMessage)
 		}
-		extra[m.name] = json.RawMessage(m.value)
+		extra[string(m.name)] = json.RawMessage(m.value)
 	}
 	return extra
 }
@@ -165,7 +173,7 @@ func readText(value jsontext.Value) (string, error) {
 	if value.Kind() != '"' {
 		return "", errors.New("a string")
 	}
-	return unquote(value)
+	return string(unquote(value)), nil
 }
 
 func readTexts(value jsontext.Value) ([]string, error) {

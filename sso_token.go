@@ -132,8 +132,7 @@ func checkToken(body []byte) error {
 // readSeconds reads a number, which some servers write as a string.
 func readSeconds(value jsontext.Value) (seconds int64, err error) {
 	if value.Kind() == '"' {
-		text, _ := unquote(value)
-		value = jsontext.Value(text)
+		value = unquote(value)
 	}
 	if jsonv2.Unmarshal(value, &seconds) != nil {
 		return 0, errors.New("a whole number")
