@@ -167,11 +167,8 @@ func decodeSecrets(members map[string]jsontext.Value) (flyext.Secrets, error) {
 	for _, name := range slices.Sorted(maps.Keys(members)) {
 		value := members[name]
 		var text string
-		if value.Kind() != '"' {
+		if value.Kind() != '"' || jsonv2.Unmarshal(value, &text) != nil {
 			return nil, fmt.Errorf("flytest: the secret %q is %s; flyctl demands a string", name, kind(value))
-		}
-		if err := jsonv2.Unmarshal(value, &text); err != nil {
-			return nil, fmt.Errorf("flytest: the secret %q is no text", name)
 		}
 		secrets[name] = text
 	}

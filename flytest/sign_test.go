@@ -325,6 +325,28 @@ func TestCavageCovers(t *testing.T) {
 	}
 }
 
+func TestZntrioSigns(t *testing.T) {
+	t.Parallel()
+	fly := &flytest.Platform{
+		BaseURL: "https://logjam.org/flyio", Now: at(1685641159),
+		Signer: flytest.All(flytest.BearerToken(token), flytest.Zntrio(key)),
+	}
+	r := newRequest(t, fly, http.MethodPatch, "/extensions/a%2Fb?c=%20d", `{"name":"a"}`)
+	input, ok := strings.CutPrefix(r.Header.Get("Signature-Input"), "sig1=")
+	nonce, okStart := strings.CutPrefix(input, `(@request-target, host, date, digest, authorization); alg="hmac-sha256"; `+
+		`keyid="flyio-signing-secret"; created=1685641159; nonce="`)
+	nonce, okEnd := strings.CutSuffix(nonce, `"`)
+	if !ok || !okStart || !okEnd || len(nonce) < 20 {
+		t.Errorf("Signature-Input: %s", input)
+	}
+	base := "@request-target: patch /flyio/extensions/a/b?c=%20d\nhost: logjam.org\ndate: Thu, 01 Jun 2023 17:39:19 GMT\n" +
+		"digest: SHA-256=2dcZsnSAtVzUkYAg50c+cW7TVpyK2v6SbPmxC0+O8GQ=\nauthorization: Bearer " + token + "\n@signature-params: " + input + "\n"
+	want := "sig1=:" + base64.StdEncoding.EncodeToString(hmacOf(base)) + ":"
+	if got := r.Header.Get("Signature"); got != want {
+		t.Errorf("Signature: %s, want %s", got, want)
+	}
+}
+
 func TestSignersPrintNoSecret(t *testing.T) {
 	t.Parallel()
 	for _, f := range formats {
