@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"maps"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/flyext/flyext"
 	"github.com/flyext/flyext/flytest"
@@ -67,8 +69,11 @@ func TestBadConfiguration(t *testing.T) {
 			if !strings.Contains(test.args, "-db") {
 				args = append([]string{"-db", filepath.Join(t.TempDir(), "logjam.db")}, args...)
 			}
+			// If it starts all the same, it does not serve for ever.
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
 			var stdout, stderr bytes.Buffer
-			if status := run(args, lookup(test.env), &stdout, &stderr); status != 2 {
+			if status := run(ctx, args, lookup(test.env), &stdout, &stderr); status != 2 {
 				t.Errorf("exit status %d", status)
 			}
 			text := stderr.String()
@@ -85,7 +90,7 @@ func TestBadConfiguration(t *testing.T) {
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	var stdout, stderr bytes.Buffer
-	if status := run([]string{"-help"}, lookup(nil), &stdout, &stderr); status != 0 {
+	if status := run(t.Context(), []string{"-help"}, lookup(nil), &stdout, &stderr); status != 0 {
 		t.Errorf("exit status %d", status)
 	}
 	for line := range strings.Lines(stderr.String()) {
