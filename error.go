@@ -60,7 +60,7 @@ type Error struct {
 func (e *Error) Error() string {
 	text := fmt.Sprintf("%d %s: %s", e.Status, e.Code, e.Message)
 	if e.Err != nil {
-		text += ": " + e.Err.Error()
+		text += " (" + e.Err.Error() + ")"
 	}
 	return text
 }

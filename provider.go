@@ -52,7 +52,8 @@ type Config struct {
 	// BaseURL is the public URL under which Fly.io reaches the handler, such
 	// as "https://logjam.io/flyio". Signatures are checked against it, since
 	// what a proxy in front says about itself cannot be trusted. The proxy
-	// must pass on the path, the query and the Host header as they came.
+	// must pass on the path, the query and the Host header as they came. Keep
+	// braces and spaces out of its path: routers take them for patterns.
 	BaseURL string
 
 	// Verifier decides whether a request comes from Fly.io.
