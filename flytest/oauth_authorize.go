@@ -93,9 +93,9 @@ func (s *OAuthServer) checkClient(query url.Values) (refusal string) {
 	clientID, redirectURL := query["client_id"], query["redirect_uri"]
 	switch {
 	case len(clientID) != 1 || clientID[0] != s.ClientID:
-		return "client_id is not, once, the id of a registered application."
+		return "client_id is missing, repeated, or not that of a registered application."
 	case len(redirectURL) != 1 || !slices.Contains(s.RedirectURLs, redirectURL[0]):
-		return "redirect_uri is not, once, a URL that this application has registered."
+		return "redirect_uri is missing, repeated, or not one that this application has registered."
 	}
 	return ""
 }
@@ -121,12 +121,10 @@ func (s *OAuthServer) readAuthorization(query url.Values) (authorization, *proto
 	}
 	switch method := query.Get("code_challenge_method"); {
 	case a.challenge == "" && method == "": // PKCE is the provider's choice
-	case a.challenge == "":
-		return a, &protocolError{"invalid_request", "code_challenge_method comes without a code_challenge"}
 	case method != "S256": // a missing one means plain: RFC 7636, section 4.3
 		return a, &protocolError{"invalid_request", "code_challenge_method is not S256"}
 	case len(a.challenge) != challengeSize:
-		return a, &protocolError{"invalid_request", "code_challenge is no SHA-256 in base64url"}
+		return a, &protocolError{"invalid_request", "code_challenge is missing or no SHA-256 in base64url"}
 	}
 	if s.Generation != flyext.Generation1 {
 		if a.scope != "read" {
@@ -207,7 +205,8 @@ func (c Choice) memberships(u User) []Membership {
 	return told
 }
 
-// sweep forgets the codes and tokens that cannot work any more.
+// sweep forgets the codes and tokens that cannot work any more, so that a server
+// for people does not grow for as long as it runs.
 func (s *OAuthServer) sweep() {
 	now := s.now()
 	for code, g := range s.grants {

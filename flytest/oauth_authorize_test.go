@@ -253,6 +253,9 @@ func TestOAuthPage(t *testing.T) {
 			t.Errorf("the page lacks %q", want)
 		}
 	}
+	if n := strings.Count(page.Body.String(), `<option value="hadron">`); n != 1 {
+		t.Errorf("an organization of two users is offered %d times", n)
+	}
 	if strings.Contains(page.Body.String(), "<script") {
 		t.Error("the page has a script")
 	}

@@ -254,7 +254,7 @@ func TestHandshakeSlow(t *testing.T) {
 	for _, endpoint := range []string{flytest.TokenEndpoint, flytest.TokenInfoEndpoint} {
 		t.Run(endpoint, func(t *testing.T) {
 			t.Parallel()
-			h := newHandshake(t, 0, func(sso *flyext.SSO) { sso.Timeout = 200 * time.Millisecond })
+			h := newHandshake(t, 0, func(sso *flyext.SSO) { sso.Timeout = time.Second })
 			h.fly.SetChoice(&flytest.Choice{UserID: nathan.ID})
 			h.fly.SetFault(endpoint, flytest.SlowAnswer(nil))
 			h.wantRefusal(h.open("stream-of-collider"), http.StatusGatewayTimeout, flyext.CodeFlyTimeout)

@@ -236,6 +236,7 @@ func TestOAuthMisuse(t *testing.T) {
 		{"no client secret", func(fly *flytest.OAuthServer) { fly.ClientSecret = "" }, use, "ClientSecret"},
 		{"no redirect URL", func(fly *flytest.OAuthServer) { fly.RedirectURLs = nil }, use, "RedirectURLs"},
 		{"relative redirect URL", func(fly *flytest.OAuthServer) { fly.RedirectURLs[0] = "/callback" }, use, "RedirectURLs"},
+		{"redirect URL without host", func(fly *flytest.OAuthServer) { fly.RedirectURLs[0] = "https:///callback" }, use, "RedirectURLs"},
 		{"redirect URL of a script", func(fly *flytest.OAuthServer) { fly.RedirectURLs[0] = "javascript://logjam.io/%0a" }, use, "RedirectURLs"},
 		{"redirect URL with fragment", func(fly *flytest.OAuthServer) { fly.RedirectURLs[0] += "#x" }, use, "RedirectURLs"},
 		{"unknown generation", func(fly *flytest.OAuthServer) { fly.Generation = 3 }, use, "Generation"},
@@ -281,6 +282,7 @@ func TestOAuthRoutes(t *testing.T) {
 		generation   flyext.Generation
 		status       int
 		allow        []string
+		contentType  string // "" is any
 	}{
 		{method: "PUT", path: "/oauth/authorize", status: 405, allow: []string{"GET", "POST"}},
 		{method: "GET", path: "/oauth/token", status: 405, allow: []string{"POST"}},
@@ -289,8 +291,8 @@ func TestOAuthRoutes(t *testing.T) {
 		{method: "GET", path: "/oauth/token/info", generation: flyext.Generation1, status: 404},
 		{method: "GET", path: "/oauth/token/", status: 404},
 		{method: "GET", path: "/", status: 404},
-		{method: "GET", path: "/oauth/authorize?a=%zz", status: 400},
-		{method: "POST", path: "/oauth/token?a=%zz", status: 400},
+		{method: "GET", path: "/oauth/authorize?a=%zz", status: 400, contentType: "text/html; charset=utf-8"},
+		{method: "POST", path: "/oauth/token?a=%zz", status: 400, contentType: "application/json; charset=utf-8"},
 	} {
 		t.Run(test.method+" "+test.path, func(t *testing.T) {
 			t.Parallel()
@@ -298,6 +300,9 @@ func TestOAuthRoutes(t *testing.T) {
 			w := o.do(httptest.NewRequest(test.method, test.path, nil))
 			if w.Code != test.status || !slices.Equal(w.Header().Values("Allow"), test.allow) {
 				t.Errorf("got %d, Allow %q; want %d, %q", w.Code, w.Header().Values("Allow"), test.status, test.allow)
+			}
+			if got := w.Header().Get("Content-Type"); test.contentType != "" && got != test.contentType {
+				t.Errorf("Content-Type is %q, want %q", got, test.contentType)
 			}
 		})
 	}
@@ -309,12 +314,20 @@ func TestOAuthRequests(t *testing.T) {
 	o.accessToken(o.aCode())
 	o.fly.SetFault(flytest.TokenEndpoint, flytest.StatusAnswer(http.StatusInternalServerError))
 	o.redeem(tokenForm("another"))
+	o.fly.SetFault(flytest.TokenEndpoint, func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if got := r.FormValue("client_secret"); got != oauthSecret {
+				t.Errorf("the handler finds the secret %q: what is remembered is the request's own form", got)
+			}
+		})
+	})
+	o.redeem(tokenForm("third"))
 	got := o.fly.Requests()
 	paths := []string{}
 	for _, r := range got {
 		paths = append(paths, r.Method+" "+r.Path)
 	}
-	if want := []string{"POST /oauth/authorize", "POST /oauth/token", "POST /oauth/token"}; !slices.Equal(paths, want) {
+	if want := []string{"POST /oauth/authorize", "POST /oauth/token", "POST /oauth/token", "POST /oauth/token"}; !slices.Equal(paths, want) {
 		t.Fatalf("got %q, want %q", paths, want)
 	}
 	for name, want := range map[string]string{

@@ -100,7 +100,6 @@ func (s *OAuthServer) serveToken(w http.ResponseWriter, r *http.Request) {
 func (s *OAuthServer) redeem(code, redirectURL, verifier string) (answer tokenAnswer, refusal string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sweep()
 	now := s.now()
 	g := s.grants[code]
 	switch {

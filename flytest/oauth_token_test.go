@@ -224,12 +224,14 @@ func TestOAuthWithoutPKCE(t *testing.T) {
 }
 
 // A refusal uses no code up: a stranger who knows one cannot take it away from
-// the client that has the secret.
+// the browser that it was issued to.
 func TestOAuthRefusalKeepsCode(t *testing.T) {
 	t.Parallel()
 	o := newOAuthTest(t)
 	code := o.aCode()
 	wantError(t, o.redeem(tokenForm(code, set("client_secret", "guessed"))), 401, "invalid_client")
+	wantError(t, o.redeem(tokenForm(code, set("redirect_uri", "https://evil.example/"))), 400, "invalid_grant")
+	wantError(t, o.redeem(tokenForm(code, set("code_verifier"))), 400, "invalid_grant")
 	o.accessToken(code)
 }
 
