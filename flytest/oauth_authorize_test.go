@@ -1,9 +1,6 @@
 package flytest_test
 
 import (
-	"bytes"
-	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -12,14 +9,6 @@ import (
 
 	"github.com/flyext/flyext/flytest"
 )
-
-// printed are the ways in which a value gets into a log.
-func printed(v any) []string {
-	var log bytes.Buffer
-	slog.New(slog.NewTextHandler(&log, nil)).Info("", "v", v)
-	_, logged, _ := strings.Cut(strings.TrimSpace(log.String()), " v=")
-	return []string{fmt.Sprintf("%v", v), fmt.Sprintf("%+v", v), fmt.Sprintf("%#v", v), logged}
-}
 
 // Nobody is sent to where a stranger wrote, not even with an error.
 func TestOAuthNowhereToRedirectTo(t *testing.T) {

@@ -2,8 +2,6 @@ package flytest_test
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -13,11 +11,6 @@ import (
 
 	"github.com/flyext/flyext/flytest"
 )
-
-func challengeOf(verifier string) string {
-	sum := sha256.Sum256([]byte(verifier))
-	return base64.RawURLEncoding.EncodeToString(sum[:])
-}
 
 func TestOAuthFaults(t *testing.T) {
 	t.Parallel()

@@ -1,7 +1,10 @@
 package flytest_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -347,6 +350,14 @@ func TestOAuthRequests(t *testing.T) {
 	if got := o.fly.Requests(); len(got) != 1000 || got[0].Path != "/" {
 		t.Errorf("remembers %d, the first of %s; want the last thousand", len(got), got[0].Path)
 	}
+}
+
+// printed are the ways in which a value gets into a log.
+func printed(v any) []string {
+	var log bytes.Buffer
+	slog.New(slog.NewTextHandler(&log, nil)).Info("", "v", v)
+	_, logged, _ := strings.Cut(strings.TrimSpace(log.String()), " v=")
+	return []string{fmt.Sprintf("%v", v), fmt.Sprintf("%+v", v), fmt.Sprintf("%#v", v), logged}
 }
 
 func TestOAuthRedacts(t *testing.T) {

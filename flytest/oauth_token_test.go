@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/oauth2"
+
 	"github.com/flyext/flyext/flytest"
 )
 
@@ -206,7 +208,7 @@ func TestOAuthVerifierLength(t *testing.T) {
 	for length, status := range map[int]int{42: 400, 43: 200, 128: 200, 129: 400} {
 		o := newOAuthTest(t)
 		verifier := strings.Repeat("v", length)
-		code := o.code(asked(o.fly, set("code_challenge", challengeOf(verifier))), signIn(nathan.ID))
+		code := o.code(asked(o.fly, set("code_challenge", oauth2.S256ChallengeFromVerifier(verifier))), signIn(nathan.ID))
 		if w := o.redeem(tokenForm(code, set("code_verifier", verifier))); w.Code != status {
 			t.Errorf("verifier of %d characters: got %d, want %d", length, w.Code, status)
 		}
