@@ -1,0 +1,248 @@
+package flytest
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	jsonv2 "github.com/go-json-experiment/json"
+
+	"github.com/flyext/flyext"
+)
+
+// An authorization is what a provider asks for (RFC 6749, section 4.1.1).
+type authorization struct {
+	redirectURL    string
+	scope          string
+	challenge      string // of PKCE; "" is none
+	organizationID string // that the user must be an admin of; "" in generation 2
+}
+
+// A grant is what a code stands for.
+type grant struct {
+	authorization
+	choice      Choice
+	expires     time.Time
+	accessToken string    // that the code was traded for; "" is none yet
+	forget      time.Time // when there is nothing left to revoke
+}
+
+// A protocolError is an error of RFC 6749, section 4.1.2.1 or 5.2.
+type protocolError struct {
+	code, description string
+}
+
+func (s *OAuthServer) serveAuthorize(w http.ResponseWriter, r *http.Request) {
+	// The form is sent to the page's own URL, and so the parameters are in the
+	// query, and are checked, both times.
+	query := r.URL.Query()
+	if refusal := s.checkClient(query); refusal != "" {
+		s.refusePage(w, http.StatusBadRequest, refusal)
+		return
+	}
+	if err := http.NewCrossOriginProtection().Check(r); err != nil {
+		s.refusePage(w, http.StatusForbidden, "Another site sent this choice.")
+		return
+	}
+	asked, failed := s.readAuthorization(query)
+	if failed != nil {
+		redirectBack(w, query, failed.values())
+		return
+	}
+	var choice Choice
+	switch automatic := s.automaticChoice(); {
+	case r.Method == http.MethodGet && automatic == nil:
+		s.choicePage(w, query, asked)
+		return
+	case r.Method == http.MethodGet:
+		choice = *automatic
+	case r.PostForm.Get("action") == "cancel":
+		choice = Choice{Error: "access_denied"}
+	case r.PostForm.Get("action") == "sign-in":
+		choice = Choice{
+			UserID: r.PostForm.Get("user"), OrganizationID: r.PostForm.Get("organization"), Role: r.PostForm.Get("role"),
+		}
+	default:
+		s.refusePage(w, http.StatusBadRequest, "Neither sign-in nor cancel was chosen.")
+		return
+	}
+	answer, err := s.grant(asked, choice)
+	if err != nil {
+		s.refusePage(w, http.StatusBadRequest, "It cannot be chosen: "+err.Error()+".")
+		return
+	}
+	redirectBack(w, query, answer)
+}
+
+func (s *OAuthServer) automaticChoice() *Choice {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.choice
+}
+
+// checkClient says, for a person, why there is nowhere to redirect to, not even
+// with an error: whoever wrote the URL could have the browser sent anywhere
+// (RFC 6749, section 4.1.2.1).
+func (s *OAuthServer) checkClient(query url.Values) (refusal string) {
+	clientID, redirectURL := query["client_id"], query["redirect_uri"]
+	switch {
+	case len(clientID) != 1 || clientID[0] != s.ClientID:
+		return "client_id is missing, repeated, or not that of a registered application."
+	case len(redirectURL) != 1 || !slices.Contains(s.RedirectURLs, redirectURL[0]):
+		return "redirect_uri is missing, repeated, or not one that this application has registered."
+	}
+	return ""
+}
+
+// challengeSize is the size of a SHA-256 in base64url without padding.
+var challengeSize = base64.RawURLEncoding.EncodedLen(32)
+
+func (s *OAuthServer) readAuthorization(query url.Values) (authorization, *protocolError) {
+	for name, values := range query {
+		if len(values) > 1 {
+			return authorization{}, &protocolError{"invalid_request", "a parameter comes more than once: " + name}
+		}
+	}
+	a := authorization{
+		redirectURL: query.Get("redirect_uri"), scope: query.Get("scope"), challenge: query.Get("code_challenge"),
+	}
+	switch responseType := query.Get("response_type"); responseType {
+	case "code":
+	case "":
+		return a, &protocolError{"invalid_request", "response_type is missing"}
+	default:
+		return a, &protocolError{"unsupported_response_type", "response_type is not code"}
+	}
+	switch method := query.Get("code_challenge_method"); {
+	case a.challenge == "" && method == "": // PKCE is the provider's choice
+	case method != "S256": // a missing one means plain: RFC 7636, section 4.3
+		return a, &protocolError{"invalid_request", "code_challenge_method is not S256"}
+	case len(a.challenge) != challengeSize:
+		return a, &protocolError{"invalid_request", "code_challenge is missing or no SHA-256 in base64url"}
+	}
+	if s.Generation != flyext.Generation1 {
+		if a.scope != "read" {
+			return a, &protocolError{"invalid_scope", "scope is not read"}
+		}
+		return a, nil
+	}
+	var scope struct {
+		OrganizationID string `json:"organization_id"`
+		Permission     string `json:"permission"`
+	}
+	err := jsonv2.Unmarshal([]byte(a.scope), &scope, jsonv2.RejectUnknownMembers(true))
+	if err != nil || scope.OrganizationID == "" || scope.Permission != "admin" {
+		return a, &protocolError{"invalid_scope", `scope is not {"organization_id":"…","permission":"admin"}`}
+	}
+	a.organizationID = scope.OrganizationID
+	return a, nil
+}
+
+// grant returns what the redirect carries: a code, or an error.
+func (s *OAuthServer) grant(asked authorization, choice Choice) (url.Values, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	user, err := s.grantable(choice)
+	if err != nil {
+		return nil, err
+	}
+	if choice.Error != "" {
+		return (&protocolError{code: choice.Error}).values(), nil
+	}
+	admin := func(m Membership) bool { return m.OrganizationID == asked.organizationID && m.Role == "admin" }
+	if asked.organizationID != "" && !slices.ContainsFunc(choice.memberships(user), admin) {
+		return (&protocolError{"access_denied", "the user is no admin of the organization"}).values(), nil
+	}
+	s.sweep()
+	code := rand.Text()
+	expires := s.now().Add(cmp.Or(s.CodeLifetime, defaultCodeLifetime))
+	if s.grants == nil {
+		s.grants = make(map[string]*grant)
+	}
+	s.grants[code] = &grant{authorization: asked, choice: choice, expires: expires, forget: expires}
+	return url.Values{"code": {code}}, nil
+}
+
+// grantable returns the user of a choice that can be made now.
+func (s *OAuthServer) grantable(c Choice) (User, error) {
+	if c.Error != "" {
+		return User{}, nil
+	}
+	i := slices.IndexFunc(s.users, func(u User) bool { return u.ID == c.UserID })
+	if i < 0 {
+		return User{}, fmt.Errorf("there is no user %q", c.UserID)
+	}
+	organizations, roles := s.offered()
+	known := func(o organization) bool { return o.ID == c.OrganizationID }
+	if c.OrganizationID != "" && !slices.ContainsFunc(organizations, known) {
+		return User{}, errors.New("no user is in this organization")
+	}
+	if c.Role != "" && !slices.Contains(roles, c.Role) {
+		return User{}, errors.New("no user has this role")
+	}
+	return s.users[i], nil
+}
+
+// memberships are what a token of this choice tells of a user.
+func (c Choice) memberships(u User) []Membership {
+	if c.OrganizationID != "" && c.Role != "" {
+		return []Membership{{OrganizationID: c.OrganizationID, Role: c.Role}}
+	}
+	told := []Membership{}
+	for _, m := range u.Organizations {
+		if c.OrganizationID != "" && m.OrganizationID != c.OrganizationID {
+			continue
+		}
+		m.Role = cmp.Or(c.Role, m.Role)
+		told = append(told, m)
+	}
+	return told
+}
+
+// sweep forgets the codes and tokens that cannot work any more, so that a server
+// for people does not grow for as long as it runs.
+func (s *OAuthServer) sweep() {
+	now := s.now()
+	for code, g := range s.grants {
+		if now.After(g.forget) {
+			delete(s.grants, code)
+		}
+	}
+	for text, t := range s.tokens {
+		if now.After(t.expires) {
+			delete(s.tokens, text)
+		}
+	}
+}
+
+func (e *protocolError) values() url.Values {
+	v := url.Values{"error": {e.code}}
+	if e.description != "" {
+		v.Set("error_description", e.description)
+	}
+	return v
+}
+
+// redirectBack sends the browser back to the provider, by 303: nothing of the
+// form goes along (RFC 9700, section 4.12). The query has been checked.
+func redirectBack(w http.ResponseWriter, query, answer url.Values) {
+	target, err := url.Parse(query.Get("redirect_uri"))
+	if err != nil {
+		panic(err) // it is registered, and those have been parsed
+	}
+	if state := query["state"]; len(state) == 1 { // two are an error, and whose is unclear
+		answer.Set("state", state[0])
+	}
+	if target.RawQuery != "" { // stays there: RFC 6749, section 3.1.2
+		target.RawQuery += "&"
+	}
+	target.RawQuery += answer.Encode()
+	w.Header().Set("Location", target.String())
+	w.WriteHeader(http.StatusSeeOther)
+}

@@ -1,0 +1,206 @@
+package flytest
+
+import (
+	"cmp"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+
+	jsonv2 "github.com/go-json-experiment/json"
+)
+
+// A token is what an access token stands for.
+type token struct {
+	scope   string
+	choice  Choice
+	created time.Time
+	expires time.Time
+}
+
+// tokenAnswer is a success of the token endpoint (RFC 6749, section 5.1), in the
+// shape that Fly.io's has.
+type tokenAnswer struct {
+	AccessToken  string `json:"access_token"`
+	TokenType    string `json:"token_type"`
+	ExpiresIn    int64  `json:"expires_in"` // seconds
+	RefreshToken string `json:"refresh_token"`
+	Scope        string `json:"scope"`
+	CreatedAt    int64  `json:"created_at"`
+}
+
+// tokenInfo is the answer of the token info endpoint.
+type tokenInfo struct {
+	ResourceOwnerID string             `json:"resource_owner_id"`
+	UserID          string             `json:"user_id"`
+	UserName        string             `json:"user_name"`
+	Email           string             `json:"email"`
+	Organizations   []toldOrganization `json:"organizations"`
+	Scope           []string           `json:"scope"`
+	ExpiresIn       int64              `json:"expires_in"` // seconds
+	Application     struct {
+		UID string `json:"uid"`
+	} `json:"application"`
+	CreatedAt int64 `json:"created_at"`
+}
+
+type toldOrganization struct {
+	ID   string `json:"id"`
+	Role string `json:"role"`
+}
+
+func (s *OAuthServer) serveToken(w http.ResponseWriter, r *http.Request) {
+	// RFC 6749, section 2.3.1 allows Basic; Fly.io documents the form.
+	if len(r.Header.Values("Authorization")) > 0 {
+		w.Header().Set("WWW-Authenticate", "Basic") // RFC 6749, section 5.2
+		writeOAuthError(w, http.StatusUnauthorized, "invalid_client", "the credentials are to be in the form")
+		return
+	}
+	contentType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || contentType != "application/x-www-form-urlencoded" {
+		writeOAuthError(w, http.StatusBadRequest, "invalid_request", "the body is no form")
+		return
+	}
+	for name, values := range r.PostForm {
+		if len(values) > 1 {
+			writeOAuthError(w, http.StatusBadRequest, "invalid_request", "a parameter comes more than once: "+name)
+			return
+		}
+	}
+	id, secret := r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")
+	if subtle.ConstantTimeCompare([]byte(id), []byte(s.ClientID))&
+		subtle.ConstantTimeCompare([]byte(secret), []byte(s.ClientSecret)) != 1 {
+		writeOAuthError(w, http.StatusUnauthorized, "invalid_client", "client_id or client_secret is wrong or not in the form")
+		return
+	}
+	for _, name := range []string{"grant_type", "code", "redirect_uri"} {
+		if r.PostForm.Get(name) == "" {
+			writeOAuthError(w, http.StatusBadRequest, "invalid_request", name+" is missing")
+			return
+		}
+	}
+	if r.PostForm.Get("grant_type") != "authorization_code" {
+		writeOAuthError(w, http.StatusBadRequest, "unsupported_grant_type", "grant_type is not authorization_code")
+		return
+	}
+	answer, refusal := s.redeem(r.PostForm.Get("code"), r.PostForm.Get("redirect_uri"), r.PostForm.Get("code_verifier"))
+	if refusal != "" {
+		writeOAuthError(w, http.StatusBadRequest, "invalid_grant", refusal)
+		return
+	}
+	writeJSON(w, http.StatusOK, answer)
+}
+
+// redeem trades a code for a token, or says why it does not. A code is used up
+// by a success alone.
+func (s *OAuthServer) redeem(code, redirectURL, verifier string) (answer tokenAnswer, refusal string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	g := s.grants[code]
+	switch {
+	case g == nil:
+		return answer, "code is unknown or expired"
+	case g.accessToken != "":
+		delete(s.tokens, g.accessToken)
+		return answer, "code was used before"
+	case !now.Before(g.expires):
+		return answer, "code is unknown or expired"
+	case redirectURL != g.redirectURL:
+		return answer, "redirect_uri is not the one that the code was asked for with"
+	case g.challenge == "" && verifier != "":
+		// Somebody took the challenge out of the authorize URL, so that a code of
+		// theirs would do (RFC 9700, section 4.8.2).
+		return answer, "code_verifier comes with a code that was asked for without code_challenge"
+	case g.challenge != "" && !proves(verifier, g.challenge):
+		return answer, "code_verifier is missing or wrong"
+	}
+	lifetime := cmp.Or(s.TokenLifetime, defaultTokenLifetime)
+	g.accessToken = "fo1_" + rand.Text()
+	g.forget = now.Add(lifetime)
+	if s.tokens == nil {
+		s.tokens = make(map[string]*token)
+	}
+	s.tokens[g.accessToken] = &token{scope: g.scope, choice: g.choice, created: now, expires: g.forget}
+	return tokenAnswer{
+		AccessToken: g.accessToken, TokenType: "Bearer", ExpiresIn: int64(lifetime / time.Second),
+		RefreshToken: rand.Text(), Scope: g.scope, CreatedAt: now.Unix(),
+	}, ""
+}
+
+// proves says whether a verifier is the challenge's (RFC 7636, section 4.6).
+func proves(verifier, challenge string) bool {
+	const minVerifier, maxVerifier = 43, 128 // RFC 7636, section 4.1
+	if len(verifier) < minVerifier || len(verifier) > maxVerifier {
+		return false
+	}
+	sum := sha256.Sum256([]byte(verifier))
+	computed := base64.RawURLEncoding.EncodeToString(sum[:])
+	return subtle.ConstantTimeCompare([]byte(computed), []byte(challenge)) == 1
+}
+
+func (s *OAuthServer) serveTokenInfo(w http.ResponseWriter, r *http.Request) {
+	scheme, accessToken, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") || accessToken == "" { // RFC 9110, section 11.1: of any case
+		w.Header().Set("WWW-Authenticate", "Bearer") // RFC 6750, section 3
+		writeOAuthError(w, http.StatusUnauthorized, "invalid_request", "the access token is to be in Authorization: Bearer")
+		return
+	}
+	info, ok := s.introspect(accessToken)
+	if !ok {
+		w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+		writeOAuthError(w, http.StatusUnauthorized, "invalid_token", "the access token is unknown, expired or revoked")
+		return
+	}
+	writeJSON(w, http.StatusOK, info)
+}
+
+func (s *OAuthServer) introspect(accessToken string) (tokenInfo, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	t := s.tokens[accessToken]
+	if t == nil || !now.Before(t.expires) {
+		return tokenInfo{}, false
+	}
+	for _, u := range s.users {
+		if u.ID != t.choice.UserID {
+			continue
+		}
+		info := tokenInfo{
+			ResourceOwnerID: u.ID, UserID: u.ID, UserName: u.Name, Email: u.email(),
+			Organizations: []toldOrganization{}, Scope: []string{t.scope},
+			ExpiresIn: int64(t.expires.Sub(now) / time.Second), CreatedAt: t.created.Unix(),
+		}
+		info.Application.UID = s.ClientID
+		for _, m := range t.choice.memberships(u) {
+			info.Organizations = append(info.Organizations, toldOrganization{m.OrganizationID, m.Role})
+		}
+		return info, true
+	}
+	return tokenInfo{}, false
+}
+
+func (u User) email() string { return cmp.Or(u.Email, u.ID+"@customer.fly.io") }
+
+// writeOAuthError answers in the shape of RFC 6749, section 5.2.
+func writeOAuthError(w http.ResponseWriter, status int, code, description string) {
+	writeJSON(w, status, struct {
+		Error       string `json:"error"`
+		Description string `json:"error_description"`
+	}{code, description})
+}
+
+func writeJSON(w http.ResponseWriter, status int, answer any) {
+	body, err := jsonv2.Marshal(answer)
+	if err != nil {
+		panic("flytest: " + err.Error()) // a name or an id that is no UTF-8
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // whoever left before the answer cannot be told so
+}
