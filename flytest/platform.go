@@ -13,7 +13,10 @@
 //		t.Errorf("got %v, %v", got, err)
 //	}
 //
-// It shares no code with the verification in flyext: RFC 9421 is signed by
+// [Platform] provisions. [OAuthServer] is where a customer signs in, for a test
+// that walks through the provider's single sign-on, or for a person.
+//
+// Signing shares no code with the verification in flyext: RFC 9421 is signed by
 // github.com/common-fate/httpsig, the other formats by what is in this package.
 // A mistake on one side is therefore not repeated on the other.
 package flytest
