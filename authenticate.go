@@ -90,18 +90,35 @@ func (a *Authenticator) Check(r *http.Request) error {
 }
 
 // Handler returns a handler that passes genuine requests on to next, body
-// intact, and answers all others itself.
+// intact, and answers all others itself. [VerificationOf] tells next what was
+// found out, and so in which shape to answer.
 func (a *Authenticator) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, id := withRequestID(r.Context())
 		r = r.WithContext(ctx)
 		w.Header().Set(requestIDHeader, id)
-		if _, _, err := a.admit(w, r); err != nil {
-			record{log: a.log, requestID: id}.refuse(ctx, w, err)
+		var v Verification
+		log := record{log: a.log, requestID: id}
+		err := log.catch(ctx, func() (err error) {
+			_, v, err = a.admit(w, r)
+			return err
+		})
+		if err != nil {
+			log.refuse(ctx, w, err)
 			return
 		}
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(w, r.WithContext(context.WithValue(ctx, verificationKey{}, v)))
 	})
+}
+
+type verificationKey struct{}
+
+// VerificationOf returns what the [Authenticator.Handler] around a handler found
+// out about its request, given the request's context. Without one it is the zero
+// Verification.
+func VerificationOf(ctx context.Context) Verification {
+	v, _ := ctx.Value(verificationKey{}).(Verification)
+	return v
 }
 
 // admit does all of Check, and returns what it read and found out.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"sync"
+	"time"
 )
 
 // A record is what every entry of the log about one request carries.
@@ -59,6 +60,26 @@ func cause(err error) string {
 	return err.Error()
 }
 
+// catch turns a panic of what the service brought along into an error.
+func (rec record) catch(ctx context.Context, do func() error) (err error) {
+	defer func() {
+		switch v := recover(); v {
+		case nil:
+		case http.ErrAbortHandler:
+			panic(v)
+		default:
+			err = rec.panicked(ctx, v)
+		}
+	}()
+	return do()
+}
+
+// panicked logs where a panic came from, and returns an error for it.
+func (rec record) panicked(ctx context.Context, v any) error {
+	rec.write(ctx, slog.LevelError, "panic", slog.String("stack", string(debug.Stack())))
+	return fmt.Errorf("flyext: panicked: %v", v)
+}
+
 // A result is how a call ended.
 type result struct {
 	answer []byte
@@ -71,6 +92,7 @@ type result struct {
 // heed its context is answered for at the deadline, and keeps the id locked
 // until it returns.
 func (p *Provider) call(ctx context.Context, rec record, op operation) ([]byte, error) {
+	start := time.Now()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.timeout)
 	unlock, err := p.locks.lock(ctx, op.id)
 	if err != nil {
@@ -81,7 +103,7 @@ func (p *Provider) call(ctx context.Context, rec record, op operation) ([]byte, 
 	go func() {
 		defer cancel()
 		defer unlock()
-		p.run(ctx, rec, op, results)
+		p.run(ctx, rec, op, start, results)
 	}()
 	select {
 	case r := <-results:
@@ -105,22 +127,25 @@ func (r result) end() ([]byte, error) {
 
 // run runs an operation and turns whatever happens, be it the end of its
 // goroutine, into a result.
-func (p *Provider) run(ctx context.Context, rec record, op operation, results chan<- result) {
-	start := p.now()
+func (p *Provider) run(ctx context.Context, rec record, op operation, start time.Time, results chan<- result) {
 	r := result{err: errors.New("flyext: the Provisioner ended its goroutine")}
 	defer func() {
-		if v := recover(); v != nil {
-			r = result{err: fmt.Errorf("flyext: the Provisioner panicked: %v", v), abort: v == http.ErrAbortHandler}
-			if !r.abort {
-				rec.write(ctx, slog.LevelError, "panic", slog.String("stack", string(debug.Stack())))
-			}
+		switch v := recover(); v {
+		case nil:
+		case http.ErrAbortHandler:
+			r.abort = true
+		default:
+			r = result{err: rec.panicked(ctx, v)}
 		}
-		if took := p.now().Sub(start); took > flyPatience {
+		if took := time.Since(start); took > flyPatience {
 			rec.write(ctx, slog.LevelWarn, "slow call", slog.Duration("duration", took))
 		}
 		results <- r
 	}()
 	r.answer, r.err = op.run(ctx)
+	if r.err != nil {
+		_ = r.err.Error() // a nil pointer that was returned as an error panics here, where that is caught
+	}
 	if _, ok := errors.AsType[*Error](r.err); !ok && errors.Is(r.err, context.DeadlineExceeded) {
 		r.err = timedOut(r.err)
 	}

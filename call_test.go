@@ -262,6 +262,84 @@ func TestPanic(t *testing.T) {
 	}
 }
 
+// A nil pointer in an error interface is no success, and must not take the
+// connection with it.
+func TestNilErrorPointer(t *testing.T) {
+	t.Parallel()
+	var forgotten *flyext.Error
+	p := &testProvisioner{fetch: func(context.Context, string) (*flyext.Extension, error) { return nil, forgotten }}
+	log := &logBuffer{}
+	w := do(newProvider(t, p, func(c *flyext.Config) { unsigned(c); c.Logger = log.logger() }), fetchRequest("x1"))
+	if got := (answer{"internal", "Internal Server Error"}); w.Code != 500 || readAnswer(t, w) != got {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+	if !strings.Contains(log.text(), "nil pointer") {
+		t.Errorf("log: %s", log.text())
+	}
+}
+
+// panicking is a Verifier and a ReplayStore of the service's own.
+type panicking struct{ v any }
+
+func (p panicking) Verify(context.Context, *flyext.Message) (flyext.Verification, error) { panic(p.v) }
+func (p panicking) Use(context.Context, flyext.Nonce) (bool, error)                      { panic(p.v) }
+
+func TestPanicBeforeTheCall(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*flyext.Config){
+		"in the verifier":     func(c *flyext.Config) { c.Verifier = panicking{"lost"} },
+		"in the replay store": func(c *flyext.Config) { c.ReplayStore = panicking{"lost"} },
+	} {
+		log := &logBuffer{}
+		config := flyext.Config{BaseURL: testBase, Verifier: flyext.XSignature(testSecret), Logger: log.logger()}
+		change(&config)
+		auth, err := flyext.NewAuthenticator(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, h := range []http.Handler{
+			newProvider(t, &testProvisioner{}, func(c *flyext.Config) { *c = config }),
+			auth.Handler(http.NotFoundHandler()),
+		} {
+			w := do(h, xsigned("GET", "/flyio/extensions/x1", ""))
+			if got := (answer{"internal", "Internal Server Error"}); w.Code != 500 || readAnswer(t, w) != got {
+				t.Errorf("%s: got %d %s", name, w.Code, w.Body)
+			}
+		}
+		if strings.Count(log.text(), "panicked: lost") != 2 || !strings.Contains(log.text(), "call_test.go") {
+			t.Errorf("%s: log %s", name, log.text())
+		}
+	}
+	defer func() {
+		if v := recover(); v != http.ErrAbortHandler {
+			t.Errorf("recovered %v", v)
+		}
+	}()
+	do(newProvider(t, &testProvisioner{}, func(c *flyext.Config) { c.Verifier = panicking{http.ErrAbortHandler} }), fetchRequest("x1"))
+	t.Error("the handler returned")
+}
+
+// Fly.io waits no longer for a call that had to wait for another one.
+func TestWaitForAnotherCallIsLogged(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &testProvisioner{fetch: func(context.Context, string) (*flyext.Extension, error) {
+			time.Sleep(4 * time.Second) // of the bubble's clock
+			return &flyext.Extension{}, nil
+		}}
+		log := &logBuffer{}
+		provider := newProvider(t, p, func(c *flyext.Config) { unsigned(c); c.Logger = log.logger() })
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() { do(provider, fetchRequest("x1")) })
+		}
+		wg.Wait()
+		if got := strings.Count(log.text(), `"msg":"slow call"`); got != 1 {
+			t.Errorf("%d records: %s", got, log.text())
+		}
+	})
+}
+
 func TestAbortHandlerPasses(t *testing.T) {
 	t.Parallel()
 	p := &testProvisioner{fetch: func(context.Context, string) (*flyext.Extension, error) { panic(http.ErrAbortHandler) }}

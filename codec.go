@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -48,7 +49,7 @@ func parseObject(body []byte) (*object, error) {
 	dec := jsontext.NewDecoder(bytes.NewBuffer(body))
 	if dec.PeekKind() != '{' {
 		if _, err := dec.ReadValue(); err != nil {
-			return nil, malformed("The body is not JSON.", err)
+			return nil, malformed("The body is not JSON.", nil)
 		}
 		return nil, malformed("The body is JSON, but not an object.", nil)
 	}
@@ -107,10 +108,15 @@ func malformedJSON(err error) *Error {
 		what = "is not UTF-8"
 	}
 	at := ""
-	if s, ok := errors.AsType[*jsontext.SyntacticError](err); ok && s.JSONPointer != "" {
-		at = fmt.Sprintf(" (at %q)", strings.TrimPrefix(string(s.JSONPointer), "/"))
+	var cause error
+	if s, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		if s.JSONPointer != "" {
+			at = fmt.Sprintf(" (at %q)", strings.TrimPrefix(string(s.JSONPointer), "/"))
+		}
+		// The error itself quotes the body, which the log must not have.
+		cause = fmt.Errorf("the body %s, at byte %d", what, s.ByteOffset)
 	}
-	return malformed("The body "+what+at+".", err)
+	return malformed("The body "+what+at+".", cause)
 }
 
 // take returns a member and marks it as known.
@@ -148,10 +154,13 @@ func (o *object) invalid(name, must string) {
 	}
 }
 
-// extra returns the members that nobody took.
-func (o *object) extra() map[string]json.RawMessage {
-	for _, name := range []string{"timestamp", "nonce", "url"} {
-		o.take(name)
+// extra returns the members that nobody took. The parameters of X-Signature are
+// none; in generation 1, which has no such parameters, they would be.
+func (o *object) extra(g Generation) map[string]json.RawMessage {
+	if g != Generation1 {
+		for _, name := range []string{"timestamp", "nonce", "url"} {
+			o.take(name)
+		}
 	}
 	var extra map[string]json.RawMessage
 	for _, m := range o.members {
@@ -177,9 +186,13 @@ func readText(value jsontext.Value) (string, error) {
 }
 
 func readTexts(value jsontext.Value) ([]string, error) {
-	texts := []string{}
-	if value.Kind() != '[' || jsonv2.Unmarshal(value, &texts) != nil {
+	var elements []*string // a null among them is nil, and no string
+	if value.Kind() != '[' || jsonv2.Unmarshal(value, &elements) != nil || slices.Contains(elements, nil) {
 		return nil, errors.New("an array of strings")
+	}
+	texts := make([]string, len(elements))
+	for i, e := range elements {
+		texts[i] = *e
 	}
 	return texts, nil
 }
@@ -190,28 +203,28 @@ func readAddr(value jsontext.Value) (netip.Addr, error) {
 		return netip.Addr{}, nil
 	}
 	addr, errAddr := netip.ParseAddr(text)
-	if err != nil || errAddr != nil {
+	if err != nil || errAddr != nil || addr.Zone() != "" {
 		return netip.Addr{}, errors.New("an IP address")
 	}
 	return addr, nil
 }
 
-// optional reads the member of the first name that is there and not null.
+// optional reads the member of the first name that is there and not null. It
+// leaves the names behind that one to the extras.
 func optional[T any](o *object, read reader[T], names ...string) (opt Optional[T]) {
 	for _, name := range names {
 		value, ok := o.take(name)
 		switch {
-		case !ok || opt.Present && !opt.Null:
-			continue
+		case !ok:
 		case value.Kind() == 'n':
 			opt = Null[T]()
-			continue
+		default:
+			v, err := read(value)
+			if err != nil {
+				o.invalid(name, err.Error())
+			}
+			return Set(v)
 		}
-		v, err := read(value)
-		if err != nil {
-			o.invalid(name, err.Error())
-		}
-		opt = Set(v)
 	}
 	return opt
 }
@@ -228,7 +241,7 @@ func required(o *object, name string) string {
 // Fly.io's page calls it organization_email and sends email.
 var organizationEmail = []string{"organization_email", "email"}
 
-func decodeProvision(o *object) (*ProvisionRequest, error) {
+func decodeProvision(o *object, g Generation) (*ProvisionRequest, error) {
 	r := &ProvisionRequest{
 		ID:                required(o, "id"),
 		OrganizationID:    required(o, "organization_id"),
@@ -242,11 +255,11 @@ func decodeProvision(o *object) (*ProvisionRequest, error) {
 		ReadRegions:       optional(o, readTexts, "read_regions").Value,
 		IPAddress:         optional(o, readAddr, "ip_address").Value,
 	}
-	r.Extra = o.extra()
+	r.Extra = o.extra(g)
 	return r, o.err
 }
 
-func decodeUpdate(o *object) (*UpdateRequest, error) {
+func decodeUpdate(o *object, g Generation) (*UpdateRequest, error) {
 	r := &UpdateRequest{
 		Name:              optional(o, readText, "name"),
 		OrganizationID:    optional(o, readText, "organization_id"),
@@ -259,12 +272,13 @@ func decodeUpdate(o *object) (*UpdateRequest, error) {
 		ReadRegions:       optional(o, readTexts, "read_regions"),
 		IPAddress:         optional(o, readAddr, "ip_address"),
 	}
-	r.Extra = o.extra()
+	r.Extra = o.extra(g)
 	return r, o.err
 }
 
 // An envelope is generation 2's answer, and the resource that GET answers in
-// both generations: the first one's flat object has no place for a status.
+// both generations: the first one's flat object has no place for a status. No
+// published page names the member for an error's message; ours is a guess.
 type envelope struct {
 	ID         string             `json:"id"`
 	Config     *map[string]string `json:"config,omitzero"`

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // The codes of the errors that the handler itself answers with, in the member
@@ -50,7 +53,7 @@ const (
 // person. Put what is for yourself into Err: it is logged and never sent.
 type Error struct {
 	Status  int    // HTTP status, 400 to 599; anything else is answered as 500
-	Code    string // for machines, such as "not_found"; stable
+	Code    string // for machines, such as "not_found"; stable; "" means one made of the status
 	Message string // for the customer, in one line
 	Err     error  // the cause, for the log; may be nil
 }
@@ -99,6 +102,9 @@ func asError(err error) *Error {
 		e = &Error{Status: http.StatusInternalServerError, Code: CodeInternal}
 	}
 	answer := *e
+	if answer.Code == "" || !utf8.ValidString(answer.Code) {
+		answer.Code = strings.ReplaceAll(strings.ToLower(http.StatusText(answer.Status)), " ", "_")
+	}
 	if answer.Message == "" {
 		answer.Message = http.StatusText(answer.Status)
 	}
@@ -106,18 +112,18 @@ func asError(err error) *Error {
 	return &answer
 }
 
-// maxMessage bounds what is printed on a customer's terminal, in bytes.
+// maxMessage bounds what is printed on a customer's terminal, in characters.
 const maxMessage = 500
 
-// oneLine makes a text safe to print on a terminal: control characters, which
-// could move its cursor, become spaces.
+// oneLine makes a text safe to print on a terminal: what could move its cursor,
+// break the line, turn its direction or hide becomes a space.
 func oneLine(s string) string {
 	clean := make([]rune, 0, len(s))
 	for _, r := range s {
 		if len(clean) == maxMessage {
 			break
 		}
-		if r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 {
+		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
 			r = ' '
 		}
 		clean = append(clean, r)

@@ -28,7 +28,7 @@ func (c *interopCase) demands() bool {
 			(!hasBody || covers("body")) && (covers("created") || covers("date"))
 	default: // draft-cavage, and zntrio's dialect
 		return covers("method") && covers("path") && (query == "" || covers("query")) &&
-			(covers("content-length") || covers("body")) && (covers("created") || covers("date"))
+			(!hasBody || covers("content-length") || covers("body")) && (covers("created") || covers("date"))
 	}
 }
 

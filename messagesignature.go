@@ -21,10 +21,10 @@ import (
 //     there is a query, @query), a digest of the body where there is a body,
 //     and a time (created or Date) must be covered.
 //   - draft-cavage-http-signatures, which the proposal's Ruby example speaks.
-//     (request-target), Date or (created), and Content-Length must be covered;
-//     a Digest in place of Content-Length is as good and better. Of
-//     Content-Length alone, know that it leaves the body exchangeable: see
-//     [Policy.RequireDigest].
+//     (request-target), Date or (created) and, where there is a body,
+//     Content-Length must be covered; a Digest in place of Content-Length is as
+//     good and better. Of Content-Length alone, know that it leaves the body
+//     exchangeable: see [Policy.RequireDigest].
 //   - the dialect of github.com/zntrio/httpsig, under [Policy.ZntrioDialect].
 //
 // A covered digest is always recomputed (sha-256 and sha-512). A signature
@@ -75,8 +75,8 @@ var (
 
 // Verify implements [Verifier].
 func (v *messageSignature) Verify(_ context.Context, m *Message) (Verification, error) {
-	if v.err != nil {
-		return Verification{}, v.err
+	if err := v.ready(m); err != nil {
+		return Verification{}, err
 	}
 	wire := &msgsig.Message{
 		Method: m.Method, Scheme: m.BaseURL.Scheme, Host: m.Host, Target: m.Target, Header: m.Header, Body: m.Body,
@@ -154,7 +154,7 @@ func (v *messageSignature) verify(wire *msgsig.Message, now time.Time, s *msgsig
 	if err != nil {
 		return Nonce{}, err
 	}
-	return Nonce{Key: nonceKey(wire, s), Expires: v.policy.forget(signed)}, nil
+	return Nonce{Key: nonceKey(wire, s), Expires: v.policy.forget(now, signed)}, nil
 }
 
 // algorithmAllowed fixes the algorithm. hs2019 (draft-cavage, appendix E.2)
@@ -194,10 +194,12 @@ func (v *messageSignature) checkCoverage(wire *msgsig.Message, s *msgsig.Signatu
 	if !c.Method || !c.Path || !c.Query && query != "" {
 		return errTargetUncovered
 	}
+	// Where there is no body, nothing of it needs to be covered: one that is
+	// added on the way is there.
 	if len(wire.Body) > 0 && !c.Digest && (s.Dialect == msgsig.RFC9421 || v.policy.RequireDigest) {
 		return errBodyUncovered
 	}
-	if s.Dialect != msgsig.RFC9421 && !c.ContentLength && !c.Digest {
+	if len(wire.Body) > 0 && !c.ContentLength && !c.Digest {
 		return errLengthUncovered
 	}
 	if !c.Created && c.Date.IsZero() {
@@ -212,8 +214,8 @@ func (v *messageSignature) checkCoverage(wire *msgsig.Message, s *msgsig.Signatu
 }
 
 // checkFreshness checks every time that the signature states, and returns the
-// time of signing. What draft-cavage leaves uncovered can shorten a message's
-// life here, never lengthen it: coverage of one time was demanded already.
+// time of signing. In draft-cavage created and expires may be uncovered; then
+// they are heeded, and prove nothing: whoever wants them gone can drop them.
 func (v *messageSignature) checkFreshness(now time.Time, s *msgsig.Signature) (signed time.Time, err error) {
 	signed = now // where the policy demands no time, there may be none
 	if date := s.Covered.Date; !date.IsZero() {

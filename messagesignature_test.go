@@ -46,6 +46,7 @@ const (
 	queryParameter  = "a covered query parameter is absent or repeated"
 	wrongLength     = "the covered Content-Length is not the body's length"
 	badDate         = "the covered Date is not an HTTP date"
+	fieldValue      = "a covered field has a value that cannot be signed"
 	methodCase      = "the method has lower-case letters"
 )
 
@@ -170,10 +171,17 @@ func TestRFC9421Policy(t *testing.T) {
 		{name: "expired within the skew", request: rfc(covered, good+fmt.Sprintf(";expires=%d", signingTime+1)), after: 61 * second},
 		{name: "date covered and no date", request: newPost().set("Date", "yesterday").
 			signRFC9421("sig1", covered+` "date"`, good), want: badDate},
+		{name: "date in UTC by name", request: newPost().set("Date", "Tue, 14 Nov 2023 22:13:20 UTC").
+			signRFC9421("sig1", covered+` "date"`, good)},
+		{name: "date in the form of RFC 850", request: newPost().set("Date", "Tuesday, 14-Nov-23 22:13:20 GMT").
+			signRFC9421("sig1", covered+` "date"`, good)},
+		{name: "date in the form of asctime", request: newPost().set("Date", "Tue Nov 14 22:13:20 2023").
+			signRFC9421("sig1", covered+` "date"`, good)},
 		{name: "date with a numeric zone", request: newPost().set("Date", "Tue, 14 Nov 2023 22:13:20 +0000").
 			signRFC9421("sig1", covered+` "date"`, good)},
 
 		// Algorithm and key.
+		{name: "hmac-sha512", request: rfc(covered, strings.Replace(good, "hmac-sha256", "hmac-sha512", 1)), want: wrongAlgorithm},
 		{name: "another alg", request: rfc(covered, strings.Replace(good, "hmac-sha256", "rsa-v1_5-sha256", 1)), want: wrongAlgorithm},
 		{name: "alg none", request: rfc(covered, strings.Replace(good, "hmac-sha256", "none", 1)), want: wrongAlgorithm},
 		{name: "alg in upper case", request: rfc(covered, strings.Replace(good, "hmac-sha256", "HMAC-SHA256", 1)), want: wrongAlgorithm},
@@ -192,6 +200,12 @@ func TestRFC9421Policy(t *testing.T) {
 		{name: "required and covered", request: rfc(covered+` "@authority" "content-type"`, good),
 			policy: flyext.Policy{RequireComponents: []string{"@authority", "content-type"}}},
 		{name: "required and uncovered", request: rfc(covered, good),
+			policy: flyext.Policy{RequireComponents: []string{"@scheme"}}, want: missing + ": @scheme"},
+		{name: "authority required, and in the target URI", request: rfc(covered, good),
+			policy: flyext.Policy{RequireComponents: []string{"@authority"}}},
+		{name: "authority required, and the Host field", request: rfc(`"@method" "@request-target" "content-digest" "host"`, good),
+			policy: flyext.Policy{RequireComponents: []string{"@authority"}}},
+		{name: "authority required, and not in the request target", request: rfc(`"@method" "@request-target" "content-digest"`, good),
 			policy: flyext.Policy{RequireComponents: []string{"@authority"}}, want: missing + ": @authority"},
 		{name: "required, covered under a parameter", request: func() *wireRequest {
 			w := newPost()
@@ -236,6 +250,11 @@ func TestCavagePolicy(t *testing.T) {
 		{name: "date uncovered", request: sign("(request-target) content-length"), want: uncoveredTime},
 		{name: "created stated, not covered", request: created(signingTime, "(request-target) content-length"), want: uncoveredTime},
 		{name: "length uncovered", request: sign("(request-target) date"), want: uncoveredLength},
+		{name: "no body, no length", request: newGet("/flyio/extensions/x1").signCavage("(request-target) date", cavageParams)},
+		{name: "no body, no length, and a body added", request: newGet("/flyio/extensions/x1").signCavage("(request-target) date", cavageParams).
+			tampered(func(w *wireRequest) { w.body = "{}" }), want: uncoveredLength},
+		{name: "authority required, and the Host field", request: sign("(request-target) date content-length host"),
+			policy: flyext.Policy{RequireComponents: []string{"@authority"}}},
 		{name: "length of another body", request: sign(example).tampered(func(w *wireRequest) { w.body = "{}" }), want: wrongLength},
 		{name: "length made anew", request: sign(example).tampered(func(w *wireRequest) {
 			w.body = "{}"
@@ -264,9 +283,7 @@ func TestCavagePolicy(t *testing.T) {
 		{name: "hmac-sha1", request: newPost().signCavage(example, `keyId="`+signingKeyID+`",algorithm="hmac-sha1",`), want: wrongAlgorithm},
 		{name: "empty algorithm", request: newPost().signCavage(example, `keyId="`+signingKeyID+`",algorithm="",`), want: badParameter},
 		{name: "unknown key id", request: newPost().signCavage(example, `keyId="other",`), want: unknownKey},
-		{name: "no key id", request: newPost().signCavage(example, "")},
-		{name: "no key id where one is required", request: newPost().signCavage(example, ""),
-			policy: flyext.Policy{RequireKeyID: true}, want: noKeyID},
+		{name: "no key id, which the draft requires", request: newPost().signCavage(example, ""), want: badParameter},
 		{name: "wrong secret", request: newPost().signedWith("other").cavage(), want: wrongMAC},
 		{name: "required and covered", request: sign(example + " host"), policy: flyext.Policy{RequireComponents: []string{"host"}}},
 		{name: "required and uncovered", request: sign(example), policy: flyext.Policy{RequireComponents: []string{"host"}}, want: missing},
@@ -314,6 +331,8 @@ func TestZntrioPolicy(t *testing.T) {
 	runVerdicts(t, []verdict{
 		{name: "on", request: newPost().zntrio(), policy: on},
 		{name: "off", request: newPost().zntrio(), want: syntax},
+		{name: "a question mark in the decoded path: another resource has the same base", policy: on, want: fieldValue,
+			request: newGet("/flyio/extensions/x1%3Fa").set("Content-Length", "0").signZntrio("@request-target", "@created", "content-length")},
 		{name: "RFC 9421 while on", request: newPost().rfc9421(), policy: on},
 		{name: "target uncovered", request: newPost().signZntrio("@created", "digest"), policy: on, want: uncoveredTarget},
 		{name: "neither length nor digest", request: newPost().signZntrio("@request-target", "@created"), policy: on, want: uncoveredLength},

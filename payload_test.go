@@ -52,16 +52,20 @@ func TestProvisionRequestReachesTheProvisioner(t *testing.T) {
 func TestOrganizationEmailInBothSpellings(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[string]string{
-		`{"id":"x","organization_id":"o","organization_email":"a@b"}`:                 "a@b",
-		`{"id":"x","organization_id":"o","email":"a@b"}`:                              "a@b",
-		`{"id":"x","organization_id":"o","email":"c@d","organization_email":"a@b"}`:   "a@b",
-		`{"id":"x","organization_id":"o","organization_email":null,"email":"c@d"}`:    "c@d",
-		`{"id":"x","organization_id":"o","organization_email":"","email":"c@d"}`:      "",
-		`{"id":"x","organization_id":"o","organization_email":"a@b","email":"c@d"}  `: "a@b",
+		`{"id":"x","organization_id":"o","organization_email":"a@b"}`:              "a@b",
+		`{"id":"x","organization_id":"o","email":"a@b"}`:                           "a@b",
+		`{"id":"x","organization_id":"o","organization_email":null,"email":"c@d"}`: "c@d",
+		// Both are there: the second one is somebody else's, and an extra.
+		`{"id":"x","organization_id":"o","email":"c@d","organization_email":"a@b"}`: "a@b, extra \"c@d\"",
+		`{"id":"x","organization_id":"o","organization_email":"","email":"c@d"}`:    ", extra \"c@d\"",
 	} {
 		p := &testProvisioner{provision: func(_ context.Context, r *flyext.ProvisionRequest) (*flyext.Extension, error) {
-			if r.OrganizationEmail != want || len(r.Extra) != 0 {
-				t.Errorf("%s: e-mail %q, extra %v", body, r.OrganizationEmail, r.Extra)
+			got := r.OrganizationEmail
+			if extra, ok := r.Extra["email"]; ok {
+				got += ", extra " + string(extra)
+			}
+			if got != want {
+				t.Errorf("%s: got %s, want %s", body, got, want)
 			}
 			return &flyext.Extension{Secrets: flyext.Secrets{}}, nil
 		}}
@@ -131,6 +135,10 @@ func TestBodiesThatAreRefused(t *testing.T) {
 		{"rubbish behind", minimal + ` x`, 400, "malformed_body", "behind"},
 		{"invalid UTF-8", with("\"name\":\"\xff\""), 400, "malformed_body", "name"},
 		{"an unpaired surrogate", with(`"name":"\ud800"`), 400, "malformed_body", "name"},
+		{"an unpaired surrogate in a value", with(`"password":"\ud83dcanary"`), 400, "malformed_body", "password"},
+		{"a duplicate member in a member", with(`"env":{"canary":1,"canary":2}`), 400, "malformed_body", "env"},
+		{"a value that is no value", with(`"name":canary`), 400, "malformed_body", "name"},
+		{"no object, but a text", `canary`, 400, "malformed_body", "not JSON"},
 		{"a duplicate member", with(`"name":"a","name":"b"`), 400, "malformed_body", "name"},
 		{"a duplicate id", with(`"id":"y"`), 400, "malformed_body", "id"},
 		{"a duplicate member deep inside", with(`"website":{"a":1,"a":2}`), 400, "malformed_body", "website"},
@@ -144,6 +152,8 @@ func TestBodiesThatAreRefused(t *testing.T) {
 		{"empty organization_id", `{"id":"x","organization_id":""}`, 422, "invalid_field", `"organization_id"`},
 		{"name of another type", with(`"name":{}`), 422, "invalid_field", `"name"`},
 		{"read_regions of another type", with(`"read_regions":"mad"`), 422, "invalid_field", `"read_regions"`},
+		{"read_regions with a null", with(`"read_regions":["mad",null]`), 422, "invalid_field", `"read_regions"`},
+		{"ip_address with a zone", with(`"ip_address":"fdaa::1%eth0"`), 422, "invalid_field", `"ip_address"`},
 		{"read_regions of numbers", with(`"read_regions":[1]`), 422, "invalid_field", `"read_regions"`},
 		{"email of another type", with(`"email":true`), 422, "invalid_field", `"email"`},
 		{"ip_address of another type", with(`"ip_address":6`), 422, "invalid_field", `"ip_address"`},
@@ -154,8 +164,13 @@ func TestBodiesThatAreRefused(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			p := &testProvisioner{}
-			w := do(newProvider(t, p, unsigned), httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(tt.body)))
+			log := &logBuffer{}
+			w := do(newProvider(t, p, func(c *flyext.Config) { unsigned(c); c.Logger = log.logger() }),
+				httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(tt.body)))
 			a := readAnswer(t, w)
+			if strings.Contains(log.text(), "canary") {
+				t.Errorf("the log has a piece of the payload: %s", log.text())
+			}
 			if w.Code != tt.status || a.Error != tt.code || !strings.Contains(a.Message, tt.says) {
 				t.Errorf("got %d %+v, want %d %s with %q", w.Code, a, tt.status, tt.code, tt.says)
 			}
@@ -385,5 +400,29 @@ func TestExtensionsThatAreRefused(t *testing.T) {
 				t.Errorf("log: %s", text)
 			}
 		})
+	}
+}
+
+// In generation 1 nonce and url are nobody's parameters but the provider's own.
+func TestExtrasOfGeneration1(t *testing.T) {
+	t.Parallel()
+	for generation, want := range map[flyext.Generation]string{
+		flyext.Generation1: `{"nonce":1,"url":"https://customer.example"}`, flyext.Generation2: `{}`,
+	} {
+		p := &testProvisioner{provision: func(_ context.Context, r *flyext.ProvisionRequest) (*flyext.Extension, error) {
+			got, err := json.Marshal(r.Extra)
+			if r.Extra == nil {
+				got = []byte("{}")
+			}
+			if err != nil || string(got) != want {
+				t.Errorf("generation %d: extra %s, %v", generation, got, err)
+			}
+			return &flyext.Extension{Secrets: flyext.Secrets{}}, nil
+		}}
+		body := `{"id":"x","organization_id":"o","nonce":1,"url":"https://customer.example"}`
+		provider := newProvider(t, p, func(c *flyext.Config) { c.Verifier = admitAll{generation} })
+		if w := do(provider, httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(body))); w.Code != 200 {
+			t.Error(w.Body)
+		}
 	}
 }

@@ -19,7 +19,8 @@ import (
 // Every method may be called again for what it has done already, because
 // Fly.io sends a request again after a failure: all of them are idempotent on
 // the id. None is called twice at the same time for one id in one process; for
-// different ids they run concurrently. The context ends with
+// different ids they run concurrently, and so they do for the id that Fly.io
+// chose and another one that Provision returned in its place. The context ends with
 // [Config.Timeout], not when the caller hangs up; a method that returns its
 // error is answered with 504. To answer with an error of your choice, return
 // an *[Error].
@@ -73,7 +74,8 @@ type Config struct {
 	// stops waiting after about 5, and a longer call is logged.
 	Timeout time.Duration
 
-	// Now is the clock for everything but Timeout; nil means [time.Now].
+	// Now is the clock that signatures and the sign-on are judged by; nil means
+	// [time.Now].
 	Now func() time.Time
 
 	// Logger receives a record for every request that is refused, fails or is
@@ -210,12 +212,15 @@ func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		log.refuse(ctx, w, newError(http.StatusMethodNotAllowed, CodeMethodNotAllowed, "This method is not allowed here."))
 		return
 	}
-	m, v, err := p.auth.admit(w, r)
-	if err != nil {
-		log.refuse(ctx, w, err)
-		return
-	}
-	do, err := p.operation(m, v.Generation, to)
+	var do operation
+	err := log.catch(ctx, func() error {
+		m, v, err := p.auth.admit(w, r)
+		if err != nil {
+			return err
+		}
+		do, err = p.operation(m, v.Generation, to)
+		return err
+	})
 	if err != nil {
 		log.refuse(ctx, w, err)
 		return
@@ -259,7 +264,7 @@ func (p *Provider) provision(m *Message, g Generation) (operation, error) {
 	if err != nil {
 		return operation{}, err
 	}
-	req, err := decodeProvision(o)
+	req, err := decodeProvision(o, g)
 	if err != nil {
 		return operation{}, err
 	}
@@ -282,7 +287,7 @@ func (p *Provider) update(m *Message, g Generation, id string) (operation, error
 	if err != nil {
 		return operation{}, err
 	}
-	req, err := decodeUpdate(o)
+	req, err := decodeUpdate(o, g)
 	if err != nil {
 		return operation{}, err
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 // A Message is a received request as a [Verifier] sees it: whole, and byte for
-// byte as it came.
+// byte as it came. All fields are set but Body, which may be empty.
 type Message struct {
 	Method string
 	// Target is the request target of the request line, path and query, escaped
@@ -114,7 +114,9 @@ const (
 )
 
 // A Policy is what a signature must fulfil besides being right. Its zero value
-// is the recommended one, which [XSignature] and [MessageSignature] use.
+// is the recommended one, which [XSignature] and [MessageSignature] use. Of the
+// fields, MaxAge, ClockSkew and InsecureSkipCoverage are X-Signature's as well,
+// which has nothing else to choose.
 type Policy struct {
 	// MaxAge is how old a message may be; 0 means 5 minutes. It stops a
 	// captured request from being sent after the replay store has forgotten it.
@@ -134,16 +136,20 @@ type Policy struct {
 	// that the MAC does not; it keeps keys for different uses apart.
 	RequireKeyID bool
 	// RequireComponents are further components that a message signature must
-	// cover, in lower case, such as "@authority" (stops a request to another
-	// host that shares the secret) or "authorization" (binds the bearer token
-	// to the signature).
+	// cover: field names in lower case, such as "authorization" (binds the
+	// bearer token to the signature), "@scheme", or "@authority" (stops a
+	// request to another host that shares the secret), which a covered
+	// @target-uri or Host field is taken for as well.
 	RequireComponents []string
 
 	// ZntrioDialect also accepts signatures as github.com/zntrio/httpsig writes
-	// them. It signs the decoded path: /a%2Fb and /a/b have one signature.
+	// them. It signs the decoded path, so /a%2Fb and /a/b have one signature,
+	// and stops neither from becoming the other.
 	ZntrioDialect bool
 	// DraftQueryParams also accepts the component "@query-params" of
-	// draft-ietf-httpbis-message-signatures-05, which RFC 9421 does not know.
+	// draft-ietf-httpbis-message-signatures-05, which RFC 9421 does not know and
+	// so calls an error. It protects the one parameter that it names: a query is
+	// never taken for covered because of it.
 	DraftQueryParams bool
 
 	// InsecureSkipCoverage accepts a message signature whatever it covers, and
@@ -169,8 +175,8 @@ func (p Policy) withDefaults() (Policy, error) {
 		p.ClockSkew = defaultClockSkew
 	}
 	for _, name := range p.RequireComponents {
-		if name == "" || strings.ToLower(name) != name {
-			return p, fmt.Errorf("flyext: Policy.RequireComponents: %q is no component name in lower case", name)
+		if name != "@authority" && name != "@scheme" && !isFieldName(name) {
+			return p, fmt.Errorf("flyext: Policy.RequireComponents: %q is neither @authority, @scheme nor a field name in lower case", name)
 		}
 	}
 	return p, nil
@@ -192,9 +198,15 @@ func (p *Policy) checkTime(now, signed time.Time) error {
 	return nil
 }
 
-// forget is when a message signed then is refused as too old by every machine,
-// also by one whose clock is behind.
-func (p *Policy) forget(signed time.Time) time.Time { return signed.Add(p.MaxAge + p.ClockSkew) }
+// forget is when a message is refused as too old by every machine, also by one
+// whose clock is behind, and by this one, should its clock step back to when the
+// message was signed.
+func (p *Policy) forget(now, signed time.Time) time.Time {
+	if signed.Before(now) {
+		signed = now
+	}
+	return signed.Add(p.MaxAge + p.ClockSkew)
+}
 
 // BearerToken verifies "Authorization: Bearer <token>", which the proposal asks
 // for beside a signature. By itself it is the weakest of all: whoever sees one
@@ -337,6 +349,16 @@ type construction struct{ err error }
 
 func (c *construction) constructionError() error { return c.err }
 
+var errNoBaseURL = errors.New("flyext: Message.BaseURL is missing")
+
+// ready says why a message cannot be verified at all.
+func (c *construction) ready(m *Message) error {
+	if c.err == nil && m.BaseURL == nil {
+		return errNoBaseURL
+	}
+	return c.err
+}
+
 // Format implements [fmt.Formatter].
 func (c *construction) Format(f fmt.State, _ rune) { redactedFormat(f, "Verifier") }
 
@@ -386,3 +408,15 @@ func (k Key) LogValue() slog.Value { return slog.StringValue("Key(" + k.ID + ")"
 
 // MarshalText implements [encoding.TextMarshaler]. It leaves the secret out.
 func (k Key) MarshalText() ([]byte, error) { return []byte("Key(" + k.ID + ")"), nil }
+
+// isFieldName says whether a name is a field's (RFC 9110, section 5.1) in lower
+// case.
+func isFieldName(name string) bool {
+	for i := 0; i < len(name); i++ {
+		c := name[i]
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
+			return false
+		}
+	}
+	return name != ""
+}

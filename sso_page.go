@@ -12,7 +12,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -106,7 +105,7 @@ func (s *SignOn) serve(
 	rec := record{log: s.log, requestID: id, method: r.Method, route: route}
 	setPageHeaders(w.Header())
 	answer := &answerWriter{ResponseWriter: w}
-	err := catch(ctx, &rec, func() error {
+	err := rec.catch(ctx, func() error {
 		if r.Method != http.MethodGet {
 			rec.method = "" // a method of a stranger's own
 			w.Header().Set("Allow", http.MethodGet)
@@ -126,21 +125,6 @@ func (s *SignOn) serve(
 		panic(http.ErrAbortHandler)
 	}
 	refusePage(ctx, answer, r, rec, err)
-}
-
-// catch turns a panic of the service's functions into an error.
-func catch(ctx context.Context, rec *record, do func() error) (err error) {
-	defer func() {
-		switch v := recover(); v {
-		case nil:
-		case http.ErrAbortHandler:
-			panic(v)
-		default:
-			rec.write(ctx, slog.LevelError, "panic", slog.String("stack", string(debug.Stack())))
-			err = fmt.Errorf("flyext: SSO panicked: %v", v)
-		}
-	}()
-	return do()
 }
 
 // redirect answers with a URL, as it is: http.Redirect would resolve a relative

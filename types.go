@@ -42,8 +42,8 @@ type ProvisionRequest struct {
 	IPAddress netip.Addr
 
 	// Extra holds the members that this struct does not know, such as the
-	// options of your own that flyctl sends, as they came. The parameters of
-	// the signature (timestamp, nonce, url) are not among them.
+	// options of your own that flyctl sends, as they came. In generation 2 the
+	// parameters of the signature (timestamp, nonce, url) are not among them.
 	Extra map[string]json.RawMessage
 }
 

@@ -42,6 +42,7 @@ type xSignature struct {
 var (
 	errXSignatureHeader   = errors.New("x-signature: not exactly one X-Signature header")
 	errXSignatureEncoding = errors.New("x-signature: neither hex nor base64 of 32 bytes")
+	errXSignatureContent  = errors.New("x-signature: the query could be a body")
 	errXSignatureMethod   = errors.New("x-signature: the method is none that is signed")
 	errXSignatureMismatch = errors.New("x-signature: MAC does not match")
 	errXSignatureUnsigned = errors.New("x-signature: the request has a query or a body that is not signed")
@@ -52,8 +53,8 @@ var (
 
 // Verify implements [Verifier].
 func (v *xSignature) Verify(_ context.Context, m *Message) (Verification, error) {
-	if v.err != nil {
-		return Verification{}, v.err
+	if err := v.ready(m); err != nil {
+		return Verification{}, err
 	}
 	if len(m.Header["X-Signature"]) != 1 {
 		return Verification{}, errXSignatureHeader
@@ -69,6 +70,13 @@ func (v *xSignature) Verify(_ context.Context, m *Message) (Verification, error)
 	case http.MethodPost, http.MethodPatch:
 		content = m.Body
 	case http.MethodGet, http.MethodDelete, http.MethodHead:
+		// The MAC does not tell whether it is a body's or a query's, and a body
+		// has texts that a customer chose: "&url=…" among them, it would be a
+		// query. An object with members has a brace and quotes, and no URL may
+		// have them unescaped (RFC 3986, section 2).
+		if strings.ContainsAny(query, `{"`) {
+			return Verification{}, errXSignatureContent
+		}
 		content, signsQuery = []byte(query), true
 	default: // no signature is Fly.io's for a method that Fly.io does not use
 		return Verification{}, errXSignatureMethod
@@ -98,7 +106,7 @@ func (v *xSignature) Verify(_ context.Context, m *Message) (Verification, error)
 	}
 	return Verification{
 		Generation: Generation2,
-		Nonces:     []Nonce{{Key: NonceKey("x-signature", p.nonce), Expires: v.policy.forget(signed)}},
+		Nonces:     []Nonce{{Key: NonceKey("x-signature", p.nonce), Expires: v.policy.forget(m.Now, signed)}},
 	}, nil
 }
 

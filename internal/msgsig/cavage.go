@@ -85,6 +85,9 @@ func parseCavage(text string) (*Signature, error) {
 	if len(s.Value) == 0 {
 		return nil, errValue
 	}
+	if !s.HasKeyID { // required by the draft (section 2.1.1); not signed, so anybody could drop it
+		return nil, errParameter
+	}
 	if hasHeaders && headers == "" {
 		return nil, errNothingCovered
 	}
@@ -153,10 +156,8 @@ func (s *Signature) cavageBase(m *Message) ([]byte, error) {
 	base := make([]byte, 0, 512)
 	var err error
 	for i, c := range s.components {
-		for j := range s.components[:i] {
-			if s.components[j].name == c.name {
-				return nil, errRepeated
-			}
+		if s.repeats(i) {
+			return nil, errRepeated
 		}
 		if i > 0 {
 			base = append(base, '\n')

@@ -11,6 +11,7 @@ package msgsig
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -66,14 +67,13 @@ type Covered struct {
 }
 
 // Component reports whether the component of that name, in lower case and
-// without parameters ("@authority", "authorization"), is covered.
+// without parameters ("@authority", "authorization"), is covered. The authority
+// is in the target URI, and is the Host field.
 func (c *Covered) Component(name string) bool {
-	for _, n := range c.names {
-		if n == name {
-			return true
-		}
+	if name == "@authority" && (slices.Contains(c.names, "@target-uri") || slices.Contains(c.names, "host")) {
+		return true
 	}
-	return false
+	return slices.Contains(c.names, name)
 }
 
 // What Parse and Base refuse. The texts are fixed: they go to a log, where
@@ -163,7 +163,7 @@ func (m *Message) appendLine(dst []byte, line string) ([]byte, error) {
 	return append(dst, line...), nil
 }
 
-// covered notes that a field is covered, and reads the two fields whose values
+// coverField notes that a field is covered, and reads the two fields whose values
 // mean something to a verifier.
 func (s *Signature) coverField(m *Message, name string) error {
 	s.Covered.names = append(s.Covered.names, name)
@@ -185,13 +185,21 @@ func (s *Signature) coverField(m *Message, name string) error {
 	return nil
 }
 
-// parseDate reads an HTTP date (RFC 9110, section 5.6.7), also with a numeric
-// zone, as Ruby's Time#rfc822 writes it.
+// dateLayouts are the HTTP dates (RFC 9110, section 5.6.7), and what signers
+// write for them: days of one digit, numeric zones, UTC.
+var dateLayouts = [...]string{
+	"Mon, 2 Jan 2006 15:04:05 GMT",
+	"Mon, 2 Jan 2006 15:04:05 -0700",
+	"Mon, 2 Jan 2006 15:04:05 UTC",
+	"Monday, 2-Jan-06 15:04:05 GMT",
+	time.ANSIC,
+}
+
 func parseDate(lines []string) (time.Time, error) {
 	if len(lines) != 1 {
 		return time.Time{}, errDate
 	}
-	for _, layout := range [...]string{http.TimeFormat, time.RFC1123Z} {
+	for _, layout := range dateLayouts {
 		if t, err := time.Parse(layout, strings.Trim(lines[0], " \t")); err == nil {
 			return t.UTC(), nil
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/dunglas/httpsfv"
@@ -144,10 +145,8 @@ func (s *Signature) rfc9421Base(m *Message, o Options) ([]byte, error) {
 	var err error
 	for i := range s.components {
 		c := &s.components[i]
-		for j := range s.components[:i] {
-			if s.components[j].equal(c) {
-				return nil, errRepeated
-			}
+		if s.repeats(i) {
+			return nil, errRepeated
 		}
 		base = append(append(base, c.raw...), ": "...)
 		if strings.HasPrefix(c.name, "@") {
@@ -163,6 +162,11 @@ func (s *Signature) rfc9421Base(m *Message, o Options) ([]byte, error) {
 	s.Covered.Created, s.Covered.Expires = s.HasCreated, s.HasExpires
 	base = append(base, `"@signature-params": `...)
 	return append(base, s.params...), nil
+}
+
+// repeats reports whether the i-th component is there before already.
+func (s *Signature) repeats(i int) bool {
+	return slices.ContainsFunc(s.components[:i], func(c component) bool { return c.equal(&s.components[i]) })
 }
 
 // equal compares identifiers: name and parameters, these in any order

@@ -67,10 +67,8 @@ func (s *Signature) zntrioBase(m *Message) ([]byte, error) {
 	base := make([]byte, 0, 512)
 	var err error
 	for i, c := range s.components {
-		for j := range s.components[:i] {
-			if s.components[j].name == c.name {
-				return nil, errRepeated
-			}
+		if s.repeats(i) {
+			return nil, errRepeated
 		}
 		base = append(append(base, c.name...), ": "...)
 		switch c.name {
@@ -101,7 +99,7 @@ func (s *Signature) zntrioBase(m *Message) ([]byte, error) {
 
 func (s *Signature) appendDecodedTarget(dst []byte, m *Message) ([]byte, error) {
 	path, err := url.PathUnescape(m.path())
-	if err != nil {
+	if err != nil || strings.Contains(path, "?") { // where would the path end?
 		return nil, errFieldValue
 	}
 	s.Covered.Method, s.Covered.Path, s.Covered.Query = true, true, true
