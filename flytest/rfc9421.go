@@ -41,14 +41,7 @@ func Draft05(key flyext.Key) Signer {
 func digest(body []byte) string { return "SHA-256=" + base64SHA256(body) }
 
 func messageSigner(key flyext.Key, tag, digestField string, digestOf func(body []byte) string) Signer {
-	return signerFunc(func(r *http.Request, now time.Time) error {
-		if err := checkKey(key); err != nil {
-			return err
-		}
-		body, err := bodyOf(r)
-		if err != nil {
-			return err
-		}
+	return keyedSigner(key, func(r *http.Request, body []byte, now time.Time) error {
 		covered := []string{"@method", "@target-uri", "@authority"}
 		if r.Header.Get("Authorization") != "" {
 			covered = append(covered, "authorization")
@@ -60,7 +53,7 @@ func messageSigner(key flyext.Key, tag, digestField string, digestOf func(body [
 			r.Header.Set(digestField, digestOf(body))
 			covered = append(covered, "content-type", "content-length", strings.ToLower(digestField))
 		}
-		err = sign(r, body, now, &signer.Transport{KeyID: key.ID, Tag: tag, Alg: algorithm{key.Secret}, CoveredComponents: covered})
+		err := sign(r, body, now, &signer.Transport{KeyID: key.ID, Tag: tag, Alg: algorithm{key.Secret}, CoveredComponents: covered})
 		if err != nil {
 			return fmt.Errorf("flytest: %w", err)
 		}

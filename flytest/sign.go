@@ -174,6 +174,20 @@ func base64SHA256(body []byte) string {
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
+// keyedSigner makes a signer under a key of a closure that gets the body, too.
+func keyedSigner(key flyext.Key, sign func(r *http.Request, body []byte, now time.Time) error) Signer {
+	return signerFunc(func(r *http.Request, now time.Time) error {
+		if err := checkKey(key); err != nil {
+			return err
+		}
+		body, err := bodyOf(r)
+		if err != nil {
+			return err
+		}
+		return sign(r, body, now)
+	})
+}
+
 func checkKey(key flyext.Key) error {
 	if key.ID == "" || key.Secret == "" {
 		return errors.New("flytest: the key has no ID or no Secret")

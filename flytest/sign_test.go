@@ -296,13 +296,18 @@ func TestCavageCovers(t *testing.T) {
 				"\ncontent-length: 12\ndigest: SHA-256=2dcZsnSAtVzUkYAg50c+cW7TVpyK2v6SbPmxC0+O8GQ=",
 		},
 		{
-			name: "no body", method: http.MethodGet, covered: "(request-target) date digest",
-			base: "(request-target): get /flyio/extensions/a%20b?c=d\ndate: " + date + "\ndigest: " + empty,
+			name: "no body", method: http.MethodGet, covered: "(request-target) date",
+			base: "(request-target): get /flyio/extensions/a%20b?c=d\ndate: " + date,
 		},
 		{
 			name: "authorization", method: http.MethodDelete, options: flytest.CavageOptions{RepeatAsAuthorization: true},
-			covered: "(request-target) date digest", authorization: true,
-			base: "(request-target): delete /flyio/extensions/a%20b?c=d\ndate: " + date + "\ndigest: " + empty,
+			covered: "(request-target) date", authorization: true,
+			base: "(request-target): delete /flyio/extensions/a%20b?c=d\ndate: " + date,
+		},
+		{
+			name: "no body with digest", method: http.MethodDelete, options: flytest.CavageOptions{CoverDigest: true},
+			covered: "(request-target) date digest",
+			base:    "(request-target): delete /flyio/extensions/a%20b?c=d\ndate: " + date + "\ndigest: " + empty,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
