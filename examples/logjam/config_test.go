@@ -16,6 +16,8 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
+func testLog(t *testing.T) *slog.Logger { return slog.New(slog.NewTextHandler(t.Output(), nil)) }
+
 func lookup(env map[string]string) func(string) (string, bool) {
 	return func(name string) (string, bool) {
 		value, ok := env[name]
@@ -144,7 +146,7 @@ func TestVerifier(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			handler, err := routes(c, newLogjam(t, dbPath(t)).store, slog.New(slog.NewTextHandler(t.Output(), nil)))
+			handler, err := routes(c, newLogjam(t, dbPath(t)).store, testLog(t))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -34,6 +34,8 @@ func (d *dashboard) serve(mux *http.ServeMux, signOn *flyext.SignOn) {
 	mux.Handle("GET /streams/{id}", d.show(d.stream))
 	mux.Handle("GET /organizations/{id}", d.show(d.organization))
 
+	mux.HandleFunc("GET /forget.css", forget)
+
 	ownSite := http.NewCrossOriginProtection()
 	ownSite.SetDenyHandler(d.show(func(*http.Request, *session) (*screen, error) {
 		return messageScreen(http.StatusForbidden, "You are still signed in", message{
@@ -151,6 +153,17 @@ func (d *dashboard) missingScreen(title string, to flyext.Destination) *screen {
 		Text:     "It was deleted, or it is not of the organization that you are signed in for.",
 		LinkPath: d.signOnPath(to), LinkText: "Ask Fly.io again",
 	})
+}
+
+// forget is a style sheet without styles, in the pages of those who are not
+// signed in. Chromium keeps pages for its back button, in spite of no-store and
+// of the session cookie being gone, and the page that the user has just left is
+// kept only after the next one has come: too late for a header of that one.
+// Without scripts, this is how to have them dropped.
+func forget(w http.ResponseWriter, _ *http.Request) {
+	setScreenHeaders(w.Header())
+	w.Header().Set("Clear-Site-Data", `"cache"`)
+	w.Header().Set("Content-Type", "text/css; charset=utf-8")
 }
 
 // signOut ends the session here, and not only in the browser.

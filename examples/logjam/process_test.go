@@ -46,6 +46,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		buildDir = dir
+		defer func() { stopChromium() }()
 		return m.Run()
 	}())
 }

@@ -41,7 +41,7 @@ var screenStyle = func() string {
 var screenPolicy = func() string {
 	hash := sha256.Sum256([]byte(screenStyle))
 	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) +
-		"'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+		"' 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 }()
 
 // setScreenHeaders keeps what customers see out of caches, and what they do out
