@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/flyext/flyext"
 )
 
 // An activity is what happened in an organization, for its dashboard. It is
@@ -67,11 +65,6 @@ func recentActivities(ctx context.Context, tx *sql.Tx, organizationID, streamID 
 
 // StreamTitle is what a person knows the stream by.
 func (a activity) StreamTitle() string { return cmp.Or(a.StreamName, a.StreamID) }
-
-// StreamPath is where its screen is, or was.
-func (a activity) StreamPath() string {
-	return destinationPath(flyext.Destination{ExtensionID: a.StreamID})
-}
 
 // actor is what a provisioning request calls its user.
 func actor(email, id string) string { return cmp.Or(email, id, "Fly.io") }
