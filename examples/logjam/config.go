@@ -20,6 +20,9 @@ type config struct {
 
 	signingSecrets []string // Fly.io's; none means that Logjam plays Fly.io itself
 	bearerTokens   []string
+
+	clientID, clientSecret string // Fly.io's OAuth application; "" means no dashboard
+	oauthURL               string // of its server; "" means the real one
 }
 
 const (
@@ -36,6 +39,9 @@ Fly.io against itself and shows what happens.
                         changed, the new one and the old one with a comma
   FLYIO_BEARER_TOKEN    also accept the bearer token and message signature of
                         Fly.io's first proposal; several as above
+  FLYIO_CLIENT_ID,      the OAuth application that Fly.io registered for Logjam,
+  FLYIO_CLIENT_SECRET   with <base-url>/callback: turns the dashboard on
+  FLYIO_OAUTH_URL       another OAuth server than Fly.io's
   LOGJAM_KEY            the key to the secrets in the database, 32 bytes in
                         base64; by default a file beside the database
 
@@ -67,6 +73,9 @@ func readConfig(args []string, lookupEnv func(string) (string, bool), stderr io.
 	env := environment{lookup: lookupEnv}
 	c.signingSecrets = env.list("FLYIO_SIGNING_SECRET")
 	c.bearerTokens = env.list("FLYIO_BEARER_TOKEN")
+	c.clientID = env.text("FLYIO_CLIENT_ID")
+	c.clientSecret = env.text("FLYIO_CLIENT_SECRET")
+	c.oauthURL = env.text("FLYIO_OAUTH_URL")
 	c.key = env.text("LOGJAM_KEY")
 	if env.err != nil {
 		return c, env.err
@@ -77,8 +86,19 @@ func readConfig(args []string, lookupEnv func(string) (string, bool), stderr io.
 // plays says whether Logjam plays Fly.io.
 func (c *config) plays() bool { return len(c.signingSecrets) == 0 }
 
+// hasDashboard says whether customers can sign in.
+func (c *config) hasDashboard() bool { return c.clientID != "" }
+
 // complete fills in the defaults and checks what belongs together.
 func (c *config) complete() error {
+	switch {
+	case (c.clientID == "") != (c.clientSecret == ""):
+		return errors.New("of FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET one is set and the other is not")
+	case c.oauthURL != "" && !c.hasDashboard():
+		return errors.New("FLYIO_OAUTH_URL is set, and FLYIO_CLIENT_ID is not")
+	case c.hasDashboard() && c.plays():
+		return errors.New("FLYIO_CLIENT_ID is set and FLYIO_SIGNING_SECRET is not; without it Logjam plays Fly.io's sign-on itself")
+	}
 	if c.plays() {
 		switch {
 		case len(c.bearerTokens) > 0:

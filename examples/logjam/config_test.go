@@ -16,6 +16,8 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
+func testLog(t *testing.T) *slog.Logger { return slog.New(slog.NewTextHandler(t.Output(), nil)) }
+
 func lookup(env map[string]string) func(string) (string, bool) {
 	return func(name string) (string, bool) {
 		value, ok := env[name]
@@ -36,6 +38,14 @@ func TestBadConfiguration(t *testing.T) {
 		env[name] = value
 		return env
 	}
+	withClient := func(name, value string) map[string]string {
+		env := with("FLYIO_CLIENT_ID", "c")
+		env["FLYIO_CLIENT_SECRET"] = "c"
+		if name != "" {
+			env[name] = value
+		}
+		return env
+	}
 	tests := []struct {
 		name string
 		env  map[string]string
@@ -51,6 +61,13 @@ func TestBadConfiguration(t *testing.T) {
 		{"empty key", with("LOGJAM_KEY", ""), "", "LOGJAM_KEY is set, but empty"},
 		{"bad key", with("LOGJAM_KEY", "k"), "", "LOGJAM_KEY: the key is not 32 bytes"},
 		{"token without secret", map[string]string{"FLYIO_BEARER_TOKEN": "t"}, "", "FLYIO_SIGNING_SECRET is not"},
+		{"client without secret", with("FLYIO_CLIENT_ID", "c"), "", "of FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET"},
+		{"client secret without client", with("FLYIO_CLIENT_SECRET", "c"), "", "of FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET"},
+		{"empty client", with("FLYIO_CLIENT_ID", ""), "", "FLYIO_CLIENT_ID is set, but empty"},
+		{"OAuth server without client", with("FLYIO_OAUTH_URL", "https://fly.example"), "", "FLYIO_CLIENT_ID is not"},
+		{"OAuth server over plain http", withClient("FLYIO_OAUTH_URL", "http://fly.example"), "-addr 127.0.0.1:0", "OAuthURL"},
+		{"dashboard over plain http", withClient("", ""), "-addr 127.0.0.1:0 -base-url http://logjam.example/flyio", "BaseURL"},
+		{"client without signing secret", map[string]string{"FLYIO_CLIENT_ID": "c", "FLYIO_CLIENT_SECRET": "c"}, "", "FLYIO_SIGNING_SECRET is not"},
 		{"base URL without secret", nil, "-base-url https://logjam.example", "FLYIO_SIGNING_SECRET"},
 		{"show beyond loopback", nil, "-addr :0", "loopback"},
 		{"show and server", served, "-once", "-once"},
@@ -98,7 +115,7 @@ func TestHelp(t *testing.T) {
 			t.Errorf("a long line: %s", line)
 		}
 	}
-	for _, want := range []string{"FLYIO_SIGNING_SECRET", "-base-url", "-once"} {
+	for _, want := range []string{"FLYIO_SIGNING_SECRET", "FLYIO_CLIENT_ID", "-base-url", "-once"} {
 		if !strings.Contains(stderr.String(), want) {
 			t.Errorf("no %s in %s", want, &stderr)
 		}
@@ -144,7 +161,7 @@ func TestVerifier(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			handler, err := routes(c, newLogjam(t, dbPath(t)).store, slog.New(slog.NewTextHandler(t.Output(), nil)))
+			handler, err := routes(c, newLogjam(t, dbPath(t)).store, testLog(t))
 			if err != nil {
 				t.Fatal(err)
 			}

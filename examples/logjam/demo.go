@@ -23,18 +23,26 @@ func play(ctx context.Context, c config, out *page, stderr io.Writer) (err error
 		c.db = filepath.Join(dir, defaultDB)
 	}
 	c.signingSecrets = []string{rand.Text()}
-	log := &logTap{}
-	s, err := newServer(ctx, c, slog.New(slog.NewTextHandler(log, nil)))
+	signOn, err := listenSignOn(c.addr)
 	if err != nil {
 		return &startError{err}
 	}
+	defer signOn.listener.Close()
+	signOn.register(&c)
+	tap := &logTap{}
+	log := slog.New(slog.NewTextHandler(tap, nil))
+	s, err := newServer(ctx, c, log)
+	if err != nil {
+		return &startError{err}
+	}
+	defer signOn.serve(c, s.baseURL, log).Close()
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- s.serve(serving) }()
 
-	err = newShow(out, s.baseURL, c, log).run(ctx)
-	log.release(stderr)
+	err = newShow(out, s.baseURL, c, tap).run(ctx)
+	tap.release(stderr)
 	if ctx.Err() != nil {
 		err = nil // interrupted: whatever failed, failed for that
 	}

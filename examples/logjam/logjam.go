@@ -70,8 +70,10 @@ func (l *Logjam) Provision(ctx context.Context, req *flyext.ProvisionRequest) (*
 	}
 	var s *stream
 	err = l.store.inTx(ctx, func(tx *sql.Tx) (err error) {
+		isNew := false
 		switch s, err = findStream(ctx, tx, req.ID); {
 		case errors.Is(err, errNotFound):
+			isNew = true
 			s = &stream{
 				id: req.ID, organizationID: req.OrganizationID, name: req.Name, plan: plan,
 				primaryRegion: req.PrimaryRegion, readRegions: req.ReadRegions, ipAddress: req.IPAddress,
@@ -89,7 +91,12 @@ func (l *Logjam) Provision(ctx context.Context, req *flyext.ProvisionRequest) (*
 		if err != nil {
 			return err
 		}
-		return saveStream(ctx, tx, s)
+		if err := saveStream(ctx, tx, s); err != nil || !isNew {
+			return err
+		}
+		return recordActivity(ctx, tx, s.organizationID, activity{
+			What: "Provisioned", StreamID: s.id, StreamName: s.name, Who: actor(req.UserEmail, req.UserID),
+		})
 	})
 	if err != nil {
 		return nil, err
@@ -105,6 +112,7 @@ func (l *Logjam) Update(ctx context.Context, id string, req *flyext.UpdateReques
 		if s, err = findStream(ctx, tx, id); err != nil {
 			return err
 		}
+		was := *s
 		if s.plan, err = planOf(req.Extra, s.plan); err != nil {
 			return err
 		}
@@ -120,7 +128,16 @@ func (l *Logjam) Update(ctx context.Context, id string, req *flyext.UpdateReques
 		if err != nil {
 			return err
 		}
-		return saveStream(ctx, tx, s)
+		if err := saveStream(ctx, tx, s); err != nil {
+			return err
+		}
+		change := changeOf(&was, s)
+		if change == "" {
+			return nil
+		}
+		return recordActivity(ctx, tx, s.organizationID, activity{
+			What: change, StreamID: s.id, StreamName: s.name, Who: actor(req.UserEmail.Value, req.UserID.Value),
+		})
 	})
 	if err != nil {
 		return nil, err
@@ -154,7 +171,8 @@ func (l *Logjam) Fetch(ctx context.Context, id string) (*flyext.Extension, error
 // a stream that is somewhere else, and goes on costing its customer money.
 func (l *Logjam) Deprovision(ctx context.Context, id string) error {
 	return l.store.inTx(ctx, func(tx *sql.Tx) error {
-		switch _, err := findStream(ctx, tx, id); {
+		s, err := findStream(ctx, tx, id)
+		switch {
 		case errors.Is(err, errDeleted):
 			return nil
 		case err != nil:
@@ -163,10 +181,17 @@ func (l *Logjam) Deprovision(ctx context.Context, id string) error {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM streams WHERE id = ?`, id); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO deprovisioned (id) VALUES (?)`, id)
-		return err
+		if _, err := tx.ExecContext(ctx, `INSERT INTO deprovisioned (id) VALUES (?)`, id); err != nil {
+			return err
+		}
+		return recordActivity(ctx, tx, s.organizationID, activity{
+			What: "Deleted", StreamID: s.id, StreamName: s.name, Who: actor("", ""),
+		})
 	})
 }
+
+// secretName is the environment variable that a customer's app reads.
+const secretName = "LOGJAM_URL"
 
 // extension is the answer for a stream, with its secrets. Without an ID of its
 // own, Fly.io goes on using the one that it sent.
@@ -178,6 +203,6 @@ func (l *Logjam) extension(s *stream) (*flyext.Extension, error) {
 	u := url.URL{Scheme: "https", User: url.UserPassword(s.id, password), Host: "logjam.example"}
 	return &flyext.Extension{
 		Name: s.name, Status: flyext.Ready,
-		Secrets: flyext.Secrets{"LOGJAM_URL": u.String()},
+		Secrets: flyext.Secrets{secretName: u.String()},
 	}, nil
 }

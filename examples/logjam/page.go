@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -125,6 +128,21 @@ func (p *page) answer(e flytest.Exchange) {
 	}
 	p.exactly(s, margin, e.Response.Status)
 	p.show(plain, indentJSON(e.ResponseBody)...)
+}
+
+// redirect shows where an answer sends a browser.
+func (p *page) redirect(status string, to *url.URL) {
+	p.exactly(green, margin, status)
+	p.exactly(plain, margin, "Location: "+to.Scheme+"://"+to.Host+to.Path)
+	query := to.Query()
+	for i, name := range slices.Sorted(maps.Keys(query)) {
+		value := query.Get(name)
+		if room := columns - len(margin) - 4 - len(name) - 2; len(value) > room {
+			value = value[:room-1] + "…"
+		}
+		p.exactly(plain, margin+"    ", string("?&"[min(i, 1)])+name+"="+value)
+	}
+	p.line(plain, "", "")
 }
 
 // indentJSON returns the lines of a JSON text, and of any other the one.

@@ -9,6 +9,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/cookiejar"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,6 +48,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		buildDir = dir
+		defer func() { stopChromium() }()
 		return m.Run()
 	}())
 }
@@ -338,6 +341,7 @@ func TestOnce(t *testing.T) {
 			"401 Unauthorized", "MAC does not", // forged
 			"GET /flyio/extensions/", "200 OK", `"status": "ready"`, // fetched
 			"DELETE /flyio/extensions/", "200 OK", "410 Gone", // deprovisioned
+			"/sso", "302 Found", "Location: http://localhost:", "code_challenge_method=S256", // dashboard
 			"What to run next", "FLYIO_SIGNING_SECRET=",
 		} {
 			_, rest, found := strings.Cut(text, want)
@@ -346,5 +350,64 @@ func TestOnce(t *testing.T) {
 			}
 			text = rest
 		}
+	}
+}
+
+// TestShowLeadsToDashboard follows the link at the end of the show: what a
+// person does with it in a browser is in TestBrowserSignsIn.
+func TestShowLeadsToDashboard(t *testing.T) {
+	t.Parallel()
+	for addr, signOn := range map[string]string{"127.0.0.1:0": "localhost", "localhost:0": "127.0.0.1"} {
+		t.Run(addr, func(t *testing.T) {
+			t.Parallel()
+			cmd := command(t, nil, "-addr", addr)
+			stdout, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+			link := ""
+			for lines := bufio.NewScanner(stdout); link == "" && lines.Scan(); {
+				if text := strings.TrimSpace(lines.Text()); strings.HasPrefix(text, "http://") && strings.HasSuffix(text, "/sso") {
+					link = text
+				}
+			}
+			go io.Copy(io.Discard, stdout)
+
+			jar, err := cookiejar.New(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			browser := &http.Client{Jar: jar, Transport: &http.Transport{DisableKeepAlives: true}}
+			visit := func(page *http.Response, err error) (*url.URL, string) {
+				t.Helper()
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer page.Body.Close()
+				text, err := io.ReadAll(page.Body)
+				if err != nil || page.StatusCode != http.StatusOK {
+					t.Fatalf("got %s %s, %v", page.Status, text, err)
+				}
+				return page.Request.URL, string(text)
+			}
+			at, _ := visit(browser.Get(link))
+			if at.Hostname() != signOn {
+				t.Errorf("Fly.io is played at %s, want another host than Logjam's", at.Hostname())
+			}
+			choice := url.Values{"action": {"sign-in"}, "user": {order().UserID}}
+			if _, text := visit(browser.PostForm(at.String(), choice)); !strings.Contains(text, "shop-prod") || !strings.Contains(text, "Supercollider") {
+				t.Errorf("the dashboard is %s", text)
+			}
+			if err := cmd.Process.Signal(os.Interrupt); err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("it ended with %v", err)
+			}
+		})
 	}
 }

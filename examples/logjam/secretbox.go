@@ -3,7 +3,9 @@ package main
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hkdf"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -39,6 +41,14 @@ func (b secretBox) open(sealed []byte, owner string) (string, error) {
 }
 
 const keySize = 32
+
+// deriveStateKey makes another key of the one that there is, by HKDF (RFC 5869):
+// machines that share the one share the other, and who has the other cannot get
+// at the one.
+func deriveStateKey(key []byte) (string, error) {
+	derived, err := hkdf.Key(sha256.New, key, nil, "logjam: state of Fly.io's sign-on", keySize)
+	return string(derived), err
+}
 
 func parseKey(text string) ([]byte, error) {
 	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))

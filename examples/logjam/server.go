@@ -71,20 +71,28 @@ func newServer(ctx context.Context, c config, log *slog.Logger) (_ *server, err 
 
 // routes is everything that Logjam answers.
 func routes(c config, store *store, log *slog.Logger) (http.Handler, error) {
-	provider, err := flyext.New(&Logjam{store}, flyext.Config{
-		BaseURL:  c.baseURL,
-		Verifier: verifier(c),
-		Logger:   log,
-	})
+	base, err := url.Parse(c.baseURL)
 	if err != nil {
 		return nil, err
 	}
-	base, err := url.Parse(c.baseURL)
+	configuration := flyext.Config{
+		BaseURL:  c.baseURL,
+		Verifier: verifier(c),
+		Logger:   log,
+	}
+	dashboard := &dashboard{store: store, base: base, secure: base.Scheme == "https", now: time.Now, log: log}
+	if c.hasDashboard() {
+		configuration.SSO = dashboard.sso(c)
+	}
+	provider, err := flyext.New(&Logjam{store}, configuration)
 	if err != nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()
 	mux.Handle(base.JoinPath("/").Path, provider)
+	if c.hasDashboard() {
+		dashboard.serve(mux, provider.SignOn())
+	}
 	return mux, nil
 }
 

@@ -69,7 +69,11 @@ func (s *show) run(ctx context.Context) error {
 	if err := s.end(ctx, order.ID); err != nil {
 		return err
 	}
-	s.next()
+	dashboard, err := s.dashboard(ctx)
+	if err != nil {
+		return err
+	}
+	s.next(dashboard)
 	return nil
 }
 
@@ -162,6 +166,40 @@ func (s *show) end(ctx context.Context, id string) error {
 	return nil
 }
 
+// dashboard shows how a browser comes in, to a stream that stays.
+func (s *show) dashboard(ctx context.Context) (link string, err error) {
+	s.heading("8. The customer opens a stream in the browser")
+	order := order()
+	order.Name = "shop-prod"
+	if _, err := s.fly.Provision(ctx, order); err != nil {
+		return "", err
+	}
+	link = s.fly.BaseURL + "/extensions/" + order.ID + "/sso"
+	s.say(`There is another stream by now. The customer typed "flyctl ext logjam dashboard", and
+		flyctl opened this in their browser, which has nothing to sign with:`)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, link, nil)
+	if err != nil {
+		return "", err
+	}
+	// A transport, unlike a client, follows no redirect.
+	answer, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
+	if err != nil {
+		return "", err
+	}
+	defer answer.Body.Close()
+	to, err := answer.Location()
+	if err != nil || answer.StatusCode != http.StatusFound || !strings.HasSuffix(to.Path, flytest.AuthorizeEndpoint) {
+		return "", fmt.Errorf("the dashboard answered with %s and no way to Fly.io's sign-on", answer.Status)
+	}
+	s.show(cyan, "GET "+r.URL.Path)
+	s.redirect(answer.Status, to)
+	s.say(`So Fly.io says who it is. Logjam's state comes back with them. It is signed, and bound by
+		a cookie to the browser that it was given to, so nobody can be brought to finish what
+		another began. Members of the stream's organization get a session; others are told why
+		not.`)
+	return link, nil
+}
+
 // repeat sends a request again, with its signature and another body.
 func (s *show) repeat(ctx context.Context, e flytest.Exchange, body []byte) error {
 	r := e.Request.Clone(ctx)
@@ -194,15 +232,17 @@ func (s *show) quoteLog() error {
 	return nil
 }
 
-// next says what to do after the show.
-func (s *show) next() {
+// next says what to do after the show, such as to open the dashboard's link.
+func (s *show) next(dashboard string) {
 	s.heading("What to run next")
 	if s.once {
-		s.say(`That was it: -once ends here. Without it Logjam goes on serving, and you can be
-			Fly.io yourself, with curl and openssl.`)
+		s.say(`That was it: -once ends here. Without it Logjam goes on serving. You can sign in to
+			its dashboard with your browser, and be Fly.io yourself, with curl and openssl.`)
 	} else {
-		s.say(`Logjam goes on serving until you press Ctrl-C. Be Fly.io yourself: paste this into
-			another terminal, once and then again.`)
+		s.say(`Logjam goes on serving until you press Ctrl-C. Be the customer, and open this in your
+			browser. The sign-on is played too: it asks who you want to be, and no password.`)
+		s.show(cyan, dashboard)
+		s.say(`Be Fly.io yourself: paste this into another terminal, once and then again.`)
 		s.show(cyan,
 			"url="+s.fly.BaseURL+"/extensions secret="+s.secret,
 			`body='{"id":"mine","organization_id":"me","timestamp":'$(date +%s)',`,
@@ -211,12 +251,13 @@ func (s *show) next() {
 			`  openssl dgst -sha256 -hmac $secret -r | cut -c-64)"; echo`,
 		)
 	}
-	s.say(`To serve the real Fly.io, give Logjam the secret that Fly.io gave you, and the URL that
+	s.say(`To serve the real Fly.io, give Logjam the secrets that Fly.io gave you, and the URL that
 		you gave Fly.io:`)
 	s.show(cyan,
-		"FLYIO_SIGNING_SECRET=... go run ./examples/logjam \\",
+		"FLYIO_SIGNING_SECRET=... FLYIO_CLIENT_ID=... FLYIO_CLIENT_SECRET=... \\",
+		"  go run ./examples/logjam \\",
 		"  -base-url https://logjam.example/flyio",
 	)
 	s.say(`To write a provider of your own, read examples/logjam/logjam.go, which is the service,
-		and server.go, which puts it under /flyio.`)
+		server.go, which puts it under /flyio, and signon.go, which signs customers in.`)
 }

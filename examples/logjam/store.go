@@ -54,8 +54,9 @@ CREATE TABLE IF NOT EXISTS key_check (
 
 // A store is the database file and the key to the secrets in it.
 type store struct {
-	db  *sql.DB
-	box secretBox
+	db       *sql.DB
+	box      secretBox
+	stateKey string // for the sign-on
 }
 
 // openStore opens the database in a file, which it makes if there is none. The
@@ -81,7 +82,7 @@ func openStore(ctx context.Context, path, key string) (_ *store, err error) {
 			db.Close()
 		}
 	}()
-	if _, err := db.ExecContext(ctx, schema); err != nil {
+	if _, err := db.ExecContext(ctx, schema+dashboardSchema); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	s := &store{db: db}
@@ -127,6 +128,9 @@ func (s *store) unlock(ctx context.Context, keyFile, text string) error {
 		return err
 	}
 	if s.box, err = newSecretBox(key); err != nil {
+		return err
+	}
+	if s.stateKey, err = deriveStateKey(key); err != nil {
 		return err
 	}
 	if isNew {

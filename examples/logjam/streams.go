@@ -10,23 +10,11 @@ import (
 
 // findStream returns a stream, or the error to answer with where there is none.
 func findStream(ctx context.Context, tx *sql.Tx, id string) (*stream, error) {
-	s := &stream{id: id}
-	var readRegions, ipAddress string
-	err := tx.QueryRowContext(ctx, `
-		SELECT organization_id, name, plan, primary_region, read_regions, ip_address, sealed_password
-		FROM streams WHERE id = ?`, id,
-	).Scan(&s.organizationID, &s.name, &s.plan, &s.primaryRegion, &readRegions, &ipAddress, &s.sealedPassword)
+	s, err := scanStream(tx.QueryRowContext(ctx, `
+		SELECT id, organization_id, name, plan, primary_region, read_regions, ip_address, sealed_password
+		FROM streams WHERE id = ?`, id).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, missing(ctx, tx, id)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if err := json.Unmarshal([]byte(readRegions), &s.readRegions); err != nil {
-		return nil, err
-	}
-	if ipAddress != "" {
-		s.ipAddress, err = netip.ParseAddr(ipAddress)
 	}
 	return s, err
 }
@@ -42,6 +30,43 @@ func missing(ctx context.Context, tx *sql.Tx, id string) error {
 		return errDeleted
 	}
 	return errNotFound
+}
+
+// streamsOf returns an organization's streams, in the order that people read.
+func streamsOf(ctx context.Context, tx *sql.Tx, organizationID string) ([]*stream, error) {
+	rows, err := tx.QueryContext(ctx, `
+		SELECT id, organization_id, name, plan, primary_region, read_regions, ip_address, sealed_password
+		FROM streams WHERE organization_id = ? ORDER BY name, id`, organizationID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var streams []*stream
+	for rows.Next() {
+		s, err := scanStream(rows.Scan)
+		if err != nil {
+			return nil, err
+		}
+		streams = append(streams, s)
+	}
+	return streams, rows.Err()
+}
+
+// scanStream reads a row.
+func scanStream(scan func(columns ...any) error) (*stream, error) {
+	var s stream
+	var readRegions, ipAddress string
+	err := scan(&s.id, &s.organizationID, &s.name, &s.plan, &s.primaryRegion, &readRegions, &ipAddress, &s.sealedPassword)
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal([]byte(readRegions), &s.readRegions); err != nil {
+		return nil, err
+	}
+	if ipAddress != "" {
+		s.ipAddress, err = netip.ParseAddr(ipAddress)
+	}
+	return &s, err
 }
 
 // saveStream inserts a stream or brings its row up to date.

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"database/sql"
+	"errors"
+	"net/http"
+	"time"
+)
+
+// dashboardSchema is what the dashboard keeps beside the streams.
+const dashboardSchema = `
+CREATE TABLE IF NOT EXISTS activities (
+	id              INTEGER PRIMARY KEY,
+	at              INTEGER NOT NULL DEFAULT (unixepoch()),
+	organization_id TEXT NOT NULL REFERENCES organizations (id),
+	stream_id       TEXT NOT NULL, -- of one that may be gone by now
+	stream_name     TEXT NOT NULL,
+	what            TEXT NOT NULL,
+	who             TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS activities_by_organization ON activities (organization_id, id);
+CREATE TABLE IF NOT EXISTS sessions (
+	hash            BLOB PRIMARY KEY, -- SHA-256 of the session id
+	user_id         TEXT NOT NULL REFERENCES users (id),
+	user_name       TEXT NOT NULL,
+	organization_id TEXT NOT NULL REFERENCES organizations (id),
+	expires_at      INTEGER NOT NULL
+) STRICT;`
+
+// sessionLifetime is how long Logjam goes without asking Fly.io again. Who is
+// taken out of an organization can look at its streams for so long: a working
+// day, not a month.
+const sessionLifetime = 8 * time.Hour
+
+// A session is a user who signed in, and the organization that Fly.io said they
+// are in.
+//
+// The browser has a random id (128 bits or more: OWASP ASVS 7.2.3), and the
+// database its hash. A cookie that carries the session itself, signed, would
+// save the look into the database that every screen takes anyway; but signing
+// out would then only ask the browser to forget it, and whoever had copied it
+// would stay in. The hash is for those who get to read the database: none of it
+// can be sent as a cookie. It needs no salt, as nobody can guess what is random.
+type session struct {
+	UserID, UserName                 string
+	OrganizationID, OrganizationName string
+}
+
+// startSession returns the id of a new session. That a session never keeps the
+// id of one before is what makes an id useless that somebody else put into the
+// browser.
+func startSession(ctx context.Context, tx *sql.Tx, s session, now time.Time) (id string, err error) {
+	if _, err := tx.ExecContext(ctx, `DELETE FROM sessions WHERE expires_at <= ?`, now.Unix()); err != nil {
+		return "", err
+	}
+	id = rand.Text()
+	_, err = tx.ExecContext(ctx, `
+		INSERT INTO sessions (hash, user_id, user_name, organization_id, expires_at) VALUES (?, ?, ?, ?, ?)`,
+		hashOf(id), s.UserID, s.UserName, s.OrganizationID, now.Add(sessionLifetime).Unix())
+	return id, err
+}
+
+// findSession returns a session that is not over, or nil.
+func findSession(ctx context.Context, tx *sql.Tx, id string, now time.Time) (*session, error) {
+	var s session
+	err := tx.QueryRowContext(ctx, `
+		SELECT s.user_id, s.user_name, s.organization_id, o.name
+		FROM sessions s JOIN organizations o ON o.id = s.organization_id
+		WHERE s.hash = ? AND s.expires_at > ?`, hashOf(id), now.Unix(),
+	).Scan(&s.UserID, &s.UserName, &s.OrganizationID, &s.OrganizationName)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	return &s, err
+}
+
+func endSession(ctx context.Context, tx *sql.Tx, id string) error {
+	_, err := tx.ExecContext(ctx, `DELETE FROM sessions WHERE hash = ?`, hashOf(id))
+	return err
+}
+
+func hashOf(id string) []byte {
+	hash := sha256.Sum256([]byte(id))
+	return hash[:]
+}
+
+// sessionCookie returns the cookie of a session id. Its name makes a browser
+// refuse it from plain http and from sibling domains, which could otherwise
+// sign a user in as somebody else; on loopback without TLS there is no such
+// name. Lax is the strictest that comes along on the way here from Fly.io.
+func sessionCookie(id string, secure bool) *http.Cookie {
+	c := &http.Cookie{
+		Name: "logjam-session", Value: id, Path: "/", MaxAge: int(sessionLifetime / time.Second),
+		Secure: secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	}
+	if secure {
+		c.Name = "__Host-" + c.Name
+	}
+	return c
+}
+
+// sessionID returns the id that a browser sent, or "".
+func sessionID(r *http.Request, secure bool) string {
+	c, err := r.Cookie(sessionCookie("", secure).Name)
+	if err != nil {
+		return ""
+	}
+	return c.Value
+}
