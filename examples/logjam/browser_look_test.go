@@ -24,17 +24,11 @@ func TestBrowserLooks(t *testing.T) {
 		ID: "long", Name: strings.Repeat("a-very-long-name-", 8), OrganizationID: collider, UserID: nathan,
 		ReadRegions: strings.Fields("ams arn bog bos cdg den dfw ewr fra gru hkg iad jnb lax lhr"),
 	})
-	b := n.signedIn(t, nathan)
-	for _, scheme := range []string{"light", "dark"} {
-		for _, size := range []struct {
-			name          string
-			width, height int64
-			options       []chromedp.EmulateViewportOption
-		}{
-			{"phone", 320, 640, []chromedp.EmulateViewportOption{chromedp.EmulateMobile, chromedp.EmulateScale(2)}},
-			{"desk", 1280, 800, nil},
-		} {
-			do(b, chromedp.EmulateViewport(size.width, size.height, size.options...))
+	screens := func(t *testing.T, scheme, size string, width, height int64, options ...chromedp.EmulateViewportOption) {
+		t.Run(scheme+" "+size, func(t *testing.T) {
+			t.Parallel()
+			b := n.signedIn(t, nathan)
+			do(b, chromedp.EmulateViewport(width, height, options...))
 			_, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
 			})
@@ -50,15 +44,18 @@ func TestBrowserLooks(t *testing.T) {
 				{"organization", n.origin + "/organizations/" + collider, http.StatusOK},
 				{"missing", n.stream("missing"), http.StatusNotFound},
 			} {
-				name := strings.Join([]string{screen.name, size.name, scheme}, "-")
 				b.open(screen.target, screen.status)
-				b.wantLook(name, scheme)
+				b.wantLook(screen.name, scheme)
 				picture := do(b, chromedp.FullScreenshot(100))
-				if err := os.WriteFile(filepath.Join(t.ArtifactDir(), name+".png"), picture, 0o600); err != nil {
+				if err := os.WriteFile(filepath.Join(t.ArtifactDir(), screen.name+".png"), picture, 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
-		}
+		})
+	}
+	for _, scheme := range []string{"light", "dark"} {
+		screens(t, scheme, "phone", 320, 640, chromedp.EmulateMobile, chromedp.EmulateScale(2))
+		screens(t, scheme, "desk", 1280, 800)
 	}
 }
 

@@ -137,9 +137,9 @@ func TestDashboardShowsOneOrganization(t *testing.T) {
 		{"the other way round", "/streams/alpha", ofHadron, 404, "There is no such log stream"},
 		{"no organization", "/organizations/none", ofCollider, 404, "There is no such organization"},
 		{"another organization", "/organizations/hadron", ofCollider, 404, "There is no such organization"},
-		{"stream, without a session", "/streams/alpha", nil, 403, "You are not signed in"},
+		{"stream, without a session", "/streams/a%2Fb", nil, 403, `href="/flyio/extensions/a%2Fb/sso"`},
 		{"no stream, without a session", "/streams/none", nil, 403, "You are not signed in"},
-		{"organization, without a session", "/organizations/collider", nil, 403, "You are not signed in"},
+		{"organization, without a session", "/organizations/collider", nil, 403, `href="/flyio/organizations/collider/sso"`},
 		{"nothing", "/nothing", ofCollider, 404, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -9,6 +9,9 @@
 // With the secret that Fly.io signs with, it is a server:
 //
 //	FLYIO_SIGNING_SECRET=… go run ./examples/logjam -base-url https://logjam.example/flyio
+//
+// and with FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET it has a dashboard, too, to
+// which Fly.io's customers sign in.
 package main
 
 import (
