@@ -2,6 +2,7 @@ package sfv_test
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -143,11 +144,13 @@ func interopFields(t testing.TB, names ...string) (values []string) {
 
 // Whatever we read, an independent parser reads too, with the same values. It
 // reads more: keys and parameters that come twice (the last one wins there),
-// more than 64 elements, and base64 with spare bits or without padding.
+// more than 64 elements, and base64 with spare bits or without padding. What it
+// does not read is a number of the greatest length with something behind it.
 func FuzzParseDictionary(f *testing.F) {
 	for _, value := range interopFields(f, "Signature-Input", "Signature", "Content-Digest") {
 		f.Add(value)
 	}
+	f.Add(`a=000000000000000,b`)
 	f.Add(`a=1, b=-1.5, c="s\"\\", d=t/o:k*, e=:AAA=:, f=?0, g=("x";a "y");b`)
 	f.Fuzz(func(t *testing.T, text string) {
 		ours, err := sfv.ParseDictionary(text)
@@ -155,6 +158,9 @@ func FuzzParseDictionary(f *testing.F) {
 			return
 		}
 		theirs, err := httpsfv.UnmarshalDictionary([]string{text})
+		if errors.Is(err, httpsfv.ErrNumberOutOfRange) {
+			return // RFC 8941, section 4.2.4, counts 15 digits and 16 characters; httpsfv v1.0.2 one less
+		}
 		if err != nil {
 			t.Fatalf("%q: we read it, httpsfv says %v", text, err)
 		}
