@@ -166,18 +166,18 @@ func forget(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/css; charset=utf-8")
 }
 
+func (d *dashboard) cookies() sessionCookies { return sessionCookies{d.store.sessionKey, d.secure} }
+
 // signOut ends the session here, and not only in the browser.
 func (d *dashboard) signOut(w http.ResponseWriter, r *http.Request) {
 	err := d.store.inTx(r.Context(), func(tx *sql.Tx) error {
-		return endSession(r.Context(), tx, sessionID(r, d.secure))
+		return endSession(r.Context(), tx, d.cookies().read(r))
 	})
 	if err != nil {
 		d.fail(w, r, err)
 		return
 	}
-	gone := sessionCookie("", d.secure)
-	gone.MaxAge = -1
-	http.SetCookie(w, gone)
+	http.SetCookie(w, d.cookies().write(""))
 	setScreenHeaders(w.Header())
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 }

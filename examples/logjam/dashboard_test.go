@@ -241,8 +241,13 @@ func TestTamperedSessionCookie(t *testing.T) {
 	for i := range in.Value {
 		values = append(values, in.Value[:i]+string('A'+(in.Value[i]-'A'+1)%26)+in.Value[i+1:])
 	}
+	id, signature, _ := strings.Cut(in.Value, ".")
+	other := sessionCookies{key: d.store.stateKey, secure: true}
 	values = append(values, in.Value[1:], in.Value+"A", strings.ToLower(in.Value), "%", "' OR 1=1 --",
-		string(hashOf(in.Value)), hex.EncodeToString(hashOf(in.Value)))
+		string(hashOf(id)), hex.EncodeToString(hashOf(id)),
+		id, id+".", "."+signature, id+"."+id, // there is such a session, and it is not signed
+		other.write(id).Value, // signed with another key
+	)
 	for _, value := range values {
 		if w := d.get("/streams/alpha", &http.Cookie{Name: in.Name, Value: value}); w.Code != http.StatusForbidden {
 			t.Errorf("%q: got %d", value, w.Code)
@@ -252,7 +257,7 @@ func TestTamperedSessionCookie(t *testing.T) {
 	if w := d.get("/streams/alpha", &http.Cookie{Name: "logjam-session", Value: in.Value}); w.Code != http.StatusForbidden {
 		t.Errorf("under another name: got %d", w.Code)
 	}
-	if got := d.count(`SELECT count(*) FROM sessions WHERE instr(hash, ?) OR user_name = ?`, in.Value, in.Value); got != 0 {
+	if got := d.count(`SELECT count(*) FROM sessions WHERE instr(hash, ?) OR user_name = ?`, id, id); got != 0 {
 		t.Error("the database has the id of a session")
 	}
 }

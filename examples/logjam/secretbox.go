@@ -42,11 +42,17 @@ func (b secretBox) open(sealed []byte, owner string) (string, error) {
 
 const keySize = 32
 
-// deriveStateKey makes another key of the one that there is, by HKDF (RFC 5869):
+// What other keys are for. A key is for one thing alone.
+const (
+	forStates   = "logjam: state of Fly.io's sign-on"
+	forSessions = "logjam: session cookies"
+)
+
+// deriveKey makes another key of the one that there is, by HKDF (RFC 5869):
 // machines that share the one share the other, and who has the other cannot get
 // at the one.
-func deriveStateKey(key []byte) (string, error) {
-	derived, err := hkdf.Key(sha256.New, key, nil, "logjam: state of Fly.io's sign-on", keySize)
+func deriveKey(key []byte, purpose string) (string, error) {
+	derived, err := hkdf.Key(sha256.New, key, nil, purpose, keySize)
 	return string(derived), err
 }
 

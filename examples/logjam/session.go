@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"database/sql"
+	"encoding/base64"
 	"errors"
+	"io"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -39,7 +43,7 @@ const sessionLifetime = 8 * time.Hour
 // are in.
 //
 // The browser has a random id (128 bits or more: OWASP ASVS 7.2.3), and the
-// database its hash. A cookie that carries the session itself, signed, would
+// database its hash. A signed cookie that carries the session itself would
 // save the look into the database that every screen takes anyway; but signing
 // out would then only ask the browser to forget it, and whoever had copied it
 // would stay in. The hash is for those who get to read the database: none of it
@@ -87,26 +91,51 @@ func hashOf(id string) []byte {
 	return hash[:]
 }
 
-// sessionCookie returns the cookie of a session id. Its name makes a browser
-// refuse it from plain http and from sibling domains, which could otherwise
-// sign a user in as somebody else; on loopback without TLS there is no such
-// name. Lax is the strictest that comes along on the way here from Fly.io.
-func sessionCookie(id string, secure bool) *http.Cookie {
-	c := &http.Cookie{
-		Name: "logjam-session", Value: id, Path: "/", MaxAge: int(sessionLifetime / time.Second),
-		Secure: secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
-	}
-	if secure {
-		c.Name = "__Host-" + c.Name
-	}
-	return c
+// sessionCookies are how session ids travel: signed, so that what was never one
+// of Logjam's does not get as far as the database.
+type sessionCookies struct {
+	key    string
+	secure bool // the base URL is https
 }
 
-// sessionID returns the id that a browser sent, or "".
-func sessionID(r *http.Request, secure bool) string {
-	c, err := r.Cookie(sessionCookie("", secure).Name)
+// write returns the cookie of a session id; of "", the one to take it away with.
+// Its name makes a browser refuse it from plain http and from sibling domains,
+// which could otherwise sign a user in as somebody else; on loopback without
+// TLS there is no such name. Lax is the strictest that comes along on the way
+// here from Fly.io.
+func (c sessionCookies) write(id string) *http.Cookie {
+	cookie := &http.Cookie{
+		Name: c.name(), Value: id + "." + c.sign(id), Path: "/", MaxAge: int(sessionLifetime / time.Second),
+		Secure: c.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	}
+	if id == "" {
+		cookie.Value, cookie.MaxAge = "", -1
+	}
+	return cookie
+}
+
+func (c sessionCookies) name() string {
+	if c.secure {
+		return "__Host-logjam-session"
+	}
+	return "logjam-session"
+}
+
+// read returns the id that a browser sent, or "".
+func (c sessionCookies) read(r *http.Request) (id string) {
+	cookie, err := r.Cookie(c.name())
 	if err != nil {
 		return ""
 	}
-	return c.Value
+	id, signature, _ := strings.Cut(cookie.Value, ".")
+	if !hmac.Equal([]byte(signature), []byte(c.sign(id))) {
+		return ""
+	}
+	return id
+}
+
+func (c sessionCookies) sign(id string) string {
+	h := hmac.New(sha256.New, []byte(c.key))
+	io.WriteString(h, id)
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
 }

@@ -65,7 +65,7 @@ func (d *dashboard) signIn(w http.ResponseWriter, r *http.Request, user *flyext.
 		if err != nil {
 			return err
 		}
-		if err := endSession(ctx, tx, sessionID(r, d.secure)); err != nil {
+		if err := endSession(ctx, tx, d.cookies().read(r)); err != nil {
 			return err
 		}
 		id, err = startSession(ctx, tx, session{
@@ -79,7 +79,7 @@ func (d *dashboard) signIn(w http.ResponseWriter, r *http.Request, user *flyext.
 	if err != nil {
 		return err
 	}
-	http.SetCookie(w, sessionCookie(id, d.secure))
+	http.SetCookie(w, d.cookies().write(id))
 	http.Redirect(w, r, destinationPath(flyext.Destination{
 		ExtensionID: user.ExtensionID, OrganizationID: user.OrganizationID,
 	}), http.StatusSeeOther)
@@ -102,7 +102,7 @@ func (d *dashboard) signedIn(r *http.Request, to flyext.Destination) (location s
 
 // session returns the session of the browser, or nil.
 func (d *dashboard) session(r *http.Request) (s *session, err error) {
-	id := sessionID(r, d.secure)
+	id := d.cookies().read(r)
 	if id == "" {
 		return nil, nil
 	}

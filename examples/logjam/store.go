@@ -54,9 +54,10 @@ CREATE TABLE IF NOT EXISTS key_check (
 
 // A store is the database file and the key to the secrets in it.
 type store struct {
-	db       *sql.DB
-	box      secretBox
-	stateKey string // for the sign-on
+	db         *sql.DB
+	box        secretBox
+	stateKey   string // for the sign-on
+	sessionKey string // for the cookies
 }
 
 // openStore opens the database in a file, which it makes if there is none. The
@@ -130,7 +131,10 @@ func (s *store) unlock(ctx context.Context, keyFile, text string) error {
 	if s.box, err = newSecretBox(key); err != nil {
 		return err
 	}
-	if s.stateKey, err = deriveStateKey(key); err != nil {
+	if s.stateKey, err = deriveKey(key, forStates); err != nil {
+		return err
+	}
+	if s.sessionKey, err = deriveKey(key, forSessions); err != nil {
 		return err
 	}
 	if isNew {
