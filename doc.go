@@ -39,6 +39,13 @@
 //     same length. [Policy.RequireDigest] ends that, where the signer can.
 //   - [BearerToken] proves nothing about the request.
 //
+// # Single sign-on
+//
+// With [Config.SSO] the handler also receives customers' browsers (flyctl ext
+// ... dashboard), takes them through Fly.io's OAuth, and hands whoever belongs to
+// the extension's organization to the service's [SSO.SignIn]. [SignOn] does that
+// alone, for routes of a service's own.
+//
 // # Why this package has signature code of its own
 //
 // It uses github.com/common-fate/httpsig for what that does right: package
