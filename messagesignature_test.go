@@ -244,6 +244,17 @@ func TestCavagePolicy(t *testing.T) {
 		{name: "digest instead of length", request: sign("(request-target) date digest")},
 		{name: "content-digest instead of length", request: sign("(request-target) date content-digest")},
 		{name: "created instead of date", request: created(signingTime, "(request-target) (created) content-length")},
+		{name: "expires with a fraction, in the future", request: newPost().signCavage(example, cavageParams+"expires=1700000060.123,")},
+		{name: "expires with a fraction, over", request: newPost().signCavage(example, cavageParams+"expires=1699999000.123,"), want: expired},
+		{name: "expires with a fraction, covered", request: func() *wireRequest {
+			w := newPost()
+			w.values = map[string]string{"(expires)": "1700000060.5"}
+			return w.signCavage(example+" (expires)", cavageParams+"expires=1700000060.5,")
+		}()},
+		{name: "created with a fraction", request: newPost().signCavage(example, cavageParams+"created=1700000000.5,"), want: badParameter},
+		{name: "expires of two dots", request: newPost().signCavage(example, cavageParams+"expires=1700000060.1.2,"), want: badParameter},
+		{name: "expires of a dot", request: newPost().signCavage(example, cavageParams+"expires=.,"), want: badParameter},
+		{name: "expires before time", request: newPost().signCavage(example, cavageParams+`expires="-1",`), want: badParameter},
 		{name: "hs2019", request: newPost().signCavage(example, `keyId="`+signingKeyID+`",algorithm="hs2019",`)},
 
 		{name: "target uncovered", request: sign("date content-length host"), want: uncoveredTarget},

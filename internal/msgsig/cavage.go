@@ -66,9 +66,14 @@ func parseCavage(text string) (*Signature, error) {
 		case "headers":
 			headers, hasHeaders = value, true
 		case "created":
-			s.Created, s.HasCreated, err = cavageTime(value)
-		case "expires":
-			s.Expires, s.HasExpires, err = cavageTime(value)
+			s.createdText, s.HasCreated = value, true
+			s.Created, err = cavageTime(value)
+		case "expires": // which alone may have a fraction
+			s.expiresText, s.HasExpires = value, true
+			whole, fraction, _ := strings.Cut(value, ".")
+			if s.Expires, err = cavageTime(whole); err == nil && fraction != "" {
+				_, err = cavageTime(fraction)
+			}
 		case "signature":
 			if s.Value, err = base64.StdEncoding.Strict().DecodeString(value); err != nil {
 				err = errValue
@@ -114,7 +119,7 @@ func cavageParam(s string) (name, value, rest string, err error) {
 		}
 	} else {
 		end := 0
-		for end < len(s) && '0' <= s[end] && s[end] <= '9' {
+		for end < len(s) && ('0' <= s[end] && s[end] <= '9' || s[end] == '.') {
 			end++
 		}
 		if end == 0 {
@@ -136,15 +141,15 @@ func cavageParam(s string) (name, value, rest string, err error) {
 }
 
 // cavageTime reads created and expires, which some signers quote.
-func cavageTime(value string) (int64, bool, error) {
-	if len(value) > 15 || strings.HasPrefix(value, "+") {
-		return 0, false, errParameter
+func cavageTime(value string) (int64, error) {
+	if len(value) > 15 || strings.ContainsAny(value, "+-") {
+		return 0, errParameter
 	}
 	n, err := strconv.ParseInt(value, 10, 64)
 	if err != nil {
-		return 0, false, errParameter
+		return 0, errParameter
 	}
-	return n, true, nil
+	return n, nil
 }
 
 // cavageBase is the signing string of draft-cavage, section 2.3, with the
@@ -170,10 +175,10 @@ func (s *Signature) cavageBase(m *Message) ([]byte, error) {
 				base, err = m.appendLine(append(base, ' '), m.Target)
 			}
 		case "(created)":
-			base, err = appendTime(base, s.Created, s.HasCreated)
+			base, err = appendText(base, s.createdText)
 			s.Covered.Created = true
 		case "(expires)":
-			base, err = appendTime(base, s.Expires, s.HasExpires)
+			base, err = appendText(base, s.expiresText)
 			s.Covered.Expires = true
 		case "(keyid)":
 			base = append(base, s.KeyID...)
@@ -197,11 +202,11 @@ func (s *Signature) cavageBase(m *Message) ([]byte, error) {
 	return base, nil
 }
 
-func appendTime(dst []byte, unix int64, ok bool) ([]byte, error) {
-	if !ok {
+func appendText(dst []byte, text string) ([]byte, error) {
+	if text == "" {
 		return nil, errAbsent
 	}
-	return strconv.AppendInt(dst, unix, 10), nil
+	return append(dst, text...), nil
 }
 
 // isFieldName keeps pseudo-headers that we do not know, and the request-line of

@@ -53,7 +53,9 @@ type Signature struct {
 
 	components []component
 	params     string // the value of @signature-params, as received
-	digests    []digest
+
+	createdText, expiresText string // draft-cavage: as received
+	digests                  []digest
 }
 
 // Covered says what a signature's base protects.

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/flyext/flyext/internal/sfv"
@@ -113,4 +114,11 @@ func (s *Signature) appendDecodedTarget(dst []byte, m *Message) ([]byte, error) 
 		return m.appendLine(append(dst, '?'), query)
 	}
 	return dst, nil
+}
+
+func appendTime(dst []byte, unix int64, ok bool) ([]byte, error) {
+	if !ok {
+		return nil, errAbsent
+	}
+	return strconv.AppendInt(dst, unix, 10), nil
 }
