@@ -24,7 +24,10 @@ func ExampleSSO() {
 		},
 		SignIn: func(w http.ResponseWriter, r *http.Request, id *flyext.Identity) error {
 			// Find or make the user by id.UserID, then start your own session.
-			http.SetCookie(w, &http.Cookie{Name: "session", Value: "a new random id", Secure: true, HttpOnly: true})
+			http.SetCookie(w, &http.Cookie{
+				Name: "__Host-session", Value: "a new random id", Path: "/",
+				Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+			})
 			http.Redirect(w, r, "/streams/"+url.PathEscape(id.ExtensionID), http.StatusSeeOther)
 			return nil
 		},

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -35,8 +34,9 @@ type SSO struct {
 	// 32 random bytes or more, the same on every machine of the service, and
 	// nothing that is used elsewhere: whoever has it can forge handshakes.
 	StateKey string
-	// OldStateKeys are still accepted. After a change of StateKey, keep the one
-	// before for ten minutes, so that no handshake breaks.
+	// OldStateKeys are accepted as well. To change the key so that no handshake
+	// breaks: deploy the new one here, on every machine; then swap the two; ten
+	// minutes later drop the old one.
 	OldStateKeys []string
 
 	// OrganizationOf returns the id of the Fly.io organization that an
@@ -66,9 +66,11 @@ type SSO struct {
 	//
 	// [Generation1] asks for {"organization_id":…,"permission":"admin"} as the
 	// scope, and takes the success of the exchange for the proof. That scope
-	// travels through the user's browser, where it can be edited: if Fly.io's
-	// answer names the organization it is compared, and if it does not, whoever
-	// is an admin anywhere might enter everywhere. Prefer [Generation2].
+	// travels through the user's browser, where it can be edited. If Fly.io's
+	// answer repeats it, it is compared; if the answer has none, or "read", the
+	// proof is only as good as Fly.io's refusal of every scope but that one, and
+	// without it anybody with an account might enter everywhere. Prefer
+	// [Generation2].
 	Generation Generation
 
 	// OAuthURL is where the OAuth server is, without its paths /oauth/…;
@@ -141,7 +143,9 @@ const (
 	callbackPath      = "/callback"
 	routeSSO          = "/extensions/{id}/sso"
 	defaultSSOTimeout = 10 * time.Second
-	minStateKey       = 32 // bytes: RFC 7518, section 3.2
+	minStateKey       = 32   // bytes: RFC 7518, section 3.2
+	maxID             = 1024 // bytes of an id that a stranger has us look for
+	maxCode           = 2048 // bytes of a code that a stranger has us pass on
 	roleAdmin         = "admin"
 	roleMember        = "member"
 )
@@ -280,7 +284,7 @@ func isSecureURL(u *url.URL) bool {
 		return host != ""
 	case "http":
 		addr, err := netip.ParseAddr(host)
-		return host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && addr.IsLoopback()
+		return host == "localhost" || err == nil && addr.IsLoopback()
 	}
 	return false
 }
@@ -331,8 +335,10 @@ var (
 // resolve completes a destination. An organization without an id would be
 // everybody's.
 func (s *SignOn) resolve(ctx context.Context, to Destination) (Destination, error) {
-	if !utf8.ValidString(to.ExtensionID) || !utf8.ValidString(to.OrganizationID) {
-		return to, NotFound("There is nothing at this URL.")
+	for _, id := range [...]string{to.ExtensionID, to.OrganizationID} {
+		if len(id) > maxID || !utf8.ValidString(id) {
+			return to, NotFound("There is nothing at this URL.")
+		}
 	}
 	if to.ExtensionID == "" {
 		if to.OrganizationID == "" {
@@ -382,7 +388,7 @@ func (s *SignOn) Callback(w http.ResponseWriter, r *http.Request) {
 			return authorizeError(only(query, "error"))
 		}
 		code := only(query, "code")
-		if code == "" {
+		if code == "" || len(code) > maxCode {
 			return signOnError(CodeMissingCode, nil)
 		}
 		if err := s.stillThere(ctx, to); err != nil {

@@ -28,10 +28,11 @@ func TestSSOMisconfigured(t *testing.T) {
 		"plain http":            func(c *flyext.Config) { c.BaseURL = "http://logjam.io/flyio" },
 		"cookie path":           func(c *flyext.Config) { c.BaseURL = "https://logjam.io/fly;io" },
 		"plain OAuth":           func(c *flyext.Config) { c.SSO.OAuthURL = "http://api.fly.io" },
-		"OAuth without a host":  func(c *flyext.Config) { c.SSO.OAuthURL = "https:///oauth" },
-		"OAuth with a user":     func(c *flyext.Config) { c.SSO.OAuthURL = "https://a:b@api.fly.io" },
-		"OAuth with a query":    func(c *flyext.Config) { c.SSO.OAuthURL = "https://api.fly.io?x" },
-		"OAuth of no URL":       func(c *flyext.Config) { c.SSO.OAuthURL = "https://api fly io" },
+		"OAuth by a name that DNS may answer for": func(c *flyext.Config) { c.SSO.OAuthURL = "http://evil.localhost" },
+		"OAuth without a host":                    func(c *flyext.Config) { c.SSO.OAuthURL = "https:///oauth" },
+		"OAuth with a user":                       func(c *flyext.Config) { c.SSO.OAuthURL = "https://a:b@api.fly.io" },
+		"OAuth with a query":                      func(c *flyext.Config) { c.SSO.OAuthURL = "https://api.fly.io?x" },
+		"OAuth of no URL":                         func(c *flyext.Config) { c.SSO.OAuthURL = "https://api fly io" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

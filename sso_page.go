@@ -116,15 +116,18 @@ func (s *SignOn) serve(
 	if err == nil {
 		return
 	}
-	if errors.Is(ctx.Err(), context.Canceled) { // it would look like a failure of Fly.io
-		rec.write(ctx, slog.LevelInfo, "request abandoned", slog.String("error", err.Error()))
-		return
-	}
 	if answer.wrote {
 		rec.write(ctx, slog.LevelError, "answer broken off", slog.String("error", err.Error()))
 		panic(http.ErrAbortHandler)
 	}
-	refusePage(ctx, answer, r, rec, err)
+	if errors.Is(ctx.Err(), context.Canceled) { // it would look like a failure of Fly.io
+		rec.write(ctx, slog.LevelInfo, "request abandoned", slog.String("error", err.Error()))
+		// The browser has left, most likely. If it was this service that wants
+		// to end, it is still there.
+		refusePage(answer, r, rec, signOnError(CodeFlyUnavailable, nil))
+		return
+	}
+	refusePage(answer, r, rec, rec.report(ctx, err))
 }
 
 // redirect answers with a URL, as it is: http.Redirect would resolve a relative
@@ -139,8 +142,7 @@ func redirect(w http.ResponseWriter, location string) error {
 }
 
 // refusePage answers with an error, for a person or a program.
-func refusePage(ctx context.Context, w http.ResponseWriter, r *http.Request, rec record, err error) {
-	e := rec.report(ctx, err)
+func refusePage(w http.ResponseWriter, r *http.Request, rec record, e *Error) {
 	w.Header().Add("Vary", "Accept")
 	if prefersJSON(r.Header.Values("Accept")) {
 		writeError(w, e)

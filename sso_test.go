@@ -367,8 +367,11 @@ func TestSSOAbandoned(t *testing.T) {
 	r.AddCookie(onlyCookie(t, b, callback))
 	w := httptest.NewRecorder()
 	st.provider.ServeHTTP(w, r)
-	if w.Body.Len() > 0 || strings.Contains(st.logged(), "ERROR") || !strings.Contains(st.logged(), "request abandoned") {
-		t.Errorf("answer %q, log %s", w.Body, st.logged())
+	if w.Code != http.StatusBadGateway || !strings.Contains(w.Body.String(), flyext.CodeFlyUnavailable) {
+		t.Errorf("whoever is still there is told %d %q", w.Code, w.Body)
+	}
+	if strings.Contains(st.logged(), "ERROR") || !strings.Contains(st.logged(), "request abandoned") {
+		t.Errorf("log %s", st.logged())
 	}
 	st.wantNobody()
 }

@@ -44,6 +44,29 @@ func TestTokenOfAForeignApplication(t *testing.T) {
 	st.wantRefusal(b.get(b.authorize(b.begin("x1"))), http.StatusForbidden, flyext.CodeForeignToken)
 }
 
+func TestTokenOfANamelessApplication(t *testing.T) {
+	t.Parallel()
+	st := newSSOTest(t)
+	st.fly.info = func(w http.ResponseWriter, _ *http.Request) {
+		answerJSON(w, 200, `{"user_id":"u1","organizations":[{"id":"o1","role":"admin"}],"application":{"uid":""}}`)
+	}
+	b := st.browser()
+	st.wantRefusal(b.get(b.authorize(b.begin("x1"))), http.StatusForbidden, flyext.CodeForeignToken)
+}
+
+// What an answer says counts, and not what its Content-Type calls it.
+func TestInvalidGrantAsText(t *testing.T) {
+	t.Parallel()
+	st := newSSOTest(t)
+	st.fly.token = func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = w.Write([]byte(`{"error":"invalid_grant"}`))
+	}
+	b := st.browser()
+	st.wantRefusal(b.get(b.authorize(b.begin("x1"))), http.StatusForbidden, flyext.CodeInvalidGrant)
+}
+
 // The user is an admin of one organization and wants into the extension of
 // another.
 func TestOrganizationConfusion(t *testing.T) {
@@ -110,6 +133,10 @@ func TestOrganizationConfusionByEditedScope(t *testing.T) {
 		"broken JSON":              {`{"organization_id":"o3","permission":"admin"`, nil, false},
 		"a word before it":         {`read {"organization_id":"o1","permission":"admin"}`, nil, false},
 		"space before it":          {` {"organization_id":"o1","permission":"admin"}`, nil, false},
+		"words in place of it":     {`o1:admin`, nil, false},
+		"a list in place of it":    {`["organization_id","o3"]`, nil, false},
+		"escaped":                  {`%7B%22organization_id%22%3A%22o3%22%7D`, nil, false},
+		"the answer says nothing":  {`{"organization_id":"o3","permission":"admin"}`, func(string) string { return "" }, true},
 		"the answer says \"read\"": {`{"organization_id":"o3","permission":"admin"}`, func(string) string { return "read" }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -217,13 +244,17 @@ func TestAnswersOfFly(t *testing.T) {
 		"token: token_type a number":   {token(`{"access_token":"a","token_type":7}`), `"token_type" must be a string`},
 		"token: expires_in a word":     {token(`{"access_token":"a","expires_in":"soon"}`), `"expires_in" must be a whole number`},
 		"token: expires_in an object":  {token(`{"access_token":"a","expires_in":{}}`), `"expires_in" must be a whole number`},
-		"token: scope an array":        {token(`{"access_token":"a","scope":["read"]}`), `"scope" must be a string`},
-		"token: twice":                 {token(`{"access_token":"a","access_token":"b"}`), "names a member twice"},
-		"token: an array":              {token(`[]`), "not an object"},
-		"token: HTML":                  {token(`<html>`), "not JSON"},
-		"token: form":                  {token(`access_token=a`), "not JSON"},
-		"token: nothing":               {token(``), "is empty"},
-		"token: an error, with 200":    {token(`{"error":"server_error"}`), `error "server_error"`},
+		"token: expires_in beside an error that is none": {token(`{"error":null,"access_token":"a","expires_in":"fo1_leak"}`),
+			`"expires_in" must be a whole number`},
+		"token: expires_in with a space": {token(`{"access_token":"a","expires_in":" 7200"}`), `"expires_in" must be a whole number`},
+		"token: error a number":          {token(`{"access_token":"a","error":7}`), `"error" must be a string`},
+		"token: scope an array":          {token(`{"access_token":"a","scope":["read"]}`), `"scope" must be a string`},
+		"token: twice":                   {token(`{"access_token":"a","access_token":"b"}`), "names a member twice"},
+		"token: an array":                {token(`[]`), "not an object"},
+		"token: HTML":                    {token(`<html>`), "not JSON"},
+		"token: form":                    {token(`access_token=a`), "not JSON"},
+		"token: nothing":                 {token(``), "is empty"},
+		"token: an error, with 200":      {token(`{"error":"server_error"}`), `error "server_error"`},
 
 		"info: least":                    {info(minimal), ""},
 		"info: unknown members":          {info(`{"x":1,"organizations":[{"id":"g1lx9my4pzemqwk7","role":"admin","slug":"s"}],"user_id":"u1"}`), ""},
@@ -265,6 +296,9 @@ func TestAnswersOfFly(t *testing.T) {
 			var record struct{ Error string }
 			if err := json.Unmarshal([]byte(st.logged()), &record); err != nil || !strings.Contains(record.Error, c.logged) {
 				t.Errorf("the log is without %q: %s", c.logged, st.logged())
+			}
+			if strings.Contains(record.Error, "422") || strings.Contains(record.Error, "400") || strings.Contains(record.Error, "fo1_leak") {
+				t.Errorf("the log has a status that Fly.io did not answer, or its answer: %s", st.logged())
 			}
 		})
 	}
