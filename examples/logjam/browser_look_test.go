@@ -29,7 +29,9 @@ func TestBrowserLooks(t *testing.T) {
 			t.Parallel()
 			b := n.signedIn(t, nathan)
 			do(b, chromedp.EmulateViewport(width, height, options...))
-			_, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			ctx, cancel := b.patience()
+			defer cancel()
+			_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
 			})
 			if err != nil {

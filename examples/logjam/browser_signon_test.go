@@ -115,7 +115,9 @@ func TestBrowserSignsOut(t *testing.T) {
 
 func setCookie(b *tab, c *network.Cookie) {
 	b.t.Helper()
-	_, err := chromedp.Call(b.ctx, network.SetCookie, network.SetCookieParams{
+	ctx, cancel := b.patience()
+	defer cancel()
+	_, err := chromedp.Call(ctx, network.SetCookie, network.SetCookieParams{
 		Name: c.Name, Value: c.Value, Domain: c.Domain, Path: c.Path, HTTPOnly: &c.HTTPOnly, SameSite: c.SameSite,
 	})
 	if err != nil {

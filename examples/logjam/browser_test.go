@@ -26,8 +26,11 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// browserPatience is far more than any page takes on loopback.
-const browserPatience = 30 * time.Second
+// browserPatience is far more than any one step takes on loopback.
+const browserPatience = 60 * time.Second
+
+// browsers bounds how many are open at once, so that each gets on.
+var browsers = make(chan struct{}, 2)
 
 var errNoChromium = errors.New("there is no Chromium to test the dashboard with (on Debian: apt-get install chromium)")
 
@@ -67,7 +70,12 @@ var stopChromium = func() {}
 // A tab is one of a browser, which has cookies of its own.
 type tab struct {
 	t   *testing.T
-	ctx context.Context
+	ctx context.Context // as long as the tab lives; a step has patience's
+}
+
+// patience is the context of one step.
+func (b *tab) patience() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(b.ctx, browserPatience)
 }
 
 // newBrowser opens a browser without cookies.
@@ -80,6 +88,8 @@ func newBrowser(t *testing.T) *tab {
 	if err != nil {
 		t.Fatal(err)
 	}
+	browsers <- struct{}{}
+	t.Cleanup(func() { <-browsers })
 	return openTab(t, ctx, chromedp.WithNewBrowserContext())
 }
 
@@ -90,8 +100,6 @@ func openTab(t *testing.T, parent context.Context, options ...chromedp.ContextOp
 	if err := chromedp.Do(ctx); err != nil { // the tab lives as long as the context of its first action
 		t.Fatal(err)
 	}
-	ctx, cancel = context.WithTimeout(ctx, browserPatience)
-	t.Cleanup(cancel)
 	return &tab{t, ctx}
 }
 
@@ -103,7 +111,9 @@ func (b *tab) another() *tab {
 
 func do[T any](b *tab, action chromedp.Action[T]) T {
 	b.t.Helper()
-	result, err := chromedp.Run(b.ctx, action)
+	ctx, cancel := b.patience()
+	defer cancel()
+	result, err := chromedp.Run(ctx, action)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -113,7 +123,9 @@ func do[T any](b *tab, action chromedp.Action[T]) T {
 // navigate does what leads to another page, which must have a status.
 func (b *tab) navigate(step chromedp.Action[chromedp.Void], status int64) {
 	b.t.Helper()
-	answer, err := chromedp.RunResponse(b.ctx, step)
+	ctx, cancel := b.patience()
+	defer cancel()
+	answer, err := chromedp.RunResponse(ctx, step)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -141,8 +153,10 @@ func (b *tab) back() (cached bool) {
 	if history.CurrentIndex == 0 {
 		b.t.Fatal("there is no page to go back to")
 	}
-	navigated, loaded := chromedp.Events(b.ctx, cdppage.FrameNavigated), chromedp.Events(b.ctx, cdppage.LoadEventFired)
-	_, err := chromedp.Call(b.ctx, cdppage.NavigateToHistoryEntry, cdppage.NavigateToHistoryEntryParams{
+	ctx, cancel := b.patience()
+	defer cancel()
+	navigated, loaded := chromedp.Events(ctx, cdppage.FrameNavigated), chromedp.Events(ctx, cdppage.LoadEventFired)
+	_, err := chromedp.Call(ctx, cdppage.NavigateToHistoryEntry, cdppage.NavigateToHistoryEntryParams{
 		EntryID: history.Entries[history.CurrentIndex-1].ID,
 	})
 	if err != nil {
@@ -188,7 +202,9 @@ func (b *tab) wantPage(target, text string) {
 func (b *tab) cookies() []*network.Cookie {
 	b.t.Helper()
 	params := storage.GetCookiesParams{BrowserContextID: chromedp.FromContext(b.ctx).BrowserContextID}
-	stored, err := chromedp.CallBrowser(b.ctx, storage.GetCookies, params)
+	ctx, cancel := b.patience()
+	defer cancel()
+	stored, err := chromedp.CallBrowser(ctx, storage.GetCookies, params)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -327,6 +327,26 @@ func TestSignOut(t *testing.T) {
 	}
 }
 
+// A stream that went to another organization while its user was at Fly.io.
+func TestSignInForMovedStream(t *testing.T) {
+	t.Parallel()
+	d := newDashboardTest(t)
+	if _, err := d.store.db.ExecContext(t.Context(), `UPDATE streams SET organization_id = ? WHERE id = 'alpha'`, hadron); err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	user := &flyext.Identity{UserID: nathan, OrganizationID: collider, ExtensionID: "alpha", Role: "member"}
+	if err := d.signIn(w, httptest.NewRequest(http.MethodGet, "/flyio/callback", nil), user); err != errNotFound {
+		t.Errorf("got %v, want %v", err, errNotFound)
+	}
+	if len(w.Result().Cookies()) > 0 || d.count(`SELECT count(*) FROM sessions`) > 0 {
+		t.Error("a session began")
+	}
+	if got := d.count(`SELECT count(*) FROM activities WHERE stream_id = 'alpha' AND what = 'Signed in'`); got != 0 {
+		t.Error("it is recorded as a sign-in")
+	}
+}
+
 // Fly.io vouches for members of all organizations there are.
 func TestSignInForNoCustomer(t *testing.T) {
 	t.Parallel()

@@ -27,8 +27,12 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends it at once
+	signaled, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, cancel := context.WithCancel(context.Background())
+	context.AfterFunc(signaled, func() {
+		stop() // first, so that a second signal ends it at once
+		cancel()
+	})
 	os.Exit(run(ctx, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr))
 }
 
@@ -68,6 +72,7 @@ func serve(ctx context.Context, c config, log *slog.Logger) error {
 	if err != nil {
 		return &startError{err}
 	}
+	s.http.RegisterOnShutdown(func() { log.Info("stopping") }) // nobody is let in any more
 	log.Info("listening", "address", s.listener.Addr().String(), "base_url", s.baseURL)
 	err = s.serve(ctx)
 	log.Info("stopped")

@@ -19,6 +19,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/flyext/flyext"
@@ -68,9 +69,10 @@ func command(t *testing.T, env []string, args ...string) *exec.Cmd {
 // A process is a running Logjam.
 type process struct {
 	*exec.Cmd
-	fly    *flytest.Platform
-	ended  chan struct{} // closed once all of its log was read
-	stderr bytes.Buffer  // to be read when it has ended
+	fly      *flytest.Platform
+	stopping chan struct{} // closed once it lets nobody in any more
+	ended    chan struct{} // closed once all of its log was read
+	stderr   bytes.Buffer  // to be read when it has ended
 }
 
 var listening = regexp.MustCompile(`msg=listening .*base_url=(\S+)`)
@@ -79,8 +81,9 @@ var listening = regexp.MustCompile(`msg=listening .*base_url=(\S+)`)
 func start(t *testing.T, db string) *process {
 	t.Helper()
 	p := &process{
-		Cmd:   command(t, []string{"FLYIO_SIGNING_SECRET=" + testSecret}, "-addr", "127.0.0.1:0", "-db", db),
-		ended: make(chan struct{}),
+		Cmd:      command(t, []string{"FLYIO_SIGNING_SECRET=" + testSecret}, "-addr", "127.0.0.1:0", "-db", db),
+		stopping: make(chan struct{}),
+		ended:    make(chan struct{}),
 	}
 	stderr, err := p.StderrPipe()
 	if err != nil {
@@ -97,6 +100,9 @@ func start(t *testing.T, db string) *process {
 			fmt.Fprintln(&p.stderr, lines.Text())
 			if found := listening.FindStringSubmatch(lines.Text()); found != nil {
 				baseURL <- found[1]
+			}
+			if strings.Contains(lines.Text(), "msg=stopping") {
+				close(p.stopping)
 			}
 		}
 	}()
@@ -115,6 +121,30 @@ func start(t *testing.T, db string) *process {
 func (p *process) wait() error {
 	<-p.ended
 	return p.Wait()
+}
+
+// stop sends a signal during a request that was begun at a time, and returns
+// when the process lets nobody in any more.
+func (p *process) stop(t *testing.T, signal os.Signal, begun time.Time) {
+	t.Helper()
+	if err := p.Process.Signal(signal); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-p.stopping:
+	case <-p.ended:
+		skipIfGivenUp(t, begun)
+		t.Fatalf("it did not wait for the request in flight:\n%s", &p.stderr)
+	}
+}
+
+// skipIfGivenUp is for a machine so slow that the server may have given up a
+// request whose body has not arrived.
+func skipIfGivenUp(t *testing.T, begun time.Time) {
+	t.Helper()
+	if waited := time.Since(begun); waited >= newHTTPServer(nil, testLog(t)).ReadTimeout {
+		t.Skipf("the machine took %v", waited)
+	}
 }
 
 // A history is what Fly.io knows of one extension after several requests.
@@ -236,6 +266,7 @@ func TestGracefulShutdown(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			begun := time.Now()
 			conn, err := net.Dial("tcp", r.URL.Host)
 			if err != nil {
 				t.Fatal(err)
@@ -252,17 +283,9 @@ func TestGracefulShutdown(t *testing.T) {
 				t.Fatal(err)
 			}
 			conn.Write(body[:10])
-			if err := p.Process.Signal(signal); err != nil {
-				t.Fatal(err)
-			}
-			for { // until nobody is let in any more
-				late, err := net.Dial("tcp", r.URL.Host)
-				if err != nil {
-					break
-				}
-				late.Close()
-			}
+			p.stop(t, signal, begun)
 			conn.Write(body[10:])
+			skipIfGivenUp(t, begun)
 			response, err := http.ReadResponse(answers, r)
 			if err != nil {
 				t.Fatalf("the request in flight was lost: %v", err)
@@ -287,6 +310,7 @@ func TestSecondSignal(t *testing.T) {
 	t.Parallel()
 	p := start(t, dbPath(t))
 	host := strings.Split(p.fly.BaseURL, "/")[2]
+	begun := time.Now()
 	conn, err := net.Dial("tcp", host)
 	if err != nil {
 		t.Fatal(err)
@@ -296,15 +320,15 @@ func TestSecondSignal(t *testing.T) {
 	if _, err := bufio.NewReader(conn).ReadString('\n'); err != nil {
 		t.Fatal(err)
 	}
-	for p.Process.Signal(syscall.SIGTERM) == nil { // until it is gone
-		select {
-		case <-p.ended:
-			if p.Wait(); p.ProcessState.Exited() {
-				t.Errorf("it waited for a request that never ends: %v", p.ProcessState)
-			}
-			return
-		default:
-		}
+	p.stop(t, syscall.SIGTERM, begun)
+	err = p.Process.Signal(syscall.SIGTERM)
+	skipIfGivenUp(t, begun)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.wait()
+	if status := p.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGTERM {
+		t.Errorf("it waited for the request: %v\n%s", p.ProcessState, &p.stderr)
 	}
 }
 
@@ -319,8 +343,10 @@ func TestOnce(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v\n%s", err, &stderr)
 		}
-		if stderr.Len() > 0 {
-			t.Errorf("it wrote to stderr:\n%s", &stderr)
+		for line := range strings.Lines(stderr.String()) {
+			if !strings.Contains(line, `msg="slow call"`) { // the machine is slow
+				t.Errorf("it wrote to stderr: %s", line)
+			}
 		}
 		text := string(output)
 		if strings.Contains(text, "\x1b") {

@@ -57,6 +57,9 @@ func (d *dashboard) signIn(w http.ResponseWriter, r *http.Request, user *flyext.
 			if err != nil {
 				return err
 			}
+			if s.organizationID != user.OrganizationID { // it was, when Fly.io was asked
+				return errNotFound
+			}
 			a.StreamID, a.StreamName = s.id, s.name
 		}
 		err = saveOwner(ctx, tx, owner{

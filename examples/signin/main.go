@@ -17,6 +17,9 @@ func main() {
 	log.Fatal(http.ListenAndServe("localhost:8080", handler))
 }
 
+// handler answers Fly.io and the service's users. Its sign-ons are all for a
+// stream, so that ExtensionID is never blank: to sign in for an organization, too,
+// takes a route that calls [flyext.SignOn.Begin], and a page to redirect to.
 func (s *service) handler(baseURL string, getenv func(string) string) (http.Handler, error) {
 	sso := &flyext.SSO{ // {baseURL}/callback is the redirect URL to register with Fly.io
 		ClientID:       getenv("FLYIO_CLIENT_ID"),
