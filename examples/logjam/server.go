@@ -102,8 +102,8 @@ func newHTTPServer(handler http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second,
-		WriteTimeout:      40 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      60 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
@@ -134,7 +134,7 @@ func localURL(addr string, listener net.Listener) string {
 }
 
 // shutdownPatience is longer than any answer takes.
-const shutdownPatience = 45 * time.Second
+const shutdownPatience = 65 * time.Second
 
 // serve answers requests until the context ends, and then those that are in
 // flight.
