@@ -54,14 +54,14 @@ func (rec record) refuse(ctx context.Context, w http.ResponseWriter, err error) 
 
 // cause is what the record does not say already.
 func cause(err error) string {
-	if e, ok := err.(*Error); ok && e.Err != nil {
-		return e.Err.Error()
+	if e, ok := err.(*Error); ok && e != nil && e.Err != nil {
+		err = e.Err
 	}
-	return err.Error()
+	return fmt.Sprint(err) // which survives a nil pointer that was returned as an error
 }
 
 // catch turns a panic of what the service brought along into an error.
-func (rec record) catch(ctx context.Context, do func() error) (err error) {
+func (rec *record) catch(ctx context.Context, do func() error) (err error) {
 	defer func() {
 		switch v := recover(); v {
 		case nil:
@@ -143,9 +143,6 @@ func (p *Provider) run(ctx context.Context, rec record, op operation, start time
 		results <- r
 	}()
 	r.answer, r.err = op.run(ctx)
-	if r.err != nil {
-		_ = r.err.Error() // a nil pointer that was returned as an error panics here, where that is caught
-	}
 	if _, ok := errors.AsType[*Error](r.err); !ok && errors.Is(r.err, context.DeadlineExceeded) {
 		r.err = timedOut(r.err)
 	}

@@ -266,16 +266,35 @@ func TestPanic(t *testing.T) {
 // connection with it.
 func TestNilErrorPointer(t *testing.T) {
 	t.Parallel()
-	var forgotten *flyext.Error
-	p := &testProvisioner{fetch: func(context.Context, string) (*flyext.Extension, error) { return nil, forgotten }}
-	log := &logBuffer{}
-	w := do(newProvider(t, p, func(c *flyext.Config) { unsigned(c); c.Logger = log.logger() }), fetchRequest("x1"))
-	if got := (answer{"internal", "Internal Server Error"}); w.Code != 500 || readAnswer(t, w) != got {
-		t.Errorf("got %d %s", w.Code, w.Body)
+	for name, err := range map[string]error{"a nil *flyext.Error": (*flyext.Error)(nil), "<nil>": (*lost)(nil)} {
+		p := &testProvisioner{fetch: func(context.Context, string) (*flyext.Extension, error) { return nil, err }}
+		log := &logBuffer{}
+		w := do(newProvider(t, p, func(c *flyext.Config) { unsigned(c); c.Logger = log.logger() }), fetchRequest("x1"))
+		if got := (answer{"internal", "Internal Server Error"}); w.Code != 500 || readAnswer(t, w) != got {
+			t.Errorf("%s of the Provisioner: got %d %s", name, w.Code, w.Body)
+		}
+		if !strings.Contains(log.text(), `"error":"`+name+`"`) {
+			t.Errorf("%s of the Provisioner: log %s", name, log.text())
+		}
+
+		log = &logBuffer{}
+		w = do(newProvider(t, p, func(c *flyext.Config) { c.Verifier, c.Logger = failing{err}, log.logger() }), fetchRequest("x1"))
+		if w.Code != 401 || readAnswer(t, w).Error != "unauthenticated" {
+			t.Errorf("%s of the Verifier: got %d %s", name, w.Code, w.Body)
+		}
 	}
-	if !strings.Contains(log.text(), "nil pointer") {
-		t.Errorf("log: %s", log.text())
-	}
+}
+
+// lost is an error that has nothing to say where it is nil.
+type lost struct{ what string }
+
+func (e *lost) Error() string { return e.what }
+
+// failing is a Verifier that fails in some way.
+type failing struct{ err error }
+
+func (f failing) Verify(context.Context, *flyext.Message) (flyext.Verification, error) {
+	return flyext.Verification{}, f.err
 }
 
 // panicking is a Verifier and a ReplayStore of the service's own.

@@ -61,6 +61,9 @@ type Error struct {
 // Error returns the error as a log wants it, cause included. It is not what is
 // sent.
 func (e *Error) Error() string {
+	if e == nil { // returned as an error by mistake
+		return "a nil *flyext.Error"
+	}
 	text := fmt.Sprintf("%d %s: %s", e.Status, e.Code, e.Message)
 	if e.Err != nil {
 		text += " (" + e.Err.Error() + ")"
@@ -69,7 +72,12 @@ func (e *Error) Error() string {
 }
 
 // Unwrap returns the cause.
-func (e *Error) Unwrap() error { return e.Err }
+func (e *Error) Unwrap() error {
+	if e == nil {
+		return nil
+	}
+	return e.Err
+}
 
 // NotFound says that there is no such extension: 404, "not_found".
 func NotFound(message string) *Error { return newError(http.StatusNotFound, CodeNotFound, message) }

@@ -117,11 +117,11 @@ func (s *SignOn) serve(
 		return
 	}
 	if answer.wrote {
-		rec.write(ctx, slog.LevelError, "answer broken off", slog.String("error", err.Error()))
+		rec.write(ctx, slog.LevelError, "answer broken off", slog.String("error", cause(err)))
 		panic(http.ErrAbortHandler)
 	}
 	if errors.Is(ctx.Err(), context.Canceled) { // it would look like a failure of Fly.io
-		rec.write(ctx, slog.LevelInfo, "request abandoned", slog.String("error", err.Error()))
+		rec.write(ctx, slog.LevelInfo, "request abandoned", slog.String("error", cause(err)))
 		// The browser has left, most likely. If it was this service that wants
 		// to end, it is still there.
 		refusePage(answer, r, rec, signOnError(CodeFlyUnavailable, nil))

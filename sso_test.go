@@ -293,6 +293,9 @@ func TestSSOFunctionsThatFail(t *testing.T) {
 		"OrganizationOf: panic": {func(s *flyext.SSO) {
 			s.OrganizationOf = func(context.Context, string) (string, error) { panic(inside) }
 		}, 500, flyext.CodeInternal, inside},
+		"SignIn: panic, logged with the extension": {func(s *flyext.SSO) {
+			s.SignIn = func(http.ResponseWriter, *http.Request, *flyext.Identity) error { panic(inside) }
+		}, 500, flyext.CodeInternal, `"extension_id":"x1","stack"`},
 		"SignedIn: no URL": {func(s *flyext.SSO) {
 			s.SignedIn = func(*http.Request, flyext.Destination) string { return "/a\nb" }
 		}, 500, flyext.CodeInternal, "SignedIn"},
@@ -354,7 +357,7 @@ func TestSSOFunctionsThatFail(t *testing.T) {
 	}
 }
 
-// A browser that has left is nobody's failure, and gets no answer.
+// A browser that has left is nobody's failure; if it has not, it gets a page.
 func TestSSOAbandoned(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t)
