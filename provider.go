@@ -110,7 +110,6 @@ type Provider struct {
 	provisioner Provisioner
 	basePath    string
 	timeout     time.Duration
-	now         func() time.Time
 	log         *slog.Logger
 	locks       lockTable
 }
@@ -140,7 +139,7 @@ func New(p Provisioner, c Config) (*Provider, error) {
 	}
 	return &Provider{
 		auth: auth, signOn: signOn, provisioner: p, basePath: auth.base.EscapedPath(),
-		timeout: c.Timeout, now: auth.now, log: auth.log,
+		timeout: c.Timeout, log: auth.log,
 	}, nil
 }
 

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/flyext/flyext/internal/mac"
+	"github.com/flyext/flyext/internal/msgsig"
 )
 
 // A Message is a received request as a [Verifier] sees it: whole, and byte for
@@ -175,7 +176,7 @@ func (p Policy) withDefaults() (Policy, error) {
 		p.ClockSkew = defaultClockSkew
 	}
 	for _, name := range p.RequireComponents {
-		if name != "@authority" && name != "@scheme" && !isFieldName(name) {
+		if name != "@authority" && name != "@scheme" && !msgsig.IsFieldName(name) {
 			return p, fmt.Errorf("flyext: Policy.RequireComponents: %q is neither @authority, @scheme nor a field name in lower case", name)
 		}
 	}
@@ -408,15 +409,3 @@ func (k Key) LogValue() slog.Value { return slog.StringValue("Key(" + k.ID + ")"
 
 // MarshalText implements [encoding.TextMarshaler]. It leaves the secret out.
 func (k Key) MarshalText() ([]byte, error) { return []byte("Key(" + k.ID + ")"), nil }
-
-// isFieldName says whether a name is a field's (RFC 9110, section 5.1) in lower
-// case.
-func isFieldName(name string) bool {
-	for i := 0; i < len(name); i++ {
-		c := name[i]
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
-			return false
-		}
-	}
-	return name != ""
-}

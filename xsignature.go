@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/flyext/flyext/internal/mac"
+	"github.com/flyext/flyext/internal/msgsig"
 )
 
 // XSignature verifies what Fly.io sends today: X-Signature, the HMAC-SHA256 of
@@ -201,23 +202,11 @@ func parseUnix(s string) (n int64, ok bool) {
 // sameTarget compares scheme, host and path with where the request went. The
 // query is not compared: whether Fly.io includes it is open.
 func sameTarget(base *url.URL, path string, target *url.URL) bool {
-	if target.User != nil || target.Opaque != "" || !strings.EqualFold(target.Scheme, base.Scheme) ||
-		authority(target) != authority(base) {
+	if target.User != nil || target.Opaque != "" || target.Scheme != base.Scheme || // url.Parse has made them lower case
+		msgsig.Authority(target.Scheme, target.Host) != msgsig.Authority(base.Scheme, base.Host) {
 		return false
 	}
 	return samePath(target.EscapedPath(), path)
-}
-
-// authority is the host in lower case, without the scheme's default port.
-func authority(u *url.URL) string {
-	host := strings.ToLower(u.Host)
-	switch strings.ToLower(u.Scheme) {
-	case "https":
-		host = strings.TrimSuffix(host, ":443")
-	case "http":
-		host = strings.TrimSuffix(host, ":80")
-	}
-	return host
 }
 
 // samePath compares escaped paths element by element, decoded, so that %2f is

@@ -179,13 +179,12 @@ func (s *Signature) cavageBase(m *Message) ([]byte, error) {
 			s.Covered.Created = true
 		case "(expires)":
 			base, err = appendText(base, s.expiresText)
-			s.Covered.Expires = true
 		case "(keyid)":
 			base = append(base, s.KeyID...)
 		case "(algorithm)":
 			base = append(base, s.Algorithm...)
 		default:
-			if !isFieldName(c.name) {
+			if !isCavageField(c.name) {
 				return nil, errUnknown
 			}
 			if base, err = m.appendField(base, c.name); err == nil {
@@ -209,8 +208,6 @@ func appendText(dst []byte, text string) ([]byte, error) {
 	return append(dst, text...), nil
 }
 
-// isFieldName keeps pseudo-headers that we do not know, and the request-line of
-// the drafts before 03, from being taken for fields.
-func isFieldName(name string) bool {
-	return name != "request-line" && !strings.ContainsAny(name, "()@\"")
-}
+// isCavageField keeps pseudo-headers that we do not know, and the request-line
+// of the drafts before 03, from being taken for fields.
+func isCavageField(name string) bool { return name != "request-line" && IsFieldName(name) }

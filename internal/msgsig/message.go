@@ -63,7 +63,7 @@ type Covered struct {
 	Method, Path, Query bool
 	Digest              bool // a digest of the body; see Signature.CheckDigests
 	ContentLength       bool
-	Created, Expires    bool      // the parameters of that name
+	Created             bool      // the parameter of that name
 	Date                time.Time // the Date field; zero where it is not covered
 	names               []string
 }
@@ -108,11 +108,14 @@ func (m *Message) query() (query string, ok bool) {
 	return query, ok
 }
 
-// authority is the host in lower case without the scheme's default port
-// (RFC 9421, section 2.2.3; RFC 9110, section 4.2.3).
-func (m *Message) authority() string {
-	host := strings.ToLower(m.Host)
-	switch m.Scheme {
+func (m *Message) authority() string { return Authority(m.Scheme, m.Host) }
+
+// Authority returns a host in lower case without the default port of its
+// scheme, which is in lower case already (RFC 9421, section 2.2.3; RFC 9110,
+// section 4.2.3).
+func Authority(scheme, host string) string {
+	host = strings.ToLower(host)
+	switch scheme {
 	case "https":
 		return strings.TrimSuffix(host, ":443")
 	case "http":
@@ -225,4 +228,16 @@ func isLength(lines []string, n int) bool {
 		length = length*10 + int(value[i]-'0')
 	}
 	return length == n
+}
+
+// IsFieldName says whether a name is a field's (RFC 9110, section 5.1) in lower
+// case.
+func IsFieldName(name string) bool {
+	for i := 0; i < len(name); i++ {
+		c := name[i]
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
+			return false
+		}
+	}
+	return name != ""
 }

@@ -159,7 +159,7 @@ func (s *Signature) rfc9421Base(m *Message, o Options) ([]byte, error) {
 		}
 		base = append(base, '\n')
 	}
-	s.Covered.Created, s.Covered.Expires = s.HasCreated, s.HasExpires
+	s.Covered.Created = s.HasCreated
 	base = append(base, `"@signature-params": `...)
 	return append(base, s.params...), nil
 }
@@ -237,7 +237,7 @@ func (s *Signature) appendDerived(dst []byte, m *Message, c *component, o Option
 
 // appendFieldComponent appends the value of a field (RFC 9421, section 2.1).
 func (s *Signature) appendFieldComponent(dst []byte, m *Message, c *component) ([]byte, error) {
-	if c.name == "" || strings.ToLower(c.name) != c.name {
+	if !IsFieldName(c.name) {
 		return nil, errUnknown
 	}
 	if len(c.params) > 0 {

@@ -80,7 +80,7 @@ func (s *Signature) zntrioBase(m *Message) ([]byte, error) {
 		case "@expires":
 			base, err = appendTime(base, s.Expires, s.HasExpires)
 		default:
-			if !isFieldName(c.name) {
+			if !isCavageField(c.name) {
 				return nil, errUnknown
 			}
 			if base, err = m.appendField(base, c.name); err == nil {
@@ -92,7 +92,7 @@ func (s *Signature) zntrioBase(m *Message) ([]byte, error) {
 		}
 		base = append(base, '\n')
 	}
-	s.Covered.Created, s.Covered.Expires = s.HasCreated, s.HasExpires
+	s.Covered.Created = s.HasCreated
 	base = append(base, "@signature-params: "...)
 	base = append(base, s.params...)
 	return append(base, '\n'), nil
