@@ -30,35 +30,54 @@ type CavageOptions struct {
 	// RepeatAsAuthorization sends the signature a second time, as
 	// "Authorization: Signature …", which the Ruby library does.
 	RepeatAsAuthorization bool
+	// Headers are covered, in this order, instead of those that [Cavage] covers:
+	// "(request-target)" and the names of fields in lower case, as in the
+	// parameter of that name. nil means the usual ones.
+	Headers []string
 }
 
 // Cavage is [Cavage] with these options.
 func (o CavageOptions) Cavage(key flyext.Key) Signer {
 	return keyedSigner(key, func(r *http.Request, body []byte, now time.Time) error {
 		setDate(r, now)
-		names := []string{"(request-target)", "date"}
-		if len(body) > 0 {
-			names = append(names, "content-length")
-		}
 		if o.CoverDigest {
 			r.Header.Set("Digest", digest(body))
-			names = append(names, "digest")
+		}
+		names := o.Headers
+		if names == nil {
+			names = o.usualHeaders(body)
 		}
 		lines := make([]string, len(names))
 		for i, name := range names {
-			lines[i] = name + ": " + fieldValue(r, name)
+			if name == "(request-target)" {
+				lines[i] = name + ": " + strings.ToLower(r.Method) + " " + r.URL.RequestURI()
+			} else {
+				lines[i] = name + ": " + fieldValue(r, name)
+			}
 		}
-		lines[0] = names[0] + ": " + strings.ToLower(r.Method) + " " + r.URL.RequestURI()
+		base := strings.Join(lines, "\n")
+		keepSignatureBase(r, base)
 		// The Ruby library takes these four parameters, in quotes and without a
 		// space between them, and no others.
 		value := fmt.Sprintf(`keyId="%s",algorithm="hmac-sha256",headers="%s",signature="%s"`,
-			key.ID, strings.Join(names, " "), base64HMAC(key.Secret, strings.Join(lines, "\n")))
+			key.ID, strings.Join(names, " "), base64HMAC(key.Secret, base))
 		r.Header.Set("Signature", value)
 		if o.RepeatAsAuthorization {
 			r.Header.Add("Authorization", "Signature "+value)
 		}
 		return nil
 	})
+}
+
+func (o CavageOptions) usualHeaders(body []byte) []string {
+	usual := []string{"(request-target)", "date"}
+	if len(body) > 0 {
+		usual = append(usual, "content-length")
+	}
+	if o.CoverDigest {
+		usual = append(usual, "digest")
+	}
+	return usual
 }
 
 // Zntrio signs in the dialect of github.com/zntrio/httpsig, which the proposal
@@ -86,6 +105,7 @@ func Zntrio(key flyext.Key) Signer {
 			base += name + ": " + fieldValue(r, name) + "\n"
 		}
 		base += "@signature-params: " + input + "\n"
+		keepSignatureBase(r, base)
 		r.Header.Set("Signature-Input", "sig1="+input)
 		r.Header.Set("Signature", "sig1=:"+base64HMAC(key.Secret, base)+":")
 		return nil

@@ -56,6 +56,11 @@ type Platform struct {
 	// it back or forth to make a stale request or one from the future.
 	Now func() time.Time
 
+	// Sleep waits between two polls, for as long as d or until ctx ends, whose
+	// error it then returns; nil means to really wait. A test that replaces it
+	// passes four minutes in no time.
+	Sleep func(ctx context.Context, d time.Duration) error
+
 	// Observe, if it is not nil, is shown every request that was answered,
 	// with its answer, before the method that sent it returns.
 	Observe func(Exchange)
@@ -68,6 +73,11 @@ type Exchange struct {
 	RequestBody  []byte
 	Response     *http.Response
 	ResponseBody []byte
+	// SignatureBase is what the signature of Request was made of; see
+	// [SignatureBase].
+	SignatureBase string
+	// Duration is how long the answer took, its body included.
+	Duration time.Duration
 }
 
 // Provision asks for an extension: POST {base}/extensions. The returned
@@ -241,7 +251,7 @@ func (p *Platform) exchange(r *http.Request) (Exchange, error) {
 	if err != nil {
 		return Exchange{}, err
 	}
-	e := Exchange{Request: r.Clone(r.Context()), RequestBody: body}
+	e := Exchange{Request: r.Clone(r.Context()), RequestBody: body, SignatureBase: SignatureBase(r)}
 	SetBody(e.Request, body)
 
 	client := http.Client{}
@@ -249,6 +259,7 @@ func (p *Platform) exchange(r *http.Request) (Exchange, error) {
 		client = *p.Client
 	}
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	start := time.Now()
 	if e.Response, err = client.Do(e.Request); err != nil {
 		return Exchange{}, fmt.Errorf("flytest: %w", err)
 	}
@@ -257,6 +268,7 @@ func (p *Platform) exchange(r *http.Request) (Exchange, error) {
 	if err != nil {
 		return Exchange{}, fmt.Errorf("flytest: reading the answer: %w", err)
 	}
+	e.Duration = time.Since(start)
 	if len(e.ResponseBody) > maxAnswer {
 		return Exchange{}, fmt.Errorf("flytest: the answer is larger than %d bytes", maxAnswer)
 	}

@@ -24,8 +24,26 @@ import (
 // The signature is made by github.com/common-fate/httpsig, with an HMAC of ours
 // plugged in: the library's own does not hash the message, so that whoever has
 // seen one of its signatures can forge every other.
-func RFC9421(key flyext.Key) Signer {
-	return messageSigner(key, "flyio", "Content-Digest", func(body []byte) string {
+func RFC9421(key flyext.Key) Signer { return RFC9421Options{}.RFC9421(key) }
+
+// RFC9421Options are what senders of RFC 9421 signatures do differently, and
+// what their verifiers may insist on. The zero value is what [RFC9421] does.
+type RFC9421Options struct {
+	// Components are covered, in this order, instead of those that [RFC9421]
+	// covers: "@method", "@target-uri", "@authority", "@scheme" and the names of
+	// fields in lower case. nil means the usual ones.
+	Components []string
+	// WithoutTag leaves out the parameter "tag", which not every verifier knows.
+	WithoutTag bool
+}
+
+// RFC9421 is [RFC9421] with these options.
+func (o RFC9421Options) RFC9421(key flyext.Key) Signer {
+	tag := "flyio"
+	if o.WithoutTag {
+		tag = ""
+	}
+	return messageSigner(key, tag, o.Components, "Content-Digest", func(body []byte) string {
 		return "sha-256=:" + base64SHA256(body) + ":"
 	})
 }
@@ -34,31 +52,43 @@ func RFC9421(key flyext.Key) Signer {
 // proposal names: as [RFC9421], but with the body protected by a Digest
 // (RFC 3230), and without a tag, which the draft does not have.
 func Draft05(key flyext.Key) Signer {
-	return messageSigner(key, "", "Digest", digest)
+	return messageSigner(key, "", nil, "Digest", digest)
 }
 
 // digest is the value of a Digest field (RFC 3230, section 4.3.2).
 func digest(body []byte) string { return "SHA-256=" + base64SHA256(body) }
 
-func messageSigner(key flyext.Key, tag, digestField string, digestOf func(body []byte) string) Signer {
+func messageSigner(key flyext.Key, tag string, components []string, digestField string, digestOf func(body []byte) string) Signer {
 	return keyedSigner(key, func(r *http.Request, body []byte, now time.Time) error {
-		covered := []string{"@method", "@target-uri", "@authority"}
-		if r.Header.Get("Authorization") != "" {
-			covered = append(covered, "authorization")
-		}
 		if len(body) > 0 {
-			// Content-Length is covered here alone: net/http sends none with a
-			// GET or a DELETE. The digest's field is set because the library
-			// computes what Content-Digest would be, and does not send it.
+			// The digest's field is set because the library computes what
+			// Content-Digest would be, and does not send it.
 			r.Header.Set(digestField, digestOf(body))
-			covered = append(covered, "content-type", "content-length", strings.ToLower(digestField))
 		}
-		err := sign(r, body, now, &signer.Transport{KeyID: key.ID, Tag: tag, Alg: algorithm{key.Secret}, CoveredComponents: covered})
-		if err != nil {
+		covered := components
+		if covered == nil {
+			covered = usualComponents(r, body, strings.ToLower(digestField))
+		}
+		alg := algorithm{key.Secret, new(string)}
+		if err := sign(r, body, now, &signer.Transport{KeyID: key.ID, Tag: tag, Alg: alg, CoveredComponents: covered}); err != nil {
 			return fmt.Errorf("flytest: %w", err)
 		}
+		keepSignatureBase(r, *alg.base)
 		return nil
 	})
+}
+
+func usualComponents(r *http.Request, body []byte, digestField string) []string {
+	usual := []string{"@method", "@target-uri", "@authority"}
+	if r.Header.Get("Authorization") != "" {
+		usual = append(usual, "authorization")
+	}
+	if len(body) > 0 {
+		// Content-Length is covered here alone: net/http sends none with a GET or
+		// a DELETE.
+		usual = append(usual, "content-type", "content-length", digestField)
+	}
+	return usual
 }
 
 // sign adds the signature that t makes.
@@ -102,11 +132,15 @@ func redate(m *signature.Message, r *http.Request, now time.Time, a signer.Algor
 // An algorithm is HMAC-SHA256 (RFC 9421, section 3.3.3) as the library wants
 // it. It is not the library's alg_hmac, which signs with
 // HMAC(key, "") whatever the message.
-type algorithm struct{ secret string }
+type algorithm struct {
+	secret string
+	base   *string // is set to what was signed last
+}
 
 func (algorithm) Type() string { return "hmac-sha256" }
 
 func (a algorithm) Sign(_ context.Context, base string) ([]byte, error) {
+	*a.base = base
 	return hmacSHA256(a.secret, []byte(base)), nil
 }
 

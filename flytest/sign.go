@@ -1,6 +1,7 @@
 package flytest
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -55,6 +56,22 @@ func All(signers ...Signer) Signer {
 	})
 }
 
+// SignatureBase returns the exact bytes whose HMAC the last signer of this
+// package put on r: the body or query of X-Signature, the signature base of
+// RFC 9421 (section 2.5), the signing string of draft-cavage. It is "" if none
+// did. Compare it with what a verifier computes.
+func SignatureBase(r *http.Request) string {
+	base, _ := r.Context().Value(signatureBaseKey{}).(string)
+	return base
+}
+
+type signatureBaseKey struct{}
+
+// keepSignatureBase keeps the base where copies of the request have it, too.
+func keepSignatureBase(r *http.Request, base string) {
+	*r = *r.WithContext(context.WithValue(r.Context(), signatureBaseKey{}, base))
+}
+
 // BearerToken adds "Authorization: Bearer <token>", which generation 1 sends
 // beside a message signature.
 func BearerToken(token string) Signer {
@@ -73,27 +90,56 @@ func BearerToken(token string) Signer {
 // X-Signature. What is there already stays as it is, byte for byte.
 //
 // See https://fly.io/docs/reference/extensions_api/#authentication-and-request-signing.
-func XSignature(secret string) Signer {
+func XSignature(secret string) Signer { return XSignatureOptions{}.XSignature(secret) }
+
+// XSignatureOptions are what an X-Signature can be made with otherwise. The zero
+// value is what [XSignature] does.
+type XSignatureOptions struct {
+	// TimestampAsText puts the timestamp of a body into quotes. Fly.io's own
+	// examples show it both ways.
+	TimestampAsText bool
+	// AsIs adds nothing: the body or query is signed as it is, be it JSON or
+	// not. A request signed so is genuine, and lacks what must be in it.
+	AsIs bool
+}
+
+// XSignature is [XSignature] with these options.
+func (o XSignatureOptions) XSignature(secret string) Signer {
 	return signerFunc(func(r *http.Request, now time.Time) error {
 		if secret == "" {
 			return errors.New("flytest: XSignature with an empty secret")
 		}
-		content, err := addSigningParams(r, now)
+		content, err := o.content(r, now)
 		if err != nil {
 			return err
 		}
 		r.Header.Set("X-Signature", hex.EncodeToString(hmacSHA256(secret, content)))
+		keepSignatureBase(r, string(content))
 		return nil
 	})
 }
 
+// content returns what to sign: the body or query, with what has to be in it.
+func (o XSignatureOptions) content(r *http.Request, now time.Time) ([]byte, error) {
+	if !o.AsIs {
+		return o.addSigningParams(r, now)
+	}
+	if signsQuery(r.Method) {
+		return []byte(r.URL.RawQuery), nil
+	}
+	return bodyOf(r)
+}
+
+func signsQuery(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodDelete
+}
+
 // addSigningParams returns the content to sign: the new body or query.
-func addSigningParams(r *http.Request, now time.Time) ([]byte, error) {
+func (o XSignatureOptions) addSigningParams(r *http.Request, now time.Time) ([]byte, error) {
 	timestamp := strconv.FormatInt(now.Unix(), 10)
 	nonce := rand.Text()
 	target := r.URL.String()
-	switch r.Method {
-	case http.MethodGet, http.MethodHead, http.MethodDelete:
+	if signsQuery(r.Method) {
 		have := r.URL.Query()
 		params := url.Values{"timestamp": {timestamp}, "nonce": {nonce}, "url": {target}}
 		for name := range params {
@@ -122,6 +168,9 @@ func addSigningParams(r *http.Request, now time.Time) ([]byte, error) {
 	comma := ","
 	if empty {
 		comma = ""
+	}
+	if o.TimestampAsText {
+		timestamp = strconv.Quote(timestamp)
 	}
 	signed := fmt.Appendf(nil, `%s%s"timestamp":%s,"nonce":"%s","url":%s%s`, body[:end], comma, timestamp, nonce, quoted, body[end:])
 	SetBody(r, signed)

@@ -1,0 +1,155 @@
+package flytest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"slices"
+)
+
+// A Browser is a customer's: it keeps cookies and follows redirects, and shows
+// every step that it took. It runs no scripts and fills in no forms. Another
+// browser is another Browser. It is not safe for concurrent use.
+type Browser struct {
+	platform Platform // for how it exchanges; it signs nothing
+	jar      http.CookieJar
+	origins  []string
+}
+
+// NewBrowser returns a browser without cookies. It sends requests to the
+// origins of the given URLs and to nobody else: a redirect that leads elsewhere
+// ends the visit. client is used without its redirects and cookies; nil means
+// [http.DefaultClient]. A URL that is not absolute is an error.
+func NewBrowser(client *http.Client, urls ...string) (*Browser, error) {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		return nil, err
+	}
+	b := &Browser{jar: jar}
+	if client == nil {
+		client = http.DefaultClient
+	}
+	own := *client
+	own.Jar = jar
+	b.platform.Client = &own
+	for _, text := range urls {
+		u, err := url.Parse(text)
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
+			return nil, fmt.Errorf("flytest: %q is no http or https URL", text)
+		}
+		b.origins = append(b.origins, originOf(u.String()))
+	}
+	return b, nil
+}
+
+// A Visit is what came of opening a URL.
+type Visit struct {
+	// Exchanges are the requests and their answers, redirects included, in
+	// their order. There is at least one.
+	Exchanges []Exchange
+	// Elsewhere is where the last answer redirects to, if the browser does not
+	// go there; else nil.
+	Elsewhere *url.URL
+}
+
+// Last returns the last exchange: the page that the visit ended at.
+func (v *Visit) Last() Exchange { return v.Exchanges[len(v.Exchanges)-1] }
+
+// maxRedirects is what browsers give up at.
+const maxRedirects = 20
+
+var errRedirects = errors.New("flytest: stopped after too many redirects")
+
+// Open opens a URL and follows where it leads. An answer of any status is no
+// error; a page that does not answer is, and so are too many redirects. The
+// visit then ends at the last answer that there was, and may be nil.
+func (b *Browser) Open(ctx context.Context, target string) (*Visit, error) {
+	to, err := url.Parse(target)
+	if err != nil {
+		return nil, fmt.Errorf("flytest: %w", err)
+	}
+	if !b.visits(to) {
+		return nil, fmt.Errorf("flytest: the browser does not visit %s", to.Redacted())
+	}
+	var visit *Visit
+	for range maxRedirects {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, to.String(), nil)
+		if err != nil {
+			return visit, fmt.Errorf("flytest: %w", err)
+		}
+		r.Header.Set("User-Agent", "flytest")
+		r.Header.Set("Accept", "text/html")
+		e, err := b.platform.exchange(r)
+		if err != nil {
+			return visit, err
+		}
+		if visit == nil {
+			visit = &Visit{}
+		}
+		visit.Exchanges = append(visit.Exchanges, e)
+		next, err := redirectOf(e.Response)
+		if err != nil {
+			return visit, err
+		}
+		if next == nil {
+			return visit, nil
+		}
+		if !b.visits(next) {
+			visit.Elsewhere = next
+			return visit, nil
+		}
+		to = next
+	}
+	return visit, errRedirects
+}
+
+func (b *Browser) visits(u *url.URL) bool {
+	return u.Host != "" && slices.Contains(b.origins, originOf(u.String()))
+}
+
+// redirectOf returns where an answer sends a browser, or nil.
+func redirectOf(answer *http.Response) (*url.URL, error) {
+	switch answer.StatusCode {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+	default:
+		return nil, nil
+	}
+	to, err := answer.Location()
+	if errors.Is(err, http.ErrNoLocation) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("flytest: the answer's Location is no URL: %w", err)
+	}
+	return to, nil
+}
+
+// DashboardURL returns what "flyctl ext <provider> dashboard" opens in the
+// customer's browser: {base}/extensions/{id}/sso.
+func (p *Platform) DashboardURL(id string) (string, error) {
+	if id == "" {
+		return "", errNoID
+	}
+	base, err := p.base()
+	return base + ExtensionPath(id) + "/sso", err
+}
+
+// OpenDashboard is a customer who opens the dashboard of an extension in a new
+// browser: it walks the single sign-on as far as the provider's own pages. The
+// browser visits the provider and oauthURL, where the [OAuthServer] is that the
+// provider sends it to; that one must choose for itself, by
+// [OAuthServer.SetChoice].
+func (p *Platform) OpenDashboard(ctx context.Context, id, oauthURL string) (*Visit, error) {
+	target, err := p.DashboardURL(id)
+	if err != nil {
+		return nil, err
+	}
+	b, err := NewBrowser(p.Client, target, oauthURL)
+	if err != nil {
+		return nil, err
+	}
+	return b.Open(ctx, target)
+}

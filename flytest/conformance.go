@@ -1,0 +1,303 @@
+package flytest
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/flyext/flyext"
+)
+
+// A Conformance is the conformance test of a provider, in any language, at a
+// URL: it plays Fly.io, and strangers who try to pass for it, and compares what
+// comes back with what the protocol requires. BaseURL and
+// Credentials.SigningSecret are required.
+//
+//	func TestConformance(t *testing.T) {
+//		server := httptest.NewTLSServer(provider) // flyext.Config.BaseURL: "https://example.com/flyio"
+//		c := flytest.Conformance{
+//			BaseURL:     "https://example.com/flyio",
+//			Credentials: flytest.Credentials{SigningSecret: secret},
+//			Client:      server.Client(),
+//		}
+//		c.Test(t)
+//	}
+//
+// It provisions extensions whose ids begin with "flytest-", for two
+// organizations of its own, and removes them at the end if the provider lets
+// it. It sends nothing to anybody but the provider at BaseURL and, as the
+// browser of a customer who signs in, to OAuthURL.
+//
+// The requirements are independent of each other: each is tested with
+// extensions of its own, and what a provider does not offer (its answer is 501,
+// or it has no such route) is skipped. A run takes a few hundred requests.
+type Conformance struct {
+	// BaseURL is the provider's, as in [Platform.BaseURL].
+	BaseURL string
+
+	// Format is how requests are signed, and so the generation of the protocol
+	// that is tested; "" means [FormatXSignature].
+	Format Format
+
+	// Credentials are those that the provider is configured with.
+	Credentials Credentials
+
+	// OAuth is the sign-on server that the provider is configured with, as it
+	// serves at OAuthURL. The run sets its users, choice and faults as it needs
+	// them. Without it, what needs a customer who signs in is skipped.
+	OAuth    *OAuthServer
+	OAuthURL string
+
+	// SSOGeneration is the version of the sign-on that the provider uses; 0
+	// means that of OAuth or, without one, that of Format.
+	SSOGeneration flyext.Generation
+
+	// Client, Now and Sleep are as in [Platform].
+	Client *http.Client
+	Now    func() time.Time
+	Sleep  func(ctx context.Context, d time.Duration) error
+
+	// Budget is how long Fly.io waits for an answer; 0 means 5 seconds.
+	Budget time.Duration
+	// Patience is how long an extension may take to be ready; 0 means 30
+	// seconds, which keeps a run short. Fly.io has that of [PollTimeout].
+	Patience time.Duration
+
+	// Only has the ids of the requirements to test; empty means all.
+	Only []string
+
+	// Started and Finished, if they are not nil, are told of each requirement
+	// before and after it is tested.
+	Started  func(Requirement)
+	Finished func(Result)
+}
+
+// A Requirement is one thing that a provider has to do.
+type Requirement struct {
+	// ID is stable, and what [Conformance.Only] takes, such as "replay".
+	ID string
+	// Group is what it is about, such as "Signatures".
+	Group string
+	// Text says what is required, in one sentence without a full stop.
+	Text string
+	// Source is where that is said: a heading in the repository, such as
+	// "docs/protocol.md#answers".
+	Source string
+	// Fix says what a provider that fails may have to change.
+	Fix string
+}
+
+// A Verdict is how a test of a requirement ended.
+type Verdict string
+
+// The verdicts.
+const (
+	Passed  Verdict = "passed"
+	Failed  Verdict = "failed"
+	Skipped Verdict = "skipped" // the provider does not offer it, or it was not given what the test needs
+)
+
+// A Result is what the test of one requirement found.
+type Result struct {
+	Requirement
+	Verdict Verdict
+	// Want and Got say what was expected and what came instead, where the
+	// requirement is not met. Neither holds a secret.
+	Want, Got string
+	// Reason says why it was skipped.
+	Reason string
+	// Exchanges are the requests that were sent and their answers, in order; the
+	// last one shows a failure. They hold secrets.
+	Exchanges []Exchange
+	Duration  time.Duration
+}
+
+// A Report is what a run found.
+type Report struct {
+	Results  []Result
+	Duration time.Duration
+}
+
+// Count returns how many results have a verdict.
+func (r *Report) Count(v Verdict) int {
+	n := 0
+	for _, result := range r.Results {
+		if result.Verdict == v {
+			n++
+		}
+	}
+	return n
+}
+
+// Requirements returns all that is tested, in the order of testing.
+func Requirements() []Requirement {
+	all := make([]Requirement, len(checks))
+	for i := range checks {
+		all[i] = checks[i].Requirement
+	}
+	return all
+}
+
+// An UnreachableError says that a provider did not answer at all.
+type UnreachableError struct{ Err error }
+
+// Error returns why.
+func (e *UnreachableError) Error() string { return "the provider does not answer: " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// Run tests the provider. Requirements that are not met are no error: they are
+// in the report. An error is a mistake in the configuration, an
+// *[UnreachableError], or that of a context that ended; the report then has what
+// was tested before.
+func (c *Conformance) Run(ctx context.Context) (*Report, error) {
+	r, err := newConformanceRun(c)
+	if err != nil {
+		return nil, err
+	}
+	report := &Report{}
+	start := time.Now()
+	defer func() { report.Duration = time.Since(start) }()
+	if err := r.reach(ctx); err != nil {
+		return report, err
+	}
+	defer r.cleanUp(ctx)
+	for i := range checks {
+		check := &checks[i]
+		if len(c.Only) > 0 && !slices.Contains(c.Only, check.ID) {
+			continue
+		}
+		if c.Started != nil {
+			c.Started(check.Requirement)
+		}
+		result := r.test(ctx, check)
+		if err := ctx.Err(); err != nil {
+			return report, err
+		}
+		report.Results = append(report.Results, result)
+		if c.Finished != nil {
+			c.Finished(result)
+		}
+	}
+	return report, nil
+}
+
+// Test runs the requirements as subtests of t, one each.
+func (c *Conformance) Test(t *testing.T) {
+	t.Helper()
+	own := *c
+	finished := func(result Result) {
+		t.Run(result.ID, func(t *testing.T) {
+			t.Helper()
+			switch result.Verdict {
+			case Failed:
+				t.Error(result.explain())
+			case Skipped:
+				t.Skip(result.Reason)
+			}
+		})
+		if c.Finished != nil {
+			c.Finished(result)
+		}
+	}
+	own.Finished = finished
+	if _, err := own.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// explain tells a developer what is wrong.
+func (r *Result) explain() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s (%s)\n", r.Text, r.Source)
+	if n := len(r.Exchanges); n > 0 {
+		e := r.Exchanges[n-1]
+		fmt.Fprintf(&b, "sent: %s %s\n", e.Request.Method, e.Request.URL.EscapedPath())
+	}
+	fmt.Fprintf(&b, "want: %s\n got: %s\n fix: %s", r.Want, r.Got, r.Fix)
+	return b.String()
+}
+
+// A check is a requirement and how to test it.
+type check struct {
+	Requirement
+	// run returns nil if the requirement is met, a *failure if it is not, a
+	// *skip, or the error of a request that was not answered.
+	run func(ctx context.Context, s *subject) error
+}
+
+// A failure is how a requirement is not met.
+type failure struct{ want, got string }
+
+func (f *failure) Error() string { return "want " + f.want + ", got " + f.got }
+
+// A skip is why a requirement is not tested.
+type skip struct{ reason string }
+
+func (s *skip) Error() string { return s.reason }
+
+// checks are all of them. A provider without those of the first group has no
+// others to show.
+var checks = slices.Concat(provisionChecks)
+
+// A conformanceRun is what the tests of one run share.
+type conformanceRun struct {
+	*Conformance
+	platform      Platform
+	basePath      string // escaped
+	ssoGeneration flyext.Generation
+	prefix        string     // of the ids
+	stands        *extension // see subject.standing
+
+	mu       sync.Mutex
+	count    int             // of the ids
+	made     []string        // ids of what is there to be removed
+	secrets  []string        // that no answer may give away
+	refusals []Exchange      // all of them, with the errors
+	signed   map[string]bool // see subject.signingTime
+}
+
+func newConformanceRun(c *Conformance) (*conformanceRun, error) {
+	own := *c
+	own.Format = cmp.Or(c.Format, FormatXSignature)
+	own.Budget = cmp.Or(c.Budget, 5*time.Second)
+	own.Patience = cmp.Or(c.Patience, 30*time.Second)
+	r := &conformanceRun{
+		Conformance: &own, prefix: "flytest-" + strings.ToLower(rand.Text()[:8]), signed: make(map[string]bool),
+	}
+	if _, err := ParseFormat(string(own.Format)); err != nil {
+		return nil, fmt.Errorf("flytest: Conformance.Format: %w", err)
+	}
+	if own.Credentials.SigningSecret == "" {
+		return nil, errors.New("flytest: Conformance.Credentials has no SigningSecret")
+	}
+	for _, id := range own.Only {
+		if !slices.ContainsFunc(checks, func(c check) bool { return c.ID == id }) {
+			return nil, fmt.Errorf("flytest: there is no requirement %q", id)
+		}
+	}
+	r.platform = Platform{BaseURL: own.BaseURL, Client: own.Client, Now: own.Now, Sleep: own.Sleep}
+	base, err := r.platform.base()
+	if err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(base)
+	if err != nil {
+		return nil, err
+	}
+	r.basePath = u.EscapedPath()
+	for _, secret := range []string{own.Credentials.SigningSecret, own.Credentials.BearerToken} {
+		r.addSecret(secret)
+	}
+	return r, nil
+}

@@ -1,0 +1,357 @@
+package flytest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/flyext/flyext"
+)
+
+// answerTimeout bounds one request. It is longer than what a provider may take,
+// so that one that takes longer is told how long.
+const answerTimeout = 30 * time.Second
+
+// A subject is the provider as one check sees it: it records what is sent.
+type subject struct {
+	*conformanceRun
+	mu        sync.Mutex
+	exchanges []Exchange
+}
+
+// test runs one check.
+func (r *conformanceRun) test(ctx context.Context, c *check) Result {
+	s := &subject{conformanceRun: r}
+	start := time.Now()
+	err := c.run(ctx, s)
+	result := Result{Requirement: c.Requirement, Verdict: Passed, Exchanges: s.exchanges, Duration: time.Since(start)}
+	if skipped, ok := errors.AsType[*skip](err); ok {
+		result.Verdict, result.Reason = Skipped, skipped.reason
+	} else if failed, ok := errors.AsType[*failure](err); ok {
+		result.Verdict, result.Want, result.Got = Failed, failed.want, r.redact(failed.got)
+	} else if err != nil {
+		result.Verdict, result.Want, result.Got = Failed, "an answer", r.redact("none: "+strings.TrimPrefix(err.Error(), "flytest: "))
+	}
+	return result
+}
+
+// redact takes the secrets out of what is told.
+func (r *conformanceRun) redact(text string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, secret := range r.secrets {
+		text = strings.ReplaceAll(text, secret, "[redacted]")
+	}
+	return text
+}
+
+// reach finds out whether there is a provider at all.
+func (r *conformanceRun) reach(ctx context.Context) error {
+	s := &subject{conformanceRun: r}
+	req, err := s.unsigned(ctx, http.MethodGet, ExtensionPath(r.newID()), nil)
+	if err != nil {
+		return err
+	}
+	if _, err := s.send(req); err != nil {
+		return cmp.Or(ctx.Err(), error(&UnreachableError{err}))
+	}
+	return nil
+}
+
+// cleanUp removes what was made, as far as the provider lets it: a provider
+// that fails has been told so already.
+func (r *conformanceRun) cleanUp(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
+	defer cancel()
+	s := &subject{conformanceRun: r}
+	for _, id := range r.made {
+		if req, err := s.genuine(ctx, http.MethodDelete, ExtensionPath(id), nil); err == nil {
+			_, _ = s.send(req)
+		}
+	}
+}
+
+// send sends a request as it is.
+func (s *subject) send(r *http.Request) (Exchange, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), answerTimeout)
+	defer cancel()
+	e, err := s.platform.exchange(r.WithContext(ctx))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		body, _ := bodyOf(r)
+		s.exchanges = append(s.exchanges, Exchange{Request: r, RequestBody: body, SignatureBase: SignatureBase(r)})
+		return Exchange{}, err
+	}
+	s.exchanges = append(s.exchanges, e)
+	if e.Response.StatusCode >= 400 {
+		s.conformanceRun.mu.Lock()
+		s.refusals = append(s.refusals, e)
+		s.conformanceRun.mu.Unlock()
+	}
+	return e, nil
+}
+
+// A how changes how a request is signed.
+type how func(p *Platform)
+
+// signedBy has another signer sign.
+func signedBy(signer Signer) how { return func(p *Platform) { p.Signer = signer } }
+
+// signedAt has the clock go wrong by an offset.
+func signedAt(offset time.Duration) how {
+	return func(p *Platform) {
+		now := p.Now
+		p.Now = func() time.Time { return now().Add(offset) }
+	}
+}
+
+// genuine returns a request of Fly.io's, unless it is told otherwise.
+func (s *subject) genuine(ctx context.Context, method, path string, body []byte, changes ...how) (*http.Request, error) {
+	p := s.platform
+	p.Signer = s.Conformance.Format.Signer(s.Credentials)
+	p.Now = func() time.Time { return s.signingTime(method, path) }
+	for _, change := range changes {
+		change(&p)
+	}
+	return p.NewRequest(ctx, method, path, body)
+}
+
+// unsigned returns a request that a stranger could make.
+func (s *subject) unsigned(ctx context.Context, method, path string, body []byte) (*http.Request, error) {
+	nobody := signerFunc(func(*http.Request, time.Time) error { return nil })
+	return s.genuine(ctx, method, path, body, signedBy(nobody))
+}
+
+// signingTime is now. In draft-cavage, which has no nonce, it is a second that
+// no request of this method and path was signed in, since two of them would have
+// one signature.
+func (s *subject) signingTime(method, path string) time.Time {
+	now := s.now()
+	if s.Conformance.Format != FormatCavage {
+		return now
+	}
+	s.conformanceRun.mu.Lock()
+	defer s.conformanceRun.mu.Unlock()
+	for {
+		key := method + " " + path + " " + strconv.FormatInt(now.Unix(), 10)
+		if !s.signed[key] {
+			s.signed[key] = true
+			return now
+		}
+		now = now.Add(-time.Second)
+	}
+}
+
+func (r *conformanceRun) now() time.Time {
+	if r.Now != nil {
+		return r.Now()
+	}
+	return time.Now()
+}
+
+func (r *conformanceRun) newID() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.count++
+	return r.prefix + "-" + strconv.Itoa(r.count)
+}
+
+// call sends a genuine request.
+func (s *subject) call(ctx context.Context, method, path string, body []byte, changes ...how) (Exchange, error) {
+	r, err := s.genuine(ctx, method, path, body, changes...)
+	if err != nil {
+		return Exchange{}, err
+	}
+	return s.send(r)
+}
+
+// The organizations of a run.
+const (
+	ownOrganization   = "flytest-organization"
+	otherOrganization = "flytest-another-organization"
+)
+
+// order is what a customer wants, with everything that Fly.io sends.
+func (s *subject) order() flyext.ProvisionRequest {
+	id := s.newID()
+	return flyext.ProvisionRequest{
+		ID: id, Name: id + "-prod",
+		OrganizationID: ownOrganization, OrganizationName: "Conformance", OrganizationEmail: ownOrganization + "@customer.fly.io",
+		UserID: "flytest-user", UserEmail: "flytest-user@customer.fly.io", UserRole: "admin",
+		PrimaryRegion: "mad", ReadRegions: []string{"fra"},
+	}
+}
+
+// An extension is one that the provider has made.
+type extension struct {
+	id      string // in the paths of requests
+	members map[string]jsontext.Value
+	secrets map[string]jsontext.Value
+	answer  Exchange
+}
+
+func (x *extension) path() string { return ExtensionPath(x.id) }
+
+// provision has an extension made, or is the failure to.
+func (s *subject) provision(ctx context.Context, req flyext.ProvisionRequest) (*extension, error) {
+	body, err := encodeProvision(req)
+	if err != nil {
+		return nil, err
+	}
+	return s.provisionBody(ctx, req.ID, body)
+}
+
+func (s *subject) provisionBody(ctx context.Context, id string, body []byte, changes ...how) (*extension, error) {
+	e, err := s.call(ctx, http.MethodPost, "/extensions", body, changes...)
+	if err != nil {
+		return nil, err
+	}
+	return s.readMade(e, id)
+}
+
+// extension provisions one as usual.
+func (s *subject) extension(ctx context.Context) (*extension, error) {
+	return s.provision(ctx, s.order())
+}
+
+// standing returns an extension that stands for the whole run, for checks that
+// change nothing.
+func (s *subject) standing(ctx context.Context) (*extension, error) {
+	if s.stands != nil {
+		return s.stands, nil
+	}
+	x, err := s.extension(ctx)
+	s.stands = x
+	return x, err
+}
+
+// readMade reads the answer of a provision, as leniently as can be: how secrets
+// have to look is for one check alone.
+func (s *subject) readMade(e Exchange, id string) (*extension, error) {
+	if err := succeeded(e); err != nil {
+		return nil, err
+	}
+	members, err := decodeObject(e.ResponseBody)
+	if err != nil {
+		return nil, &failure{"a JSON object", "an answer that is none: " + err.Error()}
+	}
+	x := &extension{id: id, members: members, secrets: members, answer: e}
+	if s.generation() == flyext.Generation2 {
+		x.secrets, _ = decodeObject(members["config"])
+		if own := textOf(members["id"]); own != "" {
+			x.id = own
+		}
+	}
+	s.conformanceRun.mu.Lock()
+	defer s.conformanceRun.mu.Unlock()
+	if !slices.Contains(s.made, x.id) {
+		s.made = append(s.made, x.id)
+	}
+	for _, value := range x.secrets {
+		s.addSecret(textOf(value))
+	}
+	return x, nil
+}
+
+func (r *conformanceRun) generation() flyext.Generation { return r.Conformance.Format.Generation() }
+
+// minSecret is how long a text must be for its appearing elsewhere to be no
+// accident.
+const minSecret = 8
+
+// addSecret notes a text that no answer but a provision's may hold, and the
+// password in it, if it is a URL with one. The run is locked.
+func (r *conformanceRun) addSecret(text string) {
+	texts := []string{text}
+	if u, err := url.Parse(text); err == nil && u.User != nil {
+		password, _ := u.User.Password()
+		texts = append(texts, password)
+	}
+	for _, text := range texts {
+		if len(text) >= minSecret && !slices.Contains(r.secrets, text) {
+			r.secrets = append(r.secrets, text)
+		}
+	}
+}
+
+// textOf returns a JSON string's text, or "" of anything else.
+func textOf(value jsontext.Value) string {
+	if value.Kind() != '"' {
+		return ""
+	}
+	text, err := jsontext.AppendUnquote(nil, value)
+	if err != nil {
+		return ""
+	}
+	return string(text)
+}
+
+// succeeded is a failure unless the answer is one.
+func succeeded(e Exchange) error {
+	if e.Response.StatusCode/100 == 2 {
+		return nil
+	}
+	return &failure{"2xx", describe(e)}
+}
+
+// refused is a failure if the answer is not 4xx. Which of those it has to be is
+// for one check alone.
+func refused(e Exchange, what string) error {
+	if e.Response.StatusCode/100 == 4 {
+		return nil
+	}
+	return &failure{"401 to " + what, describe(e)}
+}
+
+// offered is a *skip if the provider does not do what a genuine request for an
+// extension that is there asked for, and a failure if it does and has not
+// succeeded. A 404 is the one where a stranger is told the same.
+func (s *subject) offered(ctx context.Context, e Exchange) error {
+	switch e.Response.StatusCode {
+	case http.StatusNotImplemented, http.StatusMethodNotAllowed:
+		return &skip{fmt.Sprintf("%s is not offered (%s)", e.Request.Method, e.Response.Status)}
+	case http.StatusNotFound:
+		r, err := s.unsigned(ctx, e.Request.Method, strings.TrimPrefix(e.Request.URL.EscapedPath(), s.basePath), nil)
+		if err != nil {
+			return err
+		}
+		stranger, err := s.send(r)
+		if err != nil {
+			return err
+		}
+		if stranger.Response.StatusCode != http.StatusUnauthorized {
+			return &skip{fmt.Sprintf("there is no %s (%s)", e.Request.Method, e.Response.Status)}
+		}
+	}
+	return succeeded(e)
+}
+
+// maxDescribed bounds what is told of an answer, in bytes.
+const maxDescribed = 160
+
+// describe says what an answer is. Of a success, whose body may hold secrets, it
+// is the status alone.
+func describe(e Exchange) string {
+	text := e.Response.Status
+	body := bytes.TrimSpace(e.ResponseBody)
+	if e.Response.StatusCode/100 == 2 || len(body) == 0 {
+		return text
+	}
+	text += ": " + string(body[:min(len(body), maxDescribed)])
+	if len(body) > maxDescribed {
+		text += " …"
+	}
+	return strings.ToValidUTF8(text, "�")
+}
