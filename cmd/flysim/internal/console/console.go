@@ -1,0 +1,2 @@
+// Package console is the played Fly.io as a local web page.
+package console
