@@ -116,7 +116,8 @@ type Result struct {
 	// Reason says why it was skipped.
 	Reason string
 	// Exchanges are the requests that were sent and their answers, in order; the
-	// last one shows a failure. They hold secrets.
+	// last one shows a failure. Where there was no answer, Response is nil. They
+	// hold secrets.
 	Exchanges []Exchange
 	Duration  time.Duration
 }
@@ -246,9 +247,34 @@ type skip struct{ reason string }
 
 func (s *skip) Error() string { return s.reason }
 
-// checks are all of them. A provider without those of the first group has no
-// others to show.
-var checks = slices.Concat(provisionChecks)
+// The groups of requirements.
+const (
+	groupProvisioning = "Provisioning"
+	groupLifecycle    = "Fetching, updating, deprovisioning"
+	groupSignatures   = "Signatures"
+	groupReplays      = "Replays"
+	groupErrors       = "Errors"
+	groupSSO          = "Single sign-on"
+)
+
+// Where requirements come from.
+const (
+	sourceGenerations = "docs/protocol.md#generations"
+	sourceSignatures1 = "docs/protocol.md#generation-1-signatures"
+	sourceRoutes      = "docs/protocol.md#routes"
+	sourceParameters  = "docs/protocol.md#parameters"
+	sourceAnswers     = "docs/protocol.md#answers"
+	sourceStatus      = "docs/protocol.md#status"
+	sourceSecrets     = "docs/protocol.md#secrets"
+	sourceErrors      = "docs/protocol.md#errors"
+	sourceIdempotence = "docs/protocol.md#idempotence"
+	sourceSSO         = "docs/protocol.md#sso"
+	sourceDecisions   = "docs/protocol.md#decisions"
+)
+
+// checks are all of them, in the order of testing. The last one is of what the
+// others have seen.
+var checks = slices.Concat(provisionChecks, lifecycleChecks, signatureChecks, replayChecks, ssoChecks, errorChecks)
 
 // A conformanceRun is what the tests of one run share.
 type conformanceRun struct {
@@ -257,7 +283,9 @@ type conformanceRun struct {
 	basePath      string // escaped
 	ssoGeneration flyext.Generation
 	prefix        string     // of the ids
+	broken        bool       // the first requirement is not met
 	stands        *extension // see subject.standing
+	landing       string     // see subject.home
 
 	mu       sync.Mutex
 	count    int             // of the ids
@@ -296,8 +324,31 @@ func newConformanceRun(c *Conformance) (*conformanceRun, error) {
 		return nil, err
 	}
 	r.basePath = u.EscapedPath()
+	if err := r.setSSO(); err != nil {
+		return nil, err
+	}
 	for _, secret := range []string{own.Credentials.SigningSecret, own.Credentials.BearerToken} {
 		r.addSecret(secret)
 	}
 	return r, nil
+}
+
+// setSSO checks what belongs to the sign-on.
+func (r *conformanceRun) setSSO() error {
+	r.ssoGeneration = cmp.Or(r.SSOGeneration, r.Conformance.Format.Generation())
+	if r.OAuth == nil {
+		if r.OAuthURL != "" {
+			return errors.New("flytest: Conformance.OAuthURL is set, and OAuth is not")
+		}
+		return nil
+	}
+	r.OAuth.check()
+	of := cmp.Or(r.OAuth.Generation, flyext.Generation2)
+	if r.SSOGeneration != 0 && r.SSOGeneration != of {
+		return errors.New("flytest: Conformance.SSOGeneration is not that of OAuth")
+	}
+	r.ssoGeneration = of
+	r.addSecret(r.OAuth.ClientSecret)
+	_, err := NewBrowser(r.Client, r.OAuthURL)
+	return err
 }
