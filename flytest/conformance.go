@@ -175,13 +175,20 @@ func (c *Conformance) Run(ctx context.Context) (*Report, error) {
 	defer r.cleanUp(ctx)
 	for i := range checks {
 		check := &checks[i]
+		first := i == 0 // says whether there is anything to test: a provider that refuses everything refuses every forgery
 		if len(c.Only) > 0 && !slices.Contains(c.Only, check.ID) {
+			if first {
+				r.broken = r.test(ctx, check).Verdict != Passed
+			}
 			continue
 		}
 		if c.Started != nil {
 			c.Started(check.Requirement)
 		}
 		result := r.test(ctx, check)
+		if first {
+			r.broken = result.Verdict != Passed
+		}
 		if err := ctx.Err(); err != nil {
 			return report, err
 		}
@@ -283,7 +290,7 @@ type conformanceRun struct {
 	basePath      string // escaped
 	ssoGeneration flyext.Generation
 	prefix        string     // of the ids
-	broken        bool       // the first requirement is not met
+	broken        bool       // the first requirement is not met, and without it there is nothing to test
 	stands        *extension // see subject.standing
 	landing       string     // see subject.home
 

@@ -144,6 +144,7 @@ type world struct {
 	asking    func(fly http.RoundTripper) http.RoundTripper     // likewise, on the way to the sign-on
 	signingOn func(sso *flyext.SSO)                             // likewise
 	testing   func(c *flytest.Conformance)                      // likewise
+	last      string                                            // extension that somebody wanted to sign in for
 	spoil     func(w *world, r *http.Request, answer *answered) // is shown every answer
 }
 
@@ -194,6 +195,7 @@ func (w *world) run(t *testing.T) *flytest.Report {
 			if err != nil {
 				return "", err
 			}
+			w.last = id
 			return x.organizationID, nil
 		},
 		SignIn: func(rw http.ResponseWriter, r *http.Request, id *flyext.Identity) error {
