@@ -204,12 +204,12 @@ func (c *Conformance) Run(ctx context.Context) (*Report, error) {
 func (c *Conformance) Test(t *testing.T) {
 	t.Helper()
 	own := *c
-	finished := func(result Result) {
+	own.Finished = func(result Result) {
 		t.Run(result.ID, func(t *testing.T) {
 			t.Helper()
 			switch result.Verdict {
 			case Failed:
-				t.Error(result.explain())
+				t.Error(result.String())
 			case Skipped:
 				t.Skip(result.Reason)
 			}
@@ -218,22 +218,26 @@ func (c *Conformance) Test(t *testing.T) {
 			c.Finished(result)
 		}
 	}
-	own.Finished = finished
 	if _, err := own.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// explain tells a developer what is wrong.
-func (r *Result) explain() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s (%s)\n", r.Text, r.Source)
-	if n := len(r.Exchanges); n > 0 {
-		e := r.Exchanges[n-1]
-		fmt.Fprintf(&b, "sent: %s %s\n", e.Request.Method, e.Request.URL.EscapedPath())
+// String tells a developer what is wrong or was skipped, in several lines and
+// without secrets.
+func (r Result) String() string {
+	text := fmt.Sprintf("%s %s: %s (%s)", r.Verdict, r.ID, r.Text, r.Source)
+	switch r.Verdict {
+	case Failed:
+		if n := len(r.Exchanges); n > 0 {
+			sent := r.Exchanges[n-1].Request
+			text += "\n  sent: " + sent.Method + " " + sent.URL.EscapedPath()
+		}
+		text += "\n  want: " + r.Want + "\n   got: " + r.Got + "\n   fix: " + r.Fix
+	case Skipped:
+		text += "\n  " + r.Reason
 	}
-	fmt.Fprintf(&b, "want: %s\n got: %s\n fix: %s", r.Want, r.Got, r.Fix)
-	return b.String()
+	return text
 }
 
 // A check is a requirement and how to test it.

@@ -198,6 +198,21 @@ var ssoDefects = []defect{
 			}
 		}
 	})},
+	{id: "sso-other-session", breaks: func(w *world) {
+		w.signingOn = func(sso *flyext.SSO) {
+			signIn := sso.SignIn
+			sso.SignIn = func(rw http.ResponseWriter, r *http.Request, id *flyext.Identity) error {
+				http.SetCookie(rw, &http.Cookie{Name: "session", Value: "1", Path: "/"})
+				return signIn(rw, r, id)
+			}
+			sso.SignedIn = func(r *http.Request, to flyext.Destination) string {
+				if _, err := r.Cookie("session"); err != nil {
+					return ""
+				}
+				return "/streams/" + url.PathEscape(to.ExtensionID)
+			}
+		}
+	}},
 	{id: "sso-fly-fails", breaks: asking(func(r *http.Request, a *answered) {
 		switch {
 		case r.URL.Path == flytest.TokenEndpoint && a.status >= 500:

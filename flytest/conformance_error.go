@@ -202,16 +202,23 @@ func checkBodyLimit(ctx context.Context, s *subject) error {
 const maxMessage = 500
 
 func checkErrorMessage(ctx context.Context, s *subject) error {
-	unknown := &extension{id: s.newID()}
-	missing, err := s.fetch(ctx, unknown)
-	if err != nil {
-		return err
-	}
 	incomplete, err := s.withoutID(ctx)
 	if err != nil {
 		return err
 	}
-	for _, e := range []Exchange{missing, incomplete} {
+	errors := []Exchange{incomplete}
+	x, err := s.standing(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := s.resource(ctx, x); err == nil { // or else it is a router's error
+		missing, err := s.fetch(ctx, &extension{id: s.newID()})
+		if err != nil {
+			return err
+		}
+		errors = append(errors, missing)
+	}
+	for _, e := range errors {
 		if e.Response.StatusCode < 400 {
 			continue // for another check
 		}

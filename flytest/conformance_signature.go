@@ -272,6 +272,9 @@ func checkChangedQuery(ctx context.Context, s *subject) error {
 	if err != nil {
 		return err
 	}
+	if _, err := s.resource(ctx, x); err != nil {
+		return skipFailure(err, "GET does not work")
+	}
 	r, err := s.genuine(ctx, http.MethodGet, x.path(), nil)
 	if err != nil {
 		return err
@@ -293,20 +296,29 @@ func checkChangedMethod(ctx context.Context, s *subject) error {
 		return err
 	}
 	if s.generation() == flyext.Generation1 {
-		r.Method = http.MethodDelete
-		return s.refuses(r, "a GET's signature on a DELETE")
+		return s.refusesChanged(ctx, x, r, http.MethodDelete, nil)
 	}
 	// X-Signature has no method: a GET's is a DELETE's. What it must not be is
 	// the signature of what is no query.
-	signed := []byte(r.URL.RawQuery)
-	patch, err := s.unsigned(ctx, http.MethodPatch, x.path(), signed)
-	if err != nil {
+	return s.refusesChanged(ctx, x, r, http.MethodPatch, []byte(`{"primary_region":"fra"}`))
+}
+
+// refusesChanged tests that a GET is refused under another method, which has to
+// be one that the provider offers: it would refuse any other for that.
+func (s *subject) refusesChanged(ctx context.Context, x *extension, r *http.Request, method string, body []byte) error {
+	r.Method = method
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	SetBody(r, body)
+	if err := s.refuses(r, "a GET's signature on a "+method); err != nil {
 		return err
 	}
-	patch.URL.RawQuery = r.URL.RawQuery
-	patch.Header.Set("X-Signature", r.Header.Get("X-Signature"))
-	SetBody(patch, []byte(`{"primary_region":"fra"}`))
-	return s.refuses(patch, "a query's signature on a PATCH with another body")
+	e, err := s.call(ctx, method, x.path(), body)
+	if err == nil {
+		err = s.offered(ctx, e)
+	}
+	return skipFailure(err, method+" does not work")
 }
 
 func checkChangedPath(ctx context.Context, s *subject) error {
@@ -318,14 +330,18 @@ func checkChangedPath(ctx context.Context, s *subject) error {
 	if err != nil {
 		return err
 	}
-	r, err := s.genuine(ctx, http.MethodPatch, x.path(), []byte(`{"primary_region":"fra"}`))
+	body := []byte(`{"primary_region":"fra"}`)
+	r, err := s.genuine(ctx, http.MethodPatch, x.path(), body)
 	if err != nil {
 		return err
 	}
 	if err := s.redirectTo(r, s.BaseURL, victim.path()); err != nil {
 		return err
 	}
-	return s.refuses(r, "one extension's signature on another")
+	if err := s.refuses(r, "one extension's signature on another"); err != nil {
+		return err
+	}
+	return skipFailure(s.patch(ctx, victim, fullUpdate()), "PATCH does not work")
 }
 
 // redirectTo sends a request to another URL than the one that it was signed for,

@@ -76,6 +76,12 @@ var ssoChecks = []check{
 		Fix:    "Bind the state to the browser by a cookie, or anybody can have a customer signed in as somebody else.",
 	}, checkSSOOtherBrowser},
 	{Requirement{
+		ID: "sso-other-session", Group: groupSSO,
+		Text:   "Who is signed in for one organization does not get into another",
+		Source: sourceSSO,
+		Fix:    "Before you redirect a session to the extension's screen, look whether it is of the extension's organization; if not, ask Fly.io.",
+	}, checkSSOOtherSession},
+	{Requirement{
 		ID: "sso-fly-fails", Group: groupSSO,
 		Text:   "While Fly.io fails, nobody gets in",
 		Source: sourceSSO,
@@ -87,7 +93,7 @@ var ssoChecks = []check{
 // the played Fly.io.
 func (s *subject) browser(signsIn bool) (*Browser, error) {
 	urls := []string{s.BaseURL}
-	if signsIn {
+	if signsIn && s.OAuth != nil {
 		urls = append(urls, s.OAuthURL)
 	}
 	b, err := NewBrowser(s.Client, urls...)
@@ -286,22 +292,29 @@ func (s *subject) plays(ctx context.Context, c Choice) error {
 	return nil
 }
 
-var asAdmin = Choice{UserID: userAdmin}
+var (
+	asAdmin    = Choice{UserID: userAdmin}
+	asStranger = Choice{UserID: userStranger}
+)
 
-// signIn walks the whole sign-on.
+// signIn walks the whole sign-on in a new browser.
 func (s *subject) signIn(ctx context.Context, c Choice) (*Visit, error) {
-	if err := s.plays(ctx, c); err != nil {
-		return nil, err
-	}
 	x, err := s.standing(ctx)
 	if err != nil {
 		return nil, err
 	}
-	target, err := s.platform.DashboardURL(x.id)
+	b, err := s.browser(true)
 	if err != nil {
 		return nil, err
 	}
-	b, err := s.browser(true)
+	return s.signInWith(ctx, b, x, c)
+}
+
+func (s *subject) signInWith(ctx context.Context, b *Browser, x *extension, c Choice) (*Visit, error) {
+	if err := s.plays(ctx, c); err != nil {
+		return nil, err
+	}
+	target, err := s.platform.DashboardURL(x.id)
 	if err != nil {
 		return nil, err
 	}
@@ -397,7 +410,7 @@ func checkSSODenied(ctx context.Context, s *subject) error {
 }
 
 func checkSSONoMember(ctx context.Context, s *subject) error {
-	return s.keepsOut(ctx, Choice{UserID: userStranger}, "somebody of another organization")
+	return s.keepsOut(ctx, asStranger, "somebody of another organization")
 }
 
 func (s *subject) keepsOut(ctx context.Context, c Choice, who string) error {
@@ -436,7 +449,39 @@ func checkSSOFlyFails(ctx context.Context, s *subject) error {
 	return nil
 }
 
-// return_ begins in a browser, has an admin say yes at the played Fly.io, and
+func checkSSOOtherSession(ctx context.Context, s *subject) error {
+	home, err := s.settled(ctx)
+	if err != nil {
+		return err
+	}
+	order := s.order()
+	order.OrganizationID, order.OrganizationName, order.UserID = otherOrganization, "Another", userStranger
+	own, err := s.provision(ctx, order)
+	if err != nil {
+		return err
+	}
+	b, err := s.browser(true)
+	if err != nil {
+		return err
+	}
+	visit, err := s.signInWith(ctx, b, own, asStranger)
+	if err == nil {
+		err = s.entered(visit)
+	}
+	if err != nil {
+		return skipFailure(err, "another organization's admin does not get in")
+	}
+	x, err := s.standing(ctx)
+	if err != nil {
+		return err
+	}
+	if visit, err = s.signInWith(ctx, b, x, asStranger); err != nil {
+		return err
+	}
+	return s.keptOut(visit, home, "a session of another organization")
+}
+
+// callback begins in a browser, has an admin say yes at the played Fly.io, and
 // returns the callback URL that this browser is to open next.
 func (s *subject) callback(ctx context.Context, b *Browser) (*url.URL, error) {
 	if err := s.plays(ctx, asAdmin); err != nil {

@@ -137,7 +137,8 @@ func (s *logstore) Deprovision(_ context.Context, id string) error {
 type world struct {
 	format    flytest.Format
 	service   *logstore
-	offered   flyext.Provisioner                                // nil means the service, whole
+	offered   flyext.Provisioner // nil means the service, whole
+	noSignOn  bool
 	config    flyext.Config                                     // of the provider
 	verifying func(flyext.Verifier) flyext.Verifier             // nil changes nothing
 	handling  func(provider http.Handler) http.Handler          // likewise
@@ -169,8 +170,8 @@ func (w *world) verifier() flyext.Verifier {
 	return flyext.AllOf(flyext.BearerToken(token), flyext.MessageSignature(key))
 }
 
-// run tests the provider of this world.
-func (w *world) run(t *testing.T) *flytest.Report {
+// conformance makes the provider of this world and its test.
+func (w *world) conformance(t *testing.T) *flytest.Conformance {
 	t.Helper()
 	if w.service == nil {
 		w.service = &logstore{}
@@ -208,6 +209,9 @@ func (w *world) run(t *testing.T) *flytest.Report {
 	}
 	c := w.config
 	c.BaseURL, c.SSO = conformanceBase, sso
+	if w.noSignOn {
+		c.SSO = nil
+	}
 	if c.Verifier == nil {
 		c.Verifier = w.verifier()
 	}
@@ -239,7 +243,13 @@ func (w *world) run(t *testing.T) *flytest.Report {
 	if w.testing != nil {
 		w.testing(&conformance)
 	}
-	report, err := conformance.Run(t.Context())
+	return &conformance
+}
+
+// run tests the provider of this world.
+func (w *world) run(t *testing.T) *flytest.Report {
+	t.Helper()
+	report, err := w.conformance(t).Run(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
