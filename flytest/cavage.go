@@ -3,6 +3,7 @@ package flytest
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -31,9 +32,13 @@ type CavageOptions struct {
 	// "Authorization: Signature …", which the Ruby library does.
 	RepeatAsAuthorization bool
 	// Headers are covered, in this order, instead of those that [Cavage] covers:
-	// "(request-target)" and the names of fields in lower case, as in the
-	// parameter of that name. nil means the usual ones.
+	// "(request-target)", "(created)" and the names of fields in lower case, as in
+	// the parameter of that name. nil means the usual ones.
 	Headers []string
+	// Created adds the time of the signature as created="1685641159", quoted and
+	// last, which requests-http-signature 0.2 does and asks for. It is protected
+	// where Headers has "(created)", which needs it.
+	Created bool
 }
 
 // Cavage is [Cavage] with these options.
@@ -49,10 +54,17 @@ func (o CavageOptions) Cavage(key flyext.Key) Signer {
 		}
 		lines := make([]string, len(names))
 		for i, name := range names {
-			if name == "(request-target)" {
-				lines[i] = name + ": " + strings.ToLower(r.Method) + " " + r.URL.RequestURI()
-			} else {
-				lines[i] = name + ": " + fieldValue(r, name)
+			lines[i] = name + ": "
+			switch name {
+			case "(request-target)":
+				lines[i] += strings.ToLower(r.Method) + " " + r.URL.RequestURI()
+			case "(created)":
+				if !o.Created {
+					return errors.New("flytest: Cavage can cover (created) with the option Created")
+				}
+				lines[i] += strconv.FormatInt(now.Unix(), 10)
+			default:
+				lines[i] += fieldValue(r, name)
 			}
 		}
 		base := strings.Join(lines, "\n")
@@ -61,6 +73,9 @@ func (o CavageOptions) Cavage(key flyext.Key) Signer {
 		// space between them, and no others.
 		value := fmt.Sprintf(`keyId="%s",algorithm="hmac-sha256",headers="%s",signature="%s"`,
 			key.ID, strings.Join(names, " "), base64HMAC(key.Secret, base))
+		if o.Created {
+			value += fmt.Sprintf(`,created="%d"`, now.Unix())
+		}
 		r.Header.Set("Signature", value)
 		if o.RepeatAsAuthorization {
 			r.Header.Add("Authorization", "Signature "+value)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,20 +31,24 @@ func RFC9421(key flyext.Key) Signer { return RFC9421Options{}.RFC9421(key) }
 // what their verifiers may insist on. The zero value is what [RFC9421] does.
 type RFC9421Options struct {
 	// Components are covered, in this order, instead of those that [RFC9421]
-	// covers: "@method", "@target-uri", "@authority", "@scheme" and the names of
-	// fields in lower case. nil means the usual ones.
+	// covers: "@method", "@target-uri", "@authority", "@scheme", "@path", "@query"
+	// and the names of fields in lower case. nil means the usual ones.
 	Components []string
+	// PathAndQuery covers "@path" and "@query" in the place of "@target-uri", for
+	// verifiers that do not know the whole URL at which they are called, as behind
+	// a proxy that ends TLS. It changes nothing of Components, if they are given.
+	PathAndQuery bool
 	// WithoutTag leaves out the parameter "tag", which not every verifier knows.
 	WithoutTag bool
+	// Expires is how long after "created" the signature says that it "expires",
+	// in whole seconds. 0 says nothing of it; less than 0 makes a signature that
+	// has expired already.
+	Expires time.Duration
 }
 
 // RFC9421 is [RFC9421] with these options.
 func (o RFC9421Options) RFC9421(key flyext.Key) Signer {
-	tag := "flyio"
-	if o.WithoutTag {
-		tag = ""
-	}
-	return messageSigner(key, tag, o.Components, "Content-Digest", func(body []byte) string {
+	return o.messageSigner(key, "Content-Digest", func(body []byte) string {
 		return "sha-256=:" + base64SHA256(body) + ":"
 	})
 }
@@ -52,25 +57,29 @@ func (o RFC9421Options) RFC9421(key flyext.Key) Signer {
 // proposal names: as [RFC9421], but with the body protected by a Digest
 // (RFC 3230), and without a tag, which the draft does not have.
 func Draft05(key flyext.Key) Signer {
-	return messageSigner(key, "", nil, "Digest", digest)
+	return RFC9421Options{WithoutTag: true}.messageSigner(key, "Digest", digest)
 }
 
 // digest is the value of a Digest field (RFC 3230, section 4.3.2).
 func digest(body []byte) string { return "SHA-256=" + base64SHA256(body) }
 
-func messageSigner(key flyext.Key, tag string, components []string, digestField string, digestOf func(body []byte) string) Signer {
+func (o RFC9421Options) messageSigner(key flyext.Key, digestField string, digestOf func(body []byte) string) Signer {
 	return keyedSigner(key, func(r *http.Request, body []byte, now time.Time) error {
 		if len(body) > 0 {
 			// The digest's field is set because the library computes what
 			// Content-Digest would be, and does not send it.
 			r.Header.Set(digestField, digestOf(body))
 		}
-		covered := components
+		covered := o.Components
 		if covered == nil {
-			covered = usualComponents(r, body, strings.ToLower(digestField))
+			covered = o.usualComponents(r, body, strings.ToLower(digestField))
+		}
+		tag := "flyio"
+		if o.WithoutTag {
+			tag = ""
 		}
 		alg := algorithm{key.Secret, new(string)}
-		if err := sign(r, body, now, &signer.Transport{KeyID: key.ID, Tag: tag, Alg: alg, CoveredComponents: covered}); err != nil {
+		if err := o.sign(r, body, now, covered, &signer.Transport{KeyID: key.ID, Tag: tag, Alg: alg}); err != nil {
 			return fmt.Errorf("flytest: %w", err)
 		}
 		keepSignatureBase(r, *alg.base)
@@ -78,8 +87,11 @@ func messageSigner(key flyext.Key, tag string, components []string, digestField 
 	})
 }
 
-func usualComponents(r *http.Request, body []byte, digestField string) []string {
+func (o RFC9421Options) usualComponents(r *http.Request, body []byte, digestField string) []string {
 	usual := []string{"@method", "@target-uri", "@authority"}
+	if o.PathAndQuery {
+		usual = []string{"@method", "@authority", "@path", "@query"}
+	}
 	if r.Header.Get("Authorization") != "" {
 		usual = append(usual, "authorization")
 	}
@@ -91,20 +103,28 @@ func usualComponents(r *http.Request, body []byte, digestField string) []string 
 	return usual
 }
 
-// sign adds the signature that t makes.
-func sign(r *http.Request, body []byte, now time.Time, t *signer.Transport) error {
+// sign adds the signature that t makes of the covered components.
+func (o RFC9421Options) sign(r *http.Request, body []byte, now time.Time, covered []string, t *signer.Transport) error {
 	defer SetBody(r, body) // the library reads it up
 	set, err := sigset.Unmarshal(r)
 	if err != nil {
 		return fmt.Errorf("the request has a signature of another format: %w", err)
 	}
+	t.CoveredComponents = slices.DeleteFunc(slices.Clone(covered), func(name string) bool {
+		_, ok := derived[name]
+		return ok
+	})
 	message, err := t.Sign(r)
 	if err != nil {
 		return err
 	}
-	if message.Input.Created.Unix() != now.Unix() {
+	if message.Input.Created.Unix() != now.Unix() || o.Expires != 0 || len(t.CoveredComponents) != len(covered) {
 		SetBody(r, body)
-		if err := redate(message, r, now, t.Alg); err != nil {
+		message.Input.Created = now
+		if o.Expires != 0 {
+			message.Input.Expires = now.Add(o.Expires)
+		}
+		if err := resign(message, r, covered, t.Alg); err != nil {
 			return err
 		}
 	}
@@ -112,15 +132,31 @@ func sign(r *http.Request, body []byte, now time.Time, t *signer.Transport) erro
 	return set.Include(r)
 }
 
-// redate signs again as of another time, in the steps of signer.Transport.Sign:
-// that has the real clock and takes no other, and a test needs stale signatures
-// and ones from the future.
-func redate(m *signature.Message, r *http.Request, now time.Time, a signer.Algorithm) error {
-	m.Input.Created = now
+// derived are the components (RFC 9421, sections 2.2.6 and 2.2.7) that the
+// library does not know.
+var derived = map[string]func(r *http.Request) string{
+	"@path": func(r *http.Request) string {
+		if r.URL.Path == "" {
+			return "/"
+		}
+		return r.URL.EscapedPath()
+	},
+	"@query": func(r *http.Request) string { return "?" + r.URL.RawQuery },
+}
+
+// resign signs again what signer.Transport.Sign cannot, in its steps: that has
+// the real clock and takes no other, and a test needs stale signatures and ones
+// from the future; it says nothing of "expires", and does not know all
+// components.
+func resign(m *signature.Message, r *http.Request, covered []string, a signer.Algorithm) error {
 	base, err := sigbase.Derive(m.Input, nil, r, a.ContentDigest())
 	if err != nil {
 		return err
 	}
+	for name, valueOf := range derived {
+		base.Values[name] = valueOf(r)
+	}
+	m.Input.CoveredComponents = covered
 	text, err := base.CanonicalString(m.Input)
 	if err != nil {
 		return err
