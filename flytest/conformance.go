@@ -182,6 +182,9 @@ func (c *Conformance) Run(ctx context.Context) (*Report, error) {
 			}
 			continue
 		}
+		if err := ctx.Err(); err != nil {
+			return report, err
+		}
 		if c.Started != nil {
 			c.Started(check.Requirement)
 		}

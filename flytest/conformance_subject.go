@@ -223,6 +223,7 @@ func (s *subject) provision(ctx context.Context, req flyext.ProvisionRequest) (*
 }
 
 func (s *subject) provisionBody(ctx context.Context, id string, body []byte, changes ...how) (*extension, error) {
+	s.willMake(id)
 	e, err := s.call(ctx, http.MethodPost, "/extensions", body, changes...)
 	if err != nil {
 		return nil, err
@@ -263,15 +264,22 @@ func (s *subject) readMade(e Exchange, id string) (*extension, error) {
 			x.id = own
 		}
 	}
+	s.willMake(x.id)
 	s.conformanceRun.mu.Lock()
 	defer s.conformanceRun.mu.Unlock()
-	if !slices.Contains(s.made, x.id) {
-		s.made = append(s.made, x.id)
-	}
 	for _, value := range x.secrets {
 		s.addSecret(textOf(value))
 	}
 	return x, nil
+}
+
+// willMake notes an id to be removed at the end, whether or not it gets made.
+func (r *conformanceRun) willMake(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !slices.Contains(r.made, id) {
+		r.made = append(r.made, id)
+	}
 }
 
 func (r *conformanceRun) generation() flyext.Generation { return r.Conformance.Format.Generation() }
