@@ -1,0 +1,101 @@
+package flytest_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"net/http"
+
+	"github.com/flyext/flyext"
+	"github.com/flyext/flyext/flytest"
+)
+
+// In a test there is [flytest.Conformance.Test], which makes a subtest of each
+// requirement. Run is for programs.
+func ExampleConformance() {
+	server := serveLogjam(flyext.XSignature("signing-secret"))
+	defer server.Close()
+
+	conformance := flytest.Conformance{
+		BaseURL:     "https://example.com/flyio",
+		Credentials: flytest.Credentials{SigningSecret: "signing-secret"},
+		Client:      server.Client(),
+		Only:        []string{"provision", "same-name", "replay", "sso-redirect"},
+		Finished:    func(r flytest.Result) { fmt.Println(r) },
+	}
+	report, err := conformance.Run(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(report.Count(flytest.Failed), "failed")
+	// Output:
+	// passed provision: A customer's order is answered with an extension and its secrets (docs/protocol.md#answers)
+	// failed same-name: Another organization's extension of the same name is another one (docs/protocol.md#idempotence)
+	//   sent: POST /flyio/extensions
+	//   want: an extension of its own
+	//    got: "stream-1", which is the other organization's
+	//    fix: Key extensions by their id alone: names collide and change.
+	// passed replay: A request works once (docs/protocol.md#decisions)
+	// skipped sso-redirect: A customer's browser is sent to Fly.io's sign-on (docs/protocol.md#sso)
+	//   single sign-on is not offered (501 Not Implemented)
+	// 1 failed
+}
+
+// What the customer sees, be it good or bad.
+func ExamplePlatform_Create() {
+	server := serveLogjam(flyext.XSignature("signing-secret"))
+	defer server.Close()
+	fly := flytest.Platform{BaseURL: "https://example.com/flyio", Signer: flytest.XSignature("signing-secret"), Client: server.Client()}
+
+	order := flyext.ProvisionRequest{ID: "30bqn49y2jh", Name: "collider-prod", OrganizationID: "M03FclA4m", PrimaryRegion: "mad"}
+	made, err := fly.Create(context.Background(), order)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Print(made.Terminal)
+
+	order.PrimaryRegion = "xyz"
+	failed, err := fly.Create(context.Background(), order)
+	fmt.Print(failed.Terminal)
+	fmt.Println(err)
+	// Output:
+	// Your extension collider-prod is ready.
+	//
+	// Setting the following secrets on your app:
+	// LOGJAM_URL: https://user:password@test.logjam.org
+	// Error: input:3:2: createAddOn There is no region xyz.
+	// 422 invalid: There is no region xyz.
+}
+
+// A visit ends where the browser does not go, here at the door of Fly.io.
+func ExampleBrowser() {
+	server := serveLogjam(flyext.XSignature("signing-secret"))
+	defer server.Close()
+
+	browser, err := flytest.NewBrowser(server.Client(), "https://example.com")
+	if err != nil {
+		log.Fatal(err)
+	}
+	visit, err := browser.Open(context.Background(), "https://example.com/flyio/extensions/stream-1/sso")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(visit.Last().Response.Status, visit.Elsewhere)
+	// Output: 501 Not Implemented <nil>
+}
+
+// The bytes that were signed, to compare with one's own.
+func ExampleSignatureBase() {
+	fly := flytest.Platform{
+		BaseURL: "https://example.com/flyio",
+		Signer:  flytest.CavageOptions{Headers: []string{"(request-target)", "host"}}.Cavage(flyext.Key{ID: "k", Secret: "s"}),
+	}
+	r, err := fly.NewRequest(context.Background(), http.MethodGet, flytest.ExtensionPath("a/b"), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(flytest.SignatureBase(r))
+	// Output:
+	// (request-target): get /flyio/extensions/a%2Fb
+	// host: example.com
+}
