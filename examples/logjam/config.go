@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/url"
 	"strings"
+
+	"github.com/flyext/flyext"
 )
 
 // A config is what the flags and the environment say.
@@ -23,6 +25,7 @@ type config struct {
 
 	clientID, clientSecret string // Fly.io's OAuth application; "" means no dashboard
 	oauthURL               string // of its server; "" means the real one
+	ssoGeneration          int    // of Fly.io's protocol, that customers sign in by
 }
 
 const (
@@ -57,6 +60,7 @@ func readConfig(args []string, lookupEnv func(string) (string, bool), stderr io.
 	flags.StringVar(&c.addr, "addr", "", "listen on this `address` (default "+defaultAddr+")")
 	flags.StringVar(&c.baseURL, "base-url", "", "the public `URL` that Fly.io was given (default http://<addr>/flyio)")
 	flags.StringVar(&c.db, "db", "", "keep the database in this `file` (default "+defaultDB+")")
+	flags.IntVar(&c.ssoGeneration, "sso-generation", int(flyext.Generation2), "sign customers in by this `generation` of Fly.io's protocol, 1 or 2")
 	flags.BoolVar(&c.once, "once", false, "without FLYIO_SIGNING_SECRET: exit after the show")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -94,6 +98,10 @@ func (c *config) complete() error {
 	switch {
 	case (c.clientID == "") != (c.clientSecret == ""):
 		return errors.New("of FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET one is set and the other is not")
+	case c.ssoGeneration != int(flyext.Generation1) && c.ssoGeneration != int(flyext.Generation2):
+		return errors.New("-sso-generation is neither 1 nor 2")
+	case c.ssoGeneration == int(flyext.Generation1) && !c.hasDashboard():
+		return errors.New("-sso-generation is 1, and FLYIO_CLIENT_ID is not set")
 	case c.oauthURL != "" && !c.hasDashboard():
 		return errors.New("FLYIO_OAUTH_URL is set, and FLYIO_CLIENT_ID is not")
 	case c.hasDashboard() && c.plays():

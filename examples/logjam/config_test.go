@@ -67,6 +67,8 @@ func TestBadConfiguration(t *testing.T) {
 		{"OAuth server without client", with("FLYIO_OAUTH_URL", "https://fly.example"), "", "FLYIO_CLIENT_ID is not"},
 		{"OAuth server over plain http", withClient("FLYIO_OAUTH_URL", "http://fly.example"), "-addr 127.0.0.1:0", "OAuthURL"},
 		{"dashboard over plain http", withClient("", ""), "-addr 127.0.0.1:0 -base-url http://logjam.example/flyio", "BaseURL"},
+		{"unknown generation", withClient("", ""), "-sso-generation 3", "neither 1 nor 2"},
+		{"generation without client", served, "-sso-generation 1", "FLYIO_CLIENT_ID is not set"},
 		{"client without signing secret", map[string]string{"FLYIO_CLIENT_ID": "c", "FLYIO_CLIENT_SECRET": "c"}, "", "FLYIO_SIGNING_SECRET is not"},
 		{"base URL without secret", nil, "-base-url https://logjam.example", "FLYIO_SIGNING_SECRET"},
 		{"show beyond loopback", nil, "-addr :0", "loopback"},

@@ -16,6 +16,7 @@ func (d *dashboard) sso(c config) *flyext.SSO {
 	return &flyext.SSO{
 		ClientID: c.clientID, ClientSecret: c.clientSecret, OAuthURL: c.oauthURL,
 		StateKey:       d.store.stateKey,
+		Generation:     flyext.Generation(c.ssoGeneration),
 		OrganizationOf: d.organizationOf,
 		SignIn:         d.signIn,
 		SignedIn:       d.signedIn,
@@ -39,7 +40,9 @@ var errNoCustomer = flyext.NotFound("This organization has no log streams. Make 
 // the browser had before is over: it was another user's or organization's.
 func (d *dashboard) signIn(w http.ResponseWriter, r *http.Request, user *flyext.Identity) error {
 	ctx := r.Context()
-	name := cmp.Or(user.Name, user.Email, user.UserID)
+	// Generation 1 says of which organization somebody is an admin, and not who.
+	userID := cmp.Or(user.UserID, "admin-of-"+user.OrganizationID)
+	name := cmp.Or(user.Name, user.Email, userID)
 	var id string
 	err := d.store.inTx(ctx, func(tx *sql.Tx) error {
 		// Fly.io vouches for the members of any organization. Who is not a
@@ -63,7 +66,7 @@ func (d *dashboard) signIn(w http.ResponseWriter, r *http.Request, user *flyext.
 			a.StreamID, a.StreamName = s.id, s.name
 		}
 		err = saveOwner(ctx, tx, owner{
-			organizationID: user.OrganizationID, userID: user.UserID, userEmail: user.Email, userRole: user.Role,
+			organizationID: user.OrganizationID, userID: userID, userEmail: user.Email, userRole: user.Role,
 		})
 		if err != nil {
 			return err
@@ -72,7 +75,7 @@ func (d *dashboard) signIn(w http.ResponseWriter, r *http.Request, user *flyext.
 			return err
 		}
 		id, err = startSession(ctx, tx, session{
-			UserID: user.UserID, UserName: name, OrganizationID: user.OrganizationID,
+			UserID: userID, UserName: name, OrganizationID: user.OrganizationID,
 		}, d.now())
 		if err != nil {
 			return err

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/flyext/flyext"
+	"github.com/flyext/flyext/flytest"
+)
+
+// TestConformance: Logjam meets every requirement of the protocol, in both
+// generations of its signatures and of its sign-on.
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	skipped := map[flytest.Format][]string{ // what the format does not have
+		flytest.FormatXSignature: {"bearer-missing", "bearer-wrong", "coverage"},
+		flytest.FormatRFC9421:    {"replay-as-delete", "timestamp-text"},
+		flytest.FormatDraft05:    {"replay-as-delete", "timestamp-text"},
+		flytest.FormatCavage:     {"changed-body", "changed-host", "replay-as-delete", "timestamp-text"},
+	}
+	for _, format := range flytest.Formats() {
+		for _, generation := range []flyext.Generation{flyext.Generation1, flyext.Generation2} {
+			t.Run(fmt.Sprintf("%s, sign-on of generation %d", format, generation), func(t *testing.T) {
+				t.Parallel()
+				report, err := conformanceOf(t, format, generation).Run(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				want := slices.Clone(skipped[format])
+				if generation == flyext.Generation1 { // where a token does not say whose it is
+					want = append(want, "sso-foreign-token")
+				}
+				var got []string
+				for _, result := range report.Results {
+					switch result.Verdict {
+					case flytest.Failed:
+						t.Error(result)
+					case flytest.Skipped:
+						got = append(got, result.ID)
+					}
+				}
+				slices.Sort(got)
+				slices.Sort(want)
+				if !slices.Equal(got, want) {
+					t.Errorf("skipped %q, want %q", got, want)
+				}
+			})
+		}
+	}
+}
+
+// conformanceOf starts Logjam and a played Fly.io, and returns the test of one
+// by the other.
+func conformanceOf(t *testing.T, format flytest.Format, sso flyext.Generation) *flytest.Conformance {
+	t.Helper()
+	fly := httptest.NewUnstartedServer(nil)
+	c := config{
+		addr: "127.0.0.1:0", db: dbPath(t), signingSecrets: []string{testSecret}, bearerTokens: []string{"bearer-token"},
+		clientID: "logjam", clientSecret: "client-secret", oauthURL: "http://" + fly.Listener.Addr().String(), ssoGeneration: int(sso),
+	}
+	s, err := newServer(t.Context(), c, testLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.store.close() })
+	t.Cleanup(func() { s.http.Close() })
+	go s.http.Serve(s.listener) // until it is closed
+	oauth := &flytest.OAuthServer{
+		ClientID: c.clientID, ClientSecret: c.clientSecret, RedirectURLs: []string{s.baseURL + "/callback"}, Generation: sso,
+	}
+	fly.Config.Handler = oauth
+	fly.Start()
+	t.Cleanup(fly.Close)
+	credentials := flytest.Credentials{SigningSecret: testSecret}
+	if format.Generation() == flyext.Generation1 {
+		credentials.BearerToken = c.bearerTokens[0]
+	}
+	return &flytest.Conformance{BaseURL: s.baseURL, Format: format, Credentials: credentials, OAuth: oauth, OAuthURL: fly.URL}
+}
+
+// TestSignOnOfGeneration1: nobody says who an admin is, and the dashboard does
+// not make somebody up.
+func TestSignOnOfGeneration1(t *testing.T) {
+	t.Parallel()
+	conformance := conformanceOf(t, flytest.FormatXSignature, flyext.Generation1)
+	fly := flytest.Platform{BaseURL: conformance.BaseURL, Signer: flytest.XSignature(testSecret)}
+	if _, err := fly.Provision(t.Context(), flyext.ProvisionRequest{ID: "alpha", Name: "collider-prod", OrganizationID: collider}); err != nil {
+		t.Fatal(err)
+	}
+	conformance.OAuth.SetUsers(flytest.User{ID: nathan, Organizations: []flytest.Membership{{OrganizationID: collider, Role: "admin"}}})
+	conformance.OAuth.SetChoice(&flytest.Choice{UserID: nathan})
+	visit, err := fly.OpenDashboard(t.Context(), "alpha", conformance.OAuthURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := string(visit.Last().ResponseBody)
+	if visit.Last().Response.StatusCode != http.StatusOK || !strings.Contains(page, "collider-prod") ||
+		!strings.Contains(page, "admin-of-"+collider) || strings.Contains(page, nathan) {
+		_, _ = io.WriteString(t.Output(), page)
+		t.Errorf("%s at %s", visit.Last().Response.Status, visit.Last().Request.URL)
+	}
+}
