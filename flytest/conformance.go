@@ -274,7 +274,6 @@ const (
 // Where requirements come from.
 const (
 	sourceGenerations = "docs/protocol.md#generations"
-	sourceSignatures1 = "docs/protocol.md#generation-1-signatures"
 	sourceRoutes      = "docs/protocol.md#routes"
 	sourceParameters  = "docs/protocol.md#parameters"
 	sourceAnswers     = "docs/protocol.md#answers"

@@ -14,25 +14,25 @@ import (
 var errorChecks = []check{
 	{Requirement{
 		ID: "uniform", Group: groupErrors,
-		Text:   "Every refusal looks the same: 401, whatever was wrong",
+		Text:   "Every refusal looks the same: 401",
 		Source: sourceDecisions,
 		Fix:    "Answer all of them with one 401 and one body, and write the reason to the log.",
 	}, checkUniform},
 	{Requirement{
 		ID: "malformed-body", Group: groupErrors,
-		Text:   "A body that is no JSON object is an error of the sender's",
+		Text:   "A body that is no JSON object is refused",
 		Source: sourceDecisions,
 		Fix:    "Answer 400; not 200, and not 500.",
 	}, checkMalformedBody},
 	{Requirement{
 		ID: "missing-id", Group: groupErrors,
-		Text:   "A provision without an id is an error of the sender's",
+		Text:   "A provision without an id is refused",
 		Source: sourceParameters,
 		Fix:    "Demand the id, which is the key of everything: answer 422.",
 	}, checkMissingID},
 	{Requirement{
 		ID: "body-limit", Group: groupErrors,
-		Text:   "A stranger's body without an end is not read to its end",
+		Text:   "A body without an end is not read to its end",
 		Source: sourceDecisions,
 		Fix:    "Stop reading at 1 MiB or so, answer 413 and close the connection.",
 	}, checkBodyLimit},
@@ -44,7 +44,7 @@ var errorChecks = []check{
 	}, checkErrorMessage},
 	{Requirement{
 		ID: "no-secret", Group: groupErrors,
-		Text:   "No error gives away a secret or where in the code it arose",
+		Text:   "No error gives away a secret, or the code behind it",
 		Source: sourceErrors,
 		Fix:    "Send texts that were written for the customer, never those of exceptions; keep the rest for the log.",
 	}, checkNoSecret},

@@ -23,7 +23,7 @@ var lifecycleChecks = []check{
 	}, checkFetch},
 	{Requirement{
 		ID: "status", Group: groupLifecycle,
-		Text:   `Its status is a word that flyctl understands: "ready" or "error"`,
+		Text:   "The status is one that flyctl understands",
 		Source: sourceStatus,
 		Fix:    `Say exactly "ready" or "error"; flyctl takes every other word for "still working", and waits for four minutes.`,
 	}, checkStatus},
@@ -47,7 +47,7 @@ var lifecycleChecks = []check{
 	}, checkUpdateAbsent},
 	{Requirement{
 		ID: "update-empty-list", Group: groupLifecycle,
-		Text:   "A PATCH with an empty list of regions removes every replica",
+		Text:   "An empty list of regions removes every replica",
 		Source: sourceParameters,
 		Fix:    `Take "read_regions": [] for what it says.`,
 	}, checkUpdateEmptyList},

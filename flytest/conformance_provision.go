@@ -18,7 +18,7 @@ import (
 var provisionChecks = []check{
 	{Requirement{
 		ID: "provision", Group: groupProvisioning,
-		Text:   "A customer's order is answered with an extension and its secrets",
+		Text:   "An order is answered with an extension and its secrets",
 		Source: sourceAnswers,
 		Fix:    `Answer POST {base}/extensions with 200 and a JSON object: {"id": "…", "config": {secrets}} in generation 2, the secrets alone in generation 1.`,
 	}, checkProvision},
@@ -36,13 +36,13 @@ var provisionChecks = []check{
 	}, checkSecretValues},
 	{Requirement{
 		ID: "secret-names", Group: groupProvisioning,
-		Text:   "Every secret has a name that an environment variable can have",
+		Text:   "Every secret's name can be an environment variable's",
 		Source: sourceSecrets,
 		Fix:    "Use letters, digits and underscores, and no digit in front.",
 	}, checkSecretNames},
 	{Requirement{
 		ID: "idempotent", Group: groupProvisioning,
-		Text:   "The same id again means the same extension, with the same secrets",
+		Text:   "The same id again: the same extension and secrets",
 		Source: sourceIdempotence,
 		Fix:    "Look the id up before you make anything, and answer with what was made for it, whatever its name is now.",
 	}, checkIdempotent},
@@ -60,25 +60,25 @@ var provisionChecks = []check{
 	}, checkBlankName},
 	{Requirement{
 		ID: "same-name", Group: groupProvisioning,
-		Text:   "Another organization's extension of the same name is another one",
+		Text:   "Two organizations may use one name, and stay apart",
 		Source: sourceIdempotence,
 		Fix:    "Key extensions by their id alone: names collide and change.",
 	}, checkSameName},
 	{Requirement{
 		ID: "unknown-parameters", Group: groupProvisioning,
-		Text:   "Parameters that the provider does not know are no error",
+		Text:   "Parameters that are not known are no error",
 		Source: sourceParameters,
 		Fix:    "Ignore members that you do not know: Fly.io adds some, and flyctl sends options.",
 	}, checkUnknownParameters},
 	{Requirement{
 		ID: "email-spellings", Group: groupProvisioning,
-		Text:   `The e-mail may be called "organization_email" or "email"`,
+		Text:   `The e-mail comes as "organization_email" or "email"`,
 		Source: sourceParameters,
 		Fix:    "Read both, and demand neither.",
 	}, checkEmailSpellings},
 	{Requirement{
 		ID: "escaped-id", Group: groupProvisioning,
-		Text:   "An id may have characters that a path has to escape",
+		Text:   "An id may have characters that a path must escape",
 		Source: sourceRoutes,
 		Fix:    "Match routes by the escaped path, and unescape the id afterwards, once.",
 	}, checkEscapedID},

@@ -30,7 +30,7 @@ var replayChecks = []check{
 	}, checkReplayAsDelete},
 	{Requirement{
 		ID: "forged-nonce", Group: groupReplays,
-		Text:   "A forgery does not use up the nonce of the genuine request",
+		Text:   "A forgery does not use up the genuine nonce",
 		Source: sourceDecisions,
 		Fix:    "Look at the nonce last, when the signature is known to be right.",
 	}, checkForgedNonce},

@@ -78,7 +78,7 @@ var signatureChecks = []check{
 	{Requirement{
 		ID: "coverage", Group: groupSignatures,
 		Text:   "A signature that covers next to nothing is refused",
-		Source: sourceSignatures1,
+		Source: sourceGenerations,
 		Fix:    "Demand that method, path, time and body are among the covered components: the sender chooses them.",
 	}, checkCoverage},
 	{Requirement{

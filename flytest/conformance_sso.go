@@ -17,19 +17,19 @@ import (
 var ssoChecks = []check{
 	{Requirement{
 		ID: "sso-redirect", Group: groupSSO,
-		Text:   "A customer's browser is sent to Fly.io's sign-on",
+		Text:   "The customer's browser is sent to Fly.io's sign-on",
 		Source: sourceSSO,
 		Fix:    `Redirect GET {base}/extensions/{id}/sso to /oauth/authorize with client_id, response_type=code (not request_type), redirect_uri={base}/callback, scope and state.`,
 	}, checkSSORedirect},
 	{Requirement{
 		ID: "sso-state", Group: groupSSO,
-		Text:   "Each sign-on has a state of its own, which cannot be guessed",
+		Text:   "Each sign-on has a state that nobody can guess",
 		Source: sourceSSO,
 		Fix:    "Make the state of random bytes, or sign it with a nonce in it, for each browser that comes.",
 	}, checkSSOState},
 	{Requirement{
 		ID: "sso-unknown-id", Group: groupSSO,
-		Text:   "Nobody signs in for an extension that does not exist",
+		Text:   "Nobody signs in for an extension that is not there",
 		Source: sourceSSO,
 		Fix:    "Look the extension up first, and answer 404.",
 	}, checkSSOUnknownID},
@@ -47,7 +47,7 @@ var ssoChecks = []check{
 	}, checkSSOTokenType},
 	{Requirement{
 		ID: "sso-denied", Group: groupSSO,
-		Text:   "A customer who says no to Fly.io does not get in",
+		Text:   "Who says no to Fly.io does not get in",
 		Source: sourceSSO,
 		Fix:    "Answer ?error=access_denied with a page that says so, and a status of 4xx.",
 	}, checkSSODenied},
@@ -59,25 +59,25 @@ var ssoChecks = []check{
 	}, checkSSONoMember},
 	{Requirement{
 		ID: "sso-foreign-token", Group: groupSSO,
-		Text:   "A token that was issued to another application lets nobody in",
+		Text:   "Another application's token lets nobody in",
 		Source: sourceSSO,
 		Fix:    "Compare application.uid of /oauth/token/info with your client id.",
 	}, checkSSOForeignToken},
 	{Requirement{
 		ID: "sso-forged-state", Group: groupSSO,
-		Text:   "A state that is missing or was changed lets nobody in",
+		Text:   "A missing or changed state lets nobody in",
 		Source: sourceSSO,
 		Fix:    "Verify the state before you spend the code.",
 	}, checkSSOForgedState},
 	{Requirement{
 		ID: "sso-other-browser", Group: groupSSO,
-		Text:   "Nobody can finish in another browser what was begun in this one",
+		Text:   "A sign-on ends in the browser in which it began",
 		Source: sourceSSO,
 		Fix:    "Bind the state to the browser by a cookie, or anybody can have a customer signed in as somebody else.",
 	}, checkSSOOtherBrowser},
 	{Requirement{
 		ID: "sso-other-session", Group: groupSSO,
-		Text:   "Who is signed in for one organization does not get into another",
+		Text:   "A session of one organization is none of another",
 		Source: sourceSSO,
 		Fix:    "Before you redirect a session to the extension's screen, look whether it is of the extension's organization; if not, ask Fly.io.",
 	}, checkSSOOtherSession},
