@@ -3,7 +3,6 @@ package flytest_test
 import (
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"net/netip"
 	"reflect"
@@ -170,9 +169,7 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 
 // answering is a client whose every request is answered so.
 func answering(status int, body string) *http.Client {
-	return &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
-		return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
-	})}
+	return answersAlike(status, "", []byte(body))
 }
 
 func TestAnswers(t *testing.T) {
