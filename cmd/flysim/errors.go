@@ -146,7 +146,7 @@ func (p *program) newJSONError(err error) *jsonError {
 	} else if isUnreachable(err) {
 		told.Kind = "unreachable"
 	}
-	told.Message = p.redact(told.Message)
+	told.Code, told.Message = p.redact(told.Code), p.redact(told.Message)
 	return told
 }
 

@@ -127,7 +127,7 @@ func (p *program) fetch(cmd *cobra.Command, id string, wait bool) error {
 	p.err.clear()
 	if e, ok := errors.AsType[*flytest.ProvisioningError](err); ok {
 		if p.json {
-			told := jsonCreation{jsonExtension: newJSONExtension(e.Extension), Error: p.newJSONError(err)}
+			told := jsonCreation{JSONExtension: newJSONExtension(e.Extension), Error: p.newJSONError(err)}
 			p.writeJSON(told)
 			return &toldError{err}
 		}

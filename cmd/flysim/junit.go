@@ -68,7 +68,7 @@ func (p *program) writeJUnit(w io.Writer, results *flytest.Report, broke error) 
 			one.Failure = p.junitFailure(result)
 		case flytest.Skipped:
 			suite.Skipped++
-			one.Skipped = &junitProblem{Message: result.Reason}
+			one.Skipped = &junitProblem{Message: visible(p.redact(result.Reason))}
 		}
 		suite.Cases = append(suite.Cases, one)
 	}
@@ -77,7 +77,7 @@ func (p *program) writeJUnit(w io.Writer, results *flytest.Report, broke error) 
 		all.Errors++
 		all.Suites = append(all.Suites, junitSuite{Name: "flysim", Tests: 1, Errors: 1, Cases: []junitCase{{
 			Class: "flysim", Name: "the run comes to its end", Time: junitTime(0),
-			Error: &junitProblem{Message: p.redact(p.explain(broke))},
+			Error: &junitProblem{Message: visible(p.redact(p.explain(broke)))},
 		}}})
 	}
 	for i := range all.Suites {
@@ -105,8 +105,8 @@ func (p *program) junitFailure(result flytest.Result) *junitProblem {
 	}
 	text += "want: " + result.Want + "\ngot: " + result.Got + "\nfix: " + result.Fix + "\nsource: " + result.Source + "\n"
 	return &junitProblem{
-		Message: p.redact("want " + result.Want + ", got " + result.Got),
-		Text:    p.redact(text),
+		Message: visible(p.redact("want " + result.Want + ", got " + result.Got)),
+		Text:    visible(p.redact(text)),
 	}
 }
 

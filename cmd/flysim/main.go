@@ -45,7 +45,6 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 		lookupEnv: lookupEnv, stdin: stdin, browse: browse,
 		out: newPage(stdout, lookupEnv), err: newPage(stderr, lookupEnv),
 	}
-	p.wire.program = p
 	return p.run(ctx, args)
 }
 

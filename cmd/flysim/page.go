@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"golang.org/x/term"
@@ -139,12 +141,14 @@ func (p *page) clear() {
 	}
 }
 
+// isHidden says whether a character is one that a terminal obeys, or that
+// reorders the text.
+func isHidden(c rune) bool { return unicode.IsControl(c) || unicode.Is(unicode.Cf, c) }
+
 // visible writes control characters out, except the ends of lines: what a
 // provider answers goes to a terminal, which must not obey it.
 func visible(text string) string {
-	hidden := func(c rune) bool {
-		return c != '\n' && c != '\t' && (unicode.IsControl(c) || unicode.Is(unicode.Cf, c))
-	}
+	hidden := func(c rune) bool { return c != '\n' && c != '\t' && isHidden(c) }
 	if !strings.ContainsFunc(text, hidden) && utf8.ValidString(text) {
 		return text
 	}
@@ -164,9 +168,23 @@ func visible(text string) string {
 
 // writeJSON writes one JSON document to standard output.
 func (p *program) writeJSON(document any) {
-	p.out.clear()
-	enc := json.NewEncoder(p.out.w)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
-	_ = enc.Encode(document) // fails where standard output is closed, and then there is nobody to tell
+	if err := enc.Encode(document); err != nil {
+		panic("flysim: encoding JSON: " + err.Error()) // of our own types
+	}
+	p.out.clear()
+	var text strings.Builder
+	for _, c := range b.String() { // what encoding/json leaves is in strings alone
+		if c != '\n' && isHidden(c) {
+			for _, unit := range utf16.AppendRune(nil, c) {
+				fmt.Fprintf(&text, `\u%04x`, unit)
+			}
+			continue
+		}
+		text.WriteRune(c)
+	}
+	io.WriteString(p.out.w, text.String())
 }

@@ -94,6 +94,9 @@ func (p *program) provision(cmd *cobra.Command, o *order) error {
 	if err == nil {
 		err = checkEnv(made.Extension.Secrets)
 	}
+	if isUnreachable(err) || cmd.Context().Err() != nil { // of which no customer reads
+		return err
+	}
 	if p.json {
 		return p.provisionJSON(made, err)
 	}
@@ -203,32 +206,29 @@ func (p *program) readParams(name string) (map[string]json.RawMessage, error) {
 
 // A jsonCreation is what provision --json writes. It has the secrets.
 type jsonCreation struct {
-	*jsonExtension
-	Terminal string     `json:"terminal"`
+	JSONExtension
+	Terminal string     `json:"terminal,omitempty"`
 	Error    *jsonError `json:"error,omitempty"`
 }
 
 func (p *program) provisionJSON(made flytest.Creation, err error) error {
 	told := jsonCreation{Terminal: p.redact(made.Terminal)}
 	if made.Extension != nil {
-		told.jsonExtension = newJSONExtension(made.Extension)
+		told.JSONExtension = newJSONExtension(made.Extension)
 	}
 	if err == nil {
 		p.writeJSON(told)
 		return nil
-	}
-	if isUnreachable(err) {
-		return err
 	}
 	told.Error = p.newJSONError(err)
 	p.writeJSON(told)
 	return &toldError{err}
 }
 
-// A jsonExtension is an extension with its secrets, which an
+// A JSONExtension is an extension with its secrets, which an
 // [flyext.Extension] does not show.
-type jsonExtension struct {
-	ID         string            `json:"id"`
+type JSONExtension struct {
+	ID         string            `json:"id,omitempty"`
 	Name       string            `json:"name,omitempty"`
 	Status     flyext.Status     `json:"status,omitempty"`
 	Message    string            `json:"error_message,omitempty"`
@@ -236,8 +236,8 @@ type jsonExtension struct {
 	Secrets    map[string]string `json:"secrets,omitempty"`
 }
 
-func newJSONExtension(x *flyext.Extension) *jsonExtension {
-	return &jsonExtension{x.ID, x.Name, x.Status, x.Message, x.FlyAppName, x.Secrets}
+func newJSONExtension(x *flyext.Extension) JSONExtension {
+	return JSONExtension{x.ID, x.Name, x.Status, x.Message, x.FlyAppName, x.Secrets}
 }
 
 // checkEnv refuses secrets that no shell can take. A name that is none would

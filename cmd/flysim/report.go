@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -110,8 +112,12 @@ func sentOf(result flytest.Result) (request, body string) {
 	if n > 1 {
 		request += fmt.Sprintf(" (the last of %d requests)", n)
 	}
-	body = string(e.RequestBody[:min(len(e.RequestBody), maxSent)])
-	if len(e.RequestBody) > maxSent {
+	shown := e.RequestBody
+	if json.Valid(shown) {
+		shown = bytes.ReplaceAll(shown, []byte(`,"`), []byte(`, "`)) // for lines to be broken there
+	}
+	body = string(shown[:min(len(shown), maxSent)])
+	if len(shown) > maxSent {
 		body = strings.ToValidUTF8(body, "") + fmt.Sprintf(" … (%d bytes)", len(e.RequestBody))
 	}
 	return request, body
@@ -133,7 +139,7 @@ func (r *report) summary(results *flytest.Report) {
 		r.out.blank()
 	}
 	if rest := r.total - len(results.Results); rest > 0 {
-		r.out.line(yellow, "", fmt.Sprintf("%d were not tested.", rest))
+		r.out.line(yellow, "", fmt.Sprintf("not tested: %d", rest))
 	}
 	r.out.line(s, "", fmt.Sprintf("%d passed, %d failed, %d skipped in %.1f s",
 		results.Count(flytest.Passed), failed, results.Count(flytest.Skipped), results.Duration.Seconds()))

@@ -219,7 +219,7 @@ func (p *program) platform() (*flytest.Platform, error) {
 	client := p.client()
 	fly := &flytest.Platform{BaseURL: p.baseURL, Signer: p.format.Signer(p.credentials()), Client: client}
 	if p.verbose {
-		p.wire.next = client.Transport
+		p.wire.next, p.wire.program = client.Transport, p
 		client.Transport = &p.wire
 	}
 	fly.Observe = func(e flytest.Exchange) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -62,7 +63,7 @@ const bearer = "Bearer "
 // showRequest shows a request as it goes over the wire in HTTP/1.1, and what
 // its signature was made of.
 func (p *program) showRequest(out *page, r *http.Request, body []byte) {
-	shown := r.Clone(r.Context())
+	shown := r.Clone(context.WithoutCancel(r.Context())) // it may have ended
 	for i, value := range shown.Header["Authorization"] {
 		if strings.HasPrefix(value, bearer) {
 			shown.Header["Authorization"][i] = bearer + "[redacted]"
