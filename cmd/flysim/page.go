@@ -77,14 +77,14 @@ func (p *page) wrap(s style, indent, text string) {
 
 // beside writes a text to the right of a label, and its further lines below the
 // first.
-func (p *page) beside(s style, label, text string) {
-	p.besideAs(plain, label, s, text)
-}
+func (p *page) beside(s style, label, text string) { p.besideAs(plain, label, s, text) }
 
+// besideAs is beside with a label in a style.
 func (p *page) besideAs(of style, label string, s style, text string) {
-	p.clear()
+	name := strings.TrimSpace(label)
+	before, after, _ := strings.Cut(label, name)
+	indent := before + p.styled(of, name) + after
 	width := utf8.RuneCountInString(label)
-	indent := p.styled(of, strings.TrimRight(label, " ")) + strings.Repeat(" ", width-utf8.RuneCountInString(strings.TrimRight(label, " ")))
 	for _, line := range wrapped(text, columns-width) {
 		p.line(s, indent, line)
 		indent = strings.Repeat(" ", width)

@@ -10,12 +10,12 @@ func TestVisible(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"größe 🎈\tand\n": "größe 🎈\tand\n",
-		"\x1b[31mred":   `\x1b[31mred`,
-		"a\rb\x00\a":    `a\rb\x00\a`,
-		"\u202eabc":     `\u202eabc`,
-		"\u0085":        `\u0085`,
-		"\xff\xfe":      `\xff\xfe`,
-		"\uFFFD":        "\uFFFD",
+		"\x1b[31mred":    `\x1b[31mred`,
+		"a\rb\x00\a":     `a\rb\x00\a`,
+		"\u202eabc":      `\u202eabc`,
+		"\u0085":         `\u0085`,
+		"\xff\xfe":       `\xff\xfe`,
+		"\uFFFD":         "\uFFFD",
 	} {
 		if got := visible(text); got != want {
 			t.Errorf("%q is shown as %q, want %q", text, got, want)
