@@ -116,7 +116,8 @@ type Result struct {
 	// Reason says why it was skipped.
 	Reason string
 	// Exchanges are the requests that were sent and their answers, in order; the
-	// last one shows a failure. They hold secrets.
+	// last one shows a failure. Where there was no answer, Response is nil. They
+	// hold secrets.
 	Exchanges []Exchange
 	Duration  time.Duration
 }
@@ -174,13 +175,20 @@ func (c *Conformance) Run(ctx context.Context) (*Report, error) {
 	defer r.cleanUp(ctx)
 	for i := range checks {
 		check := &checks[i]
+		first := i == 0 // says whether there is anything to test: a provider that refuses everything refuses every forgery
 		if len(c.Only) > 0 && !slices.Contains(c.Only, check.ID) {
+			if first {
+				r.broken = r.test(ctx, check).Verdict != Passed
+			}
 			continue
 		}
 		if c.Started != nil {
 			c.Started(check.Requirement)
 		}
 		result := r.test(ctx, check)
+		if first {
+			r.broken = result.Verdict != Passed
+		}
 		if err := ctx.Err(); err != nil {
 			return report, err
 		}
@@ -196,12 +204,12 @@ func (c *Conformance) Run(ctx context.Context) (*Report, error) {
 func (c *Conformance) Test(t *testing.T) {
 	t.Helper()
 	own := *c
-	finished := func(result Result) {
+	own.Finished = func(result Result) {
 		t.Run(result.ID, func(t *testing.T) {
 			t.Helper()
 			switch result.Verdict {
 			case Failed:
-				t.Error(result.explain())
+				t.Error(result.String())
 			case Skipped:
 				t.Skip(result.Reason)
 			}
@@ -210,22 +218,26 @@ func (c *Conformance) Test(t *testing.T) {
 			c.Finished(result)
 		}
 	}
-	own.Finished = finished
 	if _, err := own.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// explain tells a developer what is wrong.
-func (r *Result) explain() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s (%s)\n", r.Text, r.Source)
-	if n := len(r.Exchanges); n > 0 {
-		e := r.Exchanges[n-1]
-		fmt.Fprintf(&b, "sent: %s %s\n", e.Request.Method, e.Request.URL.EscapedPath())
+// String tells a developer what is wrong or was skipped, in several lines and
+// without secrets.
+func (r Result) String() string {
+	text := fmt.Sprintf("%s %s: %s (%s)", r.Verdict, r.ID, r.Text, r.Source)
+	switch r.Verdict {
+	case Failed:
+		if n := len(r.Exchanges); n > 0 {
+			sent := r.Exchanges[n-1].Request
+			text += "\n  sent: " + sent.Method + " " + sent.URL.EscapedPath()
+		}
+		text += "\n  want: " + r.Want + "\n   got: " + r.Got + "\n   fix: " + r.Fix
+	case Skipped:
+		text += "\n  " + r.Reason
 	}
-	fmt.Fprintf(&b, "want: %s\n got: %s\n fix: %s", r.Want, r.Got, r.Fix)
-	return b.String()
+	return text
 }
 
 // A check is a requirement and how to test it.
@@ -246,9 +258,34 @@ type skip struct{ reason string }
 
 func (s *skip) Error() string { return s.reason }
 
-// checks are all of them. A provider without those of the first group has no
-// others to show.
-var checks = slices.Concat(provisionChecks)
+// The groups of requirements.
+const (
+	groupProvisioning = "Provisioning"
+	groupLifecycle    = "Fetching, updating, deprovisioning"
+	groupSignatures   = "Signatures"
+	groupReplays      = "Replays"
+	groupErrors       = "Errors"
+	groupSSO          = "Single sign-on"
+)
+
+// Where requirements come from.
+const (
+	sourceGenerations = "docs/protocol.md#generations"
+	sourceSignatures1 = "docs/protocol.md#generation-1-signatures"
+	sourceRoutes      = "docs/protocol.md#routes"
+	sourceParameters  = "docs/protocol.md#parameters"
+	sourceAnswers     = "docs/protocol.md#answers"
+	sourceStatus      = "docs/protocol.md#status"
+	sourceSecrets     = "docs/protocol.md#secrets"
+	sourceErrors      = "docs/protocol.md#errors"
+	sourceIdempotence = "docs/protocol.md#idempotence"
+	sourceSSO         = "docs/protocol.md#sso"
+	sourceDecisions   = "docs/protocol.md#decisions"
+)
+
+// checks are all of them, in the order of testing. The last one is of what the
+// others have seen.
+var checks = slices.Concat(provisionChecks, lifecycleChecks, signatureChecks, replayChecks, ssoChecks, errorChecks)
 
 // A conformanceRun is what the tests of one run share.
 type conformanceRun struct {
@@ -257,7 +294,9 @@ type conformanceRun struct {
 	basePath      string // escaped
 	ssoGeneration flyext.Generation
 	prefix        string     // of the ids
+	broken        bool       // the first requirement is not met, and without it there is nothing to test
 	stands        *extension // see subject.standing
+	landing       string     // see subject.home
 
 	mu       sync.Mutex
 	count    int             // of the ids
@@ -296,8 +335,31 @@ func newConformanceRun(c *Conformance) (*conformanceRun, error) {
 		return nil, err
 	}
 	r.basePath = u.EscapedPath()
+	if err := r.setSSO(); err != nil {
+		return nil, err
+	}
 	for _, secret := range []string{own.Credentials.SigningSecret, own.Credentials.BearerToken} {
 		r.addSecret(secret)
 	}
 	return r, nil
+}
+
+// setSSO checks what belongs to the sign-on.
+func (r *conformanceRun) setSSO() error {
+	r.ssoGeneration = cmp.Or(r.SSOGeneration, r.Conformance.Format.Generation())
+	if r.OAuth == nil {
+		if r.OAuthURL != "" {
+			return errors.New("flytest: Conformance.OAuthURL is set, and OAuth is not")
+		}
+		return nil
+	}
+	r.OAuth.check()
+	of := cmp.Or(r.OAuth.Generation, flyext.Generation2)
+	if r.SSOGeneration != 0 && r.SSOGeneration != of {
+		return errors.New("flytest: Conformance.SSOGeneration is not that of OAuth")
+	}
+	r.ssoGeneration = of
+	r.addSecret(r.OAuth.ClientSecret)
+	_, err := NewBrowser(r.Client, r.OAuthURL)
+	return err
 }

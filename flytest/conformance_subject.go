@@ -23,7 +23,8 @@ import (
 // so that one that takes longer is told how long.
 const answerTimeout = 30 * time.Second
 
-// A subject is the provider as one check sees it: it records what is sent.
+// A subject is the provider as one check sees it: it records what is sent. Of
+// what was not answered, the exchange has no Response.
 type subject struct {
 	*conformanceRun
 	mu        sync.Mutex
@@ -34,7 +35,10 @@ type subject struct {
 func (r *conformanceRun) test(ctx context.Context, c *check) Result {
 	s := &subject{conformanceRun: r}
 	start := time.Now()
-	err := c.run(ctx, s)
+	var err error = &skip{"nothing can be provisioned"}
+	if !r.broken {
+		err = c.run(ctx, s)
+	}
 	result := Result{Requirement: c.Requirement, Verdict: Passed, Exchanges: s.exchanges, Duration: time.Since(start)}
 	if skipped, ok := errors.AsType[*skip](err); ok {
 		result.Verdict, result.Reason = Skipped, skipped.reason
@@ -91,16 +95,21 @@ func (s *subject) send(r *http.Request) (Exchange, error) {
 	defer s.mu.Unlock()
 	if err != nil {
 		body, _ := bodyOf(r)
-		s.exchanges = append(s.exchanges, Exchange{Request: r, RequestBody: body, SignatureBase: SignatureBase(r)})
+		s.record(Exchange{Request: r, RequestBody: body, SignatureBase: SignatureBase(r)})
 		return Exchange{}, err
 	}
+	s.record(e)
+	return e, nil
+}
+
+// record keeps what was answered. The subject is locked.
+func (s *subject) record(e Exchange) {
 	s.exchanges = append(s.exchanges, e)
-	if e.Response.StatusCode >= 400 {
+	if e.Response != nil && e.Response.StatusCode >= 400 {
 		s.conformanceRun.mu.Lock()
 		s.refusals = append(s.refusals, e)
 		s.conformanceRun.mu.Unlock()
 	}
-	return e, nil
 }
 
 // A how changes how a request is signed.

@@ -1,0 +1,572 @@
+package flytest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+
+	jsonv2 "github.com/go-json-experiment/json"
+
+	"github.com/flyext/flyext"
+)
+
+var ssoChecks = []check{
+	{Requirement{
+		ID: "sso-redirect", Group: groupSSO,
+		Text:   "A customer's browser is sent to Fly.io's sign-on",
+		Source: sourceSSO,
+		Fix:    `Redirect GET {base}/extensions/{id}/sso to /oauth/authorize with client_id, response_type=code (not request_type), redirect_uri={base}/callback, scope and state.`,
+	}, checkSSORedirect},
+	{Requirement{
+		ID: "sso-state", Group: groupSSO,
+		Text:   "Each sign-on has a state of its own, which cannot be guessed",
+		Source: sourceSSO,
+		Fix:    "Make the state of random bytes, or sign it with a nonce in it, for each browser that comes.",
+	}, checkSSOState},
+	{Requirement{
+		ID: "sso-unknown-id", Group: groupSSO,
+		Text:   "Nobody signs in for an extension that does not exist",
+		Source: sourceSSO,
+		Fix:    "Look the extension up first, and answer 404.",
+	}, checkSSOUnknownID},
+	{Requirement{
+		ID: "sso-sign-in", Group: groupSSO,
+		Text:   "An admin of the organization gets in",
+		Source: sourceSSO,
+		Fix:    "Exchange the code at /oauth/token, with credentials, code and redirect_uri as form members; ask /oauth/token/info who it is (generation 2); start a session and redirect to the extension's screen.",
+	}, checkSSOSignIn},
+	{Requirement{
+		ID: "sso-token-type", Group: groupSSO,
+		Text:   "The token's answer may lack token_type",
+		Source: sourceSSO,
+		Fix:    "Take the token for a bearer token where it does not say.",
+	}, checkSSOTokenType},
+	{Requirement{
+		ID: "sso-denied", Group: groupSSO,
+		Text:   "A customer who says no to Fly.io does not get in",
+		Source: sourceSSO,
+		Fix:    "Answer ?error=access_denied with a page that says so, and a status of 4xx.",
+	}, checkSSODenied},
+	{Requirement{
+		ID: "sso-no-member", Group: groupSSO,
+		Text:   "Somebody of another organization does not get in",
+		Source: sourceSSO,
+		Fix:    "Look for the extension's organization in the list of /oauth/token/info, and refuse who is not in it.",
+	}, checkSSONoMember},
+	{Requirement{
+		ID: "sso-foreign-token", Group: groupSSO,
+		Text:   "A token that was issued to another application lets nobody in",
+		Source: sourceSSO,
+		Fix:    "Compare application.uid of /oauth/token/info with your client id.",
+	}, checkSSOForeignToken},
+	{Requirement{
+		ID: "sso-forged-state", Group: groupSSO,
+		Text:   "A state that is missing or was changed lets nobody in",
+		Source: sourceSSO,
+		Fix:    "Verify the state before you spend the code.",
+	}, checkSSOForgedState},
+	{Requirement{
+		ID: "sso-other-browser", Group: groupSSO,
+		Text:   "Nobody can finish in another browser what was begun in this one",
+		Source: sourceSSO,
+		Fix:    "Bind the state to the browser by a cookie, or anybody can have a customer signed in as somebody else.",
+	}, checkSSOOtherBrowser},
+	{Requirement{
+		ID: "sso-other-session", Group: groupSSO,
+		Text:   "Who is signed in for one organization does not get into another",
+		Source: sourceSSO,
+		Fix:    "Before you redirect a session to the extension's screen, look whether it is of the extension's organization; if not, ask Fly.io.",
+	}, checkSSOOtherSession},
+	{Requirement{
+		ID: "sso-fly-fails", Group: groupSSO,
+		Text:   "While Fly.io fails, nobody gets in",
+		Source: sourceSSO,
+		Fix:    "Take every answer that is not the expected one for a no, and tell the customer to try again.",
+	}, checkSSOFlyFails},
+}
+
+// browser returns a new one, which visits the provider and, if it may sign in,
+// the played Fly.io.
+func (s *subject) browser(signsIn bool) (*Browser, error) {
+	urls := []string{s.BaseURL}
+	if signsIn && s.OAuth != nil {
+		urls = append(urls, s.OAuthURL)
+	}
+	b, err := NewBrowser(s.Client, urls...)
+	if err != nil {
+		return nil, err
+	}
+	b.platform.Observe = s.observe
+	return b, nil
+}
+
+// observe records what a browser does.
+func (s *subject) observe(e Exchange) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.record(e)
+}
+
+func (s *subject) open(ctx context.Context, b *Browser, target string) (*Visit, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	return b.Open(ctx, target)
+}
+
+// begin opens the dashboard in a browser that does not visit Fly.io, and returns
+// where it is sent to sign in.
+func (s *subject) begin(ctx context.Context, b *Browser) (*url.URL, error) {
+	x, err := s.standing(ctx)
+	if err != nil {
+		return nil, err
+	}
+	target, err := s.platform.DashboardURL(x.id)
+	if err != nil {
+		return nil, err
+	}
+	visit, err := s.open(ctx, b, target)
+	if err != nil {
+		return nil, err
+	}
+	last := visit.Last()
+	switch last.Response.StatusCode {
+	case http.StatusNotImplemented, http.StatusNotFound, http.StatusMethodNotAllowed:
+		return nil, &skip{fmt.Sprintf("single sign-on is not offered (%s)", last.Response.Status)}
+	}
+	if visit.Elsewhere == nil {
+		return nil, &failure{"a redirect to Fly.io", describe(last)}
+	}
+	return visit.Elsewhere, s.checkAuthorization(visit.Elsewhere)
+}
+
+// beginAlone is begin in a browser of its own.
+func (s *subject) beginAlone(ctx context.Context) (*url.URL, error) {
+	b, err := s.browser(false)
+	if err != nil {
+		return nil, err
+	}
+	return s.begin(ctx, b)
+}
+
+func checkSSORedirect(ctx context.Context, s *subject) error {
+	_, err := s.beginAlone(ctx)
+	return err
+}
+
+// checkAuthorization compares what the provider asks of Fly.io (RFC 6749,
+// section 4.1.1).
+func (s *subject) checkAuthorization(to *url.URL) error {
+	if err := s.checkAuthorizeURL(to); err != nil {
+		return err
+	}
+	base, err := s.platform.base()
+	if err != nil {
+		return err
+	}
+	query := to.Query()
+	for _, p := range []struct{ name, want string }{
+		{"response_type", "code"}, {"redirect_uri", base + "/callback"}, {"client_id", s.clientID()},
+	} {
+		got := query[p.name]
+		if len(got) == 1 && (got[0] == p.want || p.want == "" && got[0] != "") {
+			continue
+		}
+		return &failure{p.name + "=" + p.want, fmt.Sprintf("%q", got)}
+	}
+	if query.Get("state") == "" {
+		return &failure{"a state", "none"}
+	}
+	return s.checkScope(query.Get("scope"))
+}
+
+// clientID is the one that the provider has to send, or "" if that is not known.
+func (s *subject) clientID() string {
+	if s.OAuth == nil {
+		return ""
+	}
+	return s.OAuth.ClientID
+}
+
+// checkAuthorizeURL compares where the browser is sent: to the played Fly.io or,
+// if there is none, to the real one or one on this machine.
+func (s *subject) checkAuthorizeURL(to *url.URL) error {
+	got := to.Scheme + "://" + to.Host + to.Path
+	hosts := map[flyext.Generation]string{flyext.Generation1: "fly.io", flyext.Generation2: "api.fly.io"}
+	want := "https://" + hosts[s.ssoGeneration] + AuthorizeEndpoint
+	if s.OAuth != nil {
+		want = strings.TrimRight(s.OAuthURL, "/") + AuthorizeEndpoint
+	}
+	local := to.Hostname() == "localhost" || net.ParseIP(to.Hostname()).IsLoopback()
+	if got == want || s.OAuth == nil && local && to.Path == AuthorizeEndpoint {
+		return nil
+	}
+	return &failure{"a redirect to " + want, "one to " + got}
+}
+
+func (s *subject) checkScope(scope string) error {
+	if s.ssoGeneration == flyext.Generation2 {
+		if scope != "read" {
+			return &failure{"scope=read", fmt.Sprintf("%q", scope)}
+		}
+		return nil
+	}
+	want := fmt.Sprintf(`{"organization_id":%q,"permission":"admin"}`, ownOrganization)
+	var got struct {
+		OrganizationID string `json:"organization_id"`
+		Permission     string `json:"permission"`
+	}
+	err := jsonv2.Unmarshal([]byte(scope), &got)
+	if err != nil || got.OrganizationID != ownOrganization || got.Permission != "admin" {
+		return &failure{"scope=" + want, fmt.Sprintf("%q", scope)}
+	}
+	return nil
+}
+
+// minState is what a state that cannot be guessed takes at least: 128 bits in
+// base64.
+const minState = 22
+
+func checkSSOState(ctx context.Context, s *subject) error {
+	var states [2]string
+	for i := range states {
+		to, err := s.beginAlone(ctx)
+		if err != nil {
+			return skipFailure(err, "there is no redirect to Fly.io")
+		}
+		states[i] = to.Query().Get("state")
+	}
+	switch {
+	case states[0] == states[1]:
+		return &failure{"two browsers with two states", "the same for both"}
+	case len(states[0]) < minState:
+		return &failure{fmt.Sprintf("%d characters or more", minState), fmt.Sprint(len(states[0]))}
+	}
+	return nil
+}
+
+func checkSSOUnknownID(ctx context.Context, s *subject) error {
+	if _, err := s.beginAlone(ctx); err != nil {
+		return skipFailure(err, "there is no redirect to Fly.io")
+	}
+	target, err := s.platform.DashboardURL(s.newID())
+	if err != nil {
+		return err
+	}
+	b, err := s.browser(false)
+	if err != nil {
+		return err
+	}
+	visit, err := s.open(ctx, b, target)
+	if err != nil {
+		return err
+	}
+	if visit.Elsewhere != nil {
+		return &failure{"404", "a redirect to sign in"}
+	}
+	return refused(visit.Last(), "who asks for what does not exist")
+}
+
+// The users of a run.
+const (
+	userAdmin    = "flytest-user"
+	userStranger = "flytest-stranger"
+)
+
+// plays sets the played Fly.io up for a customer, or says why it cannot.
+func (s *subject) plays(ctx context.Context, c Choice) error {
+	if _, err := s.beginAlone(ctx); err != nil {
+		return skipFailure(err, "there is no redirect to Fly.io")
+	}
+	if s.OAuth == nil {
+		return &skip{"no played sign-on was given that the provider is configured with"}
+	}
+	s.OAuth.SetUsers(
+		User{ID: userAdmin, Name: "Ada", Organizations: []Membership{{OrganizationID: ownOrganization, Role: "admin"}}},
+		User{ID: userStranger, Name: "Stranger", Organizations: []Membership{{OrganizationID: otherOrganization, Role: "admin"}}},
+	)
+	s.OAuth.SetChoice(&c)
+	return nil
+}
+
+var (
+	asAdmin    = Choice{UserID: userAdmin}
+	asStranger = Choice{UserID: userStranger}
+)
+
+// signIn walks the whole sign-on in a new browser.
+func (s *subject) signIn(ctx context.Context, c Choice) (*Visit, error) {
+	x, err := s.standing(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b, err := s.browser(true)
+	if err != nil {
+		return nil, err
+	}
+	return s.signInWith(ctx, b, x, c)
+}
+
+func (s *subject) signInWith(ctx context.Context, b *Browser, x *extension, c Choice) (*Visit, error) {
+	if err := s.plays(ctx, c); err != nil {
+		return nil, err
+	}
+	target, err := s.platform.DashboardURL(x.id)
+	if err != nil {
+		return nil, err
+	}
+	return s.open(ctx, b, target)
+}
+
+// landing is where a visit has come to, as a user would recognise it.
+func landing(v *Visit) string {
+	to := v.Elsewhere
+	if to == nil {
+		to = v.Last().Request.URL
+	}
+	return to.Scheme + "://" + to.Host + to.Path
+}
+
+// home finds out where an admin lands. Providers answer a refusal as they like;
+// that the browser gets there is how it is known to be let in.
+func (s *subject) home(ctx context.Context) (string, error) {
+	if s.landing != "" {
+		return s.landing, nil
+	}
+	visit, err := s.signIn(ctx, asAdmin)
+	if err != nil {
+		return "", err
+	}
+	if err := s.entered(visit); err != nil {
+		return "", err
+	}
+	s.landing = landing(visit)
+	return s.landing, nil
+}
+
+// entered is a failure unless the visit came through the callback to a page.
+func (s *subject) entered(v *Visit) error {
+	last := v.Last()
+	if last.Response.StatusCode >= 400 {
+		return &failure{"the extension's screen", describe(last)}
+	}
+	for _, e := range v.Exchanges {
+		if strings.HasSuffix(e.Request.URL.Path, "/callback") {
+			return nil
+		}
+	}
+	return &failure{"a way back through {base}/callback", "an end at " + landing(v)}
+}
+
+// keptOut is a failure if a visit ended where an admin lands, or in a fault of
+// the provider's.
+func (s *subject) keptOut(v *Visit, home, who string) error {
+	last := v.Last()
+	switch status := last.Response.StatusCode; {
+	case status >= 500 && status != http.StatusBadGateway && status != http.StatusServiceUnavailable && status != http.StatusGatewayTimeout:
+		return &failure{"a refusal of " + who, describe(last)}
+	case status < 400 && landing(v) == home:
+		return &failure{"a refusal of " + who, "the extension's screen"}
+	}
+	return nil
+}
+
+func checkSSOSignIn(ctx context.Context, s *subject) error {
+	_, err := s.home(ctx)
+	return err
+}
+
+// settled is home for checks that build on it.
+func (s *subject) settled(ctx context.Context) (string, error) {
+	home, err := s.home(ctx)
+	return home, skipFailure(err, "nobody gets in")
+}
+
+// faulty plays a Fly.io one of whose endpoints answers otherwise.
+func (s *subject) faulty(ctx context.Context, endpoint string, f Fault) (*Visit, string, error) {
+	home, err := s.settled(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	s.OAuth.SetFault(endpoint, f)
+	defer s.OAuth.SetFault(endpoint, nil)
+	visit, err := s.signIn(ctx, asAdmin)
+	return visit, home, err
+}
+
+func checkSSOTokenType(ctx context.Context, s *subject) error {
+	visit, _, err := s.faulty(ctx, TokenEndpoint, WithoutMember("token_type"))
+	if err != nil {
+		return err
+	}
+	return s.entered(visit)
+}
+
+func checkSSODenied(ctx context.Context, s *subject) error {
+	return s.keepsOut(ctx, Choice{Error: "access_denied"}, "who said no")
+}
+
+func checkSSONoMember(ctx context.Context, s *subject) error {
+	return s.keepsOut(ctx, asStranger, "somebody of another organization")
+}
+
+func (s *subject) keepsOut(ctx context.Context, c Choice, who string) error {
+	home, err := s.settled(ctx)
+	if err != nil {
+		return err
+	}
+	visit, err := s.signIn(ctx, c)
+	if err != nil {
+		return err
+	}
+	return s.keptOut(visit, home, who)
+}
+
+func checkSSOForeignToken(ctx context.Context, s *subject) error {
+	if s.ssoGeneration == flyext.Generation1 {
+		return &skip{"generation 1 does not say whose a token is"}
+	}
+	visit, home, err := s.faulty(ctx, TokenInfoEndpoint, ForeignApplication())
+	if err != nil {
+		return err
+	}
+	return s.keptOut(visit, home, "another application's token")
+}
+
+func checkSSOFlyFails(ctx context.Context, s *subject) error {
+	for _, f := range []Fault{StatusAnswer(http.StatusInternalServerError), HTMLAnswer(), ErrorAnswer("invalid_grant")} {
+		visit, home, err := s.faulty(ctx, TokenEndpoint, f)
+		if err != nil {
+			return err
+		}
+		if err := s.keptOut(visit, home, "everybody"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkSSOOtherSession(ctx context.Context, s *subject) error {
+	home, err := s.settled(ctx)
+	if err != nil {
+		return err
+	}
+	order := s.order()
+	order.OrganizationID, order.OrganizationName, order.UserID = otherOrganization, "Another", userStranger
+	own, err := s.provision(ctx, order)
+	if err != nil {
+		return err
+	}
+	b, err := s.browser(true)
+	if err != nil {
+		return err
+	}
+	visit, err := s.signInWith(ctx, b, own, asStranger)
+	if err == nil {
+		err = s.entered(visit)
+	}
+	if err != nil {
+		return skipFailure(err, "another organization's admin does not get in")
+	}
+	x, err := s.standing(ctx)
+	if err != nil {
+		return err
+	}
+	if visit, err = s.signInWith(ctx, b, x, asStranger); err != nil {
+		return err
+	}
+	return s.keptOut(visit, home, "a session of another organization")
+}
+
+// callback begins in a browser, has an admin say yes at the played Fly.io, and
+// returns the callback URL that this browser is to open next.
+func (s *subject) callback(ctx context.Context, b *Browser) (*url.URL, error) {
+	if err := s.plays(ctx, asAdmin); err != nil {
+		return nil, err
+	}
+	authorize, err := s.begin(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	fly, err := NewBrowser(s.Client, s.OAuthURL)
+	if err != nil {
+		return nil, err
+	}
+	visit, err := s.open(ctx, fly, authorize.String())
+	if err != nil {
+		return nil, err
+	}
+	if visit.Elsewhere == nil {
+		return nil, errors.New("the played Fly.io does not send the browser back")
+	}
+	return visit.Elsewhere, nil
+}
+
+func checkSSOForgedState(ctx context.Context, s *subject) error {
+	home, err := s.settled(ctx)
+	if err != nil {
+		return err
+	}
+	for _, forge := range []func(url.Values){
+		func(q url.Values) { q.Del("state") },
+		func(q url.Values) { q.Set("state", forgedState(q.Get("state"))) },
+	} {
+		b, err := s.browser(false)
+		if err != nil {
+			return err
+		}
+		back, err := s.callback(ctx, b)
+		if err != nil {
+			return err
+		}
+		query := back.Query()
+		forge(query)
+		back.RawQuery = query.Encode()
+		visit, err := s.open(ctx, b, back.String())
+		if err != nil {
+			return err
+		}
+		if err := s.keptOut(visit, home, "a state that is not the browser's"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forgedState changes one character in the middle, where no encoding has spare
+// bits.
+func forgedState(state string) string {
+	i := len(state) / 2
+	changed := "A"
+	if state[i:i+1] == changed {
+		changed = "B"
+	}
+	return state[:i] + changed + state[i+1:]
+}
+
+func checkSSOOtherBrowser(ctx context.Context, s *subject) error {
+	home, err := s.settled(ctx)
+	if err != nil {
+		return err
+	}
+	attacker, err := s.browser(false)
+	if err != nil {
+		return err
+	}
+	back, err := s.callback(ctx, attacker)
+	if err != nil {
+		return err
+	}
+	victim, err := s.browser(false)
+	if err != nil {
+		return err
+	}
+	visit, err := s.open(ctx, victim, back.String())
+	if err != nil {
+		return err
+	}
+	return s.keptOut(visit, home, "another browser than the one that began")
+}

@@ -1,0 +1,344 @@
+package flytest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/flyext/flyext"
+	"github.com/flyext/flyext/flytest"
+)
+
+// TestConformanceOfSound: a provider as it should be passes everything that its
+// format has.
+func TestConformanceOfSound(t *testing.T) {
+	t.Parallel()
+	skipped := map[flytest.Format][]string{
+		flytest.FormatXSignature: {"coverage", "bearer-missing", "bearer-wrong"},
+		flytest.FormatRFC9421:    {"timestamp-text", "replay-as-delete", "sso-foreign-token"},
+		flytest.FormatDraft05:    {"timestamp-text", "replay-as-delete", "sso-foreign-token"},
+		flytest.FormatCavage:     {"changed-body", "changed-host", "timestamp-text", "replay-as-delete", "sso-foreign-token"},
+	}
+	for _, format := range flytest.Formats() {
+		t.Run(string(format), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{format: format}
+				report := w.run(t)
+				want := skipped[format]
+				slices.Sort(want)
+				if failed := ids(report, flytest.Failed); len(failed) > 0 {
+					t.Errorf("failed:\n%s", explain(report))
+				}
+				if got := ids(report, flytest.Skipped); !slices.Equal(got, want) {
+					t.Errorf("skipped %q, want %q:\n%s", got, want, explain(report))
+				}
+				if len(report.Results) != len(flytest.Requirements()) {
+					t.Errorf("%d results of %d requirements", len(report.Results), len(flytest.Requirements()))
+				}
+				if left := len(w.service.streams); left > 0 {
+					t.Errorf("%d extensions were left behind", left)
+				}
+			})
+		})
+	}
+}
+
+// bare hides all but the two methods that every provider has.
+func bare(p flyext.Provisioner) flyext.Provisioner { return struct{ flyext.Provisioner }{p} }
+
+// TestConformanceSkips: what a provider does not offer, or the test was not
+// given, is skipped and says so.
+func TestConformanceSkips(t *testing.T) {
+	t.Parallel()
+	signOn := []string{
+		"sso-denied", "sso-fly-fails", "sso-foreign-token", "sso-forged-state", "sso-no-member", "sso-other-browser",
+		"sso-other-session", "sso-redirect", "sso-sign-in", "sso-state", "sso-token-type", "sso-unknown-id",
+	}
+	walked := slices.DeleteFunc(slices.Clone(signOn), func(id string) bool {
+		return id == "sso-redirect" || id == "sso-state" || id == "sso-unknown-id"
+	})
+	always := []string{"bearer-missing", "bearer-wrong", "coverage"}
+	for _, c := range []struct {
+		name    string
+		world   func(w *world)
+		skipped []string
+		reason  string
+	}{
+		{
+			name: "no sign-on", world: func(w *world) { w.noSignOn = true },
+			skipped: signOn, reason: "single sign-on is not offered (501 Not Implemented)",
+		},
+		{
+			name: "no played sign-on",
+			world: func(w *world) {
+				w.signingOn = func(sso *flyext.SSO) { sso.OAuthURL = "" } // Fly.io's own, which nobody may ask
+				w.testing = func(c *flytest.Conformance) { c.OAuth, c.OAuthURL = nil, "" }
+			},
+			skipped: walked, reason: "no played sign-on was given that the provider is configured with",
+		},
+		{
+			name: "neither GET nor DELETE", world: func(w *world) { w.offered = bare(w.service) },
+			skipped: []string{
+				"changed-query", "deprovision", "deprovision-twice", "fetch", "fetch-after-deprovision", "fetch-after-update", "ready",
+				"replay-as-delete", "status",
+			},
+			reason: "GET is not offered (501 Not Implemented)",
+		},
+		{
+			name: "no routes but one", world: func(w *world) {
+				w.noSignOn = true
+				w.handling = func(provider http.Handler) http.Handler {
+					mux := http.NewServeMux()
+					mux.Handle("/flyio/extensions", provider)
+					return mux
+				}
+			},
+			skipped: append([]string{
+				"changed-method", "changed-path", "changed-query", "deprovision", "deprovision-twice", "fetch", "fetch-after-deprovision",
+				"fetch-after-update", "ready", "replay-as-delete", "status", "update", "update-absent", "update-empty-list",
+			}, signOn...),
+			reason: "there is no PATCH (404 Not Found)",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{format: flytest.FormatXSignature, service: &logstore{}}
+				c.world(w)
+				report := w.run(t)
+				want := append(slices.Clone(always), c.skipped...)
+				slices.Sort(want)
+				if got := ids(report, flytest.Skipped); !slices.Equal(got, want) {
+					t.Errorf("skipped %q, want %q", got, want)
+				}
+				if text := explain(report); !strings.Contains(text, c.reason) || len(ids(report, flytest.Failed)) > 0 {
+					t.Errorf("not for %q:\n%s", c.reason, text)
+				}
+			})
+		})
+	}
+}
+
+// TestNothingAdmitted: a provider that refuses everything passes no test of a
+// refusal.
+func TestNothingAdmitted(t *testing.T) {
+	t.Parallel()
+	for _, only := range [][]string{nil, {"unsigned", "replay"}} {
+		synctest.Test(t, func(t *testing.T) {
+			w := &world{format: flytest.FormatXSignature}
+			w.testing = func(c *flytest.Conformance) {
+				c.Credentials.SigningSecret = "a-typing-error"
+				c.Only = only
+			}
+			report := w.run(t)
+			if report.Count(flytest.Passed) > 0 || report.Count(flytest.Failed) > 1 {
+				t.Errorf("only %q:\n%s", only, explain(report))
+			}
+			if only != nil {
+				return
+			}
+			if got := report.Results[0].String(); !strings.Contains(got, "are the secrets, the format and the base URL those") {
+				t.Error(got)
+			}
+		})
+	}
+}
+
+func TestConformanceOnly(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var told []string
+		w := &world{format: flytest.FormatXSignature}
+		w.testing = func(c *flytest.Conformance) {
+			c.Only = []string{"replay", "secret-names"}
+			c.Started = func(r flytest.Requirement) { told = append(told, "started "+r.ID) }
+			c.Finished = func(r flytest.Result) { told = append(told, string(r.Verdict)+" "+r.ID) }
+		}
+		report := w.run(t)
+		want := []string{"started secret-names", "passed secret-names", "started replay", "passed replay"}
+		if !slices.Equal(told, want) || len(report.Results) != 2 {
+			t.Errorf("%q, %d results", told, len(report.Results))
+		}
+		if n := len(report.Results[1].Exchanges); n != 2 {
+			t.Errorf("a replay of %d requests", n)
+		}
+	})
+}
+
+func TestConformanceMisuse(t *testing.T) {
+	t.Parallel()
+	right := flytest.Conformance{BaseURL: conformanceBase, Credentials: flytest.Credentials{SigningSecret: secret}}
+	oauth := &flytest.OAuthServer{ClientID: "a", ClientSecret: "b", RedirectURLs: []string{conformanceBase + "/callback"}}
+	for _, c := range []struct {
+		name, want string
+		change     func(c *flytest.Conformance)
+	}{
+		{"no base URL", `Platform.BaseURL "" is no http or https URL`, func(c *flytest.Conformance) { c.BaseURL = "" }},
+		{"no secret", "Conformance.Credentials has no SigningSecret", func(c *flytest.Conformance) { c.Credentials = flytest.Credentials{} }},
+		{"format", `there is no format "morse"`, func(c *flytest.Conformance) { c.Format = "morse" }},
+		{"requirement", `there is no requirement "beauty"`, func(c *flytest.Conformance) { c.Only = []string{"beauty"} }},
+		{"URL without server", "OAuthURL is set, and OAuth is not", func(c *flytest.Conformance) { c.OAuthURL = conformanceOAuth }},
+		{"server without URL", `"" is no http or https URL`, func(c *flytest.Conformance) { c.OAuth = oauth }},
+		{"two generations", "SSOGeneration is not that of OAuth", func(c *flytest.Conformance) {
+			c.OAuth, c.OAuthURL, c.SSOGeneration = oauth, conformanceOAuth, flyext.Generation1
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			wrong := right
+			wrong.Client = unreachable(t)
+			c.change(&wrong)
+			report, err := wrong.Run(t.Context())
+			if report != nil || err == nil || !strings.HasPrefix(err.Error(), "flytest: ") || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, %v", report, err)
+			}
+		})
+	}
+}
+
+func TestConformanceUnreachable(t *testing.T) {
+	t.Parallel()
+	c := flytest.Conformance{
+		BaseURL: conformanceBase, Credentials: flytest.Credentials{SigningSecret: secret},
+		Client: &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) { return nil, io.ErrUnexpectedEOF })},
+	}
+	report, err := c.Run(t.Context())
+	if _, ok := errors.AsType[*flytest.UnreachableError](err); !ok || !errors.Is(err, io.ErrUnexpectedEOF) || len(report.Results) > 0 {
+		t.Errorf("%v, %v", report, err)
+	}
+}
+
+// TestConformanceStops: a run that is interrupted ends, and removes what it made.
+func TestConformanceStops(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		w := &world{format: flytest.FormatXSignature}
+		w.testing = func(c *flytest.Conformance) {
+			c.Finished = func(r flytest.Result) {
+				if r.ID == "concurrent" {
+					cancel()
+				}
+			}
+		}
+		report, err := w.conformance(t).Run(ctx)
+		if !errors.Is(err, context.Canceled) || len(report.Results) != 6 || len(w.service.streams) > 0 {
+			t.Errorf("%v after %d results, %d extensions left", err, len(report.Results), len(w.service.streams))
+		}
+	})
+}
+
+// TestConformanceNoAnswer: a provider that hangs up fails what it hung up on.
+func TestConformanceNoAnswer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{format: flytest.FormatXSignature}
+		w.handling = func(provider http.Handler) http.Handler {
+			return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodPatch {
+					panic(http.ErrAbortHandler)
+				}
+				provider.ServeHTTP(rw, r)
+			})
+		}
+		report := w.run(t)
+		i := slices.IndexFunc(report.Results, func(r flytest.Result) bool { return r.ID == "update" })
+		got := report.Results[i]
+		last := got.Exchanges[len(got.Exchanges)-1]
+		if got.Verdict != flytest.Failed || got.Want != "an answer" || last.Response != nil || last.Request.Method != http.MethodPatch || last.SignatureBase == "" {
+			t.Errorf("%s, %+v", got, last)
+		}
+	})
+}
+
+// TestConformanceTest runs itself, once against a provider with two defects: a
+// test that has to fail cannot run in this process.
+func TestConformanceTest(t *testing.T) {
+	t.Parallel()
+	const variable = "FLYTEST_DEFECTIVE"
+	if os.Getenv(variable) != "" {
+		w := &world{format: flytest.FormatXSignature, noSignOn: true}
+		w.config.Verifier = flyext.Policy{MaxAge: 24 * time.Hour}.XSignature(secret)
+		fetching(func(x *stream) *flyext.Extension { return &flyext.Extension{Status: "active"} })(w)
+		w.conformance(t).Test(t)
+		return
+	}
+	command := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestConformanceTest$", "-test.v")
+	command.Env = append(os.Environ(), variable+"=1")
+	output, err := command.CombinedOutput()
+	text := string(output)
+	for _, want := range []string{
+		"--- PASS: TestConformanceTest/provision", "--- SKIP: TestConformanceTest/sso-redirect",
+		"--- FAIL: TestConformanceTest/stale", "--- FAIL: TestConformanceTest/status",
+		"failed stale: A request of two hours ago is refused (docs/protocol.md#decisions)", "  sent: POST /flyio/extensions\n",
+		`   got: "active", which flyctl takes for "still working"` + "\n", "   fix: Say exactly ",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in:\n%s", want, text)
+		}
+	}
+	if n := strings.Count(text, "--- FAIL: TestConformanceTest/"); err == nil || n != 2 || strings.Contains(text, secret) {
+		t.Errorf("%v, %d failures, or a secret:\n%s", err, n, text)
+	}
+}
+
+// ids returns the sorted ids of the requirements with a verdict.
+func ids(report *flytest.Report, v flytest.Verdict) []string {
+	found := []string{}
+	for _, result := range report.Results {
+		if result.Verdict == v {
+			found = append(found, result.ID)
+		}
+	}
+	slices.Sort(found)
+	return found
+}
+
+func explain(report *flytest.Report) string {
+	var b strings.Builder
+	for _, r := range report.Results {
+		if r.Verdict != flytest.Passed {
+			fmt.Fprintf(&b, "%s %s: want %s, got %s%s\n", r.Verdict, r.ID, r.Want, r.Got, r.Reason)
+		}
+	}
+	return b.String()
+}
+
+func TestRequirements(t *testing.T) {
+	t.Parallel()
+	protocol, err := os.ReadFile("../docs/protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	headings := map[string]bool{}
+	for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(string(protocol), -1) {
+		headings["docs/protocol.md#"+strings.ReplaceAll(strings.ToLower(heading[1]), " ", "-")] = true
+	}
+	seen := map[string]bool{}
+	for _, r := range flytest.Requirements() {
+		if !regexp.MustCompile(`^[a-z]+(-[a-z]+)*$`).MatchString(r.ID) || seen[r.ID] {
+			t.Errorf("%q is no id, or not the only one", r.ID)
+		}
+		seen[r.ID] = true
+		if !headings[r.Source] {
+			t.Errorf("%s: there is no %s", r.ID, r.Source)
+		}
+		if len(r.Text) > 72 || strings.HasSuffix(r.Text, ".") {
+			t.Errorf("%s: %q is %d characters, or ends with a full stop", r.ID, r.Text, len(r.Text))
+		}
+		if r.Group == "" || !strings.HasSuffix(r.Fix, ".") {
+			t.Errorf("%s: group %q, fix %q", r.ID, r.Group, r.Fix)
+		}
+	}
+}
