@@ -14,6 +14,18 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
+// textOf returns what a requirement says.
+func textOf(t *testing.T, id string) string {
+	t.Helper()
+	for _, r := range flytest.Requirements() {
+		if r.ID == id {
+			return r.Text
+		}
+	}
+	t.Fatalf("there is no requirement %q", id)
+	return ""
+}
+
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	for _, format := range flytest.Formats() {
@@ -26,7 +38,7 @@ func TestCheck(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "report.xml")
 			got := term.run(t, "check", "--format", string(format), "--oauth-addr", addr, "--junit", file).want(t, 0)
 			narrow(t, got.stdout)
-			contains(t, got.stdout, "Provisioning\n  passed   POST /extensions makes", " passed, 0 failed, ")
+			contains(t, words(got.stdout), "Provisioning passed "+textOf(t, "provision"), " passed, 0 failed, ")
 			if got.stderr != "" {
 				t.Errorf("standard error is %q", got.stderr)
 			}
@@ -75,7 +87,8 @@ func TestCheckFails(t *testing.T) {
 	url := serveStatus(t, http.StatusInternalServerError, "out of order")
 	file := filepath.Join(t.TempDir(), "report.xml")
 	got := newTerminal(url).run(t, "check", "--only", "provision", "--junit", file).want(t, 1)
-	contains(t, got.stdout, "  FAILED   POST /extensions makes", "sent  POST /extensions", `"organization_id":"`,
+	contains(t, words(got.stdout), "FAILED "+textOf(t, "provision"))
+	contains(t, got.stdout, "sent  POST /extensions", `"organization_id":"`,
 		"want  2xx\n", "got   500 Internal Server Error: out of order\n", "fix   Answer POST",
 		"flysim check --only provision\n", "0 passed, 1 failed, 0 skipped in ")
 	narrow(t, got.stdout)

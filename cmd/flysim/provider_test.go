@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"maps"
@@ -67,8 +66,13 @@ func (m *memory) Provision(_ context.Context, r *flyext.ProvisionRequest) (*flye
 func (m *memory) Update(_ context.Context, id string, r *flyext.UpdateRequest) (*flyext.Extension, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, ok := m.streams[id]; !ok {
+	stream, ok := m.streams[id]
+	if !ok {
 		return nil, flyext.NotFound("There is no such stream.")
+	}
+	if name, ok := r.Name.Get(); ok {
+		stream.Name = name
+		m.streams[id] = stream
 	}
 	m.updates = append(m.updates, *r)
 	return m.extension(id), nil
@@ -130,7 +134,10 @@ func (m *memory) serve(t *testing.T, oauthURL string, generation flyext.Generati
 			ClientID: clientID, ClientSecret: clientSecret, StateKey: strings.Repeat("k", 32),
 			OAuthURL: oauthURL, Generation: generation,
 			OrganizationOf: func(_ context.Context, id string) (string, error) {
-				return cmp.Or(m.request(id).OrganizationID, "nobody"), nil
+				if stream := m.request(id); stream.ID != "" {
+					return stream.OrganizationID, nil
+				}
+				return "", flyext.NotFound("There is no such stream.")
 			},
 			SignIn: func(w http.ResponseWriter, r *http.Request, id *flyext.Identity) error {
 				http.Redirect(w, r, "/streams/"+url.PathEscape(id.ExtensionID), http.StatusSeeOther)

@@ -124,6 +124,7 @@ func TestSSOOpensTheBrowser(t *testing.T) {
 			t.Parallel()
 			addr := freeAddr(t)
 			base := (&memory{}).serve(t, "http://"+addr, flyext.Generation2)
+			newTerminal(base).run(t, "provision", "--id", "x").want(t, 0)
 			var stdout syncBuffer
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()

@@ -60,7 +60,7 @@ func TestTerminal(t *testing.T) {
 			if got := strings.Contains(string(shown), "\x1b[32mpassed\x1b[0m"); got != c.colours {
 				t.Errorf("there are colours: %v, want %v\n%q", got, c.colours, shown)
 			}
-			if got := strings.Contains(string(shown), "1/1  POST /extensions"); got != c.transience {
+			if got := strings.Contains(string(shown), "1/1  "+textOf(t, "provision")); got != c.transience {
 				t.Errorf("there is progress: %v, want %v\n%q", got, c.transience, shown)
 			}
 			if !c.colours && strings.Contains(strings.ReplaceAll(string(shown), "\x1b[K", ""), "\x1b") {
