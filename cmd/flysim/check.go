@@ -1,0 +1,192 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flyext/flyext/flytest"
+)
+
+const checkHelp = `Check tests whether a provider does what Fly.io's protocol requires, and refuses
+what it has to. It provisions extensions whose ids begin with "flytest-", and
+removes them again. What the provider does not offer is skipped.
+
+To have the sign-on tested, too, start the provider with the OAuth URL
+http://127.0.0.1:4000, where check plays Fly.io's OAuth server, and set the
+client id and secret that the provider has. With --verbose every request and
+answer of a failure is shown.
+
+` + exitCodes
+
+// A checking is what the flags of check say.
+type checking struct {
+	only              []string
+	list              bool
+	junit             string
+	oauthAddr         string
+	ssoGeneration     int
+	patience, longest time.Duration
+}
+
+const (
+	defaultPatience = 30 * time.Second
+	defaultBudget   = 5 * time.Second
+)
+
+func (p *program) checkCommand() *cobra.Command {
+	var c checking
+	cmd := &cobra.Command{
+		Use: "check [flags]", Short: "Test whether a provider does all that is required", Long: checkHelp, Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.check(cmd.Context(), &c) },
+	}
+	flags := cmd.Flags()
+	flags.StringSliceVar(&c.only, "only", nil, "test these requirements alone: their `ids`, with commas between them")
+	flags.BoolVar(&c.list, "list", false, "list the requirements and where they are from, and test nothing")
+	flags.StringVar(&c.junit, "junit", "", "also write the report to this `file`, as JUnit XML, which CI systems read")
+	flags.StringVar(&c.oauthAddr, "oauth-addr", defaultOAuthAddr, oauthAddrHelp+", if there are a client id and secret")
+	flags.IntVar(&c.ssoGeneration, "sso-generation", 0, ssoGenerationHelp)
+	flags.DurationVar(&c.patience, "patience", defaultPatience, "give up on an extension that is not ready after this `duration`; flyctl waits 4m")
+	flags.DurationVar(&c.longest, "budget", defaultBudget, "the `duration` that an answer may take")
+	return cmd
+}
+
+func (p *program) check(ctx context.Context, c *checking) error {
+	requirements, err := choose(c.only)
+	if err != nil {
+		return err
+	}
+	if c.list {
+		return p.listRequirements(requirements)
+	}
+	if err := p.needProvider(); err != nil {
+		return err
+	}
+	if c.patience <= 0 || c.longest <= 0 {
+		return usagef("--patience and --budget have to be more than 0")
+	}
+	generation, err := p.parseSSOGeneration(c.ssoGeneration)
+	if err != nil {
+		return err
+	}
+	junit, err := createJUnit(c.junit)
+	if err != nil {
+		return err
+	}
+	conformance := &flytest.Conformance{
+		BaseURL: p.baseURL, Format: p.format, Credentials: p.credentials(), SSOGeneration: generation,
+		Client: p.client(), Budget: c.longest, Patience: c.patience, Only: c.only,
+	}
+	if p.clientID != "" {
+		conformance.OAuth = p.oauthServer(generation)
+		var stop func()
+		if conformance.OAuthURL, stop, err = serveOAuth(c.oauthAddr, conformance.OAuth); err != nil {
+			return err
+		}
+		defer stop()
+	}
+	report := newReport(p, len(requirements))
+	conformance.Started, conformance.Finished = report.started, report.finished
+	results, err := conformance.Run(ctx)
+	p.err.clear()
+	return p.endCheck(ctx, report, results, junit, err)
+}
+
+// choose returns the requirements with the given ids, or all.
+func choose(only []string) ([]flytest.Requirement, error) {
+	all := flytest.Requirements()
+	for _, id := range only {
+		if !slices.ContainsFunc(all, func(r flytest.Requirement) bool { return r.ID == id }) {
+			return nil, usagef("--only: there is no requirement %q (flysim check --list lists them)", id)
+		}
+	}
+	if len(only) > 0 {
+		all = slices.DeleteFunc(all, func(r flytest.Requirement) bool { return !slices.Contains(only, r.ID) })
+	}
+	return all, nil
+}
+
+// endCheck writes what can be written when all results are there, or those
+// before the run broke off.
+func (p *program) endCheck(ctx context.Context, report *report, results *flytest.Report, junit *os.File, err error) error {
+	if err != nil && !isType[*flytest.UnreachableError](err) && ctx.Err() == nil {
+		err = &usageError{err} // of the configuration, as Run documents
+	}
+	if results == nil {
+		results = &flytest.Report{}
+	}
+	if junit != nil {
+		if err := cmp.Or(p.writeJUnit(junit, results, err), junit.Close()); err != nil {
+			return usagef("--junit: %w", err)
+		}
+	}
+	if err != nil && len(results.Results) == 0 {
+		return err
+	}
+	if p.json {
+		p.writeJSON(p.newJSONReport(results, err))
+	} else {
+		report.summary(results)
+	}
+	switch {
+	case err != nil:
+		return &toldError{err}
+	case results.Count(flytest.Failed) > 0:
+		return errRequirements
+	}
+	return nil
+}
+
+func (p *program) listRequirements(requirements []flytest.Requirement) error {
+	if p.json {
+		type jsonRequirement struct {
+			ID     string `json:"id"`
+			Group  string `json:"group"`
+			Text   string `json:"text"`
+			Source string `json:"source"`
+			Fix    string `json:"fix"`
+		}
+		all := []jsonRequirement{}
+		for _, r := range requirements {
+			all = append(all, jsonRequirement(r))
+		}
+		p.writeJSON(all)
+		return nil
+	}
+	group := ""
+	for _, r := range requirements {
+		p.out.group(&group, r.Group)
+		p.out.wrap(plain, "  ", r.Text)
+		p.out.line(dim, "    ", r.ID+", "+r.Source)
+	}
+	p.out.blank()
+	p.out.line(plain, "", fmt.Sprintf("requirements: %d", len(requirements)))
+	return nil
+}
+
+func createJUnit(name string) (*os.File, error) {
+	if name == "" {
+		return nil, nil
+	}
+	file, err := os.Create(name)
+	if err != nil {
+		return nil, usagef("--junit: %w", err)
+	}
+	return file, nil
+}
+
+// failedIDs returns what to test again.
+func failedIDs(results *flytest.Report) []string {
+	var ids []string
+	for _, r := range results.Results {
+		if r.Verdict == flytest.Failed {
+			ids = append(ids, r.ID)
+		}
+	}
+	return ids
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"encoding/xml"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/flyext/flyext"
+	"github.com/flyext/flyext/flytest"
+)
+
+// textOf returns what a requirement says.
+func textOf(t *testing.T, id string) string {
+	t.Helper()
+	for _, r := range flytest.Requirements() {
+		if r.ID == id {
+			return r.Text
+		}
+	}
+	t.Fatalf("there is no requirement %q", id)
+	return ""
+}
+
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	for _, format := range flytest.Formats() {
+		t.Run(string(format), func(t *testing.T) {
+			t.Parallel()
+			addr := freeAddr(t)
+			m := &memory{}
+			base := m.serve(t, "http://"+addr, format.Generation())
+			term := newTerminal(base).with("FLYIO_CLIENT_ID", clientID, "FLYIO_CLIENT_SECRET", clientSecret)
+			file := filepath.Join(t.TempDir(), "report.xml")
+			got := term.run(t, "check", "--format", string(format), "--oauth-addr", addr, "--junit", file).want(t, 0)
+			narrow(t, got.stdout)
+			contains(t, words(got.stdout), "Provisioning passed "+textOf(t, "provision"), " passed, 0 failed, ")
+			if got.stderr != "" {
+				t.Errorf("standard error is %q", got.stderr)
+			}
+			if n := strings.Count(got.stdout, "\n  passed   ") + strings.Count(got.stdout, "\n  skipped  "); n != len(flytest.Requirements()) {
+				t.Errorf("it tells of %d requirements", n)
+			}
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var suites junitSuites
+			if err := xml.Unmarshal(text, &suites); err != nil || suites.Tests != len(flytest.Requirements()) {
+				t.Errorf("the report for CI is %+v, %v", suites, err)
+			}
+			for id := range m.streams {
+				if strings.HasPrefix(id, "flytest-") {
+					t.Errorf("%s was not removed", id)
+				}
+			}
+		})
+	}
+}
+
+// Without the OAuth client the rest is tested.
+func TestCheckWithoutSignOn(t *testing.T) {
+	t.Parallel()
+	base := (&memory{}).serve(t, "http://"+freeAddr(t), flyext.Generation2)
+	newTerminal(base).run(t, "check").want(t, 0)
+}
+
+func TestCheckJSON(t *testing.T) {
+	t.Parallel()
+	term := newTerminal((&memory{}).serve(t, "", 0))
+	var told jsonReport
+	term.run(t, "check", "--json", "--only", "provision").want(t, 0).decode(t, &told)
+	if told.Passed != 1 || told.Failed != 0 || len(told.Results) != 1 || told.Format != "x-signature" {
+		t.Errorf("the document is %+v", told)
+	}
+	if r := told.Results[0]; r.ID != "provision" || r.Verdict != "passed" || len(r.Requests) == 0 || r.Requests[0].Status != 200 || r.Fix != "" {
+		t.Errorf("the result is %+v", r)
+	}
+}
+
+func TestCheckFails(t *testing.T) {
+	t.Parallel()
+	url := serveStatus(t, http.StatusInternalServerError, "out of order")
+	file := filepath.Join(t.TempDir(), "report.xml")
+	got := newTerminal(url).run(t, "check", "--only", "provision", "--junit", file).want(t, 1)
+	contains(t, words(got.stdout), "FAILED "+textOf(t, "provision"))
+	contains(t, got.stdout, "sent  POST /extensions", `"organization_id":"`,
+		"want  2xx\n", "got   500 Internal Server Error: out of order\n", "fix   Answer POST",
+		"flysim check --only provision\n", "0 passed, 1 failed, 0 skipped in ")
+	narrow(t, got.stdout)
+	if got.stderr != "" {
+		t.Errorf("standard error is %q", got.stderr)
+	}
+	var suites junitSuites
+	text, _ := os.ReadFile(file)
+	if err := xml.Unmarshal(text, &suites); err != nil || suites.Failures != 1 {
+		t.Errorf("the report for CI is %s, %v", text, err)
+	}
+	var told jsonReport
+	newTerminal(url).run(t, "check", "--only", "provision", "--json").want(t, 1).decode(t, &told)
+	if r := told.Results[0]; r.Verdict != "failed" || r.Want != "2xx" || r.Fix == "" || r.Requests[0].Body == "" {
+		t.Errorf("the result is %+v", r)
+	}
+	contains(t, newTerminal(url).run(t, "check", "--only", "provision", "-v").want(t, 1).stdout,
+		"> POST /extensions HTTP/1.1", "--- signature base: ", "< HTTP/1.1 500 Internal Server Error", "< out of order")
+}
+
+// CI has to see that a provider was not tested at all.
+func TestCheckUnreachable(t *testing.T) {
+	t.Parallel()
+	term := newTerminal("http://" + freeAddr(t))
+	file := filepath.Join(t.TempDir(), "report.xml")
+	term.run(t, "check", "--junit", file).want(t, 3)
+	var suites junitSuites
+	text, _ := os.ReadFile(file)
+	if err := xml.Unmarshal(text, &suites); err != nil || suites.Errors != 1 || suites.Tests != 1 {
+		t.Errorf("the report for CI is %s, %v", text, err)
+	}
+	var told map[string]jsonError
+	term.run(t, "check", "--json").want(t, 3).decode(t, &told)
+	if told["error"].Kind != "unreachable" {
+		t.Errorf("the document is %v", told)
+	}
+}
+
+// CI has to see that a run broke off.
+func TestCheckInterrupted(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			cancel()
+		}
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	defer server.Close()
+	file := filepath.Join(t.TempDir(), "report.xml")
+	got := newTerminal(server.URL).runUntil(ctx, "check", "--junit", file).want(t, 130)
+	contains(t, got.stderr, "flysim: interrupted\n")
+	var suites junitSuites
+	text, _ := os.ReadFile(file)
+	if err := xml.Unmarshal(text, &suites); err != nil || suites.Errors != 1 {
+		t.Errorf("the report for CI is %s, %v", text, err)
+	}
+}
+
+func TestCheckList(t *testing.T) {
+	t.Parallel()
+	term := &terminal{} // it needs no provider
+	got := term.run(t, "check", "--list").want(t, 0)
+	narrow(t, got.stdout)
+	var told []flytest.Requirement
+	term.run(t, "check", "--list", "--json").want(t, 0).decode(t, &told)
+	all := flytest.Requirements()
+	if len(told) != len(all) {
+		t.Fatalf("there are %d requirements, want %d", len(told), len(all))
+	}
+	for i, r := range all {
+		contains(t, words(got.stdout), r.ID+", "+r.Source, words(r.Text))
+		if told[i] != r {
+			t.Errorf("%+v, want %+v", told[i], r)
+		}
+	}
+	contains(t, term.run(t, "check", "--list", "--only", "provision").want(t, 0).stdout, "requirements: 1\n")
+}

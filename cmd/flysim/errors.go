@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/flyext/flyext"
+	"github.com/flyext/flyext/flytest"
+)
+
+// The exit statuses, of which exitCodes tells the user.
+const (
+	exitOK          = 0
+	exitRefused     = 1
+	exitUsage       = 2
+	exitUnreachable = 3
+	exitInterrupted = 130 // as a shell reports SIGINT: 128 + 2
+)
+
+const exitCodes = `Exit status:
+  0    all is well
+  1    the provider answered with an error, or a requirement is not met
+  2    flysim was not used or configured rightly
+  3    the provider did not answer
+  130  interrupted, by Ctrl-C`
+
+// A usageError is a mistake in flags, arguments or configuration.
+type usageError struct{ reason error }
+
+func (e *usageError) Error() string { return e.reason.Error() }
+func (e *usageError) Unwrap() error { return e.reason }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
+
+// errRequirements is the end of a check that has told all of it.
+var errRequirements = errors.New("not every requirement is met")
+
+func exitCode(err error) int {
+	switch {
+	case err == nil:
+		return exitOK
+	case isType[*usageError](err):
+		return exitUsage
+	case isUnreachable(err):
+		return exitUnreachable
+	}
+	return exitRefused
+}
+
+func isType[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
+}
+
+// isUnreachable says whether an error is that of a connection. A URL in an
+// answer that does not parse is an *url.Error, too, and none.
+func isUnreachable(err error) bool {
+	if e, ok := errors.AsType[*url.Error](err); ok && e.Op != "parse" {
+		return true
+	}
+	return isType[*flytest.UnreachableError](err) || isType[net.Error](err) && !isType[*url.Error](err) ||
+		errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// explain says what an error is to a person.
+func (p *program) explain(err error) string {
+	if isType[*usageError](err) {
+		return strings.TrimPrefix(err.Error(), "flytest: ")
+	}
+	if errors.Is(err, context.Canceled) {
+		return "interrupted"
+	}
+	if isUnreachable(err) {
+		return "no answer from " + p.baseURL + ": " + p.reasonOf(err)
+	}
+	if e, ok := errors.AsType[*flyext.Error](err); ok {
+		status := strings.TrimSpace(fmt.Sprintf("%d %s", e.Status, http.StatusText(e.Status)))
+		text := "the provider answered with " + status
+		if e.Code != "" {
+			text += " (" + e.Code + ")"
+		}
+		if e.Message != http.StatusText(e.Status) {
+			text += ": " + e.Message
+		}
+		if e.Err != nil {
+			text += ": " + e.Err.Error()
+		}
+		return text
+	}
+	return strings.TrimPrefix(err.Error(), "flytest: ")
+}
+
+// reasonOf returns why there is no answer, without the URL, which may be a long
+// one.
+func (p *program) reasonOf(err error) string {
+	e, ok := errors.AsType[*url.Error](err)
+	switch {
+	case ok && e.Timeout():
+		return fmt.Sprintf("none within %v (--timeout)", p.timeout)
+	case ok && errors.Is(e.Err, io.EOF):
+		return "it closed the connection"
+	case ok:
+		return e.Err.Error()
+	}
+	return strings.TrimPrefix(err.Error(), "flytest: ")
+}
+
+// report tells a person or a machine why flysim ends.
+func (p *program) report(err error) {
+	if errors.Is(err, errRequirements) {
+		return
+	}
+	text := p.redact(p.explain(err))
+	p.err.wrap(plain, "", "flysim: "+text)
+	if isType[*usageError](err) {
+		return
+	}
+	if e, ok := errors.AsType[*flyext.Error](err); ok && e.Status == http.StatusUnauthorized && !p.json {
+		p.err.wrap(plain, "", p.hint())
+	}
+	if p.json && !isType[*toldError](err) {
+		p.writeJSON(map[string]*jsonError{"error": p.newJSONError(err)})
+	}
+}
+
+// hint says where to look if a provider does not believe that a request is
+// Fly.io's: it does not tell the reason.
+func (p *program) hint() string {
+	text := fmt.Sprintf("A 401 says that the provider did not accept the signature. Its log may say why. Compare its secret with flysim's, its base URL with %s, its clock, and whether it verifies the format %s.", p.baseURL, p.format)
+	if p.generation == flyext.Generation1 && p.bearerToken == "" {
+		text += " No bearer token was sent: FLYIO_BEARER_TOKEN is not set."
+	}
+	return text + " With --verbose you see what was signed."
+}
+
+func (p *program) newJSONError(err error) *jsonError {
+	told := &jsonError{Kind: "provider", Message: p.explain(err)}
+	if e, ok := errors.AsType[*flyext.Error](err); ok {
+		told.Status, told.Code, told.Message = e.Status, e.Code, e.Message
+	} else if isUnreachable(err) {
+		told.Kind = "unreachable"
+	}
+	told.Code, told.Message = p.redact(told.Code), p.redact(told.Message)
+	return told
+}
+
+// A toldError is one that is in the JSON on standard output already.
+type toldError struct{ reason error }
+
+func (e *toldError) Error() string { return e.reason.Error() }
+func (e *toldError) Unwrap() error { return e.reason }
+
+// A jsonError is what --json says of a failure.
+type jsonError struct {
+	Kind    string `json:"kind"` // "provider" or "unreachable"
+	Status  int    `json:"status,omitempty"`
+	Code    string `json:"code,omitempty"`
+	Message string `json:"message"`
+}
+
+// minRedacted is how long a secret has to be for its text elsewhere to be it.
+const minRedacted = 6
+
+// redact takes the shared secrets out of a text. No message is made with one,
+// but some quote what a provider or a user wrote.
+func (s *settings) redact(text string) string {
+	for _, secret := range []string{s.signingSecret, s.bearerToken, s.clientSecret} {
+		if len(secret) >= minRedacted {
+			text = strings.ReplaceAll(text, secret, "[redacted]")
+		}
+	}
+	return text
+}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flyext/flyext"
+	"github.com/flyext/flyext/flytest"
+)
+
+const updateHelp = `Update changes an extension. Only what is given is sent, because absent is not
+the same as empty: without --read-region the read regions stay what they are,
+and --no-read-regions removes them all.`
+
+// A change is what the flags of update say.
+type change struct {
+	name, region  string
+	readRegions   []string
+	noReadRegions bool
+	options       []string
+	unset         []string
+	params        string
+}
+
+func (p *program) updateCommand() *cobra.Command {
+	var c change
+	cmd := &cobra.Command{
+		Use: "update ID [flags]", Short: "Change an extension", Long: updateHelp, Args: oneID,
+		RunE: func(cmd *cobra.Command, args []string) error { return p.update(cmd, args[0], &c) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&c.name, "name", "", "the new `name`; it may be empty")
+	flags.StringVar(&c.region, "region", "", "the new primary `region`")
+	flags.StringArrayVar(&c.readRegions, "read-region", nil, "a `region` for replicas, instead of all that are; repeat it for more")
+	flags.BoolVar(&c.noReadRegions, "no-read-regions", false, "have no read regions: the empty list")
+	flags.StringArrayVar(&c.options, "option", nil, optionHelp)
+	flags.StringArrayVar(&c.unset, "unset", nil, "send the member `key` as null; repeat it for more")
+	flags.StringVar(&c.params, "params", "", paramsHelp)
+	return cmd
+}
+
+func (p *program) update(cmd *cobra.Command, id string, c *change) error {
+	fly, err := p.platform()
+	if err != nil {
+		return err
+	}
+	req := flyext.UpdateRequest{}
+	if req.Extra, err = p.extra(c.options, c.params); err != nil {
+		return err
+	}
+	if req.Extra == nil {
+		req.Extra = make(map[string]json.RawMessage)
+	}
+	for _, name := range c.unset {
+		if _, twice := req.Extra[name]; twice || name == "" {
+			return usagef("--unset %q: it is empty, or set as well", name)
+		}
+		req.Extra[name] = json.RawMessage("null")
+	}
+	known := map[string]bool{}
+	if known["name"] = cmd.Flags().Changed("name"); known["name"] {
+		req.Name = flyext.Set(c.name)
+	}
+	if known["primary_region"] = cmd.Flags().Changed("region"); known["primary_region"] {
+		req.PrimaryRegion = flyext.Set(c.region)
+	}
+	switch {
+	case c.noReadRegions && len(c.readRegions) > 0:
+		return usagef("--read-region and --no-read-regions cannot both be")
+	case c.noReadRegions:
+		req.ReadRegions = flyext.Set([]string{})
+	case len(c.readRegions) > 0:
+		req.ReadRegions = flyext.Set(c.readRegions)
+	}
+	known["read_regions"] = req.ReadRegions.Present
+	changes := len(req.Extra)
+	for name, set := range known {
+		if !set {
+			continue
+		}
+		changes++
+		if _, twice := req.Extra[name]; twice {
+			return usagef("%q is set twice", name)
+		}
+	}
+	if changes == 0 {
+		return usagef("what is to change? %s --help lists what can", cmd.CommandPath())
+	}
+	x, err := fly.Update(cmd.Context(), id, req)
+	if err != nil {
+		return err
+	}
+	return p.showExtension(x)
+}
+
+const fetchHelp = `Fetch asks for an extension and shows what the provider answers. Providers need
+not offer that: Fly.io asks when a provision is answered with another status
+than "ready".`
+
+func (p *program) fetchCommand() *cobra.Command {
+	var wait bool
+	cmd := &cobra.Command{
+		Use: "fetch ID [flags]", Short: "Show an extension", Long: fetchHelp, Args: oneID,
+		RunE: func(cmd *cobra.Command, args []string) error { return p.fetch(cmd, args[0], wait) },
+	}
+	cmd.Flags().BoolVar(&wait, "wait", false, "ask again every 2s for up to 4m, as flyctl does, until the status is ready or error")
+	return cmd
+}
+
+func (p *program) fetch(cmd *cobra.Command, id string, wait bool) error {
+	fly, err := p.platform()
+	if err != nil {
+		return err
+	}
+	ask := fly.Fetch
+	if wait {
+		p.err.show("Waiting for " + id + " to be ready …")
+		ask = fly.Await
+	}
+	x, err := ask(cmd.Context(), id)
+	p.err.clear()
+	if e, ok := errors.AsType[*flytest.ProvisioningError](err); ok {
+		if p.json {
+			told := jsonCreation{JSONExtension: newJSONExtension(e.Extension), Error: p.newJSONError(err)}
+			p.writeJSON(told)
+			return &toldError{err}
+		}
+		if err := p.showExtension(e.Extension); err != nil {
+			return err
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return p.showExtension(x)
+}
+
+// showExtension shows what a provider answered. Fly.io takes no secrets from
+// any answer but the first, so they are named and not shown.
+func (p *program) showExtension(x *flyext.Extension) error {
+	if p.json {
+		p.writeJSON(newJSONExtension(x))
+		return nil
+	}
+	for _, member := range []struct{ label, value string }{
+		{"id", x.ID},
+		{"name", x.Name},
+		{"status", cmp.Or(string(x.Status), "not told, which is ready")},
+		{"message", x.Message},
+		{"app", x.FlyAppName},
+		{"secrets", strings.Join(slices.Sorted(maps.Keys(x.Secrets)), ", ")},
+	} {
+		if member.value != "" {
+			p.out.besideAs(dim, (member.label + "         ")[:9], plain, member.value)
+		}
+	}
+	return nil
+}
+
+func (p *program) deprovisionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "deprovision ID [flags]", Short: "Remove an extension", Args: oneID,
+		Long: "Deprovision removes an extension. A provider has to take it well if that\ncomes a second time.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			fly, err := p.platform()
+			if err != nil {
+				return err
+			}
+			if err := fly.Deprovision(cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			if p.json {
+				p.writeJSON(map[string]any{"id": args[0], "deprovisioned": true})
+				return nil
+			}
+			p.out.wrap(plain, "", "Deprovisioned "+args[0]+".")
+			return nil
+		},
+	}
+}

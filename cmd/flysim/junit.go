@@ -1,0 +1,113 @@
+package main
+
+import (
+	"encoding/xml"
+	"fmt"
+	"io"
+
+	"github.com/flyext/flyext/flytest"
+)
+
+// The elements of JUnit XML that Jenkins, GitLab and GitHub's reporters all
+// read: a suite for each group, a case for each requirement.
+type (
+	junitSuites struct {
+		XMLName  xml.Name     `xml:"testsuites"`
+		Name     string       `xml:"name,attr"`
+		Tests    int          `xml:"tests,attr"`
+		Failures int          `xml:"failures,attr"`
+		Errors   int          `xml:"errors,attr"`
+		Skipped  int          `xml:"skipped,attr"`
+		Time     string       `xml:"time,attr"` // in seconds
+		Suites   []junitSuite `xml:"testsuite"`
+	}
+	junitSuite struct {
+		Name     string      `xml:"name,attr"`
+		Tests    int         `xml:"tests,attr"`
+		Failures int         `xml:"failures,attr"`
+		Errors   int         `xml:"errors,attr"`
+		Skipped  int         `xml:"skipped,attr"`
+		Time     string      `xml:"time,attr"`
+		Cases    []junitCase `xml:"testcase"`
+		seconds  float64
+	}
+	junitCase struct {
+		Class   string        `xml:"classname,attr"`
+		Name    string        `xml:"name,attr"`
+		Time    string        `xml:"time,attr"`
+		Failure *junitProblem `xml:"failure"`
+		Error   *junitProblem `xml:"error"`
+		Skipped *junitProblem `xml:"skipped"`
+	}
+	junitProblem struct {
+		Message string `xml:"message,attr"`
+		Text    string `xml:",chardata"`
+	}
+)
+
+// writeJUnit writes results and, if there is one, the error that the run broke
+// off with: CI has to see that not all was tested.
+func (p *program) writeJUnit(w io.Writer, results *flytest.Report, broke error) error {
+	all := junitSuites{
+		Name: "flysim check", Tests: len(results.Results), Time: junitTime(results.Duration.Seconds()),
+		Failures: results.Count(flytest.Failed), Skipped: results.Count(flytest.Skipped),
+	}
+	for _, result := range results.Results {
+		n := len(all.Suites)
+		if n == 0 || all.Suites[n-1].Name != result.Group {
+			all.Suites = append(all.Suites, junitSuite{Name: result.Group})
+			n++
+		}
+		suite := &all.Suites[n-1]
+		suite.Tests++
+		suite.seconds += result.Duration.Seconds()
+		one := junitCase{Class: "flysim." + result.Group, Name: result.ID + ": " + result.Text, Time: junitTime(result.Duration.Seconds())}
+		switch result.Verdict {
+		case flytest.Failed:
+			suite.Failures++
+			one.Failure = p.junitFailure(result)
+		case flytest.Skipped:
+			suite.Skipped++
+			one.Skipped = &junitProblem{Message: visible(p.redact(result.Reason))}
+		}
+		suite.Cases = append(suite.Cases, one)
+	}
+	if broke != nil {
+		all.Tests++
+		all.Errors++
+		all.Suites = append(all.Suites, junitSuite{Name: "flysim", Tests: 1, Errors: 1, Cases: []junitCase{{
+			Class: "flysim", Name: "the run comes to its end", Time: junitTime(0),
+			Error: &junitProblem{Message: visible(p.redact(p.explain(broke)))},
+		}}})
+	}
+	for i := range all.Suites {
+		all.Suites[i].Time = junitTime(all.Suites[i].seconds)
+	}
+	if _, err := io.WriteString(w, xml.Header); err != nil {
+		return err
+	}
+	enc := xml.NewEncoder(w)
+	enc.Indent("", "  ")
+	if err := enc.Encode(all); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, "\n")
+	return err
+}
+
+func (p *program) junitFailure(result flytest.Result) *junitProblem {
+	text := ""
+	if sent, body := sentOf(result); sent != "" {
+		text = "sent: " + sent + "\n"
+		if body != "" {
+			text += "      " + body + "\n"
+		}
+	}
+	text += "want: " + result.Want + "\ngot: " + result.Got + "\nfix: " + result.Fix + "\nsource: " + result.Source + "\n"
+	return &junitProblem{
+		Message: visible(p.redact("want " + result.Want + ", got " + result.Got)),
+		Text:    visible(p.redact(text)),
+	}
+}
+
+func junitTime(seconds float64) string { return fmt.Sprintf("%.3f", seconds) }

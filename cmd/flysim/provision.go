@@ -1,0 +1,255 @@
+package main
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/spf13/cobra"
+
+	"github.com/flyext/flyext"
+	"github.com/flyext/flyext/flytest"
+)
+
+const provisionHelp = `Provision is a customer who types "flyctl ext <provider> create": it asks for an
+extension, waits until it is ready as flyctl does, and shows what the customer
+would see, on standard error. The secrets go to standard output, as lines that
+a POSIX shell can source:
+
+  flysim provision > app.env
+  set -a; . ./app.env; set +a
+
+What is not given is made up: a new id each time, an organization and a user.
+With an id that the provider knows it has to answer with the same secrets.`
+
+// The customer of whom nothing else is said.
+const (
+	defaultOrganization = "g1lx9my4pzemqwk7"
+	defaultOrgName      = "Supercollider"
+	defaultUser         = "k9d01lp82rky6vo2"
+	aliasDomain         = "@customer.fly.io"
+)
+
+// An order is what the flags of provision say.
+type order struct {
+	flyext.ProvisionRequest
+	ip      string
+	options []string
+	params  string
+}
+
+func (p *program) provisionCommand() *cobra.Command {
+	var o order
+	cmd := &cobra.Command{
+		Use: "provision [flags]", Short: "Ask for an extension, as flyctl ext create does", Long: provisionHelp, Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.provision(cmd, &o) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.ID, "id", "", "the extension's `id` (default a new one)")
+	flags.StringVar(&o.Name, "name", "", "its `name` (default collider-<id>)")
+	flags.StringVar(&o.OrganizationID, "org", defaultOrganization, "the organization's `id`")
+	flags.StringVar(&o.OrganizationName, "org-name", defaultOrgName, "its `name`")
+	flags.StringVar(&o.OrganizationEmail, "org-email", "", "the `alias` of its admins (default <org>"+aliasDomain+")")
+	flags.StringVar(&o.UserID, "user-id", defaultUser, "the provisioning user's `id`")
+	flags.StringVar(&o.UserEmail, "user-email", "", "the user's `alias` (default <user-id>"+aliasDomain+")")
+	flags.StringVar(&o.UserRole, "user-role", "admin", "the user's `role`: admin or member")
+	flags.StringVar(&o.PrimaryRegion, "region", "mad", "the primary `region`")
+	flags.StringArrayVar(&o.ReadRegions, "read-region", nil, "a `region` for replicas; repeat it for more")
+	flags.StringVar(&o.ip, "ip", "", "the extension's IPv6 `address` on the customer's network")
+	flags.StringArrayVar(&o.options, "option", nil, optionHelp)
+	flags.StringVar(&o.params, "params", "", paramsHelp)
+	return cmd
+}
+
+const (
+	optionHelp = "an option of the provider's own, as `key=value`; a value that is JSON is sent as such, any other as a string; repeat it for more"
+	paramsHelp = "further members of the request: the JSON object in this `file`, or - for standard input"
+)
+
+func (p *program) provision(cmd *cobra.Command, o *order) error {
+	fly, err := p.platform()
+	if err != nil {
+		return err
+	}
+	if err := o.complete(); err != nil {
+		return err
+	}
+	if o.Extra, err = p.extra(o.options, o.params); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(o.Extra)) {
+		if flag, ok := provisionMembers[name]; ok {
+			return usagef("%q is --%s's to set", name, flag)
+		}
+	}
+	made, err := fly.Create(cmd.Context(), o.ProvisionRequest)
+	if err == nil {
+		err = checkEnv(made.Extension.Secrets)
+	}
+	if isUnreachable(err) || cmd.Context().Err() != nil { // of which no customer reads
+		return err
+	}
+	if p.json {
+		return p.provisionJSON(made, err)
+	}
+	p.err.raw(p.redact(made.Terminal))
+	if err != nil {
+		return err
+	}
+	p.err.blank()
+	p.err.line(plain, "", "Its id: "+made.Extension.ID)
+	if _, err := io.WriteString(p.out.w, dotenv(made.Extension.Secrets)); err != nil {
+		return usagef("standard output: %w", err)
+	}
+	return nil
+}
+
+// provisionMembers are the members of a request that have a flag, or are the
+// signature's.
+var provisionMembers = map[string]string{
+	"id": "id", "name": "name", "organization_id": "org", "organization_name": "org-name", "organization_email": "org-email",
+	"user_id": "user-id", "user_email": "user-email", "user_role": "user-role", "primary_region": "region",
+	"read_regions": "read-region", "ip_address": "ip",
+}
+
+// complete makes up what is missing.
+func (o *order) complete() error {
+	if o.OrganizationID == "" {
+		return usagef("--org is empty")
+	}
+	if o.ID == "" {
+		o.ID = strings.ToLower(rand.Text()[:12])
+	}
+	o.Name = cmp.Or(o.Name, "collider-"+o.ID)
+	o.OrganizationEmail = cmp.Or(o.OrganizationEmail, o.OrganizationID+aliasDomain)
+	if o.UserID != "" {
+		o.UserEmail = cmp.Or(o.UserEmail, o.UserID+aliasDomain)
+	}
+	if o.ip == "" {
+		return nil
+	}
+	var err error
+	if o.IPAddress, err = netip.ParseAddr(o.ip); err != nil || !o.IPAddress.Is6() {
+		return usagef("--ip: %q is no IPv6 address such as fdaa:0:47fb:0:1::1f", o.ip)
+	}
+	return nil
+}
+
+// extra returns the members that --option and --params add.
+func (p *program) extra(options []string, params string) (map[string]json.RawMessage, error) {
+	extra, err := p.readParams(params)
+	if err != nil {
+		return nil, err
+	}
+	for _, option := range options {
+		name, value, ok := strings.Cut(option, "=")
+		if !ok || name == "" {
+			return nil, usagef("--option takes key=value")
+		}
+		if _, twice := extra[name]; twice {
+			return nil, usagef("%q is set twice, by --option or --params", name)
+		}
+		if extra == nil {
+			extra = make(map[string]json.RawMessage)
+		}
+		if extra[name], err = optionValue(value); err != nil {
+			return nil, usagef("--option %s: %w", name, err)
+		}
+	}
+	for _, name := range []string{"timestamp", "nonce", "url"} {
+		if _, ok := extra[name]; ok && p.format == flytest.FormatXSignature {
+			return nil, usagef("%q is a parameter of the signature, which flysim sets", name)
+		}
+	}
+	return extra, nil
+}
+
+func optionValue(text string) (json.RawMessage, error) {
+	var value any
+	if jsonv2.Unmarshal([]byte(text), &value) == nil {
+		return json.RawMessage(text), nil
+	}
+	return jsonv2.Marshal(text)
+}
+
+func (p *program) readParams(name string) (map[string]json.RawMessage, error) {
+	if name == "" {
+		return nil, nil
+	}
+	in := p.stdin
+	if name != "-" {
+		file, err := os.Open(name)
+		if err != nil {
+			return nil, usagef("--params: %w", err)
+		}
+		defer file.Close()
+		in = file
+	}
+	text, err := io.ReadAll(in)
+	if err != nil {
+		return nil, usagef("--params: %w", err)
+	}
+	var members map[string]json.RawMessage
+	if err := jsonv2.Unmarshal(text, &members); err != nil || members == nil {
+		return nil, usagef("--params: %s holds no JSON object", cmp.Or(map[bool]string{true: "standard input"}[name == "-"], name))
+	}
+	return members, nil
+}
+
+// A jsonCreation is what provision --json writes. It has the secrets.
+type jsonCreation struct {
+	JSONExtension
+	Terminal string     `json:"terminal,omitempty"`
+	Error    *jsonError `json:"error,omitempty"`
+}
+
+func (p *program) provisionJSON(made flytest.Creation, err error) error {
+	told := jsonCreation{Terminal: p.redact(made.Terminal)}
+	if made.Extension != nil {
+		told.JSONExtension = newJSONExtension(made.Extension)
+	}
+	if err == nil {
+		p.writeJSON(told)
+		return nil
+	}
+	told.Error = p.newJSONError(err)
+	p.writeJSON(told)
+	return &toldError{err}
+}
+
+// A JSONExtension is an extension with its secrets, which an
+// [flyext.Extension] does not show.
+type JSONExtension struct {
+	ID         string            `json:"id,omitempty"`
+	Name       string            `json:"name,omitempty"`
+	Status     flyext.Status     `json:"status,omitempty"`
+	Message    string            `json:"error_message,omitempty"`
+	FlyAppName string            `json:"fly_app_name,omitempty"`
+	Secrets    map[string]string `json:"secrets,omitempty"`
+}
+
+func newJSONExtension(x *flyext.Extension) JSONExtension {
+	return JSONExtension{x.ID, x.Name, x.Status, x.Message, x.FlyAppName, x.Secrets}
+}
+
+// checkEnv refuses secrets that no shell can take. A name that is none would
+// be a command to the shell that sources it.
+func checkEnv(secrets flyext.Secrets) error {
+	for _, name := range slices.Sorted(maps.Keys(secrets)) {
+		if !isEnvName(name) {
+			return errors.New("the provider's secret " + quoted(name) + " has a name that no environment variable can have")
+		}
+		if strings.ContainsRune(secrets[name], 0) {
+			return errors.New("the provider's secret " + name + " has a NUL, which no environment variable can have")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/joho/godotenv"
+
+	"github.com/flyext/flyext"
+	"github.com/flyext/flyext/flytest"
+)
+
+func TestLifeOfAnExtension(t *testing.T) {
+	t.Parallel()
+	for _, format := range flytest.Formats() {
+		t.Run(string(format), func(t *testing.T) {
+			t.Parallel()
+			m := &memory{}
+			term := newTerminal(m.serve(t, "", 0))
+			args := func(more ...string) []string { return append(more, "--format", string(format)) }
+
+			made := term.run(t, args("provision", "--id", "abc/1", "--name", "shop", "--option", "plan=pro", "--option", `size={"gb":3}`)...).want(t, 0)
+			if got, want := made.stdout, "LOGJAM_URL=\"https://abc/1:pass'word\\$@logjam.example\"\n"; got != want {
+				t.Errorf("standard output is\n%s, want\n%s", got, want)
+			}
+			contains(t, made.stderr, "Your extension shop is ready.\n", "LOGJAM_URL: https://abc/1:pass'word$@logjam.example\n", "Its id: abc/1\n")
+			got := m.request("abc/1")
+			if string(got.Extra["plan"]) != `"pro"` || string(got.Extra["size"]) != `{"gb":3}` {
+				t.Errorf("the options are %s", got.Extra)
+			}
+
+			term.run(t, args("update", "abc/1", "--no-read-regions", "--unset", "plan", "--region", "ams")...).want(t, 0)
+			update := m.lastUpdate(t)
+			if regions, ok := update.ReadRegions.Get(); !ok || len(regions) != 0 {
+				t.Errorf("the read regions are %v, want the empty list", update.ReadRegions)
+			}
+			if string(update.Extra["plan"]) != "null" || update.PrimaryRegion.Value != "ams" || update.Name.Present {
+				t.Errorf("the update is %+v", update)
+			}
+
+			if format == flytest.FormatCavage {
+				return // two equal requests of one second are one
+			}
+			contains(t, term.run(t, args("fetch", "abc/1")...).want(t, 0).stdout, "id       abc/1\nname     shop\nstatus   ready\n")
+			contains(t, term.run(t, args("deprovision", "abc/1")...).want(t, 0).stdout, "Deprovisioned abc/1.\n")
+			contains(t, words(term.run(t, args("fetch", "abc/1")...).want(t, 1).stderr),
+				"flysim: the provider answered with 404 Not Found (not_found): There is no such stream.")
+		})
+	}
+}
+
+func TestProvisionMakesUpWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	m := &memory{}
+	term := newTerminal(m.serve(t, "", 0))
+	var first, second jsonCreation
+	term.run(t, "provision", "--json").want(t, 0).decode(t, &first)
+	term.run(t, "provision", "--json").want(t, 0).decode(t, &second)
+	if first.ID == "" || first.ID == second.ID {
+		t.Errorf("the ids are %q and %q", first.ID, second.ID)
+	}
+	got := m.request(first.ID)
+	want := flyext.ProvisionRequest{
+		ID: first.ID, Name: "collider-" + first.ID,
+		OrganizationID: defaultOrganization, OrganizationName: "Supercollider", OrganizationEmail: "g1lx9my4pzemqwk7@customer.fly.io",
+		UserID: defaultUser, UserEmail: "k9d01lp82rky6vo2@customer.fly.io", UserRole: "admin", PrimaryRegion: "mad",
+	}
+	if got.Name != want.Name || got.OrganizationEmail != want.OrganizationEmail || got.UserEmail != want.UserEmail ||
+		got.PrimaryRegion != want.PrimaryRegion || got.OrganizationID != want.OrganizationID || got.UserRole != want.UserRole {
+		t.Errorf("the request is %+v, want %+v", got, want)
+	}
+	if first.Secrets["LOGJAM_URL"] == "" || !strings.Contains(first.Terminal, "is ready") {
+		t.Errorf("the document is %+v", first)
+	}
+}
+
+func TestProvisionParams(t *testing.T) {
+	t.Parallel()
+	m := &memory{}
+	term := newTerminal(m.serve(t, "", 0))
+	term.stdin = `{"website": {"domain": "a.example"}, "public": true}`
+	term.run(t, "provision", "--id", "p", "--params", "-", "--ip", "fdaa:0:47fb::1f",
+		"--read-region", "fra", "--read-region", "syd", "--option", "note=a=b").want(t, 0)
+	got := m.request("p")
+	if string(got.Extra["website"]) != `{"domain": "a.example"}` && string(got.Extra["website"]) != `{"domain":"a.example"}` {
+		t.Errorf("website is %s", got.Extra["website"])
+	}
+	if string(got.Extra["note"]) != `"a=b"` || len(got.ReadRegions) != 2 || got.IPAddress.String() != "fdaa:0:47fb::1f" {
+		t.Errorf("the request is %+v", got)
+	}
+}
+
+func TestProvisionWaits(t *testing.T) {
+	t.Parallel()
+	m := &memory{polls: 1}
+	made := newTerminal(m.serve(t, "", 0)).run(t, "provision", "--name", "shop").want(t, 0)
+	contains(t, made.stderr, "Waiting for shop to be ready ...\nYour extension shop is ready.\n")
+}
+
+func TestProvisionFails(t *testing.T) {
+	t.Parallel()
+	m := &memory{failed: "No room in mad."}
+	term := newTerminal(m.serve(t, "", 0))
+	text := term.run(t, "provision", "--id", "x").want(t, 1)
+	contains(t, text.stderr, "Error: No room in mad.\n", "flysim: No room in mad.\n")
+	if text.stdout != "" {
+		t.Errorf("standard output is %q", text.stdout)
+	}
+	var told jsonCreation
+	term.run(t, "provision", "--id", "x", "--json").want(t, 1).decode(t, &told)
+	if told.Error == nil || told.Error.Message != "No room in mad." {
+		t.Errorf("the document is %+v", told)
+	}
+	contains(t, term.run(t, "fetch", "x", "--wait").want(t, 1).stdout, "status   error\nmessage  No room in mad.\n")
+}
+
+// hostile are values that a shell could take for something else.
+var hostile = flyext.Secrets{
+	"EMPTY": "", "SPACE": " a  b ", "SINGLE": "it's", "DOUBLE": `say "hi"`, "BOTH": `'"`,
+	"DOLLAR": "$HOME ${HOME} $(echo pwned)", "TICKS": "`echo pwned`", "QUOTED_DOLLAR": "'$(echo pwned)`echo pwned`",
+	"BACKSLASH": `a\nb\\c\`, "QUOTED_BACKSLASH": `'a\nb\\c\"`, "LINES": "one\ntwo\n", "QUOTED_LINES": "it's\ntwo\n\n",
+	"UNICODE": "größe 🎈 \u2028", "HASH": "#no comment", "BANG": "!!", "GLOB": "*", "TILDE": "~", "SEMICOLON": "; echo pwned", "TAB": "a\tb",
+}
+
+func TestSecretsCanBeSourced(t *testing.T) {
+	t.Parallel()
+	shell, err := exec.LookPath("sh")
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal(err)
+		}
+		t.Skip("there is no sh")
+	}
+	m := &memory{secrets: func(string) flyext.Secrets { return hostile }}
+	made := newTerminal(m.serve(t, "", 0)).run(t, "provision").want(t, 0)
+	file := filepath.Join(t.TempDir(), "app.env")
+	if err := os.WriteFile(file, []byte(made.stdout), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range hostile {
+		// The x keeps the newlines at the end, which $() drops otherwise.
+		got, err := exec.Command(shell, "-c", `. "$1"; printf '%sx' "$`+name+`"`, "sh", file).CombinedOutput()
+		if err != nil || string(got) != want+"x" {
+			t.Errorf("%s is %q, %v, want %q", name, got, err, want)
+		}
+	}
+}
+
+// A reader of .env files takes from them what the shell does, unless there is a
+// backslash, or both kinds of quotes.
+func TestSecretsCanBeReadByDotenv(t *testing.T) {
+	t.Parallel()
+	for name, want := range hostile {
+		if strings.Contains(want, `\`) || strings.Contains(want, "'") && strings.Contains(want, `"`) {
+			continue
+		}
+		got, err := godotenv.Unmarshal(dotenv(flyext.Secrets{name: want}))
+		if err != nil || got[name] != want {
+			t.Errorf("%s is %q, %v, want %q", name, got[name], err, want)
+		}
+	}
+}
+
+// A name that is none would be run by the shell that sources it.
+func TestSecretNamesAreNoCommands(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"", "1A", "A B", "A;touch pwned;B", "A\nB", "Ä", "A-B", "$(touch pwned)"} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Write([]byte(`{"id": "x", "config": {` + quoted(name) + `: "value"}}`))
+		}))
+		made := newTerminal(server.URL).run(t, "provision").want(t, 1)
+		server.Close()
+		if made.stdout != "" {
+			t.Errorf("%q: standard output is %q", name, made.stdout)
+		}
+		contains(t, words(made.stderr), "has a name that no environment variable can have")
+	}
+	if err := checkEnv(flyext.Secrets{"A": "a\x00b"}); err == nil {
+		t.Error("a NUL is no error")
+	}
+}
+
+// What a provider answers must not move the cursor, or worse.
+func TestTerminalIsNotObeyed(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusUnprocessableEntity)
+		w.Write([]byte(`{"error": "\u001b[2J", "message": "\u001b]0;owned\u0007 \u202e\u0085 \r"}`))
+	}))
+	defer server.Close()
+	for _, args := range [][]string{{"provision"}, {"provision", "-v"}, {"fetch", "x"}, {"provision", "--json"}, {"check"}} {
+		got := newTerminal(server.URL).run(t, args...).want(t, 1)
+		if text := got.stdout + got.stderr; strings.ContainsAny(text, "\x1b\a\r\u202e\u0085") {
+			t.Errorf("%v: the output has control characters: %q", args, text)
+		}
+	}
+}

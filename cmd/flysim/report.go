@@ -1,0 +1,219 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/flyext/flyext/flytest"
+)
+
+// A report tells a person of results as they come.
+type report struct {
+	*program
+	total, tested int
+	group         string
+}
+
+func newReport(p *program, total int) *report { return &report{program: p, total: total} }
+
+// started shows, on a terminal, what is being tested.
+func (r *report) started(requirement flytest.Requirement) {
+	r.err.show(fmt.Sprintf("%d/%d  %s", r.tested+1, r.total, requirement.Text))
+}
+
+func (r *report) finished(result flytest.Result) {
+	r.err.clear()
+	r.tested++
+	if !r.json {
+		r.result(result)
+	}
+}
+
+// group begins a group unless it is the one that is told of.
+func (p *page) group(current *string, next string) {
+	if *current == next {
+		return
+	}
+	if *current != "" {
+		p.blank()
+	}
+	*current = next
+	p.line(bold, "", next)
+}
+
+// The columns of a report: verdict and text, then labels and what they label.
+const (
+	verdictWidth = len("  skipped  ")
+	labelWidth   = len("want  ")
+)
+
+func (r *report) result(result flytest.Result) {
+	out := r.out
+	out.group(&r.group, result.Group)
+	verdict, s := "passed", green
+	switch result.Verdict {
+	case flytest.Failed:
+		verdict, s = "FAILED", red
+	case flytest.Skipped:
+		verdict, s = "skipped", yellow
+	}
+	out.besideAs(s, fmt.Sprintf("%-*s", verdictWidth, "  "+verdict), plain, result.Text)
+	indent := strings.Repeat(" ", verdictWidth)
+	out.wrap(dim, indent, result.ID+", "+result.Source)
+	switch result.Verdict {
+	case flytest.Skipped:
+		out.wrap(plain, indent, result.Reason)
+	case flytest.Failed:
+		r.failure(result, indent)
+	}
+}
+
+// failure tells what was sent, what came back, and what should have.
+func (r *report) failure(result flytest.Result, indent string) {
+	label := func(text string) string { return fmt.Sprintf("%s%-*s", indent, labelWidth, text) }
+	if sent, body := sentOf(result); sent != "" {
+		r.out.besideAs(dim, label("sent"), plain, sent)
+		if body != "" {
+			r.out.beside(plain, label(""), body)
+		}
+	}
+	r.out.besideAs(dim, label("want"), plain, result.Want)
+	r.out.besideAs(dim, label("got"), red, result.Got)
+	r.out.besideAs(dim, label("fix"), plain, result.Fix)
+	if !r.verbose {
+		return
+	}
+	for _, e := range result.Exchanges {
+		r.out.blank()
+		r.showRequest(r.out, e.Request, e.RequestBody)
+		if e.Response == nil {
+			r.out.line(red, "", "< no answer")
+			continue
+		}
+		r.showAnswerOn(r.out, e)
+	}
+}
+
+// maxSent bounds what is shown of a body, in bytes; --verbose shows all.
+const maxSent = 240
+
+// sentOf says what the last request of a result was. Of a query, which may be
+// long, --verbose shows all.
+func sentOf(result flytest.Result) (request, body string) {
+	n := len(result.Exchanges)
+	if n == 0 {
+		return "", ""
+	}
+	e := result.Exchanges[n-1]
+	request = e.Request.Method + " " + e.Request.URL.EscapedPath()
+	if n > 1 {
+		request += fmt.Sprintf(" (the last of %d requests)", n)
+	}
+	shown := e.RequestBody
+	if json.Valid(shown) {
+		shown = bytes.ReplaceAll(shown, []byte(`,"`), []byte(`, "`)) // for lines to be broken there
+	}
+	body = string(shown[:min(len(shown), maxSent)])
+	if len(shown) > maxSent {
+		body = strings.ToValidUTF8(body, "") + fmt.Sprintf(" … (%d bytes)", len(e.RequestBody))
+	}
+	return request, body
+}
+
+// summary ends a report.
+func (r *report) summary(results *flytest.Report) {
+	r.out.blank()
+	failed := results.Count(flytest.Failed)
+	s := green
+	if failed > 0 {
+		s = red
+	}
+	if ids := failedIDs(results); len(ids) > 0 {
+		r.out.wrap(plain, "", "To test what failed alone: flysim check --only "+strings.Join(ids, ","))
+		if !r.verbose {
+			r.out.wrap(plain, "", "With --verbose every request and answer of a failure is shown.")
+		}
+		r.out.blank()
+	}
+	if rest := r.total - len(results.Results); rest > 0 {
+		r.out.line(yellow, "", fmt.Sprintf("not tested: %d", rest))
+	}
+	r.out.line(s, "", fmt.Sprintf("%d passed, %d failed, %d skipped in %.1f s",
+		results.Count(flytest.Passed), failed, results.Count(flytest.Skipped), results.Duration.Seconds()))
+}
+
+// A jsonReport is what check --json writes. It holds no secrets.
+type jsonReport struct {
+	BaseURL string       `json:"base_url"`
+	Format  string       `json:"format"`
+	Passed  int          `json:"passed"`
+	Failed  int          `json:"failed"`
+	Skipped int          `json:"skipped"`
+	Seconds float64      `json:"seconds"`
+	Results []jsonResult `json:"results"`
+	Error   *jsonError   `json:"error,omitempty"` // why it broke off
+}
+
+type jsonResult struct {
+	ID       string        `json:"id"`
+	Group    string        `json:"group"`
+	Text     string        `json:"text"`
+	Source   string        `json:"source"`
+	Verdict  string        `json:"verdict"`
+	Want     string        `json:"want,omitempty"`
+	Got      string        `json:"got,omitempty"`
+	Fix      string        `json:"fix,omitempty"` // of what failed alone
+	Reason   string        `json:"reason,omitempty"`
+	Seconds  float64       `json:"seconds"`
+	Requests []jsonRequest `json:"requests"`
+}
+
+// A jsonRequest is a request that was sent. The body is there for what failed.
+type jsonRequest struct {
+	Method  string  `json:"method"`
+	URL     string  `json:"url"`
+	Body    string  `json:"body,omitempty"`
+	Status  int     `json:"status,omitempty"` // absent if there was no answer
+	Seconds float64 `json:"seconds"`
+}
+
+func (p *program) newJSONReport(results *flytest.Report, err error) *jsonReport {
+	told := &jsonReport{
+		BaseURL: p.baseURL, Format: string(p.format), Seconds: seconds(results.Duration), Results: []jsonResult{},
+		Passed: results.Count(flytest.Passed), Failed: results.Count(flytest.Failed), Skipped: results.Count(flytest.Skipped),
+	}
+	if err != nil {
+		told.Error = p.newJSONError(err)
+	}
+	for _, result := range results.Results {
+		one := jsonResult{
+			ID: result.ID, Group: result.Group, Text: result.Text, Source: result.Source, Verdict: string(result.Verdict),
+			Want: result.Want, Got: p.redact(result.Got), Reason: result.Reason, Seconds: seconds(result.Duration), Requests: []jsonRequest{},
+		}
+		failed := result.Verdict == flytest.Failed
+		if failed {
+			one.Fix = result.Fix
+		}
+		for _, e := range result.Exchanges {
+			request := jsonRequest{Method: e.Request.Method, URL: e.Request.URL.Redacted(), Seconds: seconds(e.Duration)}
+			if failed && len(e.RequestBody) <= maxJSONBody {
+				request.Body = p.redact(string(e.RequestBody))
+			}
+			if e.Response != nil {
+				request.Status = e.Response.StatusCode
+			}
+			one.Requests = append(one.Requests, request)
+		}
+		told.Results = append(told.Results, one)
+	}
+	return told
+}
+
+// maxJSONBody is what a request of Fly.io stays far below, in bytes. Those that
+// test the limits of a provider are not worth repeating.
+const maxJSONBody = 16 << 10
+
+func seconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }

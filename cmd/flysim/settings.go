@@ -1,0 +1,285 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/joho/godotenv"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/flyext/flyext"
+	"github.com/flyext/flyext/flytest"
+)
+
+// Settings are what all commands share.
+type settings struct {
+	baseURL    string
+	format     flytest.Format
+	generation flyext.Generation
+
+	signingSecret, bearerToken string
+	clientID, clientSecret     string
+	keyID                      string
+
+	json, verbose bool
+	timeout       time.Duration
+
+	formatName string
+	gen        int
+	envFile    string
+	fileValues map[string]string
+}
+
+// fromEnvironment are the flags that the environment and --env-file can set, too.
+var fromEnvironment = []struct{ flag, variable string }{
+	{"base-url", "FLYSIM_BASE_URL"},
+	{"signing-secret", "FLYIO_SIGNING_SECRET"},
+	{"bearer-token", "FLYIO_BEARER_TOKEN"},
+	{"client-id", "FLYIO_CLIENT_ID"},
+	{"client-secret", "FLYIO_CLIENT_SECRET"},
+}
+
+const defaultTimeout = 30 * time.Second
+
+func (s *settings) addFlags(flags *pflag.FlagSet) {
+	flags.StringVar(&s.baseURL, "base-url", "", "the provider's base `URL`, as Fly.io is given it, such as http://localhost:8080/flyio (or FLYSIM_BASE_URL)")
+	flags.StringVar(&s.formatName, "format", "", "sign in this `format`: x-signature, which Fly.io uses today, or rfc9421, draft-05 or cavage, of generation 1")
+	flags.IntVar(&s.gen, "generation", 0, "speak this generation `1|2` of the protocol: 2 signs with x-signature, 1 with rfc9421 (default 2)")
+	flags.StringVar(&s.signingSecret, "signing-secret", "", "the `secret` that requests are signed with (or FLYIO_SIGNING_SECRET)")
+	flags.StringVar(&s.bearerToken, "bearer-token", "", "the `token` that generation 1 sends beside a signature (or FLYIO_BEARER_TOKEN)")
+	flags.StringVar(&s.clientID, "client-id", "", "the OAuth client `id` that the provider signs customers on with (or FLYIO_CLIENT_ID)")
+	flags.StringVar(&s.clientSecret, "client-secret", "", "the OAuth client `secret` (or FLYIO_CLIENT_SECRET)")
+	flags.StringVar(&s.keyID, "key-id", "", "the `id` of the signing key in generation 1 (default "+flytest.DefaultKeyID+")")
+	flags.StringVar(&s.envFile, "env-file", "", "read what is in neither flags nor environment from this `file` of KEY=VALUE lines")
+	flags.DurationVar(&s.timeout, "timeout", defaultTimeout, "give up on an answer after this `duration`; Fly.io waits 5s")
+	flags.BoolVar(&s.json, "json", false, "write one JSON document to standard output, for machines")
+	flags.BoolVarP(&s.verbose, "verbose", "v", false, "show requests and answers as they go over the wire, and the exact bytes that are signed, on standard error; the bearer token is left out, but answers hold secrets")
+}
+
+const secretsHelp = `A secret in a flag is seen by other users of the machine and stays in the
+shell's history: better set the environment variables, or use --env-file.
+Flags win over the environment, and the environment over the file.`
+
+// resolve completes the settings from environment and file, and refuses what
+// does not fit together.
+func (p *program) resolve(cmd *cobra.Command) error {
+	s := &p.settings
+	if err := p.readEnvFile(); err != nil {
+		return err
+	}
+	for _, from := range fromEnvironment {
+		flag := cmd.Flags().Lookup(from.flag)
+		if flag.Changed {
+			if strings.TrimSpace(flag.Value.String()) == "" {
+				return usagef("--%s is empty", from.flag)
+			}
+			continue
+		}
+		value, where, ok := p.lookup(from.variable)
+		if !ok {
+			continue
+		}
+		if strings.TrimSpace(value) == "" {
+			return usagef("%s is set%s, but empty", from.variable, where)
+		}
+		if err := flag.Value.Set(value); err != nil {
+			return usagef("%s: %w", from.variable, err)
+		}
+	}
+	if s.timeout <= 0 {
+		return usagef("--timeout has to be more than 0")
+	}
+	if err := s.chooseFormat(); err != nil {
+		return err
+	}
+	if s.format == flytest.FormatXSignature {
+		for _, flag := range []string{"bearer-token", "key-id"} {
+			if cmd.Flags().Changed(flag) {
+				return usagef("--%s goes with generation 1, and x-signature has no use for it", flag)
+			}
+		}
+	}
+	if (s.clientID == "") != (s.clientSecret == "") {
+		return usagef("of client id and client secret one is set and the other is not")
+	}
+	return nil
+}
+
+func (p *program) readEnvFile() error {
+	if p.envFile == "" {
+		return nil
+	}
+	file, err := os.Open(p.envFile)
+	if err != nil {
+		return usagef("--env-file: %w", err)
+	}
+	defer file.Close()
+	p.fileValues, err = godotenv.Parse(file)
+	if err != nil { // the parser's error quotes the line, which may be a secret
+		return usagef("--env-file: %s is no file of KEY=VALUE lines", p.envFile)
+	}
+	return nil
+}
+
+// lookup looks a variable up in the environment and then in the file.
+func (p *program) lookup(name string) (value, where string, ok bool) {
+	if value, ok := p.lookupEnv(name); ok {
+		return value, "", true
+	}
+	value, ok = p.fileValues[name]
+	return value, " in " + p.envFile, ok
+}
+
+// chooseFormat makes a format of --format and --generation.
+func (s *settings) chooseFormat() error {
+	byGeneration := map[int]flytest.Format{
+		0: flytest.FormatXSignature, 1: flytest.FormatRFC9421, 2: flytest.FormatXSignature,
+	}
+	format, ok := byGeneration[s.gen]
+	if !ok {
+		return usagef("--generation %d: there are the generations 1 and 2", s.gen)
+	}
+	if s.formatName != "" {
+		var err error
+		if format, err = flytest.ParseFormat(s.formatName); err != nil {
+			return usagef("--format: %w", err)
+		}
+	}
+	s.format, s.generation = format, generationOf(format.Generation() == flyext.Generation1)
+	if s.gen != 0 && generationOf(s.gen == 1) != s.generation {
+		if s.gen == 1 {
+			return usagef("--format %s is of generation 2, and --generation says 1, whose formats are rfc9421, draft-05 and cavage", format)
+		}
+		return usagef("--format %s is of generation 1, and --generation says 2, whose format is x-signature", format)
+	}
+	return nil
+}
+
+func generationOf(first bool) flyext.Generation {
+	if first {
+		return flyext.Generation1
+	}
+	return flyext.Generation2
+}
+
+// needProvider refuses to go on without what every signed request needs.
+func (s *settings) needProvider() error {
+	if s.baseURL == "" {
+		return usagef("which provider? Set --base-url or FLYSIM_BASE_URL, such as http://localhost:8080/flyio")
+	}
+	u, err := url.Parse(s.baseURL)
+	switch {
+	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
+		return usagef("the base URL is no http or https URL, such as http://localhost:8080/flyio")
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return usagef("the base URL has a user, a query or a fragment, which cannot be")
+	}
+	s.baseURL = strings.TrimRight(s.baseURL, "/")
+	if s.signingSecret == "" {
+		return usagef("which secret signs the requests? Set FLYIO_SIGNING_SECRET, in the environment or in an --env-file, to what the provider has")
+	}
+	return nil
+}
+
+func (s *settings) credentials() flytest.Credentials {
+	return flytest.Credentials{SigningSecret: s.signingSecret, BearerToken: s.bearerToken, KeyID: s.keyID}
+}
+
+// client returns what sends the requests: to the provider itself, whatever
+// proxy the environment names.
+func (s *settings) client() *http.Client {
+	return &http.Client{
+		Timeout: s.timeout,
+		Transport: &http.Transport{
+			Proxy:               nil,
+			DialContext:         (&net.Dialer{Timeout: s.timeout}).DialContext,
+			TLSHandshakeTimeout: s.timeout,
+			MaxIdleConnsPerHost: 16,
+			IdleConnTimeout:     time.Minute,
+		},
+	}
+}
+
+// flyWaits is how long Fly.io waits for an answer.
+const flyWaits = 5 * time.Second
+
+// platform returns the Fly.io that a command plays.
+func (p *program) platform() (*flytest.Platform, error) {
+	if err := p.needProvider(); err != nil {
+		return nil, err
+	}
+	client := p.client()
+	fly := &flytest.Platform{BaseURL: p.baseURL, Signer: p.format.Signer(p.credentials()), Client: client}
+	if p.verbose {
+		p.wire.next, p.wire.program = client.Transport, p
+		client.Transport = &p.wire
+	}
+	fly.Observe = func(e flytest.Exchange) {
+		if p.verbose {
+			p.showAnswer(e)
+		}
+		if e.Duration > flyWaits {
+			p.err.wrap(yellow, "", fmt.Sprintf("That took %v. Fly.io waits %v and then asks again: answer at once with the status %q, and with %q when asked later.",
+				e.Duration.Round(100*time.Millisecond), flyWaits, flyext.Provisioning, flyext.Ready))
+		}
+	}
+	return fly, nil
+}
+
+// needClient refuses to sign anybody on without the provider's OAuth client.
+func (s *settings) needClient() error {
+	if s.clientID == "" {
+		return usagef("the sign-on needs the OAuth client that the provider is configured with: set FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET")
+	}
+	return nil
+}
+
+// parseSSOGeneration reads --sso-generation, which is 0 unless it is given.
+func (s *settings) parseSSOGeneration(n int) (flyext.Generation, error) {
+	switch n {
+	case 0:
+		return s.generation, nil
+	case 1, 2:
+		return generationOf(n == 1), nil
+	}
+	return 0, usagef("--sso-generation %d: there are the generations 1 and 2", n)
+}
+
+// checkLoopback refuses to listen where others can connect: whoever reaches a
+// played Fly.io may be whoever they like.
+func checkLoopback(flag, addr string) error {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return usagef("--%s: %q is no address such as 127.0.0.1:4000", flag, addr)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return usagef("--%s: flysim listens on loopback only, such as 127.0.0.1:4000", flag)
+	}
+	return nil
+}
+
+// listen listens on a loopback address, and returns the URL of it as the
+// address names it: to a browser, localhost and 127.0.0.1 are two sites.
+func listen(flag, addr string) (net.Listener, string, error) {
+	if err := checkLoopback(flag, addr); err != nil {
+		return nil, "", err
+	}
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		if e, ok := errors.AsType[*net.OpError](err); ok {
+			err = cmp.Or(e.Err, err)
+		}
+		return nil, "", usagef("--%s %s: %w", flag, addr, err)
+	}
+	host, _, _ := net.SplitHostPort(addr)
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	return listener, "http://" + net.JoinHostPort(host, port), nil
+}
