@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/flyext/flyext/flytest"
 )
@@ -15,12 +16,19 @@ type report struct {
 	*program
 	total, tested int
 	group         string
+	reason        string // why the one before was skipped
 }
+
+// protocol is the file whose headings are the sources of requirements.
+const protocol = "docs/protocol.md"
 
 func newReport(p *program, total int) *report { return &report{program: p, total: total} }
 
 // started shows, on a terminal, what is being tested.
 func (r *report) started(requirement flytest.Requirement) {
+	if r.tested == 0 { // the provider does answer
+		r.begin()
+	}
 	r.err.show(fmt.Sprintf("%d/%d  %s", r.tested+1, r.total, requirement.Text))
 }
 
@@ -60,20 +68,45 @@ func (r *report) result(result flytest.Result) {
 	case flytest.Skipped:
 		verdict, s = "skipped", yellow
 	}
-	out.besideAs(s, fmt.Sprintf("%-*s", verdictWidth, "  "+verdict), plain, result.Text)
+	out.row(s, fmt.Sprintf("%-*s", verdictWidth, "  "+verdict), result.Text, strings.TrimPrefix(result.Source, protocol))
 	indent := strings.Repeat(" ", verdictWidth)
-	out.wrap(dim, indent, result.ID+", "+result.Source)
-	switch result.Verdict {
-	case flytest.Skipped:
-		out.wrap(plain, indent, result.Reason)
-	case flytest.Failed:
+	if result.Verdict == flytest.Skipped && result.Reason != r.reason { // or else it has just been told
+		out.wrap(dim, indent, result.Reason)
+	}
+	r.reason = result.Reason
+	if result.Verdict == flytest.Failed {
 		r.failure(result, indent)
 	}
+}
+
+// row writes a label, a text and, at the right, where it comes from: on one line,
+// if there is room.
+func (p *page) row(of style, label, text, source string) {
+	room := columns - utf8.RuneCountInString(label) - utf8.RuneCountInString(source) - 1
+	if utf8.RuneCountInString(text) > room {
+		p.besideAs(of, label, plain, text)
+		p.wrap(dim, strings.Repeat(" ", verdictWidth), source)
+		return
+	}
+	name := strings.TrimSpace(label)
+	before, after, _ := strings.Cut(label, name)
+	p.line(dim, before+p.styled(of, name)+after+fmt.Sprintf("%-*s ", room, visible(text)), source)
+}
+
+// begin says what is tested.
+func (r *report) begin() {
+	if r.json {
+		return
+	}
+	r.out.say("Testing %s: %s, generation %d. Each line ends with its source, a heading of %s.",
+		r.baseURL, r.format, r.format.Generation(), protocol)
+	r.out.blank()
 }
 
 // failure tells what was sent, what came back, and what should have.
 func (r *report) failure(result flytest.Result, indent string) {
 	label := func(text string) string { return fmt.Sprintf("%s%-*s", indent, labelWidth, text) }
+	r.out.besideAs(dim, label("id"), plain, result.ID)
 	if sent, body := sentOf(result); sent != "" {
 		r.out.besideAs(dim, label("sent"), plain, sent)
 		if body != "" {

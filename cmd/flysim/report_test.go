@@ -63,7 +63,7 @@ func example(t *testing.T) *flytest.Report {
 			{
 				Requirement: flytest.Requirement{
 					ID: "provision", Group: "Provisioning", Source: "docs/protocol.md#answers",
-					Text: "POST /extensions makes an extension and answers with its secrets", Fix: "Answer.",
+					Text: "An order is answered with an extension and its secrets", Fix: "Answer.",
 				},
 				Verdict: flytest.Passed, Duration: 12 * time.Millisecond, Exchanges: []flytest.Exchange{exchange("POST", "/extensions", "{}", 200)},
 			},
@@ -149,8 +149,8 @@ func TestReportOnATerminal(t *testing.T) {
 	p := plainProgram()
 	p.out.colours, p.err.colours, p.err.transient = true, true, true
 	stdout, stderr := showExample(t, p)
-	contains(t, stdout, "\x1b[32mpassed", "\x1b[31mFAILED", "\x1b[33mskipped", "\x1b[2mprovision, docs")
-	contains(t, stderr, "\x1b[2m1/5  POST /extensions makes", "\r\x1b[K", "4/5  A request works once")
+	contains(t, stdout, "\x1b[32mpassed", "\x1b[31mFAILED", "\x1b[33mskipped", "\x1b[2m#answers")
+	contains(t, stderr, "\x1b[2m1/5  An order is answered", "\r\x1b[K", "4/5  A request works once")
 	if !strings.HasSuffix(stderr, "\r\x1b[K") {
 		t.Error("the line stays")
 	}
