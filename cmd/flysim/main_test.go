@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -25,7 +26,16 @@ func TestMain(m *testing.M) {
 	if os.Getenv("FLYSIM_TEST_PROCESS") != "" {
 		main()
 	}
-	os.Exit(m.Run())
+	status, err := 1, error(nil)
+	if buildDir, err = os.MkdirTemp("", "flysim-"); err == nil {
+		status = m.Run()
+		err = os.RemoveAll(buildDir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		status = 1
+	}
+	os.Exit(status)
 }
 
 // process returns flysim as a process, with an environment of its own.

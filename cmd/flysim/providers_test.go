@@ -1,0 +1,230 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/flyext/flyext/flytest"
+)
+
+// A provider is a program that is running, and where.
+type provider struct {
+	baseURL string
+	output  func() string
+}
+
+// startProvider starts a program, and waits for the line that says where it is.
+func startProvider(t *testing.T, cmd *exec.Cmd, ready string) provider {
+	t.Helper()
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout, cmd.Stderr = writer, writer
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	writer.Close()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // how it ended is known
+		reader.Close()
+	})
+	var mu sync.Mutex
+	var output bytes.Buffer
+	p := provider{output: func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		return output.String()
+	}}
+	lines := bufio.NewScanner(reader)
+	for lines.Scan() {
+		output.WriteString(lines.Text() + "\n")
+		if _, after, ok := strings.Cut(lines.Text(), ready); ok {
+			p.baseURL, _, _ = strings.Cut(after, " ")
+			break
+		}
+	}
+	if p.baseURL == "" {
+		t.Fatalf("it does not start:\n%s", output.String())
+	}
+	go func() {
+		for lines.Scan() {
+			mu.Lock()
+			output.WriteString(lines.Text() + "\n")
+			mu.Unlock()
+		}
+	}()
+	return p
+}
+
+// buildDir is for the programs that tests build; TestMain makes and removes it.
+var buildDir string
+
+// build builds a program of the examples, once.
+var build = func() func(t *testing.T, name string) string {
+	var mu sync.Mutex
+	built := make(map[string]string)
+	return func(t *testing.T, name string) string {
+		t.Helper()
+		mu.Lock()
+		defer mu.Unlock()
+		if built[name] == "" {
+			binary := filepath.Join(buildDir, name)
+			cmd := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".")
+			cmd.Dir = filepath.Join("..", "..", "examples", name)
+			if output, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, output)
+			}
+			built[name] = binary
+		}
+		return built[name]
+	}
+}()
+
+// startNode starts the provider that is not Go.
+func startNode(t *testing.T, defect string) provider {
+	t.Helper()
+	node, err := exec.LookPath("node")
+	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skip("there is no node to run a provider that is not Go (on Debian: apt-get install nodejs)")
+	}
+	cmd := exec.CommandContext(t.Context(), node, filepath.Join("testdata", "provider.mjs"))
+	cmd.Env = append(os.Environ(), "PORT=0", "FLYIO_SIGNING_SECRET="+signingSecret, "BREAK="+defect)
+	return startProvider(t, cmd, "listening on ")
+}
+
+// A checked is what check --json told.
+type checked struct {
+	jsonReport
+	status int
+}
+
+func (term *terminal) check(t *testing.T, args ...string) checked {
+	t.Helper()
+	got := term.run(t, append([]string{"check", "--json"}, args...)...)
+	c := checked{status: got.status}
+	got.decode(t, &c.jsonReport)
+	return c
+}
+
+func (c *checked) ids(v flytest.Verdict) []string {
+	ids := []string{}
+	for _, result := range c.Results {
+		if result.Verdict == string(v) {
+			ids = append(ids, result.ID)
+		}
+	}
+	return ids
+}
+
+// noSignOn are the requirements that a provider without a sign-on skips.
+func noSignOn() []string {
+	var ids []string
+	for _, r := range flytest.Requirements() {
+		if strings.HasPrefix(r.ID, "sso-") {
+			ids = append(ids, r.ID)
+		}
+	}
+	return ids
+}
+
+// TestProviderInNode: a provider that is neither ours nor Go passes for what it
+// offers, and fails where it is broken.
+func TestProviderInNode(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		defect string
+		failed []string
+	}{
+		{"", nil},
+		{"no-signature", []string{"unsigned"}},
+		{"no-freshness", []string{"stale", "future"}},
+		{"no-replay", []string{"replay", "concurrent-replay", "replay-as-delete"}},
+		{"number-secret", []string{"secret-values"}},
+		{"not-idempotent", []string{"idempotent", "concurrent"}},
+		{"leaks-stack", []string{"malformed-body", "no-secret"}},
+		{"unbounded", []string{"body-limit"}},
+		{"status-word", []string{"status"}},
+	} {
+		t.Run("defect "+c.defect, func(t *testing.T) {
+			t.Parallel()
+			node := startNode(t, c.defect)
+			got := newTerminal(node.baseURL).check(t)
+			failed := got.ids(flytest.Failed)
+			want := slices.Clone(c.failed)
+			slices.Sort(failed)
+			slices.Sort(want)
+			if !slices.Equal(failed, want) {
+				t.Errorf("failed %q, want %q", failed, want)
+			}
+			if want := min(1, len(c.failed)); got.status != want {
+				t.Errorf("the exit status is %d, want %d", got.status, want)
+			}
+			for _, result := range got.Results {
+				if result.Verdict == string(flytest.Failed) && !slices.Contains(c.failed, result.ID) {
+					t.Errorf("%s: want %s, got %s", result.ID, result.Want, result.Got)
+				}
+			}
+			if c.defect == "" {
+				skipped := append([]string{"coverage", "bearer-missing", "bearer-wrong"}, noSignOn()...)
+				if got := got.ids(flytest.Skipped); !slices.Equal(got, skipped) {
+					t.Errorf("skipped %q, want %q", got, skipped)
+				}
+			}
+			if strings.Contains(node.output(), signingSecret) {
+				t.Error("it writes the secret")
+			}
+		})
+	}
+}
+
+// TestQuickstart: what the README has a newcomer copy passes.
+func TestQuickstart(t *testing.T) {
+	t.Parallel()
+	_, port, _ := strings.Cut(freeAddr(t), ":")
+	cmd := exec.CommandContext(t.Context(), build(t, "quickstart"))
+	cmd.Env = append(os.Environ(), "PORT="+port, "FLYIO_SIGNING_SECRET="+signingSecret)
+	got := newTerminal(startProvider(t, cmd, "Logjam is at ").baseURL).check(t)
+	if failed := got.ids(flytest.Failed); len(failed) > 0 || got.status != 0 || got.Passed < 40 {
+		t.Errorf("failed %q, %d passed, exit status %d", failed, got.Passed, got.status)
+	}
+}
+
+// TestLogjam: it passes in both generations, in every format.
+func TestLogjam(t *testing.T) {
+	t.Parallel()
+	for _, format := range flytest.Formats() {
+		for _, sso := range []string{"1", "2"} {
+			t.Run(string(format)+", sign-on of generation "+sso, func(t *testing.T) {
+				t.Parallel()
+				oauth := freeAddr(t)
+				cmd := exec.CommandContext(t.Context(), build(t, "logjam"), "-addr", "127.0.0.1:0", "-sso-generation", sso,
+					"-db", filepath.Join(t.TempDir(), "logjam.db"))
+				cmd.Env = append(os.Environ(), "FLYIO_SIGNING_SECRET="+signingSecret, "FLYIO_BEARER_TOKEN="+bearerToken,
+					"FLYIO_CLIENT_ID="+clientID, "FLYIO_CLIENT_SECRET="+clientSecret, "FLYIO_OAUTH_URL=http://"+oauth)
+				term := newTerminal(startProvider(t, cmd, "base_url=").baseURL).
+					with("FLYIO_CLIENT_ID", clientID, "FLYIO_CLIENT_SECRET", clientSecret)
+				got := term.check(t, "--format", string(format), "--oauth-addr", oauth, "--sso-generation", sso)
+				if failed := got.ids(flytest.Failed); len(failed) > 0 || got.status != 0 {
+					t.Errorf("failed %q, exit status %d", failed, got.status)
+				}
+				for _, id := range got.ids(flytest.Skipped) {
+					if strings.HasPrefix(id, "sso-") && (sso == "2" || id != "sso-foreign-token") {
+						t.Errorf("skipped %s", id)
+					}
+				}
+			})
+		}
+	}
+}
