@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -46,7 +48,7 @@ func (p *program) checkCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.check(cmd.Context(), &c) },
 	}
 	flags := cmd.Flags()
-	flags.StringSliceVar(&c.only, "only", nil, "test these requirements alone: their `ids`, with commas between them")
+	flags.StringArrayVar(&c.only, "only", nil, "test these requirements alone: their `ids`, with commas or spaces between them")
 	flags.BoolVar(&c.list, "list", false, "list the requirements and where they are from, and test nothing")
 	flags.StringVar(&c.junit, "junit", "", "also write the report to this `file`, as JUnit XML, which CI systems read")
 	flags.StringVar(&c.oauthAddr, "oauth-addr", defaultOAuthAddr, oauthAddrHelp+", if there are a client id and secret")
@@ -57,6 +59,7 @@ func (p *program) checkCommand() *cobra.Command {
 }
 
 func (p *program) check(ctx context.Context, c *checking) error {
+	c.only = strings.FieldsFunc(strings.Join(c.only, " "), func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
 	requirements, err := choose(c.only)
 	if err != nil {
 		return err

@@ -62,11 +62,16 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// Without the OAuth client the rest is tested.
+// Without the OAuth client the rest is tested, and it is told how to have all.
 func TestCheckWithoutSignOn(t *testing.T) {
 	t.Parallel()
+	const hint = "To have the sign-on tested, set FLYIO_CLIENT_ID"
 	base := (&memory{}).serve(t, "http://"+freeAddr(t), flyext.Generation2)
-	newTerminal(base).run(t, "check").want(t, 0)
+	contains(t, words(newTerminal(base).run(t, "check").want(t, 0).stdout), hint)
+	base = (&memory{}).serve(t, "", 0) // which offers none
+	if got := newTerminal(base).run(t, "check").want(t, 0).stdout; strings.Contains(words(got), hint) {
+		t.Errorf("it is told how to have the sign-on tested that is not there:\n%s", got)
+	}
 }
 
 func TestCheckJSON(t *testing.T) {
@@ -90,7 +95,7 @@ func TestCheckFails(t *testing.T) {
 	contains(t, words(got.stdout), "FAILED "+textOf(t, "provision"))
 	contains(t, got.stdout, "sent  POST /extensions", `"organization_id":"`,
 		"want  2xx\n", "got   500 Internal Server Error: out of order\n", "fix   Answer POST",
-		"flysim check --only provision\n", "0 passed, 1 failed, 0 skipped in ")
+		"flysim check --only 'provision'\n", "0 passed, 1 failed, 0 skipped in ")
 	narrow(t, got.stdout)
 	if got.stderr != "" {
 		t.Errorf("standard error is %q", got.stderr)
@@ -166,5 +171,6 @@ func TestCheckList(t *testing.T) {
 			t.Errorf("%+v, want %+v", told[i], r)
 		}
 	}
+	contains(t, term.run(t, "check", "--list", "--only", "provision,idempotent", "--only", "replay\n unsigned").want(t, 0).stdout, "requirements: 4\n")
 	contains(t, term.run(t, "check", "--list", "--only", "provision").want(t, 0).stdout, "requirements: 1\n")
 }

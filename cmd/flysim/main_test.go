@@ -122,7 +122,9 @@ func TestExitStatus(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := c.term.run(t, strings.Fields(c.args)...).want(t, c.status)
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // for one that serves where it must not
+			defer cancel()
+			got := c.term.runUntil(ctx, strings.Fields(c.args)...).want(t, c.status)
 			if !strings.Contains(words(got.stderr), c.stderr) {
 				t.Errorf("%q is not in:\n%s", c.stderr, got.stderr)
 			}

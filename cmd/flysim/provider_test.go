@@ -4,14 +4,17 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/flyext/flyext"
@@ -156,15 +159,22 @@ func (m *memory) serve(t *testing.T, oauthURL string, generation flyext.Generati
 	return config.BaseURL
 }
 
+// lastPort counts up from below the ports that a listener on port 0 gets, of
+// which another test could have one in the meantime.
+var lastPort atomic.Int32
+
 // freeAddr returns a loopback address that nobody listens on.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 20000+(os.Getpid()*37+int(lastPort.Add(1)))%10000)
+		if listener, err := net.Listen("tcp", addr); err == nil {
+			listener.Close()
+			return addr
+		}
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	t.Fatal("there is no free port")
+	return ""
 }
 
 // A terminal is a run of flysim.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -165,10 +166,14 @@ func (r *report) summary(results *flytest.Report) {
 		s = red
 	}
 	if ids := failedIDs(results); len(ids) > 0 {
-		r.out.wrap(plain, "", "To test what failed alone: flysim check --only "+strings.Join(ids, ","))
+		r.out.say("To test what failed alone: flysim check --only '%s'", strings.Join(ids, " "))
 		if !r.verbose {
 			r.out.wrap(plain, "", "With --verbose every request and answer of a failure is shown.")
 		}
+		r.out.blank()
+	}
+	if r.withoutSignOn(results) {
+		r.out.say("To have the sign-on tested, set FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET to what the provider has, and start it with the OAuth URL http://%s.", defaultOAuthAddr)
 		r.out.blank()
 	}
 	if rest := r.total - len(results.Results); rest > 0 {
@@ -176,6 +181,14 @@ func (r *report) summary(results *flytest.Report) {
 	}
 	r.out.line(s, "", fmt.Sprintf("%d passed, %d failed, %d skipped in %.1f s",
 		results.Count(flytest.Passed), failed, results.Count(flytest.Skipped), results.Duration.Seconds()))
+}
+
+// withoutSignOn says whether the sign-on was skipped for want of an OAuth
+// client, and not because the provider has none.
+func (r *report) withoutSignOn(results *flytest.Report) bool {
+	return r.clientID == "" && slices.ContainsFunc(results.Results, func(result flytest.Result) bool {
+		return strings.HasPrefix(result.ID, "sso-") && result.Verdict == flytest.Skipped && !strings.Contains(result.Reason, "not offered")
+	})
 }
 
 // A jsonReport is what check --json writes. It holds no secrets.

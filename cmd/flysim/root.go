@@ -76,7 +76,6 @@ func (p *program) rootCommand() *cobra.Command {
 		cmd.PreRunE = func(cmd *cobra.Command, _ []string) error { return p.resolve(cmd) }
 		root.AddCommand(cmd)
 	}
-	cobra.EnableCommandSorting = false
 	return root
 }
 

@@ -96,6 +96,18 @@ func TestVerboseShowsWhereLinesEnd(t *testing.T) {
 	}
 }
 
+// A token so short that it may be a word elsewhere is left out of the header
+// and the base all the same.
+func TestVerboseHidesAShortToken(t *testing.T) {
+	t.Parallel()
+	shown := newTerminal("http://"+freeAddr(t)).with("FLYIO_BEARER_TOKEN", "qxz").
+		run(t, "fetch", "x", "-v", "--generation", "1").want(t, 3).stderr
+	contains(t, shown, "> Authorization: Bearer [redacted]\n", "\"authorization\": Bearer [redacted]\n")
+	if strings.Contains(shown, "Bearer qxz") {
+		t.Error("the token is shown")
+	}
+}
+
 // A request that nobody answers is the one that a person wants to see.
 func TestVerboseShowsWhatIsNotAnswered(t *testing.T) {
 	t.Parallel()
