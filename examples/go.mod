@@ -3,9 +3,8 @@ module github.com/flyext/flyext/examples
 go 1.26.0
 
 require (
-	github.com/chromedp/cdproto v0.159.0
-	github.com/chromedp/chromedp v0.23.0
 	github.com/flyext/flyext v0.0.0
+	github.com/flyext/flyext/internal/browsertest v0.0.0
 	github.com/gin-gonic/gin v1.12.0
 	github.com/go-chi/chi/v5 v5.5.0
 	github.com/labstack/echo/v4 v4.16.0
@@ -18,6 +17,8 @@ require (
 	github.com/bytedance/gopkg v0.1.3 // indirect
 	github.com/bytedance/sonic v1.15.0 // indirect
 	github.com/bytedance/sonic/loader v0.5.0 // indirect
+	github.com/chromedp/cdproto v0.159.0 // indirect
+	github.com/chromedp/chromedp v0.23.0 // indirect
 	github.com/cloudwego/base64x v0.1.6 // indirect
 	github.com/common-fate/httpsig v0.2.1 // indirect
 	github.com/dunglas/httpsfv v1.0.2 // indirect
@@ -62,4 +63,7 @@ require (
 	modernc.org/memory v1.12.1 // indirect
 )
 
-replace github.com/flyext/flyext => ../
+replace (
+	github.com/flyext/flyext => ../
+	github.com/flyext/flyext/internal/browsertest => ../internal/browsertest
+)

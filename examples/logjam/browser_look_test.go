@@ -1,18 +1,12 @@
 package main
 
 import (
-	"encoding/json"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/chromedp"
-	"github.com/chromedp/chromedp/kb"
-
 	"github.com/flyext/flyext"
+	"github.com/flyext/flyext/internal/browsertest"
 )
 
 // TestBrowserLooks is about a phone and a desk, in light and dark. Look at the
@@ -24,79 +18,36 @@ func TestBrowserLooks(t *testing.T) {
 		ID: "long", Name: strings.Repeat("a-very-long-name-", 8), OrganizationID: collider, UserID: nathan,
 		ReadRegions: strings.Fields("ams arn bog bos cdg den dfw ewr fra gru hkg iad jnb lax lhr"),
 	})
-	screens := func(t *testing.T, scheme, size string, width, height int64, options ...chromedp.EmulateViewportOption) {
-		t.Run(scheme+" "+size, func(t *testing.T) {
-			t.Parallel()
-			b := n.signedIn(t, nathan)
-			do(b, chromedp.EmulateViewport(width, height, options...))
-			ctx, cancel := b.patience()
-			defer cancel()
-			_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, screen := range []struct {
-				name, target string
-				status       int64
-			}{
-				{"stream", n.stream("alpha"), http.StatusOK},
-				{"long", n.stream("long"), http.StatusOK},
-				{"organization", n.origin + "/organizations/" + collider, http.StatusOK},
-				{"missing", n.stream("missing"), http.StatusNotFound},
-			} {
-				b.open(screen.target, screen.status)
-				b.wantLook(screen.name, scheme)
-				picture := do(b, chromedp.FullScreenshot(100))
-				if err := os.WriteFile(filepath.Join(t.ArtifactDir(), screen.name+".png"), picture, 0o600); err != nil {
-					t.Fatal(err)
+	for name, screen := range map[string]browsertest.Screen{"phone": browsertest.Phone, "desk": browsertest.Desk} {
+		for scheme, dark := range map[string]bool{"light": false, "dark": true} {
+			t.Run(scheme+" "+name, func(t *testing.T) {
+				t.Parallel()
+				b := n.signedIn(t, nathan)
+				screen := screen
+				screen.Dark = dark
+				b.Show(screen)
+				for _, page := range []struct {
+					name, target string
+					status       int
+				}{
+					{"stream", n.stream("alpha"), http.StatusOK},
+					{"long", n.stream("long"), http.StatusOK},
+					{"organization", n.origin + "/organizations/" + collider, http.StatusOK},
+					{"missing", n.stream("missing"), http.StatusNotFound},
+				} {
+					b.Open(page.target, page.status)
+					b.wantLook(page.name, scheme)
+					b.Screenshot(page.name)
 				}
-			}
-		})
-	}
-	for _, scheme := range []string{"light", "dark"} {
-		screens(t, scheme, "phone", 320, 640, chromedp.EmulateMobile, chromedp.EmulateScale(2))
-		screens(t, scheme, "desk", 1280, 800)
+			})
+		}
 	}
 }
 
 // wantLook checks what can be measured of a page's look.
 func (b *tab) wantLook(name, scheme string) {
 	b.t.Helper()
-	var look struct {
-		Overflow   float64
-		Background string
-		Contrasts  map[string]float64
-		Small      []string
-	}
-	text := do(b, chromedp.EvaluateAsDevTools[string](`(() => {
-		const parse = color => color.match(/[\d.]+/g).map(Number);
-		const luminance = color => {
-			const [r, g, b] = parse(color).map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-			return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-		};
-		const background = e => {
-			const color = getComputedStyle(e).backgroundColor;
-			return parse(color)[3] === 0 ? background(e.parentElement) : color;
-		};
-		const contrasts = {};
-		for (const e of document.querySelectorAll("main *, header *")) {
-			if (![...e.childNodes].some(c => c.nodeType === 3 && c.data.trim())) continue;
-			const [a, b] = [luminance(getComputedStyle(e).color), luminance(background(e))];
-			contrasts[e.tagName + " " + e.textContent] = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-		}
-		return JSON.stringify({
-			Overflow: document.documentElement.scrollWidth - innerWidth,
-			Background: getComputedStyle(document.body).backgroundColor,
-			Contrasts: contrasts,
-			Small: [...document.querySelectorAll("header a, button, .button, .streams a")]
-				.filter(e => e.getBoundingClientRect().height < 44).map(e => e.textContent),
-		});
-	})()`))
-	if err := json.Unmarshal([]byte(text), &look); err != nil {
-		b.t.Fatal(err)
-	}
+	look := b.Look("main *, header *", "header a, button, .button, .streams a")
 	if look.Overflow > 0 {
 		b.t.Errorf("%s: it is %v pixels too wide", name, look.Overflow)
 	}
@@ -122,17 +73,13 @@ func TestBrowserByKeyboard(t *testing.T) {
 	t.Parallel()
 	n := newInternet(t, false)
 	b := n.signedIn(t, nathan)
-	b.open(n.stream("alpha"), http.StatusOK)
+	b.Open(n.stream("alpha"), http.StatusOK)
 	for _, want := range []string{"Skip to content", "Logjam", "COLLIDER", "Sign out"} {
-		do(b, chromedp.KeyEvent(kb.Tab))
-		focus := do(b, chromedp.EvaluateAsDevTools[[]string](`(() => {
-			const e = document.activeElement, box = e.getBoundingClientRect();
-			return [e.textContent, getComputedStyle(e).outlineStyle, String(box.left >= 0 && box.top >= 0)];
-		})()`))
-		if focus[0] != want || focus[1] != "solid" || focus[2] != "true" {
-			t.Errorf("the focus is on %q (outline %s, on the screen: %s), want it seen on %q", focus[0], focus[1], focus[2], want)
+		b.Press(browsertest.KeyTab)
+		if focus := b.Focused(); focus.Text != want || focus.Outline != "solid" || !focus.OnScreen {
+			t.Errorf("the focus is on %+v, want it seen on %q", focus, want)
 		}
 	}
-	b.navigate(chromedp.KeyEvent(kb.Enter), http.StatusOK)
-	b.wantPage(n.origin+"/", "You are not signed in")
+	b.Navigate(func() { b.Press(browsertest.KeyEnter) }, http.StatusOK)
+	b.WantPage(n.origin+"/", "You are not signed in")
 }

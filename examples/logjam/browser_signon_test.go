@@ -6,9 +6,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/chromedp/cdproto/network"
-	"github.com/chromedp/chromedp"
 )
 
 func TestBrowserSignsIn(t *testing.T) {
@@ -18,35 +15,35 @@ func TestBrowserSignsIn(t *testing.T) {
 			t.Parallel()
 			n := newInternet(t, withTLS)
 			b := newBrowser(t)
-			b.open(n.sso("alpha"), http.StatusOK)
-			if at := do(b, chromedp.Location()); !strings.HasPrefix(at, "http://localhost:") {
+			b.Open(n.sso("alpha"), http.StatusOK)
+			if at := b.Location(); !strings.HasPrefix(at, "http://localhost:") {
 				t.Fatalf("the browser is at %s, want it at Fly.io", at)
 			}
-			handshake := b.cookies()
+			handshake := b.Cookies()
 			if len(handshake) != 1 {
 				t.Fatalf("%d cookies, want the handshake's", len(handshake))
 			}
 			wantCookie(t, handshake[0], map[bool]string{false: "flyext-sso-", true: "__Secure-flyext-sso-"}[withTLS], "/flyio", withTLS, 10*time.Minute)
 
 			b.signIn(nathan, http.StatusOK)
-			b.wantPage(n.stream("alpha"), "LOGJAM_URL")
+			b.WantPage(n.stream("alpha"), "LOGJAM_URL")
 			for selector, want := range map[string]string{
 				"h1": "collider-prod", "#status": "ready", "#plan": "starter", "#read-regions": "fra, syd",
 				"#user": "Nathan", "#organization": "COLLIDER", ".activities": "Signed in",
 			} {
-				if got := b.text(selector); !strings.Contains(got, want) {
+				if got := b.Text(selector); !strings.Contains(got, want) {
 					t.Errorf("%s is %q, want %q", selector, got, want)
 				}
 			}
-			cookies := b.cookies()
+			cookies := b.Cookies()
 			if len(cookies) != 1 {
 				t.Fatalf("%d cookies, want the session's alone", len(cookies))
 			}
 			wantCookie(t, cookies[0], map[bool]string{false: "logjam-session", true: "__Host-logjam-session"}[withTLS], "/", withTLS, sessionLifetime)
 
 			asked := n.asked()
-			b.open(n.sso("beta"), http.StatusOK)
-			b.wantPage(n.stream("beta"), "collider-staging")
+			b.Open(n.sso("beta"), http.StatusOK)
+			b.WantPage(n.stream("beta"), "collider-staging")
 			if n.asked() != asked {
 				t.Error("signed in, and sent to Fly.io all the same")
 			}
@@ -55,15 +52,15 @@ func TestBrowserSignsIn(t *testing.T) {
 }
 
 // wantCookie checks a cookie as the browser stored it.
-func wantCookie(t *testing.T, c *network.Cookie, name, path string, secure bool, life time.Duration) {
+func wantCookie(t *testing.T, c *http.Cookie, name, path string, secure bool, life time.Duration) {
 	t.Helper()
 	if !strings.HasPrefix(c.Name, name) || c.Domain != "127.0.0.1" || c.Path != path {
 		t.Errorf("cookie %s of %s%s, want %s… of 127.0.0.1%s", c.Name, c.Domain, c.Path, name, path)
 	}
-	if c.Secure != secure || !c.HTTPOnly || c.SameSite != network.CookieSameSiteLax {
-		t.Errorf("%s: Secure %t, HttpOnly %t, SameSite %s", c.Name, c.Secure, c.HTTPOnly, c.SameSite)
+	if c.Secure != secure || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode {
+		t.Errorf("%s: Secure %t, HttpOnly %t, SameSite %d", c.Name, c.Secure, c.HttpOnly, c.SameSite)
 	}
-	left := time.Until(time.Unix(int64(c.Expires), 0))
+	left := time.Until(c.Expires)
 	if left > life+time.Minute || left < life-time.Minute {
 		t.Errorf("%s lives for %s, want %s", c.Name, left, life)
 	}
@@ -73,18 +70,18 @@ func TestBrowserSeesOrganization(t *testing.T) {
 	t.Parallel()
 	n := newInternet(t, false)
 	b := newBrowser(t)
-	b.open(n.base+"/organizations/"+collider+"/sso", http.StatusOK)
+	b.Open(n.base+"/organizations/"+collider+"/sso", http.StatusOK)
 	b.signIn(emmy, http.StatusOK)
-	b.wantPage(n.origin+"/organizations/"+collider, "collider-staging")
-	if got := b.text("body"); strings.Contains(got, "hadron") {
+	b.WantPage(n.origin+"/organizations/"+collider, "collider-staging")
+	if got := b.Text("body"); strings.Contains(got, "hadron") {
 		t.Errorf("another organization's stream is on the page: %s", got)
 	}
-	b.click(`a[href="/streams/alpha"]`, http.StatusOK)
-	b.wantPage(n.stream("alpha"), "collider-prod")
-	b.click("#organization", http.StatusOK)
-	b.wantPage(n.origin+"/organizations/"+collider, "Recent activity")
-	b.click(".brand", http.StatusOK)
-	b.wantPage(n.origin+"/organizations/"+collider, "Recent activity")
+	b.Click(`a[href="/streams/alpha"]`, http.StatusOK)
+	b.WantPage(n.stream("alpha"), "collider-prod")
+	b.Click("#organization", http.StatusOK)
+	b.WantPage(n.origin+"/organizations/"+collider, "Recent activity")
+	b.Click(".brand", http.StatusOK)
+	b.WantPage(n.origin+"/organizations/"+collider, "Recent activity")
 }
 
 func TestBrowserSignsOut(t *testing.T) {
@@ -92,36 +89,24 @@ func TestBrowserSignsOut(t *testing.T) {
 	n := newInternet(t, false)
 	b := n.signedIn(t, nathan)
 	old := b.session()
-	b.click("#sign-out", http.StatusOK)
-	b.wantPage(n.origin+"/", "You are not signed in")
-	if left := b.cookies(); len(left) > 0 {
+	b.Click("#sign-out", http.StatusOK)
+	b.WantPage(n.origin+"/", "You are not signed in")
+	if left := b.Cookies(); len(left) > 0 {
 		t.Errorf("the browser still has the cookie %s", left[0].Name)
 	}
-	b.back()
-	b.wantPage(n.stream("alpha"), "You are not signed in")
+	b.Back()
+	b.WantPage(n.stream("alpha"), "You are not signed in")
 
 	// Somebody has copied the cookie.
-	setCookie(b, old)
-	b.open(n.stream("alpha"), http.StatusForbidden)
-	b.wantPage(n.stream("alpha"), "You are not signed in")
+	b.SetCookie(old)
+	b.Open(n.stream("alpha"), http.StatusForbidden)
+	b.WantPage(n.stream("alpha"), "You are not signed in")
 
-	b.click(".button", http.StatusOK)
+	b.Click(".button", http.StatusOK)
 	b.signIn(nathan, http.StatusOK)
-	b.wantPage(n.stream("alpha"), "collider-prod")
+	b.WantPage(n.stream("alpha"), "collider-prod")
 	if b.session().Value == old.Value {
 		t.Error("the new session has the old one's id")
-	}
-}
-
-func setCookie(b *tab, c *network.Cookie) {
-	b.t.Helper()
-	ctx, cancel := b.patience()
-	defer cancel()
-	_, err := chromedp.Call(ctx, network.SetCookie, network.SetCookieParams{
-		Name: c.Name, Value: c.Value, Domain: c.Domain, Path: c.Path, HTTPOnly: &c.HTTPOnly, SameSite: c.SameSite,
-	})
-	if err != nil {
-		b.t.Fatal(err)
 	}
 }
 
@@ -135,23 +120,23 @@ func TestBrowserIsRefused(t *testing.T) {
 	}{
 		{"member of another organization", func(b *tab) { b.signIn(stranger, http.StatusForbidden) }, "You are not in the Fly.io organization"},
 		{"member who lets Fly.io tell of another organization alone", func(b *tab) {
-			do(b, chromedp.SetValue(chromedp.CSS("#organization"), hadron))
+			b.Select("#organization", hadron)
 			b.signIn(nathan, http.StatusForbidden)
 		}, "You are not in the Fly.io organization"},
-		{"cancelled", func(b *tab) { b.click("#cancel", http.StatusForbidden) }, "You cancelled the sign-in"},
+		{"cancelled", func(b *tab) { b.Click("#cancel", http.StatusForbidden) }, "You cancelled the sign-in"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			b := newBrowser(t)
-			b.open(n.sso("alpha"), http.StatusOK)
+			b.Open(n.sso("alpha"), http.StatusOK)
 			test.act(b)
-			if got := b.text("main"); !strings.Contains(got, test.want) {
+			if got := b.Text("main"); !strings.Contains(got, test.want) {
 				t.Errorf("the page says %q, want %q", got, test.want)
 			}
-			if left := b.cookies(); len(left) > 0 {
+			if left := b.Cookies(); len(left) > 0 {
 				t.Errorf("the browser has the cookie %s", left[0].Name)
 			}
-			b.open(n.stream("alpha"), http.StatusForbidden)
+			b.Open(n.stream("alpha"), http.StatusForbidden)
 		})
 	}
 }
@@ -163,32 +148,32 @@ func TestBrowserChangesOrganization(t *testing.T) {
 	n := newInternet(t, false)
 	b := n.signedIn(t, nathan)
 	first := b.session()
-	b.open(n.stream("gamma"), http.StatusNotFound)
-	b.click(".button", http.StatusOK)
+	b.Open(n.stream("gamma"), http.StatusNotFound)
+	b.Click(".button", http.StatusOK)
 	b.signIn(nathan, http.StatusOK)
-	b.wantPage(n.stream("gamma"), "hadron-prod")
-	b.open(n.stream("alpha"), http.StatusNotFound)
-	setCookie(b, first)
-	b.open(n.stream("alpha"), http.StatusForbidden) // the first session is over
+	b.WantPage(n.stream("gamma"), "hadron-prod")
+	b.Open(n.stream("alpha"), http.StatusNotFound)
+	b.SetCookie(first)
+	b.Open(n.stream("alpha"), http.StatusForbidden) // the first session is over
 }
 
 func TestBrowserGoesBack(t *testing.T) {
 	t.Parallel()
 	n := newInternet(t, false)
 	b := n.signedIn(t, nathan)
-	if b.back() {
-		b.navigate(chromedp.Reload(), http.StatusOK)
+	if b.Back() {
+		b.Reload(http.StatusOK)
 	}
-	if at := do(b, chromedp.Location()); !strings.HasPrefix(at, "http://localhost:") {
+	if at := b.Location(); !strings.HasPrefix(at, "http://localhost:") {
 		t.Fatalf("back is %s, want Fly.io: the callback is no place to come back to", at)
 	}
 	// The same handshake once more.
 	b.signIn(emmy, http.StatusForbidden)
-	if got := b.text("main"); !strings.Contains(got, "This sign-in is over") {
+	if got := b.Text("main"); !strings.Contains(got, "This sign-in is over") {
 		t.Errorf("the page says %q", got)
 	}
-	b.open(n.stream("alpha"), http.StatusOK)
-	if got := b.text("#user"); got != "Nathan" {
+	b.Open(n.stream("alpha"), http.StatusOK)
+	if got := b.Text("#user"); got != "Nathan" {
 		t.Errorf("signed in as %q, want Nathan", got)
 	}
 }
@@ -197,27 +182,27 @@ func TestBrowserHasTwoTabs(t *testing.T) {
 	t.Parallel()
 	n := newInternet(t, false)
 	first := newBrowser(t)
-	second := first.another()
-	first.open(n.sso("alpha"), http.StatusOK)
-	second.open(n.sso("beta"), http.StatusOK)
-	if got := len(first.cookies()); got != 2 {
+	second := &tab{first.Another(), t}
+	first.Open(n.sso("alpha"), http.StatusOK)
+	second.Open(n.sso("beta"), http.StatusOK)
+	if got := len(first.Cookies()); got != 2 {
 		t.Errorf("%d cookies for two handshakes", got)
 	}
 	first.signIn(nathan, http.StatusOK)
-	first.wantPage(n.stream("alpha"), "collider-prod")
+	first.WantPage(n.stream("alpha"), "collider-prod")
 	second.signIn(nathan, http.StatusOK)
-	second.wantPage(n.stream("beta"), "collider-staging")
-	first.navigate(chromedp.Reload(), http.StatusOK)
-	first.wantPage(n.stream("alpha"), "collider-prod")
+	second.WantPage(n.stream("beta"), "collider-staging")
+	first.Reload(http.StatusOK)
+	first.WantPage(n.stream("alpha"), "collider-prod")
 }
 
 func TestBrowserReplaysCallback(t *testing.T) {
 	t.Parallel()
 	n := newInternet(t, false)
 	b := n.signedIn(t, nathan)
-	b.click("#sign-out", http.StatusOK)
-	b.open(n.lastCallback(t), http.StatusForbidden)
-	if got := b.text("main"); !strings.Contains(got, "This sign-in is over") {
+	b.Click("#sign-out", http.StatusOK)
+	b.Open(n.lastCallback(t), http.StatusForbidden)
+	if got := b.Text("main"); !strings.Contains(got, "This sign-in is over") {
 		t.Errorf("the page says %q", got)
 	}
 	if c := b.session(); c != nil {
@@ -232,17 +217,17 @@ func TestBrowserIsLuredIntoLogin(t *testing.T) {
 	n := newInternet(t, false)
 	callback := n.unusedCallback(t)
 	victim := newBrowser(t)
-	victim.open(callback, http.StatusForbidden)
-	if got := victim.text("main"); !strings.Contains(got, "it began in another browser") {
+	victim.Open(callback, http.StatusForbidden)
+	if got := victim.Text("main"); !strings.Contains(got, "it began in another browser") {
 		t.Errorf("the page says %q", got)
 	}
-	if left := victim.cookies(); len(left) > 0 {
+	if left := victim.Cookies(); len(left) > 0 {
 		t.Errorf("the victim's browser has the cookie %s", left[0].Name)
 	}
 
 	// In the middle of a handshake of the victim's own, too.
-	victim.open(n.sso("alpha"), http.StatusOK)
-	victim.open(callback, http.StatusForbidden)
+	victim.Open(n.sso("alpha"), http.StatusOK)
+	victim.Open(callback, http.StatusForbidden)
 	if victim.session() != nil {
 		t.Error("the victim is signed in")
 	}
@@ -283,9 +268,9 @@ func TestBrowserIsLuredIntoSignOut(t *testing.T) {
 	t.Cleanup(site.Close)
 	b := n.signedIn(t, nathan)
 	for _, host := range []string{"localhost", "127.0.0.1"} { // another site; and the same one, of another origin
-		b.open(strings.Replace(site.URL, "127.0.0.1", host, 1), http.StatusOK)
-		b.click("#win", http.StatusForbidden)
-		b.open(n.stream("alpha"), http.StatusOK)
-		b.wantPage(n.stream("alpha"), "collider-prod")
+		b.Open(strings.Replace(site.URL, "127.0.0.1", host, 1), http.StatusOK)
+		b.Click("#win", http.StatusForbidden)
+		b.Open(n.stream("alpha"), http.StatusOK)
+		b.WantPage(n.stream("alpha"), "collider-prod")
 	}
 }

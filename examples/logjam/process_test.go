@@ -23,6 +23,7 @@ import (
 
 	"github.com/flyext/flyext"
 	"github.com/flyext/flyext/flytest"
+	"github.com/flyext/flyext/internal/browsertest"
 )
 
 const testSecret = "a signing secret"
@@ -48,8 +49,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		buildDir = dir
-		defer func() { stopChromium() }()
-		return m.Run()
+		return browsertest.Main(m)
 	}())
 }
 
