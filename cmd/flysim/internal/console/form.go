@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/flyext/flyext"
@@ -182,7 +183,11 @@ func (f *form) request(customers []customer) flyext.ProvisionRequest {
 
 // listOf splits a list at spaces and commas; an empty one is nil.
 func listOf(text string) []string {
-	return slices.Clip(strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' || r == '\n' || r == '\r' }))
+	isBetween := func(r rune) bool { return r == ',' || unicode.IsSpace(r) }
+	if list := strings.FieldsFunc(text, isBetween); len(list) > 0 {
+		return list
+	}
+	return nil
 }
 
 func (f *form) addr() netip.Addr {
@@ -222,7 +227,13 @@ func (f *form) extra(sent []string) map[string]json.RawMessage {
 }
 
 func updateFormOf(values url.Values) *form {
-	return newForm(values, []field{extraField}, placeFields, customerFields)
+	f := newForm(values, []field{extraField}, placeFields, customerFields)
+	for name, at := range f.Fields {
+		if name != "read_regions" && name != "extra" {
+			at.Hint = "" // it is known by now
+		}
+	}
+	return f
 }
 
 // The modes of a field of an update. Blank is not sent, unless its mode says so:
@@ -232,7 +243,7 @@ const (
 	modeNull = "null"
 )
 
-// request returns what the form asks for. What is wrong is in f.Errors then.
+// update returns what the form asks for. What is wrong is in f.Errors then.
 func (f *form) update() flyext.UpdateRequest {
 	text := func(name string) (o flyext.Optional[string]) {
 		switch value, mode := f.text(name), f.Fields[name].Mode; {

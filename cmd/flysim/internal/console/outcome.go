@@ -77,7 +77,11 @@ func (a call) success() outcome {
 	case actionUpdate:
 		return outcome{ok: true, headline: "Updated", explanation: statusNote(a.answer)}
 	case actionProvision:
-		return outcome{ok: true, headline: "Provisioned", explanation: statusNote(a.answer)}
+		secrets := fmt.Sprintf("%d secrets", len(a.answer.Secrets))
+		if len(a.answer.Secrets) == 1 {
+			secrets = "1 secret"
+		}
+		return outcome{ok: true, headline: "Provisioned, with " + secrets, explanation: statusNote(a.answer)}
 	}
 	switch a.answer.Status {
 	case flyext.Ready:

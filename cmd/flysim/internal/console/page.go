@@ -230,7 +230,7 @@ func (c *Console) view(x *extension) extensionView {
 		{"organization", "Organization", strings.TrimSpace(r.OrganizationName + " " + r.OrganizationID)},
 		{"user", "Provisioned by", customer},
 		{"app", "Fly.io app", x.app},
-		{"status", "Its word", string(x.said)},
+		{"status", "Status word", string(x.said)},
 	} {
 		if f.Value != "" {
 			f.Value = clip(f.Value, 200)

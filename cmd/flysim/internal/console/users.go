@@ -38,7 +38,7 @@ type userForm struct {
 	Name   string
 	Email  string
 	Rows   []flytest.Membership // the last one is blank, for one more
-	Errors []formError
+	Errors []string
 }
 
 func newUserForm(key string, u flytest.User) userForm {
@@ -54,38 +54,39 @@ func userFormOf(values url.Values) userForm {
 	f := userForm{Was: values.Get("was"), ID: text(values.Get("id")), Name: text(values.Get("name")), Email: text(values.Get("email"))}
 	ids, names, roles := values["organization_id"], values["organization_name"], values["role"]
 	if len(names) != len(ids) || len(roles) != len(ids) {
-		f.fail("", "The rows of its organizations are not whole.")
+		f.fail("The rows of its organizations are not whole.")
 		return f
 	}
 	if len(ids) > maxMemberships+1 {
-		f.fail("", fmt.Sprintf("A user may be in %d organizations.", maxMemberships))
+		f.fail(fmt.Sprintf("A user may be in %d organizations.", maxMemberships))
 		return f
 	}
 	for i := range ids {
 		row := flytest.Membership{OrganizationID: text(ids[i]), OrganizationName: text(names[i]), Role: text(roles[i])}
 		f.Rows = append(f.Rows, row)
 		if row.OrganizationID == "" && row.OrganizationName != "" {
-			f.fail(fmt.Sprintf("organization_id_%d", i), "An organization has a name and no id. To take the user out of it, empty both.")
+			f.fail("An organization has a name and no id. To take the user out of it, empty both.")
+		}
+		if row.OrganizationID != "" && slices.ContainsFunc(f.Rows[:i], func(m flytest.Membership) bool { return m.OrganizationID == row.OrganizationID }) {
+			f.fail("The organization " + clip(row.OrganizationID, 60) + " is there twice.")
 		}
 		if row.OrganizationID != "" && row.Role == "" {
-			f.fail(fmt.Sprintf("role_%d", i), "A role is missing.")
+			f.fail("A role is missing.")
 		}
 	}
 	if f.ID == "" {
-		f.fail("id", "The id is empty.")
+		f.fail("The id is empty.")
 	}
 	for _, text := range append([]string{f.ID, f.Name, f.Email}, slices.Concat(ids, names, roles)...) {
 		if utf8.RuneCountInString(text) > maxText {
-			f.fail("", fmt.Sprintf("A text is longer than %d characters.", maxText))
+			f.fail(fmt.Sprintf("A text is longer than %d characters.", maxText))
 			break
 		}
 	}
 	return f
 }
 
-func (f *userForm) fail(name, text string) {
-	f.Errors = append(f.Errors, formError{Name: name, Text: text})
-}
+func (f *userForm) fail(text string) { f.Errors = append(f.Errors, text) }
 
 // user returns the user that the form describes.
 func (f userForm) user() flytest.User {
@@ -104,14 +105,14 @@ func (c *Console) serveUsers(w http.ResponseWriter, r *http.Request) {
 	if action == "remove" {
 		f.Errors = nil // of a form that does not matter any more
 	} else if action != "save" {
-		f.fail("", "Neither save nor remove was chosen.")
+		f.fail("Neither save nor remove was chosen.")
 	}
 	if len(f.Errors) > 0 {
 		c.usersPage(w, http.StatusUnprocessableEntity, &f, "")
 		return
 	}
 	if refusal := c.setUser(&f, action == "remove"); refusal != "" {
-		f.fail("", refusal)
+		f.fail(refusal)
 		c.usersPage(w, http.StatusConflict, &f, "")
 		return
 	}
