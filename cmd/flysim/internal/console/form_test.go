@@ -110,7 +110,7 @@ func TestFormErrors(t *testing.T) {
 		want   []string
 	}{
 		{"no id", url.Values{"name": {"kept"}, "id": {" "}}, false, []string{`value="kept"`, "It is empty; every call needs one."}},
-		{"no address", url.Values{"id": {"a"}, "ip_address": {"localhost"}}, true, []string{`value="localhost"`, "It is no IP address", `aria-describedby="ip_address-`}},
+		{"no address", url.Values{"id": {"a"}, "ip_address": {"localhost"}}, true, []string{`value="localhost"`, "It is no IP address", `ip_address-error" aria-invalid="true"`}},
 		{"address with a zone", url.Values{"id": {"a"}, "ip_address": {"fe80::1%eth0"}}, true, []string{"It is no IP address"}},
 		{"no JSON", url.Values{"id": {"a"}, "extra": {`{"a": </textarea>`}}, true, []string{"It is not JSON: ", `{&#34;a&#34;: &lt;/textarea&gt;`}},
 		{"no object", url.Values{"id": {"a"}, "extra": {`[1]`}}, true, []string{"It is JSON, but no object"}},

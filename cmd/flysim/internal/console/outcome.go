@@ -75,13 +75,13 @@ func (a call) success() outcome {
 	case actionDeprovision:
 		return outcome{ok: true, headline: "Deprovisioned"}
 	case actionUpdate:
-		return outcome{ok: true, headline: "Updated", explanation: statusNote(a.answer)}
+		return a.changed("Updated")
 	case actionProvision:
 		secrets := fmt.Sprintf("%d secrets", len(a.answer.Secrets))
 		if len(a.answer.Secrets) == 1 {
 			secrets = "1 secret"
 		}
-		return outcome{ok: true, headline: "Provisioned, with " + secrets, explanation: statusNote(a.answer)}
+		return a.changed("Provisioned, with " + secrets)
 	}
 	switch a.answer.Status {
 	case flyext.Ready:
@@ -92,23 +92,28 @@ func (a call) success() outcome {
 		}
 		return outcome{ok: true, headline: "Fetched"}
 	case flyext.Failed:
-		message := "flyctl tells its customer: provisioning failed."
-		if a.answer.Message != "" {
-			message = "flyctl tells its customer: " + clip(a.answer.Message, 300)
-		}
-		return outcome{false, `The status is “error”`, message}
+		return outcome{false, "The status is “error”", "flyctl gives up. " + a.toldCustomer()}
 	}
 	return outcome{ok: true, headline: "Not ready yet: the status is “" + clip(string(a.answer.Status), 60) + "”"}
 }
 
-func statusNote(x *flyext.Extension) string {
-	switch x.Status {
+// changed is about an answer that may say that the work goes on, or failed.
+func (a call) changed(headline string) outcome {
+	switch a.answer.Status {
 	case "", flyext.Ready:
-		return ""
+		return outcome{ok: true, headline: headline}
 	case flyext.Failed:
-		return "The status is “error”: flyctl gives up at once."
+		return outcome{false, headline + ", and the status is “error”", "flyctl gives up at once. " + a.toldCustomer()}
 	}
-	return "The status is “" + clip(string(x.Status), 60) + "”: flyctl asks every 2 seconds, for up to 4 minutes, until it is “ready” or “error”."
+	return outcome{true, headline, "The status is “" + clip(string(a.answer.Status), 60) + "”: flyctl asks every 2 seconds, for up to 4 minutes, until it is “ready” or “error”."}
+}
+
+// toldCustomer says what flyctl prints of the status “error”.
+func (a call) toldCustomer() string {
+	if a.answer.Message == "" {
+		return "It tells its customer “provisioning failed”, since the answer has no “error_message”."
+	}
+	return "It tells its customer: " + clip(a.answer.Message, 300)
 }
 
 // unanswered is about a provider that did not answer, or not to the end.

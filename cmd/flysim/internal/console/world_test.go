@@ -164,9 +164,12 @@ func directly(h http.Handler) *http.Client {
 		}
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, in)
+		if err := r.Context().Err(); err != nil {
+			return nil, err
+		}
 		answer := w.Result()
 		answer.Request = r
-		return answer, r.Context().Err()
+		return answer, nil
 	})}
 }
 
@@ -267,10 +270,14 @@ const nathan = "organization=g1lx9my4pzemqwk7&user=k9d01lp82rky6vo2"
 // wantAll checks that a page has these texts in its source, in any order.
 func (w *world) wantAll(page string, texts ...string) {
 	w.t.Helper()
+	missing := ""
 	for _, text := range texts {
 		if !strings.Contains(page, text) {
-			w.t.Errorf("the page has no %q:\n%s", text, body(page))
+			missing += fmt.Sprintf("the page has no %q\n", text)
 		}
+	}
+	if missing != "" {
+		w.t.Errorf("%s%s", missing, body(page))
 	}
 }
 
