@@ -96,7 +96,7 @@ func TestAttackCrossOrigin(t *testing.T) {
 	if asked != 0 {
 		t.Errorf("the provider was asked %d times", asked)
 	}
-	if got := w.page("/users"); strings.Contains(got, "evil") {
+	if got := w.page("/"); strings.Contains(got, "evil") {
 		t.Error("a user was added")
 	}
 }

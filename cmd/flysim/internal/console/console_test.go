@@ -95,7 +95,7 @@ func TestConfigRedacts(t *testing.T) {
 func TestEmptyPage(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newLogjam().handler(t, providerBase, ""))
-	w.wantAll(w.page("/"), "Nothing has been provisioned yet", "None yet.", "Nathan, admin of Collider", "Emmy, member of Collider", providerBase, "x-signature")
+	w.wantAll(w.page("/"), "Nothing has been provisioned yet", "<noscript><p class=\"noscript\">Without scripts this page does not follow", "None yet.", "Nathan, admin of Collider", "Emmy, member of Collider", providerBase, "x-signature")
 }
 
 // What the person sees of one extension, from the cradle to the grave.
