@@ -293,6 +293,13 @@ func TestMemoryIsBounded(t *testing.T) {
 			t.Errorf("the first of 324 exchanges: %d", rec.Code)
 		}
 	})
+	t.Run("deep JSON", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, answering(200, `{"id":"x","config":{},"deep":`+strings.Repeat("[", 9000)+strings.Repeat("]", 9000)+`}`))
+		if page := w.page(w.provision("ext1")); len(page) > 200<<10 {
+			t.Errorf("the page has %d bytes", len(page))
+		}
+	})
 	t.Run("bytes", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, answering(200, `{"id":"x","config":{},"padding":"`+strings.Repeat("x", 1000<<10)+`"}`))
@@ -347,4 +354,19 @@ func TestAttackInvisible(t *testing.T) {
 		t.Error("the page has a right-to-left override")
 	}
 	w.wantAll(page, "abc\uFFFDfdp.exe")
+}
+
+// What is no UTF-8 cannot be sent as JSON, neither to the provider nor by the
+// sign-on, which would panic.
+func TestAttackInvalidUTF8(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, newLogjam().handler(t, providerBase, ""))
+	path := w.post("/extensions", url.Values{"id": {"ext1"}, "name": {"a\xff"}, "customer": {nathan}, "extra": {"{\"plan\":\"\xff\"}"}})
+	w.wantAll(w.page(path), "a\uFFFD", "✓</span> ready")
+	w.post("/users", userForm("name", "\xff", "email", "\xff", "id", "\xff", "organization_id", "\xff|", "role", "\xff|member"))
+	for _, target := range []string{"/users", "/", authorizePath} {
+		if page := w.page(target); strings.ToValidUTF8(page, "") != page {
+			t.Errorf("%s is no UTF-8", target)
+		}
+	}
 }

@@ -188,9 +188,12 @@ func isLoopback(host string) bool {
 // loopback names, with its port.
 func hostsOf(own *url.URL) []string {
 	hosts := []string{strings.ToLower(own.Host)}
-	for _, name := range []string{"localhost", "127.0.0.1", "::1"} {
-		host := net.JoinHostPort(name, own.Port())
+	for _, name := range []string{own.Hostname(), "localhost", "127.0.0.1", "::1"} {
+		host := net.JoinHostPort(strings.ToLower(name), own.Port())
 		hosts = append(hosts, strings.TrimSuffix(host, ":"))
+		if port := own.Port(); port == "80" && own.Scheme == "http" || port == "443" && own.Scheme == "https" {
+			hosts = append(hosts, strings.TrimSuffix(host, ":"+port)) // as browsers write it
+		}
 	}
 	return hosts
 }

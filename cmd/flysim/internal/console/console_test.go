@@ -170,7 +170,7 @@ func TestFaults(t *testing.T) {
 		{"refusal with a message", answering(409, `{"error":"conflict","message":"The name is taken."}`), none, []string{
 			"Refused with 409 conflict: The name is taken.", "Error: input:3:2: createAddOn The name is taken."}},
 		{"refusal without one", answering(503, `upstream is down`), none, []string{
-			"Refused with 503 Service Unavailable", "finds none", "upstream is down", "Not JSON, 16 bytes", "its own log should say what"}},
+			"Refused with 503 Service Unavailable", "finds none", "upstream is down", "As it was sent, 16 bytes", "its own log should say what"}},
 		{"no such route", answering(404, `{}`), none, []string{"There may be no provider at this base URL"}},
 		{"redirect", answering(301, `{}`), none, []string{"Fly.io follows no redirect"}},
 		{"not offered", answering(501, `{"error":"unsupported","message":"No."}`), none, []string{"The provider does not offer this."}},

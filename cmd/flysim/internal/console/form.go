@@ -116,8 +116,9 @@ func (f *form) Pick(names ...string) []*field {
 	return picked
 }
 
-// Wrong says whether a field of these names has an error.
-func (f *form) Wrong(names ...string) bool {
+// Touched says whether one of these fields is filled in or wrong, and so is to
+// be seen.
+func (f *form) Touched(names ...string) bool {
 	return slices.ContainsFunc(names, func(name string) bool { return f.Fields[name].Error != "" || f.Fields[name].Value != "" })
 }
 

@@ -183,6 +183,7 @@ type recordView struct {
 	Headline, Explanation string
 	Wire                  *wireView
 	Forgotten             bool
+	Open                  bool // its exchange is shown
 }
 
 func (c *Console) serveExtensionPage(w http.ResponseWriter, _ *http.Request, x *extension) {
@@ -242,6 +243,7 @@ func (c *Console) view(x *extension) extensionView {
 	}
 	switch last := x.last(); {
 	case last != nil && !last.outcome.ok:
+		v.Records[0].Open = true
 		v.Notice = &noticeView{"bad", string(last.what) + ": " + last.outcome.headline, last.outcome.explanation}
 	case x.state == stateProvisioning && x.waiting != nil:
 		v.Notice = &noticeView{"wait", "Waiting until it is ready", "It is asked every 2 seconds, for up to 4 minutes, as flyctl does."}

@@ -127,13 +127,36 @@ func newBodyView(body []byte) bodyView {
 	}
 	v.Raw, v.Cut = printable(string(raw)), cut
 	var indented bytes.Buffer
-	if cut || json.Indent(&indented, body, "", "  ") != nil || indented.Len() > 4*maxShown {
+	if cut || depth(body) > maxDepth || json.Indent(&indented, body, "", "  ") != nil || indented.Len() > 4*maxShown {
 		return v
 	}
 	for line := range strings.SplitSeq(printable(indented.String()), "\n") {
 		v.JSON = append(v.JSON, tokens(line))
 	}
 	return v
+}
+
+// maxDepth bounds what is indented: that of very deep JSON takes its square.
+const maxDepth = 40
+
+// depth is how deep the arrays and objects of a JSON text are nested.
+func depth(text []byte) int {
+	deepest, now, quoted := 0, 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '[' || c == '{':
+			now++
+			deepest = max(deepest, now)
+		case c == ']' || c == '}':
+			now--
+		}
+	}
+	return deepest
 }
 
 // tokens splits a line of indented JSON into the member's name and the rest.

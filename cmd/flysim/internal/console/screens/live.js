@@ -4,6 +4,7 @@
 // focused, open, scrolled to, or half filled in. Without it the page is whole.
 (() => {
   const said = document.querySelector("[data-live-text]");
+  let news = said.textContent;
   const parts = root => [...root.querySelectorAll("[data-live] > *")];
   const seen = new Map(parts(document).map(e => [e.id, e.outerHTML])); // as the server sent it
 
@@ -58,8 +59,8 @@
         }
       });
     }
-    const news = page.querySelector("[data-live-text]").textContent;
-    if (said.textContent !== news) said.textContent = news;
+    const fresh = page.querySelector("[data-live-text]").textContent;
+    if (news !== fresh) said.textContent = news = fresh;
     document.body.dataset.version = page.body.dataset.version;
   };
 
@@ -71,6 +72,7 @@
     try {
       const answer = await fetch(document.body.dataset.self);
       if (answer.ok) update(new DOMParser().parseFromString(await answer.text(), "text/html"));
+      if (answer.status === 404) location.reload(); // which says that there is no such page any more
     } catch {
       // The console is not there. The stream tells when it is again.
     }
