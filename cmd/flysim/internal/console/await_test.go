@@ -96,6 +96,8 @@ func TestTerminal(t *testing.T) {
 	})
 }
 
+const polledAway = "Poll: Refused with 404"
+
 func TestPollingEnds(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -107,7 +109,7 @@ func TestPollingEnds(t *testing.T) {
 		{"when it is forgotten", func(w *world, _ *logjam, path string) {
 			w.do(formRequest(path+"/forget", nil))
 		}, ""},
-		{"when the provider cannot be asked", func(_ *world, l *logjam, _ string) { l.set(func(l *logjam) { clear(l.streams) }) }, "Poll: Refused with 404"},
+		{"when the provider cannot be asked", func(_ *world, l *logjam, _ string) { l.set(func(l *logjam) { clear(l.streams) }) }, polledAway},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -132,6 +134,9 @@ func TestPollingEnds(t *testing.T) {
 				}
 				if test.want != "" {
 					w.wantAll(w.page(path), test.want)
+					if test.want != polledAway && strings.Contains(w.page(path), polledAway) {
+						t.Error("it was polled all the same")
+					}
 				} else if rec := w.get(path); rec.Code != http.StatusNotFound {
 					t.Errorf("got %d", rec.Code)
 				}

@@ -33,6 +33,9 @@ func TestBrowserLooks(t *testing.T) {
 				t.Errorf("%s%s: %q has a contrast of %.2f, want 4.5", name, suffix, text, contrast)
 			}
 		}
+		for _, text := range look.Small { // 2.5.5
+			t.Errorf("%s%s: %q is lower than a finger needs", name, size, text)
+		}
 	}
 	all := func(name string) {
 		t.Helper()
