@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/flyext/flyext v0.0.0
+	github.com/flyext/flyext/internal/browsertest v0.0.0
 	github.com/go-json-experiment/json v1.27.2
 	github.com/joho/godotenv v1.5.1
 	github.com/spf13/cobra v1.10.2
@@ -13,6 +14,8 @@ require (
 )
 
 require (
+	github.com/chromedp/cdproto v0.159.0 // indirect
+	github.com/chromedp/chromedp v0.23.0 // indirect
 	github.com/common-fate/httpsig v0.2.1 // indirect
 	github.com/dunglas/httpsfv v1.0.2 // indirect
 	github.com/golang-jwt/jwt/v5 v5.3.1 // indirect
@@ -20,4 +23,7 @@ require (
 	golang.org/x/oauth2 v0.37.0 // indirect
 )
 
-replace github.com/flyext/flyext => ../../
+replace (
+	github.com/flyext/flyext => ../../
+	github.com/flyext/flyext/internal/browsertest => ../../internal/browsertest
+)

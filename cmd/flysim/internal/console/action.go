@@ -1,0 +1,192 @@
+package console
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/flyext/flyext"
+	"github.com/flyext/flyext/flytest"
+)
+
+// actionTimeout bounds what one request to the provider takes: far more than
+// Fly.io waits, so that a person sees how long the provider would have taken.
+const actionTimeout = 30 * time.Second
+
+// background returns what an action runs under: not the browser's request, which
+// ends when the person goes elsewhere.
+func background(r *http.Request) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(r.Context()), actionTimeout)
+}
+
+func (c *Console) serveProvision(w http.ResponseWriter, r *http.Request) {
+	form := provisionFormOf(r.PostForm)
+	request := form.request(c.customers())
+	if len(form.Errors) > 0 {
+		c.provisionPage(w, http.StatusUnprocessableEntity, form)
+		return
+	}
+	c.mu.Lock()
+	room := c.findLocked(func(x *extension) bool { return x.request.ID == request.ID }) != nil || c.room()
+	c.mu.Unlock()
+	if !room {
+		form.fail("", fmt.Sprintf("There are %d extensions already. Deprovision some of them, or remove them from the list.", maxExtensions))
+		c.provisionPage(w, http.StatusUnprocessableEntity, form)
+		return
+	}
+	c.provision(w, r, request)
+}
+
+func (c *Console) serveProvisionAgain(w http.ResponseWriter, r *http.Request, x *extension) {
+	c.mu.Lock()
+	request := x.request
+	c.mu.Unlock()
+	c.provision(w, r, request)
+}
+
+// provision sends the request and goes to the extension's page. What comes again
+// for an id is the same extension.
+func (c *Console) provision(w http.ResponseWriter, r *http.Request, request flyext.ProvisionRequest) {
+	ctx, cancel := background(r)
+	defer cancel()
+	done := c.do(actionProvision, func(p *flytest.Platform) (*flyext.Extension, error) { return p.Provision(ctx, request) })
+	terminal := c.terminal(request, done, nil)
+
+	c.mu.Lock()
+	x := c.findLocked(func(x *extension) bool { return x.request.ID == request.ID })
+	if x == nil && !c.room() { // others were faster
+		c.mu.Unlock()
+		c.failPage(w, http.StatusUnprocessableEntity, "There are too many extensions", "Remove some from the list.")
+		return
+	}
+	if x == nil {
+		c.counter++
+		x = &extension{n: c.counter, id: request.ID, state: stateRefused}
+		c.extensions = append(c.extensions, x)
+	}
+	o := done.outcome(c.base)
+	x.request, x.terminal = request, terminal
+	if done.err == nil {
+		c.stopWaiting(x)
+		x.learn(done.answer, actionProvision)
+		if x.secrets != nil && len(x.history) > 0 {
+			o.explanation = sameSecrets(x.secrets, done.answer.Secrets) + " " + o.explanation
+		}
+		x.secrets = done.answer.Secrets
+	}
+	c.add(x, actionProvision, done.wire, o)
+	if x.state == stateProvisioning && done.err == nil {
+		c.startWaiting(x, &done)
+	}
+	n := x.n
+	c.mu.Unlock()
+	toExtension(w, r, n)
+}
+
+// sameSecrets says whether provisioning again gave what it gave before.
+func sameSecrets(before, after flyext.Secrets) string {
+	same := len(before) == len(after)
+	for name, value := range before {
+		if other, ok := after[name]; !ok || other != value {
+			same = false
+		}
+	}
+	if same {
+		return "The secrets are the same as before, as they should be."
+	}
+	return "The secrets are not the same as before: an app that has the old ones is not told of the new ones."
+}
+
+func (c *Console) serveFetch(w http.ResponseWriter, r *http.Request, x *extension) {
+	c.serveCall(w, r, x, actionFetch, func(ctx context.Context, p *flytest.Platform, id string) (*flyext.Extension, error) {
+		return p.Fetch(ctx, id)
+	})
+}
+
+func (c *Console) serveUpdate(w http.ResponseWriter, r *http.Request, x *extension) {
+	form := updateFormOf(r.PostForm)
+	request := form.update()
+	if len(form.Errors) > 0 {
+		c.extensionPage(w, http.StatusUnprocessableEntity, x, form)
+		return
+	}
+	c.serveCall(w, r, x, actionUpdate, func(ctx context.Context, p *flytest.Platform, id string) (*flyext.Extension, error) {
+		return p.Update(ctx, id, request)
+	})
+}
+
+func (c *Console) serveDeprovision(w http.ResponseWriter, r *http.Request, x *extension) {
+	c.serveCall(w, r, x, actionDeprovision, func(ctx context.Context, p *flytest.Platform, id string) (*flyext.Extension, error) {
+		return nil, p.Deprovision(ctx, id)
+	})
+}
+
+// serveCall does something with an extension that there is, and goes back to its
+// page.
+func (c *Console) serveCall(
+	w http.ResponseWriter, r *http.Request, x *extension, what action,
+	send func(ctx context.Context, p *flytest.Platform, id string) (*flyext.Extension, error),
+) {
+	c.mu.Lock()
+	id := x.id
+	c.mu.Unlock()
+	ctx, cancel := background(r)
+	defer cancel()
+	done := c.do(what, func(p *flytest.Platform) (*flyext.Extension, error) { return send(ctx, p, id) })
+
+	c.mu.Lock()
+	c.take(x, done)
+	c.mu.Unlock()
+	toExtension(w, r, x.n)
+}
+
+// take takes over what came of a call. The console is locked.
+func (c *Console) take(x *extension, done call) {
+	if c.findLocked(func(other *extension) bool { return other == x }) == nil {
+		return // forgotten meanwhile
+	}
+	switch {
+	case done.err != nil:
+	case done.what == actionDeprovision:
+		c.stopWaiting(x)
+		x.state, x.said = stateGone, ""
+	default:
+		x.learn(done.answer, done.what)
+		if done.answer.Secrets != nil {
+			x.secrets = done.answer.Secrets
+		}
+	}
+	c.add(x, done.what, done.wire, done.outcome(c.base))
+	if done.err == nil && x.state == stateProvisioning && x.waiting == nil {
+		c.startWaiting(x, nil)
+	}
+}
+
+func (c *Console) serveForget(w http.ResponseWriter, r *http.Request, x *extension) {
+	c.mu.Lock()
+	c.forget(x)
+	c.changed("Removed " + x.title() + " from the list")
+	c.mu.Unlock()
+	http.Redirect(w, r, "/", http.StatusSeeOther)
+}
+
+func toExtension(w http.ResponseWriter, r *http.Request, n int) {
+	http.Redirect(w, r, fmt.Sprintf("/extensions/%d", n), http.StatusSeeOther)
+}
+
+// dashboardURL is where a customer's browser begins to sign in, or "": always a
+// path below the provider's base URL, whatever the id is.
+func (c *Console) dashboardURL(id string) string {
+	target, err := c.platform.DashboardURL(id)
+	if err != nil {
+		return ""
+	}
+	u, err := url.Parse(target)
+	base, errBase := url.Parse(c.base)
+	if err != nil || errBase != nil || u.Scheme != base.Scheme || u.Host != base.Host {
+		return ""
+	}
+	return target
+}

@@ -1,0 +1,213 @@
+package console_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/flyext/flyext"
+	"github.com/flyext/flyext/flytest"
+)
+
+// run has the console poll until the test ends.
+func (w *world) run(t *testing.T) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- w.console.Run(ctx) }()
+	return func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// The console polls as flyctl does, and shows what its customer reads.
+func TestPolls(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name     string
+		finished flyext.Status // after a minute
+		terminal string
+		want     []string
+		requests int // of the provider, in ten minutes
+	}{
+		{"until it is ready", flyext.Ready, "Your extension collider-ext1 is ready.", []string{"✓</span> ready", "30 times", "It is ready", "LOGJAM_TOKEN: ••••••••"}, 1 + 31},
+		{"until it failed", flyext.Failed, "Error: The region is full.", []string{"✕</span> error", "30 times", "The status is “error”", "It tells its customer: The region is full."}, 1 + 31},
+		{"for four minutes", "", "Error: not ready after 4m0s", []string{"✕</span> error", "120 times", "flyctl gave up: not ready after 4m0s"}, 1 + 121},
+		{"past words that it does not know", "indexing", "Error: not ready after 4m0s", []string{"Not ready yet: the status is “indexing”", "flyctl gave up"}, 1 + 121},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				l := newLogjam()
+				l.slow = true
+				requests := 0
+				provider := l.handler(t, providerBase, "")
+				w := newWorld(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+					requests++
+					provider.ServeHTTP(rw, r)
+				}))
+				defer w.run(t)()
+				path := w.provision("ext1")
+				synctest.Wait()
+				w.wantAll(w.page(path), "…</span> provisioning", "Waiting until it is ready", "Waiting for collider-ext1 to be ready ...", "Not ready yet: the status is “provisioning”")
+				time.Sleep(time.Minute - time.Second)
+				l.set(func(l *logjam) { l.finished = test.finished })
+				time.Sleep(10 * time.Minute)
+				synctest.Wait()
+				page := w.page(path)
+				w.wantAll(page, append(test.want, test.terminal, "Waiting for collider-ext1 to be ready ...")...)
+				if requests != test.requests {
+					t.Errorf("%d requests, want %d", requests, test.requests)
+				}
+				if strings.Contains(page, "Waiting until it is ready") {
+					t.Error("it seems to wait still")
+				}
+			})
+		})
+	}
+}
+
+// What the customer reads is word for word that of [flytest.Platform.Create].
+func TestTerminal(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLogjam()
+		l.slow, l.finished = true, flyext.Failed
+		provider := l.handler(t, providerBase, "")
+		p := flytest.Platform{BaseURL: providerBase, Signer: flytest.XSignature(signingSecret), Client: directly(provider)}
+		creation, err := p.Create(t.Context(), flyext.ProvisionRequest{ID: "ext1", Name: "collider-ext1", OrganizationID: "o1"})
+		if err == nil {
+			t.Fatal("it was created")
+		}
+		w := newWorld(t, provider)
+		defer w.run(t)()
+		path := w.provision("ext1")
+		synctest.Wait()
+		w.wantAll(w.page(path), strings.TrimSpace(creation.Terminal))
+	})
+}
+
+const polledAway = "Poll: Refused with 404"
+
+func TestPollingEnds(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name string
+		act  func(w *world, l *logjam, path string)
+		want string // on the page; "" where there is none any more
+	}{
+		{"when it is deprovisioned", func(w *world, _ *logjam, path string) { w.post(path+"/deprovision", nil) }, "−</span> gone"},
+		{"when it is forgotten", func(w *world, _ *logjam, path string) {
+			w.do(formRequest(path+"/forget", nil))
+		}, ""},
+		{"when the provider cannot be asked", func(_ *world, l *logjam, _ string) { l.set(func(l *logjam) { clear(l.streams) }) }, polledAway},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				l := newLogjam()
+				l.slow = true
+				requests := 0
+				provider := l.handler(t, providerBase, "")
+				w := newWorld(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+					requests++
+					provider.ServeHTTP(rw, r)
+				}))
+				defer w.run(t)()
+				path := w.provision("ext1")
+				time.Sleep(5 * time.Second)
+				test.act(w, l, path)
+				time.Sleep(2 * time.Second)
+				before := requests
+				time.Sleep(time.Minute)
+				if requests != before {
+					t.Errorf("%d requests more", requests-before)
+				}
+				if test.want != "" {
+					w.wantAll(w.page(path), test.want)
+					if test.want != polledAway && strings.Contains(w.page(path), polledAway) {
+						t.Error("it was polled all the same")
+					}
+				} else if rec := w.get(path); rec.Code != http.StatusNotFound {
+					t.Errorf("got %d", rec.Code)
+				}
+			})
+		})
+	}
+}
+
+// What is provisioned before Run is polled when it runs; and a fetch has what
+// was given up polled again.
+func TestPollingBegins(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLogjam()
+		l.slow = true
+		w := newWorld(t, l.handler(t, providerBase, ""))
+		path := w.provision("ext1")
+		w.post(path+"/provision", nil) // one waiting, not two
+		time.Sleep(time.Minute)
+		defer w.run(t)()
+		time.Sleep(5 * time.Minute)
+		w.wantAll(w.page(path), "flyctl gave up", "120 times")
+		w.post(path+"/fetch", nil)
+		l.set(func(l *logjam) { l.finished = flyext.Ready })
+		time.Sleep(3 * time.Second)
+		w.wantAll(w.page(path), "✓</span> ready")
+	})
+}
+
+func TestRunOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, answering(200, "{}"))
+	stop := w.run(t)
+	stop()
+	if err := w.console.Run(t.Context()); err == nil {
+		t.Error("it ran twice")
+	}
+}
+
+// Forms, polls and pages of several people at once.
+func TestRace(t *testing.T) {
+	t.Parallel()
+	l := newLogjam()
+	l.slow = true
+	w := newWorld(t, l.handler(t, providerBase, ""))
+	stop := w.run(t)
+	var failed atomic.Int32
+	var people sync.WaitGroup
+	for person := range 8 {
+		people.Go(func() {
+			for round := range 10 {
+				id := fmt.Sprint("ext", person/2) // two share one
+				rec := w.do(formRequest("/extensions", url.Values{"id": {id}, "customer": {nathan}}))
+				path := rec.Header().Get("Location")
+				for _, r := range []*http.Request{
+					formRequest(path+"/fetch", nil), formRequest(path+"/update", url.Values{"name": {fmt.Sprint("round", round)}}),
+					formRequest("/users", userForm("name", fmt.Sprint("Nathan", round))), formRequest(path+"/deprovision", nil), formRequest(path+"/forget", nil),
+				} {
+					if code := w.do(r).Code; code != http.StatusSeeOther && code != http.StatusNotFound {
+						failed.Add(1)
+					}
+				}
+				w.get("/")
+				w.get(path)
+				w.get("/users")
+			}
+		})
+	}
+	people.Wait()
+	stop()
+	if n := failed.Load(); n > 0 {
+		t.Errorf("%d forms failed", n)
+	}
+}

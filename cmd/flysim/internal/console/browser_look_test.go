@@ -1,0 +1,77 @@
+package console_test
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/flyext/flyext"
+	"github.com/flyext/flyext/internal/browsertest"
+)
+
+// TestBrowserLooks is about phones and desks, in light and dark. Look at the
+// pictures too: go test -run BrowserLooks -artifacts -outputdir some/directory
+func TestBrowserLooks(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	wantLook := func(name string, screen browsertest.Screen) {
+		t.Helper()
+		s.Show(screen)
+		suffix := map[bool]string{false: "-light", true: "-dark"}[screen.Dark]
+		size := map[int]string{320: "-tiny", 390: "-phone", 1280: "-desk"}[screen.Width]
+		s.Screenshot(name + size + suffix)
+		look := s.Look("main *, header *, nav *, .skip", ".bar a, .actions > .button, .actions > form > button, .confirm > summary, #provision, #customer")
+		if look.Overflow > 0 {
+			t.Errorf("%s%s: it is %v pixels too wide", name, size, look.Overflow)
+		}
+		if want := map[bool]string{false: "rgb(246, 245, 249)", true: "rgb(20, 18, 26)"}[screen.Dark]; look.Background != want {
+			t.Errorf("%s%s: the background is %s, want %s", name, suffix, look.Background, want)
+		}
+		for text, contrast := range look.Contrasts { // WCAG 2.2, success criterion 1.4.3
+			if contrast < 4.5 {
+				t.Errorf("%s%s: %q has a contrast of %.2f, want 4.5", name, suffix, text, contrast)
+			}
+		}
+		for _, text := range look.Small { // 2.5.5
+			t.Errorf("%s%s: %q is lower than a finger needs", name, size, text)
+		}
+	}
+	all := func(name string) {
+		t.Helper()
+		for _, dark := range []bool{false, true} {
+			for _, width := range []int{320, 390, 1280} {
+				wantLook(name, browsertest.Screen{Width: width, Height: 800, Phone: width < 1000, Dark: dark})
+			}
+		}
+	}
+	s.Open(s.url+"/", http.StatusOK)
+	all("empty")
+
+	first := s.provision("30bqn49y2jh", "collider-prod")
+	s.post(first+"/update", url.Values{"name": {"collider-live"}, "mode_read_regions": {"set"}})
+	s.provision("9d3kkk2lla0", "collider-taken")
+	s.logjam.set(func(l *logjam) { l.slow = true })
+	slow := s.provision("0vogzmzoj1k", strings.Repeat("a-very-long-name-", 8))
+	gone := s.provision("5lgmabb3y30", "collider-staging")
+	s.post(gone+"/deprovision", nil)
+	s.Open(s.url+slow, http.StatusOK)
+	s.WaitFor(".times")
+	all("provisioning")
+	s.logjam.set(func(l *logjam) { l.finished = flyext.Failed })
+	s.WaitForText("#head", "error")
+	all("failed")
+	s.Open(s.url+first, http.StatusOK)
+	s.ClickHere("#secret1-show")
+	s.ClickHere("#history > li:first-child .exchange > summary")
+	all("extension")
+	s.ClickHere("#update")
+	s.ClickHere("#deprovision")
+	all("update")
+	s.Open(s.url+"/users", http.StatusOK)
+	s.ClickHere("#user-0-edit")
+	all("users")
+	s.Open(s.url+"/", http.StatusOK)
+	s.ClickHere("#customer-more")
+	all("home")
+}

@@ -1,0 +1,118 @@
+package console_test
+
+import (
+	"bufio"
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/flyext/flyext/cmd/flysim/internal/console"
+)
+
+// An eventStream is what a page listens to.
+type eventStream struct {
+	answer *http.Response
+	lines  *bufio.Scanner
+}
+
+func openStream(t *testing.T, server *httptest.Server, query string) *eventStream {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/live"+query, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := server.Client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { answer.Body.Close() })
+	return &eventStream{answer, bufio.NewScanner(answer.Body)}
+}
+
+// next returns the next event's data, or "" where there is none any more.
+func (s *eventStream) next() string {
+	for s.lines.Scan() {
+		if data, ok := strings.CutPrefix(s.lines.Text(), "data: "); ok {
+			return data
+		}
+	}
+	return ""
+}
+
+// listening returns a console that listens.
+func listening(t *testing.T, provider http.Handler) (*world, *httptest.Server) {
+	t.Helper()
+	server := httptest.NewUnstartedServer(nil)
+	w := newWorld(t, provider, func(c *console.Config) { c.URL = "http://" + server.Listener.Addr().String() })
+	server.Config.Handler = w.console
+	server.Start()
+	t.Cleanup(server.Close)
+	return w, server
+}
+
+func TestLive(t *testing.T) {
+	t.Parallel()
+	w, server := listening(t, newLogjam().handler(t, providerBase, ""))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- w.console.Run(ctx) }()
+
+	behind := openStream(t, server, "?since=old")
+	first := behind.next()
+	if first == "" {
+		t.Fatal("a page that is behind is not told so")
+	}
+	current := openStream(t, server, "?since="+first)
+	form := url.Values{"id": {"ext1"}}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/extensions", strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	answer, err := server.Client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	for name, s := range map[string]*eventStream{"behind": behind, "current": current} {
+		if got := s.next(); got == "" || got == first {
+			t.Errorf("%s: the event is %q", name, got)
+		}
+		if got := s.answer.Header.Get("Content-Type"); got != "text/event-stream" {
+			t.Errorf("the content type is %s", got)
+		}
+	}
+
+	// A server that shuts down does not wait for the pages.
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if got := current.next(); got != "" {
+		t.Errorf("the stream goes on with %q", got)
+	}
+}
+
+// Who opens very many streams gets no more of them, and the pages go on.
+func TestAttackStreams(t *testing.T) {
+	t.Parallel()
+	_, server := listening(t, newLogjam().handler(t, providerBase, ""))
+	var last *eventStream
+	for range 33 {
+		last = openStream(t, server, "")
+	}
+	if last.answer.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("the 33rd stream: %s", last.answer.Status)
+	}
+	answer, err := server.Client().Get(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		t.Errorf("a page: %s", answer.Status)
+	}
+}

@@ -1,0 +1,94 @@
+
+"use strict";
+// It keeps the page up to date, and the rest as the person has it: what is
+// focused, open, scrolled to, or half filled in. Without it the page is whole.
+(() => {
+  const said = document.querySelector("[data-live-text]");
+  let news = said.textContent;
+  const parts = root => [...root.querySelectorAll("[data-live] > *")];
+  const seen = new Map(parts(document).map(e => [e.id, e.outerHTML])); // as the server sent it
+
+  // The buttons that only a script can serve.
+  const equip = root => root.querySelectorAll("[data-copy]").forEach(e => { e.hidden = false; });
+  equip(document);
+  document.addEventListener("click", async event => {
+    const button = event.target.closest("[data-copy]");
+    if (!button) return;
+    try {
+      await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+      said.textContent = "Copied";
+      button.textContent = "Copied";
+    } catch {
+      button.textContent = "Not allowed";
+    }
+    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  });
+
+  // A form is sent once, however often its button is pressed.
+  document.addEventListener("submit", event => {
+    if (event.target.dataset.busy) return event.preventDefault();
+    event.target.dataset.busy = "true";
+    said.textContent = "Sending";
+  });
+  addEventListener("pageshow", () => document.querySelectorAll("[data-busy]").forEach(e => delete e.dataset.busy));
+
+  const replace = (old, fresh) => {
+    const focused = old.contains(document.activeElement) ? document.activeElement.id : "";
+    for (const e of old.querySelectorAll("details[open][id]")) {
+      const same = fresh.querySelector("#" + CSS.escape(e.id));
+      if (same) same.open = true;
+    }
+    old.replaceWith(fresh);
+    if (focused) document.getElementById(focused)?.focus({preventScroll: true});
+  };
+
+  const update = page => {
+    for (const list of document.querySelectorAll("[data-live]")) {
+      const fresh = page.getElementById(list.id);
+      if (!fresh) continue;
+      for (const e of [...list.children]) {
+        if (![...fresh.children].some(f => f.id === e.id)) e.remove();
+      }
+      [...fresh.children].forEach((f, i) => {
+        const sent = f.outerHTML, old = document.getElementById(f.id);
+        if (!old || sent !== seen.get(f.id)) {
+          equip(f);
+          if (old) replace(old, f);
+          else list.insertBefore(f, list.children[i] ?? null);
+          seen.set(f.id, sent);
+        }
+      });
+    }
+    const fresh = page.querySelector("[data-live-text]").textContent;
+    if (news !== fresh) said.textContent = news = fresh;
+    document.body.dataset.version = page.body.dataset.version;
+  };
+
+  let fetching = false, again = false;
+  const refresh = async () => {
+    again = fetching;
+    if (fetching) return;
+    fetching = true;
+    try {
+      const answer = await fetch(document.body.dataset.self);
+      if (answer.ok) update(new DOMParser().parseFromString(await answer.text(), "text/html"));
+      if (answer.status === 404) location.reload(); // which says that there is no such page any more
+    } catch {
+      // The console is not there. The stream tells when it is again.
+    }
+    fetching = false;
+    if (again) refresh();
+  };
+
+  let stream;
+  const follow = () => {
+    stream?.close();
+    stream = undefined;
+    if (document.hidden) return; // a browser has few connections to spare
+    stream = new EventSource("/live?since=" + document.body.dataset.version);
+    stream.onmessage = refresh;
+  };
+  document.addEventListener("visibilitychange", follow);
+  addEventListener("pagehide", () => stream?.close());
+  follow();
+})();
