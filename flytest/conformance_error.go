@@ -172,6 +172,7 @@ func checkBodyLimit(ctx context.Context, s *subject) error {
 	}
 	body := &offer{}
 	r.Body, r.GetBody, r.ContentLength = io.NopCloser(body), nil, -1
+	r.Close = true // nobody else is to be given this connection
 	client := http.Client{}
 	if s.Client != nil {
 		client = *s.Client

@@ -3,6 +3,9 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/flyext/flyext/flytest"
 )
@@ -55,6 +59,7 @@ func startProvider(t *testing.T, cmd *exec.Cmd, ready string) provider {
 	if p.baseURL == "" {
 		t.Fatalf("it does not start:\n%s", output.String())
 	}
+	waitFor(t, p.baseURL)
 	go func() {
 		for lines.Scan() {
 			mu.Lock()
@@ -67,6 +72,27 @@ func startProvider(t *testing.T, cmd *exec.Cmd, ready string) provider {
 
 // buildDir is for the programs that tests build; TestMain makes and removes it.
 var buildDir string
+
+// waitFor waits until somebody listens: what a program says, it may say before.
+func waitFor(t *testing.T, baseURL string) {
+	t.Helper()
+	u, err := url.Parse(baseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	patience, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for {
+		conn, err := (&net.Dialer{}).DialContext(patience, "tcp", u.Host)
+		if err == nil {
+			conn.Close()
+			return
+		}
+		if patience.Err() != nil {
+			t.Fatal(err)
+		}
+	}
+}
 
 // build builds a program of the examples, once.
 var build = func() func(t *testing.T, name string) string {

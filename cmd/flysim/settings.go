@@ -203,7 +203,7 @@ func (s *settings) client() *http.Client {
 			DialContext:         (&net.Dialer{Timeout: s.timeout}).DialContext,
 			TLSHandshakeTimeout: s.timeout,
 			MaxIdleConnsPerHost: 16,
-			IdleConnTimeout:     time.Minute,
+			IdleConnTimeout:     2 * time.Second, // less than providers wait, such as Node's 5: a POST on a closed connection is not sent again
 		},
 	}
 }
