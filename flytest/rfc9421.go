@@ -18,8 +18,8 @@ import (
 
 // RFC9421 signs with an HTTP message signature (RFC 9421) under HMAC-SHA256,
 // tagged "flyio", with a nonce. It covers the method, the target URI and the
-// authority, Authorization where it is there, and of a body its type, length
-// and Content-Digest (RFC 9530).
+// authority, Authorization and the fields of an event where they are there, and
+// of a body its type, length and Content-Digest (RFC 9530).
 //
 // The signature is made by github.com/common-fate/httpsig, with an HMAC of ours
 // plugged in: the library's own does not hash the message, so that whoever has
@@ -53,6 +53,7 @@ func messageSigner(key flyext.Key, tag, digestField string, digestOf func(body [
 			r.Header.Set(digestField, digestOf(body))
 			covered = append(covered, "content-type", "content-length", strings.ToLower(digestField))
 		}
+		covered = append(covered, eventFields(r.Header, covered)...)
 		err := sign(r, body, now, &signer.Transport{KeyID: key.ID, Tag: tag, Alg: algorithm{key.Secret}, CoveredComponents: covered})
 		if err != nil {
 			return fmt.Errorf("flytest: %w", err)
