@@ -450,4 +450,3 @@ func TestEventsAsSigned(t *testing.T) {
 		}
 	}
 }
-

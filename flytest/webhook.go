@@ -324,11 +324,20 @@ func (s *WebhookReceiver) checkSigned(hook *Webhook, members map[string]jsontext
 		}
 	}
 	if _, ok := members["url"]; ok {
-		if hook.URL, isText = text(members, "url"); !isText || hook.URL != target {
+		if hook.URL, isText = text(members, "url"); !isText || withPath(hook.URL) != withPath(target) {
 			return forbidden("the url is %q, and the webhook came to %q", hook.URL, target)
 		}
 	}
 	return nil
+}
+
+// withPath gives a URL without a path the one that is requested (RFC 9110,
+// section 4.2.3).
+func withPath(text string) string {
+	if u, err := url.Parse(text); err == nil && u.Path == "" {
+		return text + "/"
+	}
+	return text
 }
 
 // useNonce enters a nonce, if there is one, and reports whether it is fresh.
