@@ -136,9 +136,6 @@ func (d *delivery) all(ctx context.Context, rec record, receiver EventReceiver, 
 		if failures++; failures == 1 {
 			failed = err
 		}
-		if ctx.Err() != nil { // no time is left for the others
-			break
-		}
 	}
 	if failures > 1 {
 		rec.write(ctx, slog.LevelWarn, "several events failed", slog.Int("failures", failures), slog.Int("events", len(events)))
@@ -156,7 +153,7 @@ func (d *delivery) one(ctx context.Context, rec record, receiver EventReceiver, 
 		return timedOut(fmt.Errorf("waiting for another copy of the event: %w", err))
 	}
 	defer unlock()
-	if err := ctx.Err(); err != nil {
+	if err := ctx.Err(); err != nil { // those before it in the batch took all the time
 		return timedOut(err)
 	}
 	used, err := d.received.Used(ctx, nonce)

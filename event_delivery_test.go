@@ -203,7 +203,7 @@ func TestEventDeadline(t *testing.T) {
 			}
 			return nil
 		}}
-		provider := newProvider(t, l, unsigned)
+		provider := newProvider(t, l, func(c *flyext.Config) { unsigned(c); c.ReplayStore = &sharedStore{} })
 		batch := "[" + envelope("first") + "," + envelope("slow") + "," + envelope("last") + "]"
 		start := time.Now()
 		w := do(provider, batched(batch))
@@ -230,7 +230,11 @@ func TestEventAfterDeadline(t *testing.T) {
 			time.Sleep(20 * time.Second) // of the bubble's clock
 			return nil
 		}}
-		if w := do(newProvider(t, l, unsigned), batched("["+envelope("1")+","+envelope("2")+","+envelope("3")+"]")); w.Code != 504 {
+		all := make([]string, 20)
+		for i := range all {
+			all[i] = envelope(fmt.Sprint(i + 1))
+		}
+		if w := do(newProvider(t, l, unsigned), batched("["+strings.Join(all, ",")+"]")); w.Code != 504 {
 			t.Errorf("got %d", w.Code)
 		}
 		time.Sleep(time.Hour)
@@ -262,9 +266,12 @@ type sharedStore struct {
 	lookups           int
 }
 
-func (s *sharedStore) Use(_ context.Context, n flyext.Nonce) (bool, error) {
+func (s *sharedStore) Use(ctx context.Context, n flyext.Nonce) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
 	if s.failUse != nil {
 		return false, s.failUse
 	}

@@ -326,14 +326,37 @@ func TestFullAndEmptyBatch(t *testing.T) {
 func TestEventDataIsApart(t *testing.T) {
 	t.Parallel()
 	l := &listener{receive: func(_ context.Context, e *flyext.Event) error {
-		_ = append(e.Data, strings.Repeat("x", 100)...)
+		_ = append(e.Data, strings.Repeat("x", 20)...)
 		return nil
 	}}
-	if w := do(newProvider(t, l, unsigned), batched("["+envelope("e1", `"data":1`)+","+envelope("e2", `"data":[2]`)+"]")); w.Code != 200 {
+	if w := do(newProvider(t, l, unsigned), batched("["+envelope("e1", `"data":1`)+`,{"data":[2],`+envelope("e2")[1:]+"]")); w.Code != 200 {
 		t.Fatal(w.Body)
 	}
 	if got := l.received(); string(got[1].Data) != "[2]" {
 		t.Errorf("got %s", got[1].Data)
+	}
+}
+
+// The parameters of X-Signature are no attributes; to who does not sign with it,
+// and in a batch, they are attributes like others.
+func TestSigningParametersOfEvents(t *testing.T) {
+	t.Parallel()
+	event := envelope("e1", `"timestamp":1700000000`, `"nonce":"n"`, `"url":"u"`, `"region":"mad"`)
+	for _, test := range []struct {
+		name       string
+		generation flyext.Generation
+		request    *http.Request
+		want       int
+	}{
+		{"generation 2", flyext.Generation2, structured(event), 1},
+		{"generation 1", flyext.Generation1, structured(event), 4},
+		{"a batch", flyext.Generation2, batched("[" + event + "]"), 4},
+	} {
+		l := &listener{}
+		w := do(newProvider(t, l, func(c *flyext.Config) { c.Verifier = admitAll{test.generation} }), test.request)
+		if w.Code != 200 || len(l.received()) != 1 || len(l.received()[0].Extensions) != test.want {
+			t.Errorf("%s: got %d %s, %+v", test.name, w.Code, w.Body, l.received())
+		}
 	}
 }
 
