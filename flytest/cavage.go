@@ -50,7 +50,7 @@ func (o CavageOptions) Cavage(key flyext.Key) Signer {
 		}
 		names := o.Headers
 		if names == nil {
-			names = o.usualHeaders(body)
+			names = o.usualHeaders(r.Header, body)
 		}
 		lines := make([]string, len(names))
 		for i, name := range names {
@@ -84,7 +84,7 @@ func (o CavageOptions) Cavage(key flyext.Key) Signer {
 	})
 }
 
-func (o CavageOptions) usualHeaders(body []byte) []string {
+func (o CavageOptions) usualHeaders(h http.Header, body []byte) []string {
 	usual := []string{"(request-target)", "date"}
 	if len(body) > 0 {
 		usual = append(usual, "content-length")
@@ -92,7 +92,7 @@ func (o CavageOptions) usualHeaders(body []byte) []string {
 	if o.CoverDigest {
 		usual = append(usual, "digest")
 	}
-	return usual
+	return append(usual, eventFields(h, usual)...)
 }
 
 // Zntrio signs in the dialect of github.com/zntrio/httpsig, which the proposal
@@ -109,6 +109,7 @@ func Zntrio(key flyext.Key) Signer {
 		if r.Header.Get("Authorization") != "" {
 			names = append(names, "authorization")
 		}
+		names = append(names, eventFields(r.Header, names)...)
 		input := fmt.Sprintf(`(%s); alg="hmac-sha256"; keyid="%s"; created=%d; nonce="%s"`,
 			strings.Join(names, ", "), key.ID, now.Unix(), rand.Text())
 		target := strings.ToLower(r.Method) + " " + r.URL.Path

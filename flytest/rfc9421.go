@@ -19,8 +19,8 @@ import (
 
 // RFC9421 signs with an HTTP message signature (RFC 9421) under HMAC-SHA256,
 // tagged "flyio", with a nonce. It covers the method, the target URI and the
-// authority, Authorization where it is there, and of a body its type, length
-// and Content-Digest (RFC 9530).
+// authority, Authorization and the fields of an event where they are there, and
+// of a body its type, length and Content-Digest (RFC 9530).
 //
 // The signature is made by github.com/common-fate/httpsig, with an HMAC of ours
 // plugged in: the library's own does not hash the message, so that whoever has
@@ -100,7 +100,7 @@ func (o RFC9421Options) usualComponents(r *http.Request, body []byte, digestFiel
 		// a DELETE.
 		usual = append(usual, "content-type", "content-length", digestField)
 	}
-	return usual
+	return append(usual, eventFields(r.Header, usual)...)
 }
 
 // sign adds the signature that t makes of the covered components.
