@@ -369,7 +369,7 @@ func TestBrowserLosesExtension(t *testing.T) {
 	path := s.provision("ext1", "collider-taken")
 	s.Open(s.url+path, http.StatusOK)
 	s.WaitForText("#head", "not provisioned")
-	s.post(path+"/forget", nil)
+	s.Navigate(func() { s.post(path+"/forget", nil) }, http.StatusNotFound)
 	s.WantComplaint("404") // of the script's request
-	s.WaitForText("main", "There is no such extension")
+	s.WantPage(s.url+path, "There is no such extension")
 }
