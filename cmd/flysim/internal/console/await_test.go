@@ -49,10 +49,10 @@ func TestPolls(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := newLogjam()
 				l.slow = true
-				requests := 0
+				var requests atomic.Int32
 				provider := l.handler(t, providerBase, "")
 				w := newWorld(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-					requests++
+					requests.Add(1)
 					provider.ServeHTTP(rw, r)
 				}))
 				defer w.run(t)()
@@ -65,8 +65,8 @@ func TestPolls(t *testing.T) {
 				synctest.Wait()
 				page := w.page(path)
 				w.wantAll(page, append(test.want, test.terminal, "Waiting for collider-ext1 to be ready ...")...)
-				if requests != test.requests {
-					t.Errorf("%d requests, want %d", requests, test.requests)
+				if got := int(requests.Load()); got != test.requests {
+					t.Errorf("%d requests, want %d", got, test.requests)
 				}
 				if strings.Contains(page, "Waiting until it is ready") {
 					t.Error("it seems to wait still")
@@ -116,10 +116,10 @@ func TestPollingEnds(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := newLogjam()
 				l.slow = true
-				requests := 0
+				var requests atomic.Int32
 				provider := l.handler(t, providerBase, "")
 				w := newWorld(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-					requests++
+					requests.Add(1)
 					provider.ServeHTTP(rw, r)
 				}))
 				defer w.run(t)()
@@ -127,10 +127,10 @@ func TestPollingEnds(t *testing.T) {
 				time.Sleep(5 * time.Second)
 				test.act(w, l, path)
 				time.Sleep(2 * time.Second)
-				before := requests
+				before := requests.Load()
 				time.Sleep(time.Minute)
-				if requests != before {
-					t.Errorf("%d requests more", requests-before)
+				if got := requests.Load() - before; got != 0 {
+					t.Errorf("%d requests more", got)
 				}
 				if test.want != "" {
 					w.wantAll(w.page(path), test.want)

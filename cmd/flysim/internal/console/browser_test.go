@@ -361,3 +361,15 @@ func TestBrowserRunsNothing(t *testing.T) {
 		}
 	}
 }
+
+// An extension that is removed in another window is gone from this one.
+func TestBrowserLosesExtension(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	path := s.provision("ext1", "collider-taken")
+	s.Open(s.url+path, http.StatusOK)
+	s.WaitForText("#head", "not provisioned")
+	s.Navigate(func() { s.post(path+"/forget", nil) }, http.StatusNotFound)
+	s.WantComplaint("404") // of the script's request
+	s.WantPage(s.url+path, "There is no such extension")
+}

@@ -32,14 +32,24 @@
   });
   addEventListener("pageshow", () => document.querySelectorAll("[data-busy]").forEach(e => delete e.dataset.busy));
 
-  const replace = (old, fresh) => {
-    const focused = old.contains(document.activeElement) ? document.activeElement.id : "";
-    for (const e of old.querySelectorAll("details[open][id]")) {
-      const same = fresh.querySelector("#" + CSS.escape(e.id));
-      if (same) same.open = true;
+  // Nodes that stay keep the focus, a selection, a click that is half done; and
+  // whether they are open or hidden is for the person and this script to say.
+  const mine = ["open", "hidden"];
+  const morph = (old, fresh) => {
+    if (old.nodeName !== fresh.nodeName || old.id !== fresh.id) return old.replaceWith(fresh);
+    if (old.nodeType === Node.TEXT_NODE) {
+      if (old.data !== fresh.data) old.data = fresh.data;
+      return;
     }
-    old.replaceWith(fresh);
-    if (focused) document.getElementById(focused)?.focus({preventScroll: true});
+    for (const {name} of [...old.attributes]) {
+      if (!mine.includes(name) && !fresh.hasAttribute(name)) old.removeAttribute(name);
+    }
+    for (const {name, value} of fresh.attributes) {
+      if (!mine.includes(name) && old.getAttribute(name) !== value) old.setAttribute(name, value);
+    }
+    const kept = [...old.childNodes], sent = [...fresh.childNodes];
+    kept.slice(sent.length).forEach(node => node.remove());
+    sent.forEach((node, i) => kept[i] ? morph(kept[i], node) : old.append(node));
   };
 
   const update = page => {
@@ -53,7 +63,7 @@
         const sent = f.outerHTML, old = document.getElementById(f.id);
         if (!old || sent !== seen.get(f.id)) {
           equip(f);
-          if (old) replace(old, f);
+          if (old) morph(old, f);
           else list.insertBefore(f, list.children[i] ?? null);
           seen.set(f.id, sent);
         }
