@@ -267,6 +267,7 @@ const (
 	groupLifecycle    = "Fetching, updating, deprovisioning"
 	groupSignatures   = "Signatures"
 	groupReplays      = "Replays"
+	groupEvents       = "Events"
 	groupErrors       = "Errors"
 	groupSSO          = "Single sign-on"
 )
@@ -282,12 +283,13 @@ const (
 	sourceErrors      = "docs/protocol.md#errors"
 	sourceIdempotence = "docs/protocol.md#idempotence"
 	sourceSSO         = "docs/protocol.md#sso"
+	sourceEvents      = "docs/protocol.md#events"
 	sourceDecisions   = "docs/protocol.md#decisions"
 )
 
 // checks are all of them, in the order of testing. The last one is of what the
 // others have seen.
-var checks = slices.Concat(provisionChecks, lifecycleChecks, signatureChecks, replayChecks, ssoChecks, errorChecks)
+var checks = slices.Concat(provisionChecks, lifecycleChecks, signatureChecks, replayChecks, ssoChecks, eventChecks, errorChecks)
 
 // A conformanceRun is what the tests of one run share.
 type conformanceRun struct {

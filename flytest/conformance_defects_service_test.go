@@ -1,6 +1,7 @@
 package flytest_test
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strings"
@@ -339,4 +340,37 @@ func showing(w *world) {
 			withMember(a, "read_regions", append([]string{}, x.regions...))
 		}
 	})(w)
+}
+
+var eventDefects = []defect{
+	{id: "event", breaks: serving(&logstore{receive: func(*logstore, *flyext.Event) error { return errInternal }})},
+	{id: "event-type", breaks: serving(&logstore{receive: func(_ *logstore, e *flyext.Event) error {
+		if e.Type != "io.fly.machine.started" {
+			return flyext.Invalid("There is no such type.")
+		}
+		return nil
+	}})},
+	{id: "event-again", breaks: func(w *world) {
+		received := map[string]bool{}
+		w.handling = func(provider http.Handler) http.Handler {
+			return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+				if id := r.Header.Get("Ce-Id"); id != "" {
+					if received[id] {
+						rw.WriteHeader(http.StatusConflict)
+						return
+					}
+					received[id] = true
+				}
+				provider.ServeHTTP(rw, r)
+			})
+		}
+	}},
+	{id: "event-signature", name: "nothing is verified", breaks: func(w *world) {
+		w.config.EventVerifier = verifierFunc(func(context.Context, *flyext.Message) (flyext.Verification, error) {
+			return flyext.Verification{Generation: flyext.Generation2}, nil
+		})
+	}},
+	{id: "event-signature", name: "another secret does", breaks: func(w *world) {
+		w.config.EventVerifier = flyext.XSignature(secret, "another-"+secret)
+	}},
 }

@@ -126,15 +126,20 @@ func signedAt(offset time.Duration) how {
 	}
 }
 
-// genuine returns a request of Fly.io's, unless it is told otherwise.
-func (s *subject) genuine(ctx context.Context, method, path string, body []byte, changes ...how) (*http.Request, error) {
+// signing is Fly.io as it signs a request, unless it is told otherwise.
+func (s *subject) signing(method, path string, changes ...how) *Platform {
 	p := s.platform
 	p.Signer = s.Conformance.Format.Signer(s.Credentials)
 	p.Now = func() time.Time { return s.signingTime(method, path) }
 	for _, change := range changes {
 		change(&p)
 	}
-	return p.NewRequest(ctx, method, path, body)
+	return &p
+}
+
+// genuine returns a request of Fly.io's, unless it is told otherwise.
+func (s *subject) genuine(ctx context.Context, method, path string, body []byte, changes ...how) (*http.Request, error) {
+	return s.signing(method, path, changes...).NewRequest(ctx, method, path, body)
 }
 
 // unsigned returns a request that a stranger could make.

@@ -23,11 +23,12 @@ import (
 // format has.
 func TestConformanceOfSound(t *testing.T) {
 	t.Parallel()
+	events := []string{"event", "event-again", "event-signature", "event-type"} // generation 2 has them
 	skipped := map[flytest.Format][]string{
 		flytest.FormatXSignature: {"coverage", "bearer-missing", "bearer-wrong"},
-		flytest.FormatRFC9421:    {"timestamp-text", "replay-as-delete", "sso-foreign-token"},
-		flytest.FormatDraft05:    {"timestamp-text", "replay-as-delete", "sso-foreign-token"},
-		flytest.FormatCavage:     {"changed-body", "changed-host", "timestamp-text", "replay-as-delete", "sso-foreign-token"},
+		flytest.FormatRFC9421:    append([]string{"timestamp-text", "replay-as-delete", "sso-foreign-token"}, events...),
+		flytest.FormatDraft05:    append([]string{"timestamp-text", "replay-as-delete", "sso-foreign-token"}, events...),
+		flytest.FormatCavage:     append([]string{"changed-body", "changed-host", "timestamp-text", "replay-as-delete", "sso-foreign-token"}, events...),
 	}
 	for _, format := range flytest.Formats() {
 		t.Run(string(format), func(t *testing.T) {
@@ -91,7 +92,7 @@ func TestConformanceSkips(t *testing.T) {
 			name: "neither GET nor DELETE", world: func(w *world) { w.offered = bare(w.service) },
 			skipped: []string{
 				"changed-query", "deprovision", "deprovision-twice", "fetch", "fetch-after-deprovision", "fetch-after-update", "ready",
-				"replay-as-delete", "status",
+				"replay-as-delete", "status", "event", "event-again", "event-signature", "event-type",
 			},
 			reason: "GET is not offered (501 Not Implemented)",
 		},
@@ -105,7 +106,7 @@ func TestConformanceSkips(t *testing.T) {
 				}
 			},
 			skipped: append([]string{
-				"changed-method", "changed-path", "changed-query", "deprovision", "deprovision-twice", "fetch", "fetch-after-deprovision",
+				"event", "event-again", "event-signature", "event-type", "changed-method", "changed-path", "changed-query", "deprovision", "deprovision-twice", "fetch", "fetch-after-deprovision",
 				"fetch-after-update", "ready", "replay-as-delete", "status", "update", "update-absent", "update-empty-list",
 			}, signOn...),
 			reason: "there is no PATCH (404 Not Found)",

@@ -29,6 +29,7 @@ type logstore struct {
 	update      func(s *logstore, id string, req *flyext.UpdateRequest) error
 	fetch       func(s *logstore, id string) (*flyext.Extension, error)
 	deprovision func(s *logstore, id string) error
+	receive     func(s *logstore, e *flyext.Event) error
 }
 
 type stream struct {
@@ -87,6 +88,13 @@ func (s *logstore) Update(_ context.Context, id string, req *flyext.UpdateReques
 	}
 	answer := x.Extension
 	return &answer, nil
+}
+
+func (s *logstore) ReceiveEvent(_ context.Context, e *flyext.Event) error {
+	if s.receive != nil {
+		return s.receive(s, e)
+	}
+	return nil
 }
 
 // find returns a stream. The service is locked.
@@ -214,6 +222,9 @@ func (w *world) conformance(t *testing.T) *flytest.Conformance {
 	}
 	if c.Verifier == nil {
 		c.Verifier = w.verifier()
+	}
+	if c.EventVerifier == nil {
+		c.EventVerifier = w.verifier() // so that a defect of the other one is not found twice
 	}
 	if w.verifying != nil {
 		c.Verifier = w.verifying(c.Verifier)
