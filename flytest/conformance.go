@@ -295,10 +295,12 @@ type conformanceRun struct {
 	platform      Platform
 	basePath      string // escaped
 	ssoGeneration flyext.Generation
-	prefix        string     // of the ids
-	broken        bool       // the first requirement is not met, and without it there is nothing to test
-	stands        *extension // see subject.standing
-	landing       string     // see subject.home
+	prefix        string          // of the ids
+	broken        bool            // the first requirement is not met, and without it there is nothing to test
+	stands        *extension      // see subject.standing
+	attacked      *extension      // see subject.everyRoute
+	works         map[string]bool // by method; see subject.offers
+	landing       string          // see subject.home
 
 	mu       sync.Mutex
 	count    int             // of the ids
@@ -315,6 +317,7 @@ func newConformanceRun(c *Conformance) (*conformanceRun, error) {
 	own.Patience = cmp.Or(c.Patience, 30*time.Second)
 	r := &conformanceRun{
 		Conformance: &own, prefix: "flytest-" + strings.ToLower(rand.Text()[:8]), signed: make(map[string]bool),
+		works: make(map[string]bool),
 	}
 	if _, err := ParseFormat(string(own.Format)); err != nil {
 		return nil, fmt.Errorf("flytest: Conformance.Format: %w", err)

@@ -88,7 +88,7 @@ func (s *subject) fetch(ctx context.Context, x *extension) (Exchange, error) {
 }
 
 func (s *subject) deprovision(ctx context.Context, x *extension) (Exchange, error) {
-	return s.call(ctx, http.MethodDelete, x.path(), nil)
+	return s.callSettled(ctx, http.MethodDelete, x, nil)
 }
 
 func (s *subject) update(ctx context.Context, x *extension, req flyext.UpdateRequest) (Exchange, error) {
@@ -96,7 +96,7 @@ func (s *subject) update(ctx context.Context, x *extension, req flyext.UpdateReq
 	if err != nil {
 		return Exchange{}, err
 	}
-	return s.call(ctx, http.MethodPatch, x.path(), body)
+	return s.callSettled(ctx, http.MethodPatch, x, body)
 }
 
 // resource fetches an extension and reads the answer.
@@ -182,6 +182,11 @@ func checkReady(ctx context.Context, s *subject) error {
 	if err != nil {
 		return err
 	}
+	return s.awaitReady(ctx, x)
+}
+
+// awaitReady polls an extension as flyctl does, with the patience of this run.
+func (s *subject) awaitReady(ctx context.Context, x *extension) error {
 	for waited := time.Duration(0); ; waited += PollInterval {
 		members, err := s.resource(ctx, x)
 		if err != nil {

@@ -334,7 +334,8 @@ func refused(e Exchange, what string) error {
 
 // offered is a *skip if the provider does not do what a genuine request for an
 // extension that is there asked for, and a failure if it does and has not
-// succeeded. A 404 is the one where a stranger is told the same.
+// succeeded. A 404 says so where a stranger is told the same, or whoever asks for
+// a route that there cannot be.
 func (s *subject) offered(ctx context.Context, e Exchange) error {
 	switch e.Response.StatusCode {
 	case http.StatusNotImplemented, http.StatusMethodNotAllowed:
@@ -348,7 +349,13 @@ func (s *subject) offered(ctx context.Context, e Exchange) error {
 		if err != nil {
 			return err
 		}
-		if stranger.Response.StatusCode != http.StatusUnauthorized {
+		unrouted := stranger.Response.StatusCode != http.StatusUnauthorized
+		if !unrouted { // or strangers are refused before any route is looked for
+			if unrouted, err = s.notRouted(ctx, e); err != nil {
+				return err
+			}
+		}
+		if unrouted {
 			return &skip{fmt.Sprintf("there is no %s (%s)", e.Request.Method, e.Response.Status)}
 		}
 	}

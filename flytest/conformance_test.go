@@ -170,7 +170,7 @@ func TestConformanceOnly(t *testing.T) {
 		if !slices.Equal(told, want) || len(report.Results) != 2 {
 			t.Errorf("%q, %d results", told, len(report.Results))
 		}
-		if n := len(report.Results[1].Exchanges); n != 2 {
+		if n := len(report.Results[1].Exchanges); n < 2*4 { // each of four twice
 			t.Errorf("a replay of %d requests", n)
 		}
 	})
