@@ -300,14 +300,14 @@ type conformanceRun struct {
 	stands        *extension      // see subject.standing
 	attacked      *extension      // see subject.everyRoute
 	works         map[string]bool // by method; see subject.offers
-	landing       string          // see subject.home
+	landing       []string        // see subject.home
 
 	mu       sync.Mutex
-	count    int             // of the ids
-	made     []string        // ids of what is there to be removed
-	secrets  []string        // that no answer may give away
-	refusals []Exchange      // all of them, with the errors
-	signed   map[string]bool // see subject.signingTime
+	count    int               // of the ids
+	made     []string          // ids of what is there to be removed
+	secrets  map[string]string // that no answer may give away, and whose they are
+	refusals []Exchange        // all of them, with the errors
+	signed   map[string]bool   // see subject.signingTime
 }
 
 func newConformanceRun(c *Conformance) (*conformanceRun, error) {
@@ -316,7 +316,7 @@ func newConformanceRun(c *Conformance) (*conformanceRun, error) {
 	own.Budget = cmp.Or(c.Budget, 5*time.Second)
 	own.Patience = cmp.Or(c.Patience, 30*time.Second)
 	r := &conformanceRun{
-		Conformance: &own, prefix: "flytest-" + strings.ToLower(rand.Text()[:8]), signed: make(map[string]bool),
+		Conformance: &own, prefix: "flytest-" + strings.ToLower(rand.Text()[:8]), signed: make(map[string]bool), secrets: make(map[string]string),
 		works: make(map[string]bool),
 	}
 	if _, err := ParseFormat(string(own.Format)); err != nil {
@@ -344,7 +344,7 @@ func newConformanceRun(c *Conformance) (*conformanceRun, error) {
 		return nil, err
 	}
 	for _, secret := range []string{own.Credentials.SigningSecret, own.Credentials.BearerToken} {
-		r.addSecret(secret)
+		r.addSecret(secret, shared)
 	}
 	return r, nil
 }
@@ -364,7 +364,7 @@ func (r *conformanceRun) setSSO() error {
 		return errors.New("flytest: Conformance.SSOGeneration is not that of OAuth")
 	}
 	r.ssoGeneration = of
-	r.addSecret(r.OAuth.ClientSecret)
+	r.addSecret(r.OAuth.ClientSecret, shared)
 	_, err := NewBrowser(r.Client, r.OAuthURL)
 	return err
 }

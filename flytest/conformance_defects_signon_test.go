@@ -3,6 +3,7 @@ package flytest_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"io"
 	"net/http"
 	"net/url"
@@ -176,6 +177,19 @@ var ssoDefects = []defect{
 			withMember(a, "organizations", []map[string]string{{"id": "flytest-organization", "role": "admin"}})
 		}
 	})},
+	{id: "sso-no-member", name: "another screen for each visit", breaks: func(w *world) {
+		asking(func(r *http.Request, a *answered) {
+			if r.URL.Path == flytest.TokenInfoEndpoint && a.status == http.StatusOK {
+				withMember(a, "organizations", []map[string]string{{"id": "flytest-organization", "role": "admin"}})
+			}
+		})(w)
+		w.signingOn = func(sso *flyext.SSO) {
+			sso.SignIn = func(rw http.ResponseWriter, r *http.Request, id *flyext.Identity) error {
+				http.Redirect(rw, r, "https://dashboard.example/visits/"+rand.Text()+"?token="+rand.Text(), http.StatusSeeOther)
+				return nil
+			}
+		}
+	}},
 	{id: "sso-foreign-token", breaks: asking(func(r *http.Request, a *answered) {
 		if r.URL.Path == flytest.TokenInfoEndpoint && a.status == http.StatusOK {
 			withMember(a, "application", map[string]string{"uid": "logjam"})

@@ -90,7 +90,7 @@ func checkProvision(ctx context.Context, s *subject) error {
 		err = s.checkShape(x)
 	}
 	if f, ok := err.(*failure); ok && s.exchanges[len(s.exchanges)-1].Response.StatusCode == http.StatusUnauthorized {
-		f.got += " (are the secrets, the format and the base URL those that the provider is configured with? Its log says more)"
+		f.got = "401 (are the secrets, the format and the base URL those that the provider is configured with? Its log says more)"
 	}
 	return err
 }
@@ -238,6 +238,7 @@ func checkSameName(ctx context.Context, s *subject) error {
 		return err
 	}
 	order.ID, order.OrganizationID, order.OrganizationName = s.newID(), otherOrganization, "Another"
+	order.OrganizationEmail = otherOrganization + "@customer.fly.io"
 	second, err := s.provision(ctx, order)
 	if err != nil {
 		return err
@@ -268,7 +269,7 @@ func checkUnknownParameters(ctx context.Context, s *subject) error {
 	if err != nil {
 		return err
 	}
-	req := fullUpdate()
+	req := fullUpdate(x)
 	if err := s.patch(ctx, x, req); err != nil {
 		return tolerate(skipFailure(err, "")) // for another check
 	}

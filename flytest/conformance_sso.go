@@ -1,12 +1,15 @@
 package flytest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	jsonv2 "github.com/go-json-experiment/json"
@@ -112,9 +115,17 @@ func (s *subject) observe(e Exchange) {
 }
 
 func (s *subject) open(ctx context.Context, b *Browser, target string) (*Visit, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	return b.Open(ctx, target)
+	var visit *Visit
+	err := s.patiently(ctx, func() (Exchange, error) {
+		limited, cancel := context.WithTimeout(ctx, answerTimeout)
+		defer cancel()
+		var err error
+		if visit, err = b.Open(limited, target); err != nil {
+			return Exchange{}, err
+		}
+		return visit.Last(), nil
+	})
+	return visit, err
 }
 
 // begin opens the dashboard in a browser that does not visit Fly.io, and returns
@@ -138,9 +149,26 @@ func (s *subject) begin(ctx context.Context, b *Browser) (*url.URL, error) {
 		return nil, &skip{fmt.Sprintf("single sign-on is not offered (%s)", last.Response.Status)}
 	}
 	if visit.Elsewhere == nil {
-		return nil, &failure{"a redirect to Fly.io", describe(last)}
+		return nil, cmp.Or(s.missesRoute(ctx, last), error(&failure{"a redirect to Fly.io", describe(last)}))
 	}
 	return visit.Elsewhere, s.checkAuthorization(visit.Elsewhere)
+}
+
+// missesRoute is a *skip if it was not the sign-on that refused a browser, but
+// what refuses everybody without a signature: who has one finds nothing there.
+func (s *subject) missesRoute(ctx context.Context, e Exchange) error {
+	if e.Response.StatusCode != http.StatusUnauthorized && e.Response.StatusCode != http.StatusForbidden {
+		return nil
+	}
+	signed, err := s.call(ctx, http.MethodGet, strings.TrimPrefix(e.Request.URL.EscapedPath(), s.basePath), nil)
+	if err != nil {
+		return err
+	}
+	switch signed.Response.StatusCode {
+	case http.StatusNotImplemented, http.StatusNotFound, http.StatusMethodNotAllowed:
+		return &skip{fmt.Sprintf("single sign-on is not offered (%s to who signs)", signed.Response.Status)}
+	}
+	return nil
 }
 
 // beginAlone is begin in a browser of its own.
@@ -264,10 +292,14 @@ func checkSSOUnknownID(ctx context.Context, s *subject) error {
 	if err != nil {
 		return err
 	}
-	if visit.Elsewhere != nil {
-		return &failure{"404", "a redirect to sign in"}
+	last := visit.Last()
+	switch {
+	case visit.Elsewhere != nil && s.checkAuthorizeURL(visit.Elsewhere) == nil:
+		return &failure{"404", "a redirect to Fly.io"}
+	case last.Response.StatusCode >= 500:
+		return &failure{"404", describe(last)}
 	}
-	return refused(visit.Last(), "who asks for what does not exist")
+	return nil // there may be a page of the provider's own
 }
 
 // The users of a run.
@@ -321,30 +353,60 @@ func (s *subject) signInWith(ctx context.Context, b *Browser, x *extension, c Ch
 	return s.open(ctx, b, target)
 }
 
-// landing is where a visit has come to, as a user would recognise it.
-func landing(v *Visit) string {
+// landing is where a visit has come to, in the parts that somebody would know it
+// by: of a query, which a refusal may differ in, the names.
+func landing(v *Visit) []string {
 	to := v.Elsewhere
 	if to == nil {
 		to = v.Last().Request.URL
 	}
-	return to.Scheme + "://" + to.Host + to.Path
+	path, query, _ := strings.Cut(to.Fragment, "?") // in which some pages have a path of their own
+	parts := append([]string{to.Scheme, to.Host}, strings.Split(to.Path, "/")...)
+	parts = append(parts, namesOf(to.RawQuery))
+	parts = append(parts, strings.Split(path, "/")...)
+	return append(parts, namesOf(query))
 }
+
+func namesOf(query string) string {
+	values, _ := url.ParseQuery(query) // what is no query has no names
+	return "?" + strings.Join(slices.Sorted(maps.Keys(values)), "&")
+}
+
+// anything stands in a landing for what is another for each visit.
+const anything = "*"
 
 // home finds out where an admin lands. Providers answer a refusal as they like;
 // that the browser gets there is how it is known to be let in.
-func (s *subject) home(ctx context.Context) (string, error) {
-	if s.landing != "" {
+func (s *subject) home(ctx context.Context) ([]string, error) {
+	if s.landing != nil {
 		return s.landing, nil
 	}
-	visit, err := s.signIn(ctx, asAdmin)
-	if err != nil {
-		return "", err
+	var landings [2][]string
+	for i := range landings {
+		visit, err := s.signIn(ctx, asAdmin)
+		if err == nil {
+			err = s.entered(visit)
+		}
+		if err != nil {
+			return nil, err
+		}
+		landings[i] = landing(visit)
 	}
-	if err := s.entered(visit); err != nil {
-		return "", err
+	home, again := landings[0], landings[1]
+	if len(home) != len(again) {
+		return nil, &skip{"an admin lands in two different places"}
 	}
-	s.landing = landing(visit)
-	return s.landing, nil
+	for i := range home {
+		if home[i] != again[i] {
+			home[i] = anything
+		}
+	}
+	s.landing = home
+	return home, nil
+}
+
+func atHome(home []string, v *Visit) bool {
+	return slices.EqualFunc(home, landing(v), func(want, got string) bool { return want == anything || want == got })
 }
 
 // entered is a failure unless the visit came through the callback to a page.
@@ -358,18 +420,18 @@ func (s *subject) entered(v *Visit) error {
 			return nil
 		}
 	}
-	return &failure{"a way back through {base}/callback", "an end at " + landing(v)}
+	return &failure{"a way back through {base}/callback", "an end at " + v.Last().Request.URL.Path}
 }
 
 // keptOut is a failure if a visit ended where an admin lands, or in a fault of
 // the provider's.
-func (s *subject) keptOut(v *Visit, home, who string) error {
+func (s *subject) keptOut(v *Visit, home []string, who string) error {
 	last := v.Last()
 	switch status := last.Response.StatusCode; {
 	case status >= 500 && status != http.StatusBadGateway && status != http.StatusServiceUnavailable && status != http.StatusGatewayTimeout:
 		return &failure{"a refusal of " + who, describe(last)}
-	case status < 400 && landing(v) == home:
-		return &failure{"a refusal of " + who, "the extension's screen"}
+	case status < 400 && atHome(home, v):
+		return &failure{"a refusal of " + who, "where an admin gets to, with " + last.Response.Status}
 	}
 	return nil
 }
@@ -380,16 +442,16 @@ func checkSSOSignIn(ctx context.Context, s *subject) error {
 }
 
 // settled is home for checks that build on it.
-func (s *subject) settled(ctx context.Context) (string, error) {
+func (s *subject) settled(ctx context.Context) ([]string, error) {
 	home, err := s.home(ctx)
 	return home, skipFailure(err, "nobody gets in")
 }
 
 // faulty plays a Fly.io one of whose endpoints answers otherwise.
-func (s *subject) faulty(ctx context.Context, endpoint string, f Fault) (*Visit, string, error) {
+func (s *subject) faulty(ctx context.Context, endpoint string, f Fault) (*Visit, []string, error) {
 	home, err := s.settled(ctx)
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	s.OAuth.SetFault(endpoint, f)
 	defer s.OAuth.SetFault(endpoint, nil)
@@ -456,6 +518,7 @@ func checkSSOOtherSession(ctx context.Context, s *subject) error {
 	}
 	order := s.order()
 	order.OrganizationID, order.OrganizationName, order.UserID = otherOrganization, "Another", userStranger
+	order.OrganizationEmail, order.UserEmail = otherOrganization+"@customer.fly.io", userStranger+"@customer.fly.io"
 	own, err := s.provision(ctx, order)
 	if err != nil {
 		return err

@@ -343,3 +343,24 @@ func TestRequirements(t *testing.T) {
 		}
 	}
 }
+
+// TestConformanceTellsNoSecret: not even the beginning of one, where what an
+// answer says is cut short.
+func TestConformanceTellsNoSecret(t *testing.T) {
+	t.Parallel()
+	for n := 120; n < 200; n += 4 {
+		synctest.Test(t, func(t *testing.T) {
+			w := &world{format: flytest.FormatXSignature}
+			w.spoil = func(_ *world, r *http.Request, a *answered) {
+				if r.Method == http.MethodPatch {
+					a.status, a.body = http.StatusInternalServerError, []byte(strings.Repeat("x", n)+secret)
+				}
+			}
+			w.testing = func(c *flytest.Conformance) { c.Only = []string{"update"} }
+			report := w.run(t)
+			if got := report.Results[0].String(); report.Count(flytest.Failed) != 1 || strings.Contains(got, secret[:8]) {
+				t.Errorf("after %d characters: %s", n, got)
+			}
+		})
+	}
+}
