@@ -152,6 +152,13 @@ var ssoDefects = []defect{
 			sso.SignIn = func(http.ResponseWriter, *http.Request, *flyext.Identity) error { return errInternal }
 		}
 	}},
+	{id: "sso-sign-in", name: "a cookie that does not come back from Fly.io", breaks: func(w *world) {
+		w.spoil = func(_ *world, _ *http.Request, a *answered) {
+			for i, cookie := range a.header["Set-Cookie"] {
+				a.header["Set-Cookie"][i] = strings.Replace(cookie, "SameSite=Lax", "SameSite=Strict", 1)
+			}
+		}
+	}},
 	{id: "sso-token-type", breaks: asking(func(r *http.Request, a *answered) {
 		if r.URL.Path == flytest.TokenEndpoint && member(a.body, "token_type") == nil {
 			a.status = http.StatusBadGateway
