@@ -26,6 +26,20 @@ func TestConformanceOfOthers(t *testing.T) {
 		format flytest.Format
 		world  func(w *world)
 	}{
+		{name: "ids of its own", world: func(w *world) {
+			w.service = &logstore{provision: func(s *logstore, req *flyext.ProvisionRequest) (*flyext.Extension, error) {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				id := "own-" + req.ID
+				if s.streams[id] == nil {
+					s.streams[id] = &stream{organizationID: req.OrganizationID, regions: req.ReadRegions}
+					s.streams[id].Name, s.streams[id].Secrets = req.Name, newSecrets(id)
+				}
+				x := s.streams[id].Extension
+				x.ID = id
+				return &x, nil
+			}}
+		}},
 		{name: "names are unique", world: func(w *world) {
 			w.service = &logstore{update: func(s *logstore, id string, req *flyext.UpdateRequest) error {
 				for other, x := range s.streams {
@@ -252,7 +266,7 @@ func TestConformanceOfOthers(t *testing.T) {
 					t.Errorf("failed:\n%s", explain(report))
 				}
 				if n := len(w.service.streams); n > 0 {
-					t.Logf("%d left", n)
+					t.Errorf("%d extensions were left behind", n)
 				}
 			})
 		})

@@ -80,12 +80,31 @@ func (r *conformanceRun) reach(ctx context.Context) error {
 // cleanUp removes what was made, as far as the provider lets it: a provider
 // that fails has been told so already.
 func (r *conformanceRun) cleanUp(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	s := &subject{conformanceRun: r}
+	ids := make(chan string)
+	var wg sync.WaitGroup
+	for range atOnce {
+		wg.Go(func() {
+			for id := range ids {
+				s.remove(ctx, id)
+			}
+		})
+	}
 	for _, id := range r.made {
-		if req, err := s.genuine(ctx, http.MethodDelete, ExtensionPath(id), nil); err == nil {
-			_, _ = s.send(req)
+		ids <- id
+	}
+	close(ids)
+	wg.Wait()
+}
+
+// remove deletes what may be there, as soon as nothing else is done with it.
+func (s *subject) remove(ctx context.Context, id string) {
+	for range maxTries {
+		e, err := s.call(ctx, http.MethodDelete, ExtensionPath(id), nil)
+		if err != nil || e.Response.StatusCode != http.StatusConflict || s.platform.sleep(ctx, PollInterval) != nil {
+			return
 		}
 	}
 }
@@ -147,6 +166,7 @@ func (s *subject) sendOnce(r *http.Request) (Exchange, error) {
 // record keeps what was answered. The subject is locked.
 func (s *subject) record(e Exchange) {
 	s.exchanges = append(s.exchanges, e)
+	s.noteMade(e)
 	if e.Response != nil && e.Response.StatusCode >= 400 {
 		s.conformanceRun.mu.Lock()
 		s.refusals = append(s.refusals, e)
@@ -306,7 +326,6 @@ func (s *subject) readMade(e Exchange, id string) (*extension, error) {
 			x.id = own
 		}
 	}
-	s.willMake(x.id)
 	s.conformanceRun.mu.Lock()
 	defer s.conformanceRun.mu.Unlock()
 	for _, value := range x.secrets {
@@ -326,6 +345,26 @@ func (r *conformanceRun) willMake(id string) {
 	defer r.mu.Unlock()
 	if !slices.Contains(r.made, id) {
 		r.made = append(r.made, id)
+	}
+}
+
+// noteMade notes the id of what a provider made, be it what was asked for or not,
+// if it has ids of its own.
+func (r *conformanceRun) noteMade(e Exchange) {
+	if e.Request.Method != http.MethodPost || e.Response == nil || e.Response.StatusCode/100 != 2 || r.generation() == flyext.Generation1 {
+		return
+	}
+	answer, _ := decodeObject(e.ResponseBody)
+	own := textOf(answer["id"])
+	if own == "" {
+		return
+	}
+	r.willMake(own)
+	asked, _ := decodeObject(e.RequestBody)
+	if id := textOf(asked["id"]); id != own {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.made = slices.DeleteFunc(r.made, func(made string) bool { return made == id })
 	}
 }
 
