@@ -39,7 +39,8 @@ import (
 //
 // The requirements are independent of each other: each is tested with
 // extensions of its own, and what a provider does not offer (its answer is 501,
-// or it has no such route) is skipped. A run takes a few hundred requests.
+// or it has no such route) is skipped. A run takes a few hundred requests; a
+// provider that answers 429 is given the time that it asks for.
 type Conformance struct {
 	// BaseURL is the provider's, as in [Platform.BaseURL].
 	BaseURL string

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/flyext/flyext"
 	"github.com/flyext/flyext/flytest"
 )
@@ -77,6 +79,24 @@ func forgetting(methods ...string) func(w *world) {
 // routeDefects are those of a provider that looks closely at some requests, and
 // not at others.
 var routeDefects = []defect{
+	{id: "raw-bytes", name: "of a body", breaks: func(w *world) {
+		w.verifying = before(func(m *flyext.Message) error {
+			again := jsontext.Value(slices.Clone(m.Body))
+			if again.Compact() == nil && string(again) != string(m.Body) {
+				return &flyext.Error{Status: http.StatusUnauthorized, Code: "unauthenticated", Message: "The signature is wrong."}
+			}
+			return nil
+		})
+	}},
+	{id: "raw-bytes", name: "of a query", breaks: func(w *world) {
+		w.verifying = before(func(m *flyext.Message) error {
+			_, query, _ := strings.Cut(m.Target, "?")
+			if values, err := url.ParseQuery(query); err == nil && values.Encode() != query {
+				return &flyext.Error{Status: http.StatusUnauthorized, Code: "unauthenticated", Message: "The signature is wrong."}
+			}
+			return nil
+		})
+	}},
 	{id: "unsigned", name: "of a GET", breaks: of(where(withoutSignature, admitting(flyext.Generation2)), http.MethodGet)},
 	{id: "unsigned", name: "of a PATCH", breaks: of(where(withoutSignature, admitting(flyext.Generation2)), http.MethodPatch)},
 	{id: "unsigned", name: "of a DELETE", breaks: of(where(withoutSignature, admitting(flyext.Generation2)), http.MethodDelete)},

@@ -46,6 +46,10 @@ var provisionDefects = []defect{
 	{id: "provision", name: "no config", breaks: succeeding(http.MethodPost, func(_ *world, _ *http.Request, a *answered) {
 		withMember(a, "config", nil)
 	})},
+	{id: "provision", name: "the secrets come later", breaks: succeeding(http.MethodPost, func(_ *world, _ *http.Request, a *answered) {
+		withMember(a, "config", map[string]string{})
+		withMember(a, "status", "provisioning")
+	})},
 	{id: "provision", name: "no id", breaks: succeeding(http.MethodPost, func(_ *world, _ *http.Request, a *answered) {
 		withMember(a, "id", "")
 	})},

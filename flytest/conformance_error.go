@@ -111,7 +111,26 @@ func checkUniform(ctx context.Context, s *subject) error {
 			}
 		}
 	}
-	return nil
+	err := s.everyRoute(ctx, extensionMethods, func(t target) error {
+		for _, path := range []string{t.path, ExtensionPath(s.newID())} {
+			r, err := s.unsigned(ctx, t.method, path, t.body)
+			if err != nil {
+				return err
+			}
+			e, err := s.send(r)
+			switch {
+			case err != nil:
+				return err
+			case e.Response.StatusCode == http.StatusUnauthorized:
+			case path == t.path && e.Response.StatusCode/100 != 4:
+				return &skip{t.method + " is not refused"} // for another check
+			default:
+				return &failure{"401 to no signature, whatever there is", describe(e)}
+			}
+		}
+		return nil
+	})
+	return tolerate(err)
 }
 
 // moment is a time in a text. It says when somebody was refused, and not why.
@@ -145,7 +164,7 @@ func (s *subject) short(text []byte) string {
 }
 
 // malformedBodies are no JSON objects.
-var malformedBodies = []string{`{"id":`, `[]`, `null`, `"id"`, `{"id":"x"} {}`, "\xff", "nonsense"}
+var malformedBodies = []string{`{"id":`, `[]`, `null`, `"id"`, "\xff", "nonsense"}
 
 func checkMalformedBody(ctx context.Context, s *subject) error {
 	for _, body := range malformedBodies {
@@ -156,6 +175,21 @@ func checkMalformedBody(ctx context.Context, s *subject) error {
 		if e.Response.StatusCode/100 != 4 {
 			return &failure{fmt.Sprintf("400 to %q", body), describe(e)}
 		}
+	}
+	r, err := s.orderRequest(ctx)
+	if err != nil {
+		return err
+	}
+	body, err := bodyOf(r)
+	if err != nil {
+		return err
+	}
+	e, err := s.call(ctx, http.MethodPost, "/extensions", append(body, " {}"...), s.asIs())
+	if err != nil {
+		return err
+	}
+	if e.Response.StatusCode/100 != 4 {
+		return &failure{"400 to two objects in one body", describe(e)}
 	}
 	return nil
 }

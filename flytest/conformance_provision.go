@@ -106,6 +106,10 @@ func (s *subject) checkShape(x *extension) error {
 	if config != '{' {
 		return &failure{`"config", an object of secrets`, "an answer with " + memberKind(x.members, "config")}
 	}
+	status := textOf(x.members["status"])
+	if len(x.secrets) == 0 && status != "" && flyext.Status(status) != flyext.Ready {
+		return &failure{"the secrets at once: nobody asks for them again", fmt.Sprintf("none, and the status %q", status)}
+	}
 	if textOf(x.members["id"]) == "" {
 		return &failure{`"id", a string that is not empty`, "an answer with " + memberKind(x.members, "id")}
 	}
@@ -257,8 +261,8 @@ func unknownParameters() map[string]json.RawMessage {
 	return map[string]json.RawMessage{
 		"platform":        json.RawMessage(`"rails"`),
 		"public":          json.RawMessage(`false`),
-		"website":         json.RawMessage(`{"hosts":["a.example",null],"size":1.5e3}`),
-		"flytest_unknown": json.RawMessage(`[]`),
+		"website":         json.RawMessage(`{"hosts":["a.example"],"size":1.5}`),
+		"flytest_unknown": json.RawMessage(`[null,true]`),
 	}
 }
 

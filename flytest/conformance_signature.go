@@ -3,11 +3,13 @@ package flytest
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -106,11 +108,55 @@ var signatureChecks = []check{
 		Fix:    "Check the clock in both directions: a request dated next year could be replayed for a year.",
 	}, checkFuture},
 	{Requirement{
+		ID: "raw-bytes", Group: groupSignatures,
+		Text:   "What is verified are the bytes as they came",
+		Source: sourceGenerations,
+		Fix:    "Keep the raw body and the raw query, and verify those: what a parser had is written otherwise when it is written again.",
+	}, checkRawBytes},
+	{Requirement{
 		ID: "timestamp-text", Group: groupSignatures,
 		Text:   "The timestamp may be a number or a string",
 		Source: sourceParameters,
 		Fix:    "Read both: Fly.io's own examples show both.",
 	}, checkTimestampText},
+}
+
+// lowerEscapes writes percent escapes as few encoders do.
+func lowerEscapes(text string) string {
+	return regexp.MustCompile("%[0-9A-F]{2}").ReplaceAllStringFunc(text, strings.ToLower)
+}
+
+func checkRawBytes(ctx context.Context, s *subject) error {
+	id := s.newID()
+	body := fmt.Appendf(nil, `{ "id" : %q,
+  "name" : "%s-prod", "organization_id" : %q, "organization_name" : "Conform\u0061nce", "primary_region" : "mad" }`, id, id, ownOrganization)
+	if _, err := s.provisionBody(ctx, id, body); err != nil {
+		return err
+	}
+	if s.generation() == flyext.Generation1 {
+		return nil
+	}
+	if works, err := s.offers(ctx, http.MethodGet); err != nil || !works {
+		return err
+	}
+	x, err := s.standing(ctx)
+	if err != nil {
+		return err
+	}
+	r, err := s.unsigned(ctx, http.MethodGet, x.path(), nil)
+	if err != nil {
+		return err
+	}
+	r.URL.RawQuery = fmt.Sprintf("url=%s&timestamp=%d&nonce=%s", lowerEscapes(url.QueryEscape(r.URL.String())), s.now().Unix(), rand.Text())
+	signer := XSignatureOptions{AsIs: true}.XSignature(s.Credentials.SigningSecret)
+	if err := signer.Sign(r, s.now()); err != nil {
+		return err
+	}
+	e, err := s.send(r)
+	if err != nil {
+		return err
+	}
+	return succeeded(e)
 }
 
 // another returns a secret that is not the right one.
