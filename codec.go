@@ -154,11 +154,14 @@ func (o *object) invalid(name, must string) {
 	}
 }
 
+// signatureParams are the members that X-Signature adds to a body.
+var signatureParams = []string{"timestamp", "nonce", "url"}
+
 // extra returns the members that nobody took. The parameters of X-Signature are
 // none; in generation 1, which has no such parameters, they would be.
 func (o *object) extra(g Generation) map[string]json.RawMessage {
 	if g != Generation1 {
-		for _, name := range []string{"timestamp", "nonce", "url"} {
+		for _, name := range signatureParams {
 			o.take(name)
 		}
 	}
@@ -277,15 +280,42 @@ func decodeUpdate(o *object, g Generation) (*UpdateRequest, error) {
 }
 
 // An envelope is generation 2's answer, and the resource that GET answers in
-// both generations: the first one's flat object has no place for a status. No
-// published page names the member for an error's message; ours is a guess.
+// both generations: the first one's flat object has no place for a status. A
+// webhook carries that resource too. No published page names the member for an
+// error's message; ours is a guess.
 type envelope struct {
-	ID         string             `json:"id"`
-	Config     *map[string]string `json:"config,omitzero"`
-	Name       string             `json:"name,omitempty"`
-	FlyAppName string             `json:"fly_app_name,omitempty"`
-	Status     Status             `json:"status,omitempty"`
-	Message    string             `json:"error_message,omitempty"`
+	ID             string                    `json:"id"`
+	Config         *map[string]string        `json:"config,omitzero"`
+	Name           string                    `json:"name,omitempty"`
+	FlyAppName     string                    `json:"fly_app_name,omitempty"`
+	Status         Status                    `json:"status,omitempty"`
+	Message        string                    `json:"error_message,omitempty"`
+	OrganizationID string                    `json:"organization_id,omitempty"`
+	UserID         string                    `json:"user_id,omitempty"`
+	Extra          map[string]jsontext.Value `json:",embed"`
+}
+
+// envelopeMembers are the names that no extra member may have. That of the
+// secrets is the one that matters: what is left out must not come in by the
+// other door.
+var envelopeMembers = []string{
+	"id", "config", "name", "fly_app_name", "status", "error_message", "organization_id", "user_id",
+}
+
+var errExtraName = errors.New("flyext: Extension.Extra has a member that the protocol names")
+
+// extend adds the extra members.
+func (e *envelope) extend(extra map[string]json.RawMessage) error {
+	for name, value := range extra {
+		if slices.Contains(envelopeMembers, name) {
+			return fmt.Errorf("%w: %q", errExtraName, name)
+		}
+		if e.Extra == nil {
+			e.Extra = make(map[string]jsontext.Value, len(extra))
+		}
+		e.Extra[name] = jsontext.Value(value)
+	}
+	return nil
 }
 
 // encodeSecrets is the answer to POST and PATCH.
@@ -314,6 +344,9 @@ func encodeResource(id string, x *Extension) ([]byte, error) {
 	e := resource(id, x, config)
 	if e.Status == "" {
 		e.Status = Ready
+	}
+	if err := e.extend(x.Extra); err != nil {
+		return nil, err
 	}
 	return marshal(e)
 }

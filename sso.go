@@ -219,7 +219,7 @@ func NewSignOn(c Config) (*SignOn, error) {
 			},
 		},
 		infoURL: server.JoinPath("oauth", "token", "info").String(),
-		client:  newOAuthClient(sso.HTTPClient),
+		client:  withoutRedirects(sso.HTTPClient),
 	}
 	for _, key := range append([]string{sso.StateKey}, sso.OldStateKeys...) {
 		s.keys = append(s.keys, []byte(key))

@@ -238,9 +238,10 @@ func readMemberships(value jsontext.Value) ([]Membership, error) {
 	return all, nil
 }
 
-// newOAuthClient returns a copy that follows no redirect: a token endpoint has
-// none to give, and whoever gave one would get the client's secret.
-func newOAuthClient(client *http.Client) *http.Client {
+// withoutRedirects returns a copy of a client, nil being the default one, that
+// follows no redirect: Fly.io has none to give, and whoever gave one would get
+// what is meant for Fly.io, such as the client's secret.
+func withoutRedirects(client *http.Client) *http.Client {
 	c := http.Client{}
 	if client != nil {
 		c = *client

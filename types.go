@@ -91,9 +91,9 @@ func Null[T any]() Optional[T] { return Optional[T]{Present: true, Null: true} }
 // nor a null one has.
 func (o Optional[T]) Get() (value T, ok bool) { return o.Value, o.Present && !o.Null }
 
-// An Extension is what a [Provisioner] answers with. The generation of the
-// signature that admitted the request chooses its shape on the wire; see
-// [Generation].
+// An Extension is what a [Provisioner] answers with, and the resource that
+// [Webhooks] tell Fly.io about. In an answer, the generation of the signature
+// that admitted the request chooses its shape on the wire; see [Generation].
 type Extension struct {
 	// ID is the provider's own id of the extension. Where it is set, Fly.io
 	// uses it in the paths of later requests; where it is empty, the id that
@@ -115,6 +115,17 @@ type Extension struct {
 	// Message tells the customer, in one line, what went wrong. It is sent with
 	// the status Failed alone.
 	Message string
+
+	// Extra holds further members of the resource, such as "plan": a name and a
+	// JSON value each. GET answers with them and [Webhooks] send them; the
+	// answers to POST and PATCH have none. A name that one of the protocol's own
+	// members has is an error.
+	Extra map[string]json.RawMessage
+
+	// OrganizationID and UserID say whose the resource is and who made it.
+	// [Webhooks.Created] sends them, and nothing else does.
+	OrganizationID string
+	UserID         string
 }
 
 // A Status says how far an extension is. flyctl polls every two seconds for up

@@ -104,6 +104,9 @@ func optional[T any](w *bodyWriter, name string, o flyext.Optional[T]) {
 	}
 }
 
+// extensionMembers are the members that are no extras.
+var extensionMembers = []string{"id", "config", "name", "fly_app_name", "status", "error_message"}
+
 // decodeExtension reads an answer of either generation. A flat one names no id:
 // there, the one that was sent is kept.
 func decodeExtension(body []byte, id string) (*flyext.Extension, error) {
@@ -145,6 +148,15 @@ func decodeExtension(body []byte, id string) (*flyext.Extension, error) {
 		}
 	}
 	x.Status = flyext.Status(status)
+	for name, value := range members {
+		if slices.Contains(extensionMembers, name) {
+			continue
+		}
+		if x.Extra == nil {
+			x.Extra = make(map[string]json.RawMessage)
+		}
+		x.Extra[name] = json.RawMessage(value)
+	}
 	if x.ID == "" {
 		return nil, errors.New(`flytest: the answer has no "id", or an empty one`)
 	}

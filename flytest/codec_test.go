@@ -193,6 +193,7 @@ func TestAnswers(t *testing.T) {
 			want: flyext.Extension{
 				ID: "432cb1c9", Secrets: flyext.Secrets{"LOGJAM_URL": "a"}, Name: "logjam-1bd03ba",
 				FlyAppName: "logjam-production", Status: flyext.Provisioning,
+				Extra: map[string]json.RawMessage{"plan": json.RawMessage(`{"members":["that","nobody","knows"]}`)},
 			},
 		},
 		{

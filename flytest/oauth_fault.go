@@ -11,9 +11,10 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// A Fault is a way for an endpoint of an [OAuthServer] to go wrong: it answers
-// instead of the sound endpoint, or with what that answers. See
-// [OAuthServer.SetFault]. Where the sound token endpoint is not asked, no code
+// A Fault is a way for an endpoint of an [OAuthServer], or for a
+// [WebhookReceiver], to go wrong: it answers instead of the sound endpoint, or
+// with what that answers. See [OAuthServer.SetFault] and
+// [WebhookReceiver.SetFault]. Where the sound token endpoint is not asked, no code
 // is used up.
 type Fault func(sound http.Handler) http.Handler
 

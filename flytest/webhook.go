@@ -1,0 +1,416 @@
+package flytest
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/hmac"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/flyext/flyext"
+)
+
+// A WebhookReceiver is the end of Fly.io that providers send webhooks to
+// ([flyext.Webhooks], or what a provider in another language has). It is an
+// [http.Handler], whose URL, with any path, is the provider's
+// [flyext.WebhookConfig.Endpoint]. It verifies each webhook, keeps what it says
+// of its resource, and remembers all requests for a test or a person to look at.
+//
+// Secret is required. The fields are set before the first call of a method and
+// then left alone; what a test changes as it goes on has a method. All methods are
+// safe for concurrent use, and panic without a Secret.
+//
+// A webhook is accepted, with 200 and {}, if its X-Signature is the HMAC-SHA256 of
+// the body in lower-case hex; if its timestamp, which may be a number or a text, is
+// at most 5 minutes old and 1 minute ahead; if its nonce and its url, where it has
+// them, were not used before and are the URL that it was sent to (Fly.io's own
+// example has neither); and if its action is one of the three, with a resource
+// that has an id and no "config": secrets have no business there. Otherwise it is
+// answered with 401 or 422 and, as this is for tests, with the reason.
+//
+// See https://fly.io/docs/reference/extensions_api/#webhooks.
+type WebhookReceiver struct {
+	// Secret is the webhook secret.
+	Secret string
+
+	// URL is the URL that webhooks must be signed for; "" means the one that the
+	// request came to: its scheme, its Host and its path.
+	URL string
+
+	// Now is the clock that webhooks are judged by; nil means [time.Now].
+	Now func() time.Time
+
+	// Observe, if it is not nil, is shown every webhook when it is recorded,
+	// before it is answered. It must be safe for concurrent use.
+	Observe func(Webhook)
+
+	mu        sync.Mutex
+	fault     Fault
+	received  []Webhook
+	resources map[string]Webhook
+	nonces    map[string]time.Time // and when they may be forgotten
+	swept     time.Time
+	stats     WebhookStats
+}
+
+// A Webhook is a request that a [WebhookReceiver] received. Of one that was
+// refused, what is known of it is there.
+type Webhook struct {
+	// Action is "resource.created", "resource.updated" or "resource.deleted".
+	Action string
+	// Resource is what it says of the resource. It has no secrets.
+	Resource flyext.Extension
+	// Timestamp, Nonce and URL are what was signed.
+	Timestamp time.Time
+	Nonce     string
+	URL       string
+	// Body is the body as it came.
+	Body []byte
+	// Received is when it came, by the receiver's clock.
+	Received time.Time
+	// Refused says why it was not accepted; "" means that it was.
+	Refused string
+}
+
+// Deleted says that its resource is no more.
+func (w Webhook) Deleted() bool { return w.Action == "resource.deleted" }
+
+// WebhookStats count what came to a [WebhookReceiver].
+type WebhookStats struct {
+	// Received counts all requests: Accepted, Refused, and those that a [Fault]
+	// kept from being looked at.
+	Received, Accepted, Refused int
+	// Repeated counts those accepted ones that said of their resource what was
+	// known already.
+	Repeated int
+}
+
+const (
+	maxWebhook    = 1 << 20 // bytes
+	webhookMaxAge = 5 * time.Minute
+	webhookSkew   = time.Minute
+)
+
+// SetFault spoils the answers until the next call; nil mends them. What a fault
+// keeps from the sound handler is not recorded, but counted. A fault is asked for
+// every request, so that one of a test's own may strike now and then.
+func (s *WebhookReceiver) SetFault(f Fault) {
+	s.check()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fault = f
+}
+
+// LostAnswer does all that the sound endpoint does, and then breaks the
+// connection: the client cannot know that it was heard.
+func LostAnswer() Fault {
+	return func(sound http.Handler) http.Handler {
+		return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			sound.ServeHTTP(&keptAnswer{header: make(http.Header)}, r)
+			panic(http.ErrAbortHandler)
+		})
+	}
+}
+
+// Webhooks returns the webhooks received so far, the oldest first, accepted or
+// refused. Of very many it returns the last thousand.
+func (s *WebhookReceiver) Webhooks() []Webhook {
+	s.check()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.received)
+}
+
+// Resource returns the last webhook that was accepted about a resource: what
+// Fly.io believes of it. ok is false if there was none.
+func (s *WebhookReceiver) Resource(id string) (w Webhook, ok bool) {
+	s.check()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w, ok = s.resources[id]
+	return w, ok
+}
+
+// Resources returns the last webhook that was accepted about every resource,
+// also about those that were deleted, in the order of their ids.
+func (s *WebhookReceiver) Resources() []Webhook {
+	s.check()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]Webhook, 0, len(s.resources))
+	for _, w := range s.resources {
+		all = append(all, w)
+	}
+	slices.SortFunc(all, func(a, b Webhook) int { return cmp.Compare(a.Resource.ID, b.Resource.ID) })
+	return all
+}
+
+// Stats returns the counts so far.
+func (s *WebhookReceiver) Stats() WebhookStats {
+	s.check()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stats
+}
+
+// ServeHTTP implements [http.Handler].
+func (s *WebhookReceiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.check()
+	s.mu.Lock()
+	s.stats.Received++
+	fault := s.fault
+	s.mu.Unlock()
+	setNoStore(w.Header())
+	var sound http.Handler = http.HandlerFunc(s.serve)
+	if fault != nil {
+		sound = fault(sound)
+	}
+	sound.ServeHTTP(w, r)
+}
+
+func (s *WebhookReceiver) check() {
+	if s.Secret == "" {
+		panic("flytest: WebhookReceiver.Secret is missing")
+	}
+}
+
+// A webhookRefusal is the status and the reason of a webhook that is not accepted.
+type webhookRefusal struct {
+	status int
+	reason string
+}
+
+func (e *webhookRefusal) Error() string { return e.reason }
+
+func forbidden(format string, args ...any) error {
+	return &webhookRefusal{http.StatusUnauthorized, fmt.Sprintf(format, args...)}
+}
+
+func unusable(format string, args ...any) error {
+	return &webhookRefusal{http.StatusUnprocessableEntity, fmt.Sprintf(format, args...)}
+}
+
+func (s *WebhookReceiver) serve(w http.ResponseWriter, r *http.Request) {
+	now := time.Now()
+	if s.Now != nil {
+		now = s.Now()
+	}
+	hook := Webhook{Received: now}
+	err := s.accept(&hook, w, r)
+	if err != nil {
+		hook.Refused = err.Error()
+	}
+	s.record(hook)
+	if s.Observe != nil {
+		s.Observe(hook)
+	}
+	if refused, ok := errors.AsType[*webhookRefusal](err); ok {
+		writeJSON(w, refused.status, struct {
+			Code    string `json:"error"`
+			Message string `json:"message"`
+		}{"refused", refused.reason})
+		return
+	}
+	writeJSON(w, http.StatusOK, struct{}{})
+}
+
+func (s *WebhookReceiver) record(hook Webhook) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if hook.Refused != "" {
+		s.stats.Refused++
+	} else {
+		s.stats.Accepted++
+	}
+	if len(s.received) == maxRequests {
+		s.received = slices.Delete(s.received, 0, 1)
+	}
+	s.received = append(s.received, hook)
+}
+
+// accept verifies a webhook, fills in what is known of it, and keeps the state of
+// its resource. Like a provider's verification it believes nothing before the
+// signature is right, and takes the nonce last.
+func (s *WebhookReceiver) accept(hook *Webhook, w http.ResponseWriter, r *http.Request) (err error) {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		return &webhookRefusal{http.StatusMethodNotAllowed, "a webhook is a POST"}
+	}
+	if hook.Body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxWebhook)); err != nil {
+		return &webhookRefusal{http.StatusRequestEntityTooLarge, "the body is too large, or was cut off"}
+	}
+	signatures := r.Header["X-Signature"]
+	want := hex.EncodeToString(hmacSHA256(s.Secret, hook.Body))
+	if len(signatures) != 1 || !hmac.Equal([]byte(signatures[0]), []byte(want)) {
+		return forbidden("X-Signature is not the HMAC-SHA256 of the body, in lower-case hex")
+	}
+	members, err := decodeObject(hook.Body)
+	if err != nil {
+		return unusable("the body is no JSON object")
+	}
+	if err := s.checkSigned(hook, members, s.url(r)); err != nil {
+		return err
+	}
+	if err := readResource(hook, members); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.useNonce(hook) {
+		return forbidden("the nonce was used before")
+	}
+	if s.resources == nil {
+		s.resources = make(map[string]Webhook)
+	}
+	last, known := s.resources[hook.Resource.ID]
+	if known && last.Action == hook.Action && bytes.Equal(resourceOf(last.Body), resourceOf(hook.Body)) {
+		s.stats.Repeated++
+	}
+	s.resources[hook.Resource.ID] = *hook
+	return nil
+}
+
+// url returns the URL that a webhook has to be signed for.
+func (s *WebhookReceiver) url(r *http.Request) string {
+	if s.URL != "" {
+		return s.URL
+	}
+	u := url.URL{Scheme: "http", Host: r.Host, Path: r.URL.Path, RawPath: r.URL.RawPath}
+	if r.TLS != nil {
+		u.Scheme = "https"
+	}
+	return u.String()
+}
+
+// checkSigned checks the parameters of the signature.
+func (s *WebhookReceiver) checkSigned(hook *Webhook, members map[string]jsontext.Value, target string) error {
+	timestamp := string(members["timestamp"])
+	if members["timestamp"].Kind() == '"' {
+		timestamp, _ = text(members, "timestamp")
+	}
+	seconds, err := strconv.ParseUint(timestamp, 10, 40)
+	if err != nil {
+		return unusable("the timestamp is not there, or no unix seconds")
+	}
+	hook.Timestamp = time.Unix(int64(seconds), 0)
+	switch age := hook.Received.Sub(hook.Timestamp); {
+	case age > webhookMaxAge:
+		return forbidden("the timestamp is %v old", age)
+	case age < -webhookSkew:
+		return forbidden("the timestamp is %v ahead", -age)
+	}
+	var isText bool
+	if _, ok := members["nonce"]; ok {
+		if hook.Nonce, isText = text(members, "nonce"); !isText || hook.Nonce == "" {
+			return unusable("the nonce is no text, or empty")
+		}
+	}
+	if _, ok := members["url"]; ok {
+		if hook.URL, isText = text(members, "url"); !isText || hook.URL != target {
+			return forbidden("the url is %q, and the webhook came to %q", hook.URL, target)
+		}
+	}
+	return nil
+}
+
+// useNonce enters a nonce, if there is one, and reports whether it is fresh.
+func (s *WebhookReceiver) useNonce(hook *Webhook) bool {
+	if hook.Nonce == "" {
+		return true
+	}
+	if s.nonces == nil {
+		s.nonces = make(map[string]time.Time)
+	}
+	if hook.Received.Sub(s.swept) > webhookMaxAge {
+		for nonce, until := range s.nonces {
+			if until.Before(hook.Received) {
+				delete(s.nonces, nonce)
+			}
+		}
+		s.swept = hook.Received
+	}
+	if _, used := s.nonces[hook.Nonce]; used {
+		return false
+	}
+	s.nonces[hook.Nonce] = hook.Received.Add(webhookMaxAge + webhookSkew)
+	return true
+}
+
+// readResource reads what the webhook says.
+func readResource(hook *Webhook, members map[string]jsontext.Value) error {
+	hook.Action, _ = text(members, "action")
+	switch hook.Action {
+	case "resource.created", "resource.updated", "resource.deleted":
+	default:
+		return unusable("the action is %q", hook.Action)
+	}
+	if members["resource"].Kind() != '{' {
+		return unusable("the resource is no JSON object")
+	}
+	resource, err := decodeObject(members["resource"])
+	if err != nil {
+		return unusable("the resource is no JSON object")
+	}
+	if _, ok := resource["config"]; ok {
+		return unusable(`the resource has its secrets with it, as "config"`)
+	}
+	if id, ok := text(resource, "id"); !ok || id == "" {
+		return unusable(`the resource has no "id"`)
+	}
+	x, err := decodeExtension(members["resource"], "")
+	if err != nil {
+		return unusable("the resource: %v", err)
+	}
+	for name, to := range map[string]*string{"organization_id": &x.OrganizationID, "user_id": &x.UserID} {
+		value, ok := text(resource, name)
+		_, there := resource[name]
+		switch {
+		case there && !ok:
+			return unusable("the resource's %q is no text", name)
+		case value == "" && hook.Action == "resource.created":
+			return unusable("a resource that is created has its %q", name)
+		}
+		*to = value
+		delete(x.Extra, name)
+	}
+	if len(x.Extra) == 0 {
+		x.Extra = nil
+	}
+	hook.Resource = *x
+	return nil
+}
+
+// text returns a member that is a string.
+func text(members map[string]jsontext.Value, name string) (value string, ok bool) {
+	if members[name].Kind() != '"' {
+		return "", false
+	}
+	return value, jsonv2.Unmarshal(members[name], &value) == nil
+}
+
+// resourceOf returns the resource of a body that was accepted.
+func resourceOf(body []byte) json.RawMessage {
+	members, _ := decodeObject(body)
+	return json.RawMessage(members["resource"])
+}
+
+// Format implements [fmt.Formatter]: whatever the verb, no secret is printed.
+func (s *WebhookReceiver) Format(f fmt.State, _ rune) { io.WriteString(f, redactedWebhookReceiver) }
+
+// LogValue implements [slog.LogValuer].
+func (s *WebhookReceiver) LogValue() slog.Value { return slog.StringValue(redactedWebhookReceiver) }
+
+const redactedWebhookReceiver = "WebhookReceiver([redacted])"

@@ -1,0 +1,313 @@
+package flyext
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/flyext/flyext/internal/mac"
+)
+
+// A WebhookConfig says who tells Fly.io about its resources. ProviderName and
+// Secret are required. It prints and logs without its secret.
+type WebhookConfig struct {
+	// ProviderName is what Fly.io calls the provider, such as "logjam".
+	ProviderName string
+
+	// Secret is the webhook secret. It is not the one that Fly.io signs with.
+	Secret string
+
+	// Endpoint is the URL to send to; "" means
+	// https://api.fly.io/api/hooks/extensions/{ProviderName}. It is https, or
+	// plain http on a loopback address, for tests.
+	Endpoint string
+
+	// HTTPClient sends, without following redirects; nil means one with
+	// [http.DefaultTransport].
+	HTTPClient *http.Client
+
+	// Attempts is how often one webhook is tried at most; 0 means 5. Where a job
+	// queue tries again anyway, 1 leaves the schedule to it.
+	Attempts int
+
+	// Timeout bounds one attempt; 0 means 10 seconds.
+	Timeout time.Duration
+
+	// Now is the clock that webhooks are dated by; nil means [time.Now].
+	Now func() time.Time
+
+	// Sleep waits between two attempts, or returns an error when the context
+	// ends; nil waits in real time. It is for tests, which need not wait.
+	Sleep func(ctx context.Context, d time.Duration) error
+
+	// Logger receives a record for every attempt that fails and is followed by
+	// another one; nil is silent. A record never holds the resource, the answer,
+	// or the secret. How a webhook ended is the method's to return, and is not
+	// logged.
+	Logger *slog.Logger
+}
+
+// Format implements [fmt.Formatter]: whatever the verb, no secret is printed.
+func (c WebhookConfig) Format(f fmt.State, _ rune) { redactedFormat(f, "WebhookConfig") }
+
+// LogValue implements [slog.LogValuer].
+func (c WebhookConfig) LogValue() slog.Value {
+	return slog.StringValue("WebhookConfig(" + redacted + ")")
+}
+
+// MarshalText implements [encoding.TextMarshaler]. It leaves everything out.
+func (c WebhookConfig) MarshalText() ([]byte, error) {
+	return []byte("WebhookConfig(" + redacted + ")"), nil
+}
+
+const (
+	webhookURL             = "https://api.fly.io/api/hooks/extensions/"
+	defaultWebhookAttempts = 5
+	defaultWebhookTimeout  = 10 * time.Second
+	maxDrained             = 64 << 10 // bytes of an answer that are read, to keep the connection
+)
+
+// Webhooks tell Fly.io what became of the provider's resources: that one was
+// made, changed or removed other than by Fly.io's own request. A webhook says
+// what a resource is now, so that the latest one is all that counts; send it
+// again, or send it twice, and nothing is lost.
+//
+// Each method sends one webhook and returns when Fly.io has accepted it, or with
+// a *[WebhookError]. It tries again by itself, after about 1, 2, 4 and 8 seconds
+// (somewhere in the later half of each, so that many senders spread), when there
+// was no answer, and when the answer is 408, 429 or 5xx; after a Retry-After, that
+// much later. It gives up at once when another answer comes, such as a 422, a
+// redirect (a signature is for one URL), or a Retry-After of more than a minute,
+// and when the context ends or would end before the next attempt. What must
+// survive the process belongs into a job queue: see [WebhookError.Temporary].
+//
+// A webhook carries the resource as GET answers it, [Extension.Extra] included,
+// and never its secrets, though they may be there. Its [Extension.ID] is required,
+// since nobody else knows what Fly.io calls it. It is signed with X-Signature,
+// over exactly the bytes sent; each attempt has a timestamp, a nonce and the URL
+// in it, as all that Fly.io itself signs this way has. The example on Fly.io's
+// page shows the timestamp alone; the others let a receiver that looks refuse a
+// copy, and one that was made for another endpoint.
+//
+// Webhooks are safe for concurrent use. Those of one resource arrive in the
+// order in which they were sent only if each waits for the one before it.
+//
+// See https://fly.io/docs/reference/extensions_api/#webhooks.
+type Webhooks struct {
+	endpoint string
+	key      *mac.Key
+	client   *http.Client
+	attempts int
+	timeout  time.Duration
+	now      func() time.Time
+	sleep    func(context.Context, time.Duration) error
+	log      *slog.Logger
+}
+
+// NewWebhooks returns the sender of a configuration. It fails on whatever would
+// fail or be insecure later: no name, no secret, an endpoint that is plain http
+// beyond loopback.
+func NewWebhooks(c WebhookConfig) (*Webhooks, error) {
+	switch {
+	case c.ProviderName == "" || c.ProviderName == "." || c.ProviderName == ".." || !utf8.ValidString(c.ProviderName):
+		return nil, errors.New("flyext: WebhookConfig.ProviderName is missing or no name")
+	case c.Secret == "":
+		return nil, errors.New("flyext: WebhookConfig.Secret is missing")
+	case c.Attempts < 0 || c.Timeout < 0:
+		return nil, errors.New("flyext: WebhookConfig.Attempts or WebhookConfig.Timeout is negative")
+	}
+	if c.Endpoint == "" {
+		c.Endpoint = webhookURL + url.PathEscape(c.ProviderName)
+	}
+	u, err := url.Parse(c.Endpoint)
+	if err != nil || !isSecureURL(u) || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+		return nil, errors.New("flyext: WebhookConfig.Endpoint is no https URL, nor http on a loopback address, without user, query and fragment")
+	}
+	w := &Webhooks{
+		endpoint: u.String(), key: mac.New(c.Secret), client: withoutRedirects(c.HTTPClient),
+		attempts: c.Attempts, timeout: c.Timeout, now: c.Now, sleep: c.Sleep, log: c.Logger,
+	}
+	if w.attempts == 0 {
+		w.attempts = defaultWebhookAttempts
+	}
+	if w.timeout == 0 {
+		w.timeout = defaultWebhookTimeout
+	}
+	if w.now == nil {
+		w.now = time.Now
+	}
+	if w.sleep == nil {
+		w.sleep = sleep
+	}
+	if w.log == nil {
+		w.log = slog.New(slog.DiscardHandler)
+	}
+	return w, nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Format implements [fmt.Formatter]: whatever the verb, no secret is printed.
+func (w *Webhooks) Format(f fmt.State, _ rune) { redactedFormat(f, "Webhooks") }
+
+// The actions, as [WebhookError.Action] has them.
+const (
+	actionCreated = "resource.created"
+	actionUpdated = "resource.updated"
+	actionDeleted = "resource.deleted"
+)
+
+// Created tells Fly.io of a resource that it did not ask for, such as one that
+// a customer made on the provider's own dashboard. OrganizationID and UserID are
+// required; they and Name are what Fly.io knows it by.
+func (w *Webhooks) Created(ctx context.Context, resource *Extension) error {
+	return w.send(ctx, actionCreated, resource)
+}
+
+// Updated tells Fly.io what a resource is now: its status, its plan, its name.
+func (w *Webhooks) Updated(ctx context.Context, resource *Extension) error {
+	return w.send(ctx, actionUpdated, resource)
+}
+
+// Deleted tells Fly.io that a resource is no more. Its ID is enough.
+func (w *Webhooks) Deleted(ctx context.Context, resource *Extension) error {
+	return w.send(ctx, actionDeleted, resource)
+}
+
+var (
+	errNoResource   = errors.New("flyext: the resource is nil")
+	errNoResourceID = errors.New("flyext: the resource has no ID")
+	errNoOwner      = errors.New("flyext: a resource that is created has an OrganizationID and a UserID")
+)
+
+// encodeWebhookResource is what GET answers, without the secrets.
+func encodeWebhookResource(action string, x *Extension) (jsontext.Value, error) {
+	if x == nil {
+		return nil, errNoResource
+	}
+	if x.ID == "" {
+		return nil, errNoResourceID
+	}
+	e := resource(x.ID, x, nil)
+	if action != actionDeleted && e.Status == "" {
+		e.Status = Ready
+	}
+	if action == actionCreated {
+		if x.OrganizationID == "" || x.UserID == "" {
+			return nil, errNoOwner
+		}
+		e.OrganizationID, e.UserID = x.OrganizationID, x.UserID
+	}
+	if err := e.extend(x.Extra); err != nil {
+		return nil, err
+	}
+	text, err := marshal(e)
+	return text, err
+}
+
+// send sends one webhook until it is accepted, or cannot be.
+func (w *Webhooks) send(ctx context.Context, action string, x *Extension) error {
+	failed := &WebhookError{Action: action}
+	if x != nil {
+		failed.ResourceID = x.ID
+	}
+	content, err := encodeWebhookResource(action, x)
+	if err != nil {
+		failed.Err, failed.permanent = err, true
+		return failed
+	}
+	for {
+		if err := ctx.Err(); err != nil {
+			failed.Err = err
+			return failed
+		}
+		failed.Attempts++
+		failed.Status, failed.RetryAfter, failed.Err = w.attempt(ctx, action, content)
+		if failed.Status/100 == 2 {
+			return nil
+		}
+		wait := backoff(failed.Attempts, randomFraction()) + failed.RetryAfter
+		if !failed.Temporary() || failed.Attempts >= w.attempts || failed.RetryAfter > maxRetryAfter || endsWithin(ctx, wait) {
+			return failed
+		}
+		w.logAttempt(ctx, failed, wait)
+		if err := w.sleep(ctx, wait); err != nil {
+			failed.Err = err
+			return failed
+		}
+	}
+}
+
+func (w *Webhooks) logAttempt(ctx context.Context, failed *WebhookError, wait time.Duration) {
+	attrs := append(make([]slog.Attr, 0, 5),
+		slog.String("action", failed.Action), slog.String("resource_id", failed.ResourceID),
+		slog.Int("attempt", failed.Attempts), slog.Duration("wait", wait))
+	if failed.Err != nil {
+		attrs = append(attrs, slog.String("error", failed.Err.Error()))
+	} else {
+		attrs = append(attrs, slog.Int("status", failed.Status))
+	}
+	w.log.LogAttrs(ctx, slog.LevelWarn, "webhook failed and will be sent again", attrs...)
+}
+
+// A webhook is the body, in the order of Fly.io's own example, which has the
+// timestamp as a string.
+type webhook struct {
+	Timestamp string         `json:"timestamp"`
+	Nonce     string         `json:"nonce"`
+	URL       string         `json:"url"`
+	Action    string         `json:"action"`
+	Resource  jsontext.Value `json:"resource"`
+}
+
+// attempt sends a webhook once. Without an answer, status is 0 and err says why.
+func (w *Webhooks) attempt(ctx context.Context, action string, resource jsontext.Value) (status int, retryAfter time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, w.timeout)
+	defer cancel()
+	body, err := marshal(webhook{
+		Timestamp: strconv.FormatInt(w.now().Unix(), 10), Nonce: rand.Text(), URL: w.endpoint,
+		Action: action, Resource: resource,
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, w.endpoint, bytes.NewReader(body))
+	if err != nil {
+		return 0, 0, err
+	}
+	sum := w.key.Sum(body)
+	r.Header.Set("X-Signature", hex.EncodeToString(sum[:]))
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Accept", "application/json")
+	r.Header.Set("User-Agent", "flyext")
+	answer, err := w.client.Do(r)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer answer.Body.Close()
+	// The status is the answer. What else there is may be anything, and is read
+	// for the connection's sake alone.
+	_, _ = io.CopyN(io.Discard, answer.Body, maxDrained)
+	return answer.StatusCode, parseRetryAfter(answer.Header, w.now()), nil
+}

@@ -1,0 +1,257 @@
+package flyext_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/flyext/flyext"
+	"github.com/flyext/flyext/flytest"
+)
+
+// hooksTo returns a sender to a server, which does not wait between attempts.
+func hooksTo(t *testing.T, server *httptest.Server, change func(*flyext.WebhookConfig)) *flyext.Webhooks {
+	t.Helper()
+	c := flyext.WebhookConfig{
+		ProviderName: "logjam", Secret: webhookSecret, Endpoint: server.URL + "/api/hooks/extensions/logjam",
+		HTTPClient: server.Client(), Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
+	}
+	if change != nil {
+		change(&c)
+	}
+	hooks, err := flyext.NewWebhooks(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hooks
+}
+
+// A redirect would take the body, signed, to whoever the answer names.
+func TestWebhookFollowsNoRedirect(t *testing.T) {
+	t.Parallel()
+	var stolen, asked atomic.Int32
+	thief := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { stolen.Add(1) }))
+	defer thief.Close()
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked.Add(1)
+			http.Redirect(w, r, thief.URL, status)
+		}))
+		client := server.Client()
+		client.CheckRedirect = func(*http.Request, []*http.Request) error { return nil }
+		err := hooksTo(t, server, func(c *flyext.WebhookConfig) { c.HTTPClient = client }).Updated(t.Context(), stream())
+		if e, ok := errors.AsType[*flyext.WebhookError](err); !ok || e.Status != status || e.Temporary() || e.Attempts != 1 {
+			t.Errorf("%d: got %v", status, err)
+		}
+		if client.CheckRedirect == nil {
+			t.Error("the client is not what it was")
+		}
+		server.Close()
+	}
+	if asked.Load() != 5 || stolen.Load() != 0 {
+		t.Errorf("%d requests, %d of them to a thief", asked.Load(), stolen.Load())
+	}
+}
+
+// A body without an end holds nobody up, and its connection is let go.
+func TestWebhookReadsLittleOfAnAnswer(t *testing.T) {
+	t.Parallel()
+	gone := make(chan struct{})
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer close(gone)
+		for {
+			if _, err := w.Write([]byte(strings.Repeat("canary", 10<<10))); err != nil {
+				return
+			}
+		}
+	}))
+	defer server.Close()
+	if err := hooksTo(t, server, nil).Updated(t.Context(), stream()); err != nil {
+		t.Error(err)
+	}
+	<-gone
+}
+
+// The connection breaks after the webhook was heard: it is sent again, under
+// another nonce, and so accepted again.
+func TestWebhookWhoseAnswerIsLost(t *testing.T) {
+	t.Parallel()
+	fly := &flytest.WebhookReceiver{Secret: webhookSecret}
+	server := httptest.NewTLSServer(fly)
+	defer server.Close()
+	hooks := hooksTo(t, server, func(c *flyext.WebhookConfig) { c.Attempts = 2 })
+	fly.SetFault(flytest.LostAnswer())
+	err := hooks.Updated(t.Context(), stream())
+	if e, ok := errors.AsType[*flyext.WebhookError](err); !ok || !e.Temporary() || e.Attempts != 2 || e.Status != 0 {
+		t.Errorf("got %v", err)
+	}
+	fly.SetFault(nil)
+	if err := hooks.Updated(t.Context(), stream()); err != nil {
+		t.Error(err)
+	}
+	if got, want := fly.Stats(), (flytest.WebhookStats{Received: 3, Accepted: 3, Repeated: 2}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestWebhooksConcurrently(t *testing.T) {
+	t.Parallel()
+	fly := &flytest.WebhookReceiver{Secret: webhookSecret}
+	var n atomic.Int32
+	fly.SetFault(func(sound http.Handler) http.Handler { // every third one fails
+		if n.Add(1)%3 == 0 {
+			return flytest.StatusAnswer(http.StatusServiceUnavailable)(sound)
+		}
+		return sound
+	})
+	server := httptest.NewTLSServer(fly)
+	defer server.Close()
+	hooks := hooksTo(t, server, func(c *flyext.WebhookConfig) { c.Attempts = 50 })
+	var wg sync.WaitGroup
+	for i := range 40 {
+		wg.Go(func() {
+			x := &flyext.Extension{ID: fmt.Sprint(i), Name: fmt.Sprint("stream ", i)}
+			if err := hooks.Updated(t.Context(), x); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for i := range 40 {
+		if w, ok := fly.Resource(fmt.Sprint(i)); !ok || w.Resource.Name != fmt.Sprint("stream ", i) {
+			t.Errorf("resource %d: %+v, %v", i, w, ok)
+		}
+	}
+	if s := fly.Stats(); s.Accepted != 40 || s.Refused != 0 || s.Received <= 40 {
+		t.Errorf("got %+v", s)
+	}
+}
+
+// transportFunc is an [http.RoundTripper].
+type transportFunc func(*http.Request) (*http.Response, error)
+
+func (f transportFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestWebhookInRealTime(t *testing.T) {
+	t.Parallel()
+	hang := func(r *http.Request) (*http.Response, error) {
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	}
+	fail := func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 503, Body: http.NoBody}, nil
+	}
+	hangInBody := func(r *http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 200, Body: io.NopCloser(hangingBody{r.Context()})}, nil
+	}
+	const schedule = 15 * time.Second // 1 + 2 + 4 + 8
+	for _, test := range []struct {
+		name             string
+		transport        transportFunc
+		timeout          time.Duration // of the context
+		attempts         int           // configured
+		perAttempt       time.Duration // configured
+		earliest, latest time.Duration
+		sent             int
+		want             error
+		ok               bool
+	}{
+		{"it fails", fail, 0, 0, 0, schedule / 2, schedule, 5, nil, false},
+		{"it hangs", hang, 0, 0, 0, 50*time.Second + schedule/2, 50*time.Second + schedule, 5, context.DeadlineExceeded, false},
+		{"it hangs, with a bound", hang, 0, 2, time.Second, 2*time.Second + time.Second/2, 3 * time.Second, 2, context.DeadlineExceeded, false},
+		{"it hangs, and the context ends", hang, 3 * time.Second, 0, 0, 3 * time.Second, 3 * time.Second, 1, context.DeadlineExceeded, false},
+		{"the context would end while it waits", fail, 400 * time.Millisecond, 0, 0, 0, 0, 1, nil, false},
+		{"the context has ended", fail, time.Nanosecond, 0, 0, time.Nanosecond, time.Nanosecond, 0, context.DeadlineExceeded, false},
+		{"the body of a success hangs", hangInBody, 0, 0, 0, 10 * time.Second, 10 * time.Second, 1, nil, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				sent := 0
+				hooks, err := flyext.NewWebhooks(flyext.WebhookConfig{
+					ProviderName: "logjam", Secret: webhookSecret, Attempts: test.attempts, Timeout: test.perAttempt,
+					HTTPClient: &http.Client{Transport: transportFunc(func(r *http.Request) (*http.Response, error) {
+						sent++
+						answer, err := test.transport(r)
+						if answer != nil {
+							answer.Request = r
+						}
+						return answer, err
+					})},
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx := t.Context()
+				start := time.Now()
+				if test.timeout != 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, test.timeout)
+					defer cancel()
+					if test.timeout == time.Nanosecond {
+						<-ctx.Done()
+					}
+				}
+				err = hooks.Updated(ctx, stream())
+				if took := time.Since(start); took < test.earliest || took > test.latest {
+					t.Errorf("took %v, want %v to %v", took, test.earliest, test.latest)
+				}
+				if sent != test.sent {
+					t.Errorf("sent %d times", sent)
+				}
+				if test.ok {
+					if err != nil {
+						t.Error(err)
+					}
+					return
+				}
+				e, ok := errors.AsType[*flyext.WebhookError](err)
+				if !ok || e.Attempts != test.sent || !e.Temporary() || !errors.Is(e.Err, test.want) {
+					t.Errorf("got %#v", err)
+				}
+			})
+		})
+	}
+}
+
+// hangingBody has no bytes and no end.
+type hangingBody struct{ ctx context.Context }
+
+func (b hangingBody) Read([]byte) (int, error) {
+	<-b.ctx.Done()
+	return 0, b.ctx.Err()
+}
+
+// Who cancels while it waits need not wait.
+func TestWebhookCancelledWhileItWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		hooks, err := flyext.NewWebhooks(flyext.WebhookConfig{
+			ProviderName: "logjam", Secret: webhookSecret,
+			HTTPClient: &http.Client{Transport: &flyHooks{answers: []hookAnswer{{status: 503}}}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(100*time.Millisecond, cancel)
+		start := time.Now()
+		err = hooks.Deleted(ctx, stream())
+		e, ok := errors.AsType[*flyext.WebhookError](err)
+		if !ok || !errors.Is(err, context.Canceled) || e.Status != 503 || e.Attempts != 1 || !e.Temporary() {
+			t.Errorf("got %#v", err)
+		}
+		if took := time.Since(start); took != 100*time.Millisecond {
+			t.Errorf("took %v", took)
+		}
+	})
+}

@@ -1,0 +1,116 @@
+package flyext
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// A WebhookError says why a webhook was not accepted.
+type WebhookError struct {
+	// Action is "resource.created", "resource.updated" or "resource.deleted".
+	Action string
+	// ResourceID is the resource that it is about.
+	ResourceID string
+	// Attempts is how often it was sent; 0 if it could not be.
+	Attempts int
+	// Status is the HTTP status of the last attempt's answer, or 0 if there was
+	// no answer.
+	Status int
+	// RetryAfter is how long the last answer asked to wait, or 0.
+	RetryAfter time.Duration
+	// Err is what else went wrong: the network, the context, the resource. It is
+	// nil where an answer decided.
+	Err error
+
+	permanent bool // Err is of the resource
+}
+
+// Error tells all of it. No secret and nothing of an answer's body is in it.
+func (e *WebhookError) Error() string {
+	if e == nil { // returned as an error by mistake
+		return "a nil *flyext.WebhookError"
+	}
+	text := fmt.Sprintf("flyext: webhook %s of %q failed after %d attempts", e.Action, e.ResourceID, e.Attempts)
+	if e.Attempts == 1 {
+		text = text[:len(text)-1]
+	}
+	if e.Status != 0 {
+		text += fmt.Sprintf(": status %d", e.Status)
+	}
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
+}
+
+// Unwrap returns Err.
+func (e *WebhookError) Unwrap() error {
+	if e == nil {
+		return nil
+	}
+	return e.Err
+}
+
+// Temporary says whether the same webhook may be accepted later, not before
+// RetryAfter: there was no answer, or it was 408, 429 or 5xx, or the context
+// ended. A job queue keeps such a webhook, and shows any other to somebody.
+func (e *WebhookError) Temporary() bool {
+	switch {
+	case e == nil || e.permanent:
+		return false
+	case e.Status == 0: // no answer
+		return true
+	}
+	return e.Status == http.StatusRequestTimeout || e.Status == http.StatusTooManyRequests || e.Status/100 == 5
+}
+
+// LogValue implements [slog.LogValuer].
+func (e *WebhookError) LogValue() slog.Value { return slog.StringValue(e.Error()) }
+
+const (
+	firstBackoff  = time.Second
+	maxBackoff    = 30 * time.Second
+	maxRetryAfter = time.Minute
+)
+
+// backoff is how long to wait after an attempt, counted from 1: the double of
+// the time before, of which fraction, from [0,1), chooses in the later half.
+func backoff(attempt int, fraction float64) time.Duration {
+	d := maxBackoff
+	if doublings := attempt - 1; doublings < 5 {
+		d = min(firstBackoff<<doublings, maxBackoff)
+	}
+	return d/2 + time.Duration(fraction*float64(d/2))
+}
+
+func randomFraction() float64 { return rand.Float64() }
+
+// endsWithin says that a context has ended, or will before a wait of d is over.
+func endsWithin(ctx context.Context, d time.Duration) bool {
+	deadline, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && time.Until(deadline) <= d
+}
+
+// parseRetryAfter reads Retry-After (RFC 9110, section 10.2.3): seconds, or a
+// date. What is neither, or past, or there more than once, is 0.
+func parseRetryAfter(h http.Header, now time.Time) time.Duration {
+	if len(h["Retry-After"]) != 1 {
+		return 0
+	}
+	value := h["Retry-After"][0]
+	seconds, err := strconv.ParseUint(value, 10, 31)
+	if err == nil || errors.Is(err, strconv.ErrRange) {
+		return time.Duration(seconds) * time.Second
+	}
+	date, err := http.ParseTime(value)
+	if err != nil {
+		return 0
+	}
+	return max(0, date.Sub(now))
+}
