@@ -67,7 +67,7 @@ func conformanceOf(t *testing.T, format flytest.Format, sso flyext.Generation) *
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.store.close() })
+	t.Cleanup(func() { s.logjam.store.close() })
 	t.Cleanup(func() { s.http.Close() })
 	go s.http.Serve(s.listener) // until it is closed
 	oauth := &flytest.OAuthServer{

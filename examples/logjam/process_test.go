@@ -49,6 +49,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		buildDir = dir
+		defer stopPostgreSQL()
 		return browsertest.Main(m)
 	}())
 }
