@@ -138,10 +138,7 @@ func (a *Authenticator) admit(w http.ResponseWriter, r *http.Request) (*Message,
 	for _, n := range v.Nonces {
 		switch fresh, err := a.replay.Use(r.Context(), n); {
 		case err != nil:
-			return nil, Verification{}, &Error{
-				Status: http.StatusServiceUnavailable, Code: CodeReplayUnavailable,
-				Message: "Try again in a moment.", Err: err,
-			}
+			return nil, Verification{}, replayUnavailable(err)
 		case !fresh:
 			return nil, Verification{}, unauthenticated(errReplay)
 		}
@@ -150,6 +147,13 @@ func (a *Authenticator) admit(w http.ResponseWriter, r *http.Request) (*Message,
 }
 
 var errReplay = errors.New("message was used before")
+
+func replayUnavailable(err error) error {
+	return &Error{
+		Status: http.StatusServiceUnavailable, Code: CodeReplayUnavailable,
+		Message: "Try again in a moment.", Err: err,
+	}
+}
 
 // unauthenticated is the one answer to whoever could not prove to be Fly.io. A
 // verifier's own *Error goes through: it answers a sender who did.

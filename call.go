@@ -94,10 +94,13 @@ type result struct {
 func (p *Provider) call(ctx context.Context, rec record, op operation) ([]byte, error) {
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.timeout)
-	unlock, err := p.locks.lock(ctx, op.id)
-	if err != nil {
-		cancel()
-		return nil, timedOut(fmt.Errorf("waiting for another call for this id: %w", err))
+	unlock := func() {}
+	if op.id != "" { // or else it takes locks of its own
+		var err error
+		if unlock, err = p.locks.lock(ctx, op.id); err != nil {
+			cancel()
+			return nil, timedOut(fmt.Errorf("waiting for another call for this id: %w", err))
+		}
 	}
 	results := make(chan result, 1)
 	go func() {

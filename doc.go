@@ -46,6 +46,13 @@
 // the extension's organization to the service's [SSO.SignIn]. [SignOn] does that
 // alone, for routes of a service's own.
 //
+// # Both directions
+//
+// [Webhooks] tell Fly.io what became of a resource: made, changed or removed by
+// the provider. A Provisioner that is an [EventReceiver] is told what happened to
+// the customers' machines. Either way a message may come more than once and says
+// what it says by itself, so that a repetition does no harm.
+//
 // # Why this package has signature code of its own
 //
 // It uses github.com/common-fate/httpsig for what that does right: package

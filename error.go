@@ -17,6 +17,7 @@ const (
 	CodeInvalidField      = "invalid_field"      // 422: a member is missing, empty or of the wrong type
 	CodeIncompleteBody    = "incomplete_body"    // 400: the body ended early
 	CodeBodyTooLarge      = "body_too_large"     // 413
+	CodeUnsupportedType   = "unsupported_type"   // 415: events in a format other than JSON
 	CodeRouteNotFound     = "route_not_found"    // 404: no such route
 	CodeMethodNotAllowed  = "method_not_allowed" // 405
 	CodeNotFound          = "not_found"          // 404: no such extension

@@ -27,6 +27,9 @@ import (
 //     exchangeable: see [Policy.RequireDigest].
 //   - the dialect of github.com/zntrio/httpsig, under [Policy.ZntrioDialect].
 //
+// The fields of an event (ce-…, and a Content-Type of CloudEvents) must be
+// covered wherever they are there.
+//
 // A covered digest is always recomputed (sha-256 and sha-512). A signature
 // that names another algorithm, or a key that is not among keys, is refused;
 // one that names no key is tried with all. Of several signatures one must be
@@ -71,6 +74,7 @@ var (
 	errLengthUncovered = errors.New("neither content-length nor a digest is covered")
 	errTimeUncovered   = errors.New("no time of signing is covered")
 	errCovered         = errors.New("a component that the policy requires is not covered")
+	errEventUncovered  = errors.New("a field that says what the event is, is not covered")
 )
 
 // Verify implements [Verifier].
@@ -208,6 +212,14 @@ func (v *messageSignature) checkCoverage(wire *msgsig.Message, s *msgsig.Signatu
 	for _, name := range v.policy.RequireComponents {
 		if !c.Component(name) {
 			return fmt.Errorf("%w: %s", errCovered, name)
+		}
+	}
+	// An event in binary mode is its header fields as much as its body, and the
+	// type of the body says where to look for it. Fields that nobody signed would
+	// make another event of it.
+	for name, values := range wire.Header {
+		if isEventField(name, values) && !c.Component(strings.ToLower(name)) {
+			return errEventUncovered
 		}
 	}
 	return nil

@@ -13,8 +13,8 @@ import (
 )
 
 // A Provisioner is what a service implements to become a provider. Beyond it,
-// a service may offer more by having the methods of [Fetcher] and
-// [Deprovisioner]; what it does not offer is answered with 501.
+// a service may offer more by having the methods of [Fetcher], [Deprovisioner]
+// and [EventReceiver]; what it does not offer is answered with 501.
 //
 // Every method may be called again for what it has done already, because
 // Fly.io sends a request again after a failure: all of them are idempotent on
@@ -60,10 +60,18 @@ type Config struct {
 	// Verifier decides whether a request comes from Fly.io.
 	Verifier Verifier
 
+	// EventVerifier decides whether an event comes from Fly.io; nil means
+	// Verifier. X-Signature has its parameters in the body, so that it can sign an
+	// event in binary mode whose data is a JSON object, and in structured mode; a
+	// batch is a JSON array and takes a verifier of header fields, such as
+	// [MessageSignature].
+	EventVerifier Verifier
+
 	// SSO signs Fly.io's customers in to the service; nil answers them with 501.
 	SSO *SSO
 
-	// ReplayStore remembers the nonces that were used; nil means
+	// ReplayStore remembers the nonces that were used and, if it is a
+	// [ReplayLookup], the events that were received; nil means
 	// [NewMemoryReplayStore], which is for a service on one machine.
 	ReplayStore ReplayStore
 
@@ -91,10 +99,11 @@ const (
 
 // A Provider is the [http.Handler] that Fly.io talks to:
 //
-//	POST   {base}/extensions       Provisioner.Provision
-//	PATCH  {base}/extensions/{id}  Provisioner.Update
-//	GET    {base}/extensions/{id}  Fetcher.Fetch
-//	DELETE {base}/extensions/{id}  Deprovisioner.Deprovision
+//	POST   {base}/extensions         Provisioner.Provision
+//	PATCH  {base}/extensions/{id}    Provisioner.Update
+//	GET    {base}/extensions/{id}    Fetcher.Fetch
+//	DELETE {base}/extensions/{id}    Deprovisioner.Deprovision
+//	POST   {base}/extensions/events  EventReceiver.ReceiveEvent
 //
 // and to which a customer's browser comes, unsigned, to sign in:
 //
@@ -106,12 +115,14 @@ const (
 // is safe for concurrent use.
 type Provider struct {
 	auth        *Authenticator
-	signOn      *SignOn // nil without Config.SSO
+	eventAuth   *Authenticator // the same, but for Config.EventVerifier
+	signOn      *SignOn        // nil without Config.SSO
 	provisioner Provisioner
 	basePath    string
 	timeout     time.Duration
 	log         *slog.Logger
 	locks       lockTable
+	delivery    *delivery
 }
 
 // New returns the handler of a provider. It fails on any configuration that
@@ -128,6 +139,15 @@ func New(p Provisioner, c Config) (*Provider, error) {
 	if err != nil {
 		return nil, err
 	}
+	eventAuth := auth
+	if c.EventVerifier != nil {
+		events := c
+		// One store for both: a nonce that an event has used is used.
+		events.Verifier, events.ReplayStore = c.EventVerifier, auth.replay
+		if eventAuth, err = NewAuthenticator(events); err != nil {
+			return nil, err
+		}
+	}
 	var signOn *SignOn
 	if c.SSO != nil {
 		if signOn, err = NewSignOn(c); err != nil {
@@ -138,8 +158,8 @@ func New(p Provisioner, c Config) (*Provider, error) {
 		c.Timeout = defaultTimeout
 	}
 	return &Provider{
-		auth: auth, signOn: signOn, provisioner: p, basePath: auth.base.EscapedPath(),
-		timeout: c.Timeout, log: auth.log,
+		auth: auth, eventAuth: eventAuth, signOn: signOn, provisioner: p, basePath: auth.base.EscapedPath(),
+		timeout: c.Timeout, log: auth.log, delivery: newDelivery(auth.replay, auth.now),
 	}, nil
 }
 
@@ -158,11 +178,12 @@ type route struct {
 var (
 	collectionMethods = []string{http.MethodPost}
 	extensionMethods  = []string{http.MethodDelete, http.MethodGet, http.MethodPatch}
+	eventsMethods     = append(slices.Clone(extensionMethods), http.MethodPost)
 )
 
-// route finds the route of a request target. An id is one path element,
-// however it is escaped.
-func (p *Provider) route(target string) route {
+// route finds the route of a request. An id is one path element, however it is
+// escaped. "events" is one as well, to every method but POST.
+func (p *Provider) route(method, target string) route {
 	path, _, _ := strings.Cut(target, "?")
 	path, ok := strings.CutPrefix(path, p.basePath)
 	if !ok {
@@ -186,6 +207,12 @@ func (p *Provider) route(target string) route {
 	if sso {
 		return route{name: routeSSO, id: id, browser: true}
 	}
+	if id == eventsID && method == http.MethodPost {
+		return route{name: routeEvents, methods: eventsMethods}
+	}
+	if id == eventsID {
+		return route{name: "/extensions/{id}", methods: eventsMethods, id: id}
+	}
 	return route{name: "/extensions/{id}", methods: extensionMethods, id: id}
 }
 
@@ -195,7 +222,7 @@ func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, requestID := withRequestID(r.Context())
 	w.Header().Set(requestIDHeader, requestID)
 
-	to := p.route(requestTarget(r))
+	to := p.route(r.Method, requestTarget(r))
 	log := record{log: p.log, requestID: requestID, method: r.Method, route: to.name}
 	if to.name == "" {
 		log.refuse(ctx, w, newError(http.StatusNotFound, CodeRouteNotFound, "There is nothing at this URL."))
@@ -213,11 +240,15 @@ func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	var do operation
 	err := log.catch(ctx, func() error {
-		m, v, err := p.auth.admit(w, r)
+		auth := p.auth
+		if to.name == routeEvents {
+			auth = p.eventAuth
+		}
+		m, v, err := auth.admit(w, r)
 		if err != nil {
 			return err
 		}
-		do, err = p.operation(m, v.Generation, to)
+		do, err = p.operation(m, v.Generation, to, log)
 		return err
 	})
 	if err != nil {
@@ -235,14 +266,17 @@ func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // An operation is a decoded request: what to do, and to which extension.
 type operation struct {
-	id  string
+	id  string // "" where it is to none
 	run func(ctx context.Context) (answer []byte, err error)
 }
 
 // operation decodes an admitted request.
-func (p *Provider) operation(m *Message, g Generation, to route) (operation, error) {
+func (p *Provider) operation(m *Message, g Generation, to route, rec record) (operation, error) {
 	switch m.Method {
 	case http.MethodPost:
+		if to.name == routeEvents {
+			return p.receive(m, g, rec)
+		}
 		return p.provision(m, g)
 	case http.MethodPatch:
 		return p.update(m, g, to.id)

@@ -21,6 +21,19 @@ type ReplayStore interface {
 	Use(ctx context.Context, n Nonce) (fresh bool, err error)
 }
 
+// A ReplayLookup is a [ReplayStore] that can also tell whether a nonce was used
+// and has not expired, without using it up.
+//
+// [EventReceiver] is the reason for it: an event is remembered after it was
+// received, not before, and has to be looked up first. With it, what one machine
+// has received is known to all that share the store; without it, each machine
+// knows its own. A store that cannot tell returns an error, and the event is
+// answered with 503.
+type ReplayLookup interface {
+	ReplayStore
+	Used(ctx context.Context, n Nonce) (used bool, err error)
+}
+
 // defaultReplayCapacity holds the nonces of over 2,000 requests a second.
 const defaultReplayCapacity = 1 << 20
 
@@ -44,4 +57,18 @@ type memoryReplayStore struct{ cache *replay.Cache }
 // Use implements [ReplayStore].
 func (s memoryReplayStore) Use(_ context.Context, n Nonce) (bool, error) {
 	return s.cache.Enter(n.Key, n.Expires)
+}
+
+// memoryLookup is what a [Provider] remembers of events where no store can tell
+// it. It is apart from the nonces, which live for minutes and must neither wait
+// behind what lives for a day nor find the memory full of it.
+type memoryLookup struct{ memoryReplayStore }
+
+func newMemoryLookup(now func() time.Time) ReplayLookup {
+	return memoryLookup{memoryReplayStore{replay.New(defaultReplayCapacity, now)}}
+}
+
+// Used implements [ReplayLookup].
+func (s memoryLookup) Used(_ context.Context, n Nonce) (bool, error) {
+	return s.cache.Has(n.Key), nil
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -62,23 +61,54 @@ func TestWebhookFollowsNoRedirect(t *testing.T) {
 	}
 }
 
+// An endless body counts what is read of it, and ends at last where too much is.
+type endless struct {
+	read   int
+	closed bool
+}
+
+func (b *endless) Read(p []byte) (int, error) {
+	if b.read += len(p); b.read > 10<<20 {
+		return 0, io.EOF
+	}
+	return len(p), nil
+}
+
+func (b *endless) Close() error {
+	b.closed = true
+	return nil
+}
+
 // A body without an end holds nobody up, and its connection is let go.
 func TestWebhookReadsLittleOfAnAnswer(t *testing.T) {
 	t.Parallel()
-	gone := make(chan struct{})
-	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer close(gone)
-		for {
-			if _, err := w.Write([]byte(strings.Repeat("canary", 10<<10))); err != nil {
-				return
-			}
+	for _, status := range []int{200, 422} {
+		body := &endless{}
+		w := newWebhookTest(t, func(c *flyext.WebhookConfig) {
+			c.HTTPClient.Transport = transportFunc(func(r *http.Request) (*http.Response, error) {
+				return &http.Response{StatusCode: status, Body: body, Request: r}, nil
+			})
+		})
+		if err := w.hooks.Updated(t.Context(), stream()); (err == nil) != (status == 200) {
+			t.Error(err)
 		}
-	}))
-	defer server.Close()
-	if err := hooksTo(t, server, nil).Updated(t.Context(), stream()); err != nil {
-		t.Error(err)
+		if body.read > 100<<10 || !body.closed {
+			t.Errorf("%d: %d bytes read, closed: %v", status, body.read, body.closed)
+		}
 	}
-	<-gone
+}
+
+// What Sleep says is why no attempt follows.
+func TestWebhookSleepFails(t *testing.T) {
+	t.Parallel()
+	woken := errors.New("woken")
+	w := newWebhookTest(t, func(c *flyext.WebhookConfig) {
+		c.Sleep = func(context.Context, time.Duration) error { return woken }
+	}, hookAnswer{status: 503})
+	err := w.hooks.Updated(t.Context(), stream())
+	if e, ok := errors.AsType[*flyext.WebhookError](err); !ok || !errors.Is(err, woken) || e.Status != 503 || e.Attempts != 1 || !e.Temporary() {
+		t.Errorf("got %v", err)
+	}
 }
 
 // The connection breaks after the webhook was heard: it is sent again, under

@@ -52,6 +52,7 @@ func (o CavageOptions) Cavage(key flyext.Key) Signer {
 		if names == nil {
 			names = o.usualHeaders(body)
 		}
+		names = append(names, eventFields(r.Header, names)...)
 		lines := make([]string, len(names))
 		for i, name := range names {
 			lines[i] = name + ": "
@@ -109,6 +110,7 @@ func Zntrio(key flyext.Key) Signer {
 		if r.Header.Get("Authorization") != "" {
 			names = append(names, "authorization")
 		}
+		names = append(names, eventFields(r.Header, names)...)
 		input := fmt.Sprintf(`(%s); alg="hmac-sha256"; keyid="%s"; created=%d; nonce="%s"`,
 			strings.Join(names, ", "), key.ID, now.Unix(), rand.Text())
 		target := strings.ToLower(r.Method) + " " + r.URL.Path

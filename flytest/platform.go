@@ -13,8 +13,9 @@
 //		t.Errorf("got %v, %v", got, err)
 //	}
 //
-// [Platform] provisions. [OAuthServer] is where a customer signs in, for a test
-// that walks through the provider's single sign-on, or for a person.
+// [Platform] provisions and sends events. [OAuthServer] is where a customer signs
+// in, for a test that walks through the provider's single sign-on, or for a
+// person. [WebhookReceiver] is where the provider's webhooks go.
 //
 // Signing shares no code with the verification in flyext: RFC 9421 is signed by
 // github.com/common-fate/httpsig, the other formats by what is in this package.

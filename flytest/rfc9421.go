@@ -19,8 +19,8 @@ import (
 
 // RFC9421 signs with an HTTP message signature (RFC 9421) under HMAC-SHA256,
 // tagged "flyio", with a nonce. It covers the method, the target URI and the
-// authority, Authorization where it is there, and of a body its type, length
-// and Content-Digest (RFC 9530).
+// authority, Authorization and the fields of an event where they are there, and
+// of a body its type, length and Content-Digest (RFC 9530).
 //
 // The signature is made by github.com/common-fate/httpsig, with an HMAC of ours
 // plugged in: the library's own does not hash the message, so that whoever has
@@ -73,6 +73,7 @@ func (o RFC9421Options) messageSigner(key flyext.Key, digestField string, digest
 		covered := o.Components
 		if covered == nil {
 			covered = o.usualComponents(r, body, strings.ToLower(digestField))
+			covered = append(covered, eventFields(r.Header, covered)...)
 		}
 		tag := "flyio"
 		if o.WithoutTag {

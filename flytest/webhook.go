@@ -174,7 +174,11 @@ func (s *WebhookReceiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fault := s.fault
 	s.mu.Unlock()
 	setNoStore(w.Header())
-	var sound http.Handler = http.HandlerFunc(s.serve)
+	// Before any fault: a server notices that the client left once it has read the
+	// body, and not before.
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxWebhook))
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	var sound http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, body, err) })
 	if fault != nil {
 		sound = fault(sound)
 	}
@@ -203,13 +207,17 @@ func unusable(format string, args ...any) error {
 	return &webhookRefusal{http.StatusUnprocessableEntity, fmt.Sprintf(format, args...)}
 }
 
-func (s *WebhookReceiver) serve(w http.ResponseWriter, r *http.Request) {
+// serve answers a request whose body could be read, or failed to be with unread.
+func (s *WebhookReceiver) serve(w http.ResponseWriter, r *http.Request, body []byte, unread error) {
 	now := time.Now()
 	if s.Now != nil {
 		now = s.Now()
 	}
-	hook := Webhook{Received: now}
-	err := s.accept(&hook, w, r)
+	hook := Webhook{Received: now, Body: body}
+	var err error = &webhookRefusal{http.StatusRequestEntityTooLarge, "the body is too large, or was cut off"}
+	if unread == nil {
+		err = s.accept(&hook, w, r)
+	}
 	if err != nil {
 		hook.Refused = err.Error()
 	}
@@ -244,13 +252,10 @@ func (s *WebhookReceiver) record(hook Webhook) {
 // accept verifies a webhook, fills in what is known of it, and keeps the state of
 // its resource. Like a provider's verification it believes nothing before the
 // signature is right, and takes the nonce last.
-func (s *WebhookReceiver) accept(hook *Webhook, w http.ResponseWriter, r *http.Request) (err error) {
+func (s *WebhookReceiver) accept(hook *Webhook, w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		return &webhookRefusal{http.StatusMethodNotAllowed, "a webhook is a POST"}
-	}
-	if hook.Body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxWebhook)); err != nil {
-		return &webhookRefusal{http.StatusRequestEntityTooLarge, "the body is too large, or was cut off"}
 	}
 	signatures := r.Header["X-Signature"]
 	want := hex.EncodeToString(hmacSHA256(s.Secret, hook.Body))
@@ -319,11 +324,20 @@ func (s *WebhookReceiver) checkSigned(hook *Webhook, members map[string]jsontext
 		}
 	}
 	if _, ok := members["url"]; ok {
-		if hook.URL, isText = text(members, "url"); !isText || hook.URL != target {
+		if hook.URL, isText = text(members, "url"); !isText || withPath(hook.URL) != withPath(target) {
 			return forbidden("the url is %q, and the webhook came to %q", hook.URL, target)
 		}
 	}
 	return nil
+}
+
+// withPath gives a URL without a path the one that is requested (RFC 9110,
+// section 4.2.3).
+func withPath(text string) string {
+	if u, err := url.Parse(text); err == nil && u.Path == "" {
+		return text + "/"
+	}
+	return text
 }
 
 // useNonce enters a nonce, if there is one, and reports whether it is fresh.

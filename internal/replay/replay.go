@@ -67,6 +67,19 @@ func (c *Cache) Enter(key Key, expires time.Time) (fresh bool, err error) {
 	return true, nil
 }
 
+// Has reports whether a key is there. It never says no to a live key; to one
+// that has expired it may still say yes, as long as it was not cleared away.
+func (c *Cache) Has(key Key) bool {
+	elapsed := c.now().Sub(c.start)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, used := c.live[key]; used {
+		c.clear(elapsed, perHit)
+	}
+	_, used := c.live[key]
+	return used
+}
+
 // Len returns the number of keys held, forgotten ones not yet cleared included.
 func (c *Cache) Len() int {
 	c.mu.Lock()

@@ -53,6 +53,29 @@ func TestBlocks(t *testing.T) {
 	}
 }
 
+// A look does not use a key up, and forgets one that has expired as entering it
+// would.
+func TestHas(t *testing.T) {
+	t.Parallel()
+	var at clock
+	c := New(2, at.now)
+	if c.Has(numbered(1)) || c.Len() != 0 {
+		t.Error("a key that nobody entered is there")
+	}
+	wantEnter(t, c, 1, at.in(time.Minute), true, nil)
+	for _, after := range []time.Duration{0, time.Minute} {
+		at.set(after)
+		if !c.Has(numbered(1)) {
+			t.Errorf("forgotten after %v", after)
+		}
+	}
+	at.set(time.Minute + 1)
+	if c.Has(numbered(1)) || c.Len() != 0 {
+		t.Error("a key that has expired is there")
+	}
+	wantEnter(t, c, 1, at.in(time.Minute), true, nil)
+}
+
 // One who enters keys steadily holds those of one lifetime, however long it
 // goes on.
 func TestSteadyLoadIsBounded(t *testing.T) {

@@ -1,0 +1,232 @@
+package flyext_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flyext/flyext"
+	"github.com/flyext/flyext/flytest"
+)
+
+var eventKey = flyext.Key{ID: "flyio-signing-secret", Secret: testSecret}
+
+// signedEvent returns an event as a server receives it, signed by Fly.io.
+func signedEvent(t *testing.T, signer flytest.Signer, mode flytest.EventMode) *http.Request {
+	t.Helper()
+	fly := &flytest.Platform{BaseURL: testBase, Signer: signer}
+	r, err := fly.NewEventRequest(t.Context(), mode, flyext.Event{ID: "e1", Source: "https://api.fly.io", MachineID: "m1", Status: "failed"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return received(r)
+}
+
+// received is a client's request on the side of the server.
+func received(r *http.Request) *http.Request {
+	in := r.Clone(r.Context())
+	in.RequestURI = r.URL.RequestURI()
+	in.Host = r.URL.Host
+	in.Header.Set("Content-Length", fmt.Sprint(r.ContentLength))
+	in.Body, _ = r.GetBody()
+	return in
+}
+
+// bodyOf returns the body of a request, which stays to be read.
+func bodyOf(t *testing.T, r *http.Request) string {
+	t.Helper()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Body = io.NopCloser(strings.NewReader(string(body)))
+	return string(body)
+}
+
+// What a stranger may try with an event that Fly.io signed, and kept from
+// arriving unless it says otherwise. want is the reason that is logged; "" means
+// that the format does not stop it.
+func TestEventAttacks(t *testing.T) {
+	t.Parallel()
+	set := func(fields ...string) func(*http.Request) {
+		return func(r *http.Request) {
+			for i := 0; i < len(fields); i += 2 {
+				if r.Header.Set(fields[i], fields[i+1]); fields[i+1] == "" {
+					r.Header.Del(fields[i])
+				}
+			}
+		}
+	}
+	none := func(*http.Request) {}
+	const uncovered = "a field that says what the event is, is not covered"
+	rfc, cavage, x := flytest.RFC9421(eventKey), flytest.CavageOptions{CoverDigest: true}.Cavage(eventKey), flytest.XSignature(testSecret)
+	for _, test := range []struct {
+		name   string
+		signer flytest.Signer
+		mode   flytest.EventMode
+		spoil  func(*http.Request)
+		want   string
+	}{
+		{"rfc9421: another id", rfc, flytest.BinaryMode, set("Ce-Id", "e2"), "MAC does not match"},
+		{"rfc9421: no time", rfc, flytest.BinaryMode, set("Ce-Time", ""), "message signature"},
+		{"rfc9421: an attribute more", rfc, flytest.BinaryMode, set("Ce-Subject", "m2"), uncovered},
+		{"rfc9421: binary as structured", rfc, flytest.BinaryMode, set("Content-Type", "application/cloudevents+json"), "MAC does not match"},
+		{"rfc9421: structured as binary", rfc, flytest.StructuredMode, set("Content-Type", "application/json", "Ce-Id", "e2"), "MAC does not match"},
+		{"rfc9421: structured, and fields beside", rfc, flytest.StructuredMode, set("Ce-Id", "e2"), uncovered},
+		{"rfc9421: a batch as an event", rfc, flytest.BatchedMode, set("Content-Type", "application/cloudevents+json"), "MAC does not match"},
+		{"cavage: another id", cavage, flytest.BinaryMode, set("Ce-Id", "e2"), "MAC does not match"},
+		{"cavage: an attribute more", cavage, flytest.BinaryMode, set("Ce-Subject", "m2"), uncovered},
+		{"cavage: binary as structured", cavage, flytest.BinaryMode, set("Content-Type", "Application/CloudEvents+json"), uncovered},
+		{"cavage: structured as binary", cavage, flytest.StructuredMode, set("Content-Type", "application/json"), "MAC does not match"},
+		{"cavage: structured, and fields beside", cavage, flytest.StructuredMode, set("Ce-Id", "e2"), uncovered},
+		{"x-signature: other data", x, flytest.BinaryMode, func(r *http.Request) { flytest.SetBody(r, []byte(`{"machine_id":"m2"}`)) }, "MAC does not match"},
+		{"x-signature: to another route", x, flytest.BinaryMode, func(r *http.Request) { r.RequestURI = "/flyio/extensions" }, "url is absent or not this one"},
+		{"x-signature: a query", x, flytest.BinaryMode, func(r *http.Request) { r.RequestURI += "?a=b" }, "a query or a body that is not signed"},
+		{"x-signature: another id, in binary mode", x, flytest.BinaryMode, set("Ce-Id", "e2"), ""},
+		{"x-signature: another type, in binary mode", x, flytest.BinaryMode, set("Ce-Type", "another"), ""},
+		{"nothing", x, flytest.StructuredMode, none, ""},
+		{"nothing, in a batch", rfc, flytest.BatchedMode, none, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			l, log := &listener{}, &logBuffer{}
+			provider := newProvider(t, l, func(c *flyext.Config) {
+				c.Verifier = flyext.AnyOf(flyext.XSignature(testSecret), flyext.MessageSignature(eventKey))
+				c.Logger = log.logger()
+			})
+			r := signedEvent(t, test.signer, test.mode)
+			test.spoil(r)
+			w := do(provider, r)
+			if test.want == "" {
+				if w.Code != 200 || len(l.received()) != 1 {
+					t.Errorf("got %d %s", w.Code, w.Body)
+				}
+				return
+			}
+			if w.Code != 401 || !strings.Contains(log.text(), test.want) {
+				t.Errorf("got %d, log %s", w.Code, log.text())
+			}
+			wantCalls(t, l, "")
+		})
+	}
+}
+
+// A captured event that did arrive is worth nothing: its nonce is used, under
+// whichever id it comes again.
+func TestEventReplay(t *testing.T) {
+	t.Parallel()
+	for name, signer := range map[string]flytest.Signer{"X-Signature": flytest.XSignature(testSecret), "RFC 9421": flytest.RFC9421(eventKey)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, log := &listener{}, &logBuffer{}
+			provider := newProvider(t, l, func(c *flyext.Config) {
+				c.Verifier = flyext.AnyOf(flyext.XSignature(testSecret), flyext.MessageSignature(eventKey))
+				c.Logger = log.logger()
+			})
+			r := signedEvent(t, signer, flytest.BinaryMode)
+			again := r.Clone(t.Context())
+			again.Body, _ = r.GetBody()
+			if w := do(provider, r); w.Code != 200 {
+				t.Fatalf("got %d %s", w.Code, w.Body)
+			}
+			if name == "X-Signature" { // whose fields can be changed
+				again.Header.Set("Ce-Id", "e2")
+			}
+			if w := do(provider, again); w.Code != 401 || !strings.Contains(log.text(), "message was used before") {
+				t.Errorf("got %d, log %s", w.Code, log.text())
+			}
+			wantCalls(t, l, "event e1")
+		})
+	}
+}
+
+// X-Signature does not know the method, and an extension may be called "events":
+// what was used to update it is used for the route of events too, whose
+// authenticator is another one.
+func TestUpdateIsNoEvent(t *testing.T) {
+	t.Parallel()
+	l, log := &listener{}, &logBuffer{}
+	provider := newProvider(t, l, func(c *flyext.Config) {
+		c.EventVerifier, c.Logger = flyext.XSignature("another", testSecret), log.logger()
+	})
+	update := xsigned("PATCH", testEvents, `{"name":"n"}`)
+	event := binary(bodyOf(t, update))
+	event.Header.Set("X-Signature", update.Header.Get("X-Signature"))
+	if w := do(provider, update); w.Code != 200 {
+		t.Fatalf("got %d %s", w.Code, w.Body)
+	}
+	if w := do(provider, event); w.Code != 401 || !strings.Contains(log.text(), "message was used before") {
+		t.Errorf("got %d, log %s", w.Code, log.text())
+	}
+	wantCalls(t, l, "update events")
+}
+
+// What was signed to provision is no event: its URL is another one.
+func TestProvisionIsNoEvent(t *testing.T) {
+	t.Parallel()
+	l := &listener{}
+	provision := xsigned("POST", "/flyio/extensions", minimal)
+	event := binary(bodyOf(t, provision))
+	event.Header.Set("X-Signature", provision.Header.Get("X-Signature"))
+	if w := do(newProvider(t, l, nil), event); w.Code != 401 {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+	wantCalls(t, l, "")
+}
+
+func TestEventVerifier(t *testing.T) {
+	t.Parallel()
+	other := flyext.Key{ID: "events", Secret: "the secret of the events"}
+	for _, test := range []struct {
+		name     string
+		verifier flyext.Verifier
+		signer   flytest.Signer
+		status   int
+	}{
+		{"none, signed as a provisioning request", nil, flytest.XSignature(testSecret), 200},
+		{"none, signed otherwise", nil, flytest.RFC9421(other), 401},
+		{"its own", flyext.MessageSignature(other), flytest.RFC9421(other), 200},
+		{"its own, signed as a provisioning request", flyext.MessageSignature(other), flytest.XSignature(testSecret), 401},
+	} {
+		l := &listener{}
+		provider := newProvider(t, l, func(c *flyext.Config) { c.EventVerifier = test.verifier })
+		if w := do(provider, signedEvent(t, test.signer, flytest.BinaryMode)); w.Code != test.status {
+			t.Errorf("%s: got %d %s", test.name, w.Code, w.Body)
+		}
+		if w := do(provider, xsigned("POST", "/flyio/extensions", minimal)); w.Code != 200 {
+			t.Errorf("%s: provisioning got %d %s", test.name, w.Code, w.Body)
+		}
+	}
+	p, err := flyext.New(&listener{}, flyext.Config{
+		BaseURL: testBase, Verifier: flyext.XSignature(testSecret), EventVerifier: flyext.XSignature(""),
+	})
+	if err == nil || p != nil {
+		t.Errorf("an empty secret: %v, %v", p, err)
+	}
+}
+
+// X-Signature has no place in an array for its parameters.
+func TestXSignatureSignsNoBatch(t *testing.T) {
+	t.Parallel()
+	l := &listener{}
+	w := &wireRequest{method: "POST", target: testEvents, host: "logjam.test", body: "[" + envelope("e1") + "]", header: http.Header{}, secret: testSecret}
+	w.set("Content-Type", "application/cloudevents-batch+json").xSignature()
+	if got := do(newProvider(t, l, nil), w.request(t)); got.Code != 400 || readAnswer(t, got).Message != "The body is JSON, but not an object." {
+		t.Errorf("got %d %s", got.Code, got.Body)
+	}
+	wantCalls(t, l, "")
+}
+
+func TestStaleEvent(t *testing.T) {
+	t.Parallel()
+	l := &listener{}
+	r := signedEvent(t, flytest.XSignature(testSecret), flytest.StructuredMode)
+	provider := newProvider(t, l, func(c *flyext.Config) { c.Now = func() time.Time { return time.Now().Add(6 * time.Minute) } })
+	if w := do(provider, r); w.Code != 401 {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+	wantCalls(t, l, "")
+}

@@ -1,0 +1,230 @@
+package flytest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/flyext/flyext"
+)
+
+// An EventMode is a way in which CloudEvents travel over HTTP.
+type EventMode int
+
+// The modes (CloudEvents HTTP Protocol Binding 1.0, section 3).
+const (
+	BinaryMode     EventMode = iota // attributes are ce-… fields, the body is the data
+	StructuredMode                  // the body is one JSON object
+	BatchedMode                     // the body is a JSON array of such objects
+)
+
+// String returns "binary", "structured" or "batched".
+func (m EventMode) String() string {
+	switch m {
+	case BinaryMode:
+		return "binary"
+	case StructuredMode:
+		return "structured"
+	case BatchedMode:
+		return "batched"
+	}
+	return fmt.Sprintf("EventMode(%d)", int(m))
+}
+
+// SendEvent sends an event: POST {base}/extensions/events. What e leaves empty is
+// filled in: a random ID, the Source "https://api.fly.io", the Type
+// "io.fly.machine.started", SpecVersion "1.0", the platform's Time, the
+// DataContentType "application/json", and where Data is nil an object with
+// MachineID and Status. An answer of any other status than 2xx is returned as a
+// *[flyext.Error].
+//
+// The platform's Signer must be able to sign the mode: [XSignature] adds its
+// parameters to a JSON object, so it signs no batch, nor data in binary mode
+// that is none.
+func (p *Platform) SendEvent(ctx context.Context, e flyext.Event, mode EventMode) error {
+	return p.sendEvents(ctx, mode, e)
+}
+
+// SendEvents sends several events in one request, in [BatchedMode]. They are
+// filled in, and the answer is read, as in [Platform.SendEvent].
+func (p *Platform) SendEvents(ctx context.Context, events ...flyext.Event) error {
+	return p.sendEvents(ctx, BatchedMode, events...)
+}
+
+func (p *Platform) sendEvents(ctx context.Context, mode EventMode, events ...flyext.Event) error {
+	r, err := p.NewEventRequest(ctx, mode, events...)
+	if err != nil {
+		return err
+	}
+	x, err := p.exchange(r)
+	if err != nil {
+		return err
+	}
+	if x.Response.StatusCode/100 != 2 {
+		return decodeError(x.Response.StatusCode, x.ResponseBody)
+	}
+	return nil
+}
+
+// NewEventRequest returns the signed request of [Platform.SendEvent] or
+// [Platform.SendEvents] and does not send it, so that a test can spoil it first,
+// or send it twice. Modes other than [BatchedMode] take one event.
+func (p *Platform) NewEventRequest(ctx context.Context, mode EventMode, events ...flyext.Event) (*http.Request, error) {
+	if len(events) != 1 && mode != BatchedMode {
+		return nil, fmt.Errorf("flytest: %d events in %v mode", len(events), mode)
+	}
+	now := time.Now
+	if p.Now != nil {
+		now = p.Now
+	}
+	filled := make([]flyext.Event, len(events))
+	for i, e := range events {
+		var err error
+		if filled[i], err = fillEvent(e, now()); err != nil {
+			return nil, err
+		}
+	}
+	header := make(http.Header)
+	var body []byte
+	var err error
+	switch mode {
+	case BinaryMode:
+		body, err = filled[0].Data, binaryHeader(header, filled[0])
+	case StructuredMode:
+		header.Set("Content-Type", "application/cloudevents+json")
+		body, err = structuredEvent(filled[0])
+	case BatchedMode:
+		header.Set("Content-Type", "application/cloudevents-batch+json")
+		body, err = batchedEvents(filled)
+	default:
+		err = fmt.Errorf("flytest: there is no mode %v", mode)
+	}
+	if err != nil {
+		return nil, err
+	}
+	// The fields must be there before the signature, which may cover them.
+	signs := &Platform{BaseURL: p.BaseURL, Now: p.Now}
+	if p.Signer != nil {
+		signs.Signer = signerFunc(func(r *http.Request, now time.Time) error {
+			maps.Copy(r.Header, header)
+			return p.Signer.Sign(r, now)
+		})
+	}
+	return signs.NewRequest(ctx, http.MethodPost, "/extensions/events", body)
+}
+
+func fillEvent(e flyext.Event, now time.Time) (flyext.Event, error) {
+	e.ID = cmp.Or(e.ID, rand.Text())
+	e.Source = cmp.Or(e.Source, "https://api.fly.io")
+	e.Type = cmp.Or(e.Type, "io.fly.machine.started")
+	e.SpecVersion = cmp.Or(e.SpecVersion, "1.0")
+	if e.Time.IsZero() {
+		e.Time = now
+	}
+	e.DataContentType = cmp.Or(e.DataContentType, "application/json")
+	if e.Data != nil {
+		return e, nil
+	}
+	w := newBodyWriter()
+	w.member("machine_id", e.MachineID)
+	w.member("status", e.Status)
+	var err error
+	e.Data, err = w.close(nil)
+	return e, err
+}
+
+// eventAttributes returns the attributes that an event has, but for the type of
+// its data, in the order of the specification.
+func eventAttributes(e flyext.Event) [][2]string {
+	all := [][2]string{{"specversion", e.SpecVersion}, {"id", e.ID}, {"source", e.Source}, {"type", e.Type}}
+	for _, a := range [][2]string{{"subject", e.Subject}, {"time", e.Time.Format(time.RFC3339Nano)}, {"dataschema", e.DataSchema}} {
+		if a[1] != "" {
+			all = append(all, a)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.Extensions)) {
+		all = append(all, [2]string{name, e.Extensions[name]})
+	}
+	return all
+}
+
+func binaryHeader(h http.Header, e flyext.Event) error {
+	for _, a := range eventAttributes(e) {
+		if !utf8.ValidString(a[1]) {
+			return fmt.Errorf("flytest: the event's %q is not UTF-8", a[0])
+		}
+		h.Set("Ce-"+a[0], escapeFieldValue(a[1]))
+	}
+	h.Set("Content-Type", e.DataContentType)
+	return nil
+}
+
+// escapeFieldValue escapes what section 3.1.3.2 of the binding says: space,
+// double quote, percent, and whatever is not printable ASCII.
+func escapeFieldValue(value string) string {
+	var b strings.Builder
+	for i := 0; i < len(value); i++ {
+		if c := value[i]; c <= ' ' || c > '~' || c == '"' || c == '%' {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+func structuredEvent(e flyext.Event) ([]byte, error) {
+	w := newBodyWriter()
+	for _, a := range eventAttributes(e) {
+		w.member(a[0], a[1])
+	}
+	w.member("datacontenttype", e.DataContentType)
+	media, _, _ := strings.Cut(e.DataContentType, ";")
+	isJSON := strings.HasSuffix(media, "/json") || strings.HasSuffix(media, "+json")
+	switch {
+	case isJSON && jsontext.Value(e.Data).IsValid():
+		w.member("data", jsontext.Value(e.Data))
+	case !isJSON && utf8.Valid(e.Data):
+		w.member("data", string(e.Data))
+	default:
+		w.member("data_base64", base64.StdEncoding.EncodeToString(e.Data))
+	}
+	return w.close(nil)
+}
+
+func batchedEvents(events []flyext.Event) ([]byte, error) {
+	all := make([][]byte, len(events))
+	for i, e := range events {
+		var err error
+		if all[i], err = structuredEvent(e); err != nil {
+			return nil, err
+		}
+	}
+	return slices.Concat([]byte("["), bytes.Join(all, []byte(",")), []byte("]")), nil
+}
+
+// eventFields returns the names of those fields, in lower case, that say what an
+// event is and that covered lacks. A message signature has to cover them.
+func eventFields(h http.Header, covered []string) []string {
+	var names []string
+	for field := range h {
+		name := strings.ToLower(field)
+		isType := name == "content-type" && strings.HasPrefix(h.Get(field), "application/cloudevents")
+		if (isType || strings.HasPrefix(name, "ce-")) && !slices.Contains(covered, name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
