@@ -132,6 +132,15 @@ func onEach(t *testing.T, test func(t *testing.T, db string)) {
 	})
 }
 
+// another returns an empty database of the same kind.
+func another(t *testing.T, db string) string {
+	t.Helper()
+	if isPostgreSQL(db) {
+		return newPostgreSQL(t)
+	}
+	return dbPath(t)
+}
+
 func isPostgreSQL(db string) bool { return strings.HasPrefix(db, "postgres:") }
 
 // databaseConfig is the configuration of one of them.

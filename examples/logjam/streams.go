@@ -10,9 +10,7 @@ import (
 
 // findStream returns a stream, or the error to answer with where there is none.
 func findStream(ctx context.Context, tx *sql.Tx, id string) (*stream, error) {
-	s, err := scanStream(tx.QueryRowContext(ctx, `
-		SELECT id, organization_id, name, plan, primary_region, read_regions, ip_address, sealed_password, status, machine_id
-		FROM streams WHERE id = $1`, id).Scan)
+	s, err := scanStream(tx.QueryRowContext(ctx, `SELECT `+streamColumns+` FROM streams WHERE id = $1`, id).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, missing(ctx, tx, id)
 	}
@@ -32,16 +30,25 @@ func missing(ctx context.Context, tx *sql.Tx, id string) error {
 	return errNotFound
 }
 
+// streamColumns are what [scanStream] reads.
+const streamColumns = `id, organization_id, name, plan, primary_region, read_regions, ip_address, sealed_password, status, machine_id`
+
 // streamsOf returns an organization's streams, in the order that people read.
 func streamsOf(ctx context.Context, tx *sql.Tx, organizationID string) ([]*stream, error) {
-	rows, err := tx.QueryContext(ctx, `
-		SELECT id, organization_id, name, plan, primary_region, read_regions, ip_address, sealed_password, status, machine_id
-		FROM streams WHERE organization_id = $1 ORDER BY name, id`, organizationID)
+	return queryStreams(ctx, tx, `SELECT `+streamColumns+` FROM streams WHERE organization_id = $1 ORDER BY name, id`, organizationID)
+}
+
+// streamsOfMachine returns the streams that collect a machine's logs.
+func streamsOfMachine(ctx context.Context, tx *sql.Tx, machineID string) ([]*stream, error) {
+	return queryStreams(ctx, tx, `SELECT `+streamColumns+` FROM streams WHERE machine_id = $1 ORDER BY id`, machineID)
+}
+
+func queryStreams(ctx context.Context, tx *sql.Tx, query string, args ...any) (streams []*stream, err error) {
+	rows, err := tx.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var streams []*stream
 	for rows.Next() {
 		s, err := scanStream(rows.Scan)
 		if err != nil {
