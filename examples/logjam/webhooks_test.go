@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"net/http"
@@ -242,6 +243,44 @@ func TestChangeWhileOnItsWay(t *testing.T) {
 				}
 			})
 		}
+	})
+}
+
+// A lateTeller works as a teller does, and something happens just then, the
+// first time: when it is done, and the queue does not know yet.
+type lateTeller struct {
+	*teller
+	once sync.Once
+	do   func()
+}
+
+func (w *lateTeller) Work(ctx context.Context, job *river.Job[tellFlyio]) error {
+	err := w.teller.Work(ctx, job)
+	w.once.Do(w.do)
+	return err
+}
+
+// TestChangeAtTheEnd: the job of a stream ends in the transaction that compares,
+// so that what changes after it finds none.
+func TestChangeAtTheEnd(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, db string) {
+		d := newTold(t, db)
+		provision(t, d.Logjam, order42())
+		d.sleep("42")
+		workers := river.NewWorkers()
+		river.AddWorker(workers, &lateTeller{teller: &teller{webhooks: d.webhooks}, do: func() { d.wake("42") }})
+		client, err := river.NewClient(d.store.queue, &river.Config{
+			Queues:  map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 1}},
+			Workers: workers, PollOnly: true, Logger: testLog(t),
+		})
+		d.do(err)
+		usual := d.webhooks.client
+		d.webhooks.client = client
+		d.work()
+		d.webhooks.client = usual
+		d.work()
+		d.wantTold("42", "ready")
 	})
 }
 
