@@ -271,12 +271,11 @@ func (b *burden) wait() {
 		if waited < time.Minute {
 			continue
 		}
-		text, err := b.untold("retry")
-		if err != nil {
+		if _, err := b.untold("retry"); err != nil {
 			b.t.Error(err)
 		}
 		if waited > 4*time.Minute {
-			text, err = b.untold("list")
+			text, err := b.untold("list")
 			b.t.Fatalf("something is left: %v\n%s", err, text)
 		}
 	}

@@ -396,7 +396,7 @@ func TestFailed(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			job := &river.Job[tellFlyio]{JobRow: &rivertype.JobRow{Attempt: test.attempt, MaxAttempts: maxAttempts}, Args: tellFlyio{"42"}}
 			err := teller.failed(job, test.err)
-			got := test.want
+			var got error
 			if _, ok := errors.AsType[*rivertype.JobCancelError](err); ok {
 				got = cancelled
 			} else if snooze, ok := errors.AsType[*rivertype.JobSnoozeError](err); ok {
@@ -404,7 +404,7 @@ func TestFailed(t *testing.T) {
 				if snooze.Duration != test.snooze {
 					t.Errorf("put off by %v, want %v", snooze.Duration, test.snooze)
 				}
-			} else if got = nil; err != test.err {
+			} else if err != test.err {
 				t.Errorf("got %v", err)
 			}
 			if got != test.want {
