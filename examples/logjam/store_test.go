@@ -282,6 +282,20 @@ func TestDeprovision(t *testing.T) {
 	})
 }
 
+// What cannot be an id is none's, and no failure of the database.
+func TestImpossibleID(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, db string) {
+		l := newLogjam(t, db)
+		for _, id := range []string{"a\x00b", "\xff"} {
+			_, err := l.Fetch(t.Context(), id)
+			wantError(t, err, errNotFound)
+			wantError(t, l.Deprovision(t.Context(), id), errNotFound)
+			wantError(t, l.setStatus(t.Context(), nathanOf("org"), id, asleep), errNotFound)
+		}
+	})
+}
+
 // Whoever copies the files of the database has no secret of it.
 func TestSecretsAreSealed(t *testing.T) {
 	t.Parallel()

@@ -6,16 +6,25 @@ import (
 	"encoding/json"
 	"errors"
 	"net/netip"
+	"strings"
+	"unicode/utf8"
 )
 
 // findStream returns a stream, or the error to answer with where there is none.
 func findStream(ctx context.Context, tx *sql.Tx, id string) (*stream, error) {
+	if !isText(id) {
+		return nil, errNotFound
+	}
 	s, err := scanStream(tx.QueryRowContext(ctx, `SELECT `+streamColumns+` FROM streams WHERE id = $1`, id).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, missing(ctx, tx, id)
 	}
 	return s, err
 }
+
+// isText says whether PostgreSQL can keep an id. SQLite keeps any, and a stranger
+// can ask for any.
+func isText(id string) bool { return utf8.ValidString(id) && !strings.Contains(id, "\x00") }
 
 // missing tells a stream that was deprovisioned from one that never was.
 func missing(ctx context.Context, tx *sql.Tx, id string) error {

@@ -59,7 +59,7 @@ const (
 
 	maxWorkers  = 20               // webhooks on their way from one process
 	maxBackoff  = time.Hour        // between two attempts
-	maxAttempts = 60               // about two days
+	maxAttempts = 75               // about two days
 	keepTold    = 10 * time.Minute // of jobs that are done
 )
 
@@ -177,6 +177,9 @@ func (w *webhooks) tell(ctx context.Context, tx *sql.Tx, streamID string) error 
 // PostgreSQL it makes the transactions of one id wait for each other, whether or
 // not there is a stream yet; SQLite has one writer anyway.
 func countChange(ctx context.Context, tx *sql.Tx, streamID string) error {
+	if !isText(streamID) {
+		return errNotFound
+	}
 	_, err := tx.ExecContext(ctx, `
 		INSERT INTO revisions (stream_id, revision) VALUES ($1, 1)
 		ON CONFLICT (stream_id) DO UPDATE SET revision = revisions.revision + 1`, streamID)
