@@ -215,7 +215,7 @@ func (t *teller) Work(ctx context.Context, job *river.Job[tellFlyio]) error {
 	again, settleErr := t.settle(ctx, job, revision, err == nil)
 	switch {
 	case err != nil:
-		return t.failed(job, err)
+		return t.failed(job, err, again)
 	case settleErr != nil:
 		return settleErr
 	case again:
@@ -267,19 +267,24 @@ func (t *teller) settle(ctx context.Context, job *river.Job[tellFlyio], revision
 	return again, err
 }
 
-// failed decides what becomes of a job whose webhook was not accepted.
-func (t *teller) failed(job *river.Job[tellFlyio], err error) error {
+// failed decides what becomes of a job whose webhook was not accepted. It is not
+// given up for what is out of date: what the stream is now was not tried yet.
+func (t *teller) failed(job *river.Job[tellFlyio], err error, outdated bool) error {
 	attrs := []any{slog.String("stream", job.Args.StreamID), slog.Int("attempt", job.Attempt), slog.String("error", err.Error())}
-	refused, ok := errors.AsType[*flyext.WebhookError](err)
+	webhook, ok := errors.AsType[*flyext.WebhookError](err)
+	refused, lastTime := ok && !webhook.Temporary(), job.Attempt >= job.MaxAttempts
 	switch {
-	case ok && !refused.Temporary():
-		t.log.Error("webhook refused and given up", attrs...)
-		return river.JobCancel(err)
-	case ok && refused.RetryAfter > 0:
-		wait := min(refused.RetryAfter, maxBackoff)
+	case ok && !refused && webhook.RetryAfter > 0:
+		wait := min(webhook.RetryAfter, maxBackoff)
 		t.log.Warn("webhook put off by Fly.io", append(attrs, slog.Duration("wait", wait))...)
 		return river.JobSnooze(wait)
-	case job.Attempt >= job.MaxAttempts:
+	case (refused || lastTime) && outdated:
+		t.log.Warn("webhook failed and is out of date", attrs...)
+		return river.JobSnooze(time.Second)
+	case refused:
+		t.log.Error("webhook refused and given up", attrs...)
+		return river.JobCancel(err)
+	case lastTime:
 		t.log.Error("webhook failed too often and given up", attrs...)
 	default:
 		t.log.Warn("webhook failed and will be sent again", attrs...)

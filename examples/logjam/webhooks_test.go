@@ -246,6 +246,30 @@ func TestChangeWhileOnItsWay(t *testing.T) {
 	})
 }
 
+// TestRefusedAndOutOfDate: what Fly.io refuses is not given up where the stream
+// has changed since.
+func TestRefusedAndOutOfDate(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, db string) {
+		d := newTold(t, db)
+		provision(t, d.Logjam, order42())
+		d.sleep("42")
+		var once sync.Once
+		d.fly.SetFault(func(sound http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				answer := sound
+				once.Do(func() {
+					d.do(d.Deprovision(t.Context(), "42"))
+					answer = flytest.StatusAnswer(http.StatusUnprocessableEntity)(sound)
+				})
+				answer.ServeHTTP(w, r)
+			})
+		})
+		d.work()
+		d.wantTold("42", "deleted")
+	})
+}
+
 // A lateTeller works as a teller does, and something happens just then, the
 // first time: when it is done, and the queue does not know yet.
 type lateTeller struct {
@@ -378,24 +402,29 @@ func TestFailed(t *testing.T) {
 	}
 	cancelled, snoozed := errors.New("cancelled"), errors.New("snoozed")
 	for _, test := range []struct {
-		name    string
-		err     error
-		attempt int
-		want    error // nil is the error itself
-		snooze  time.Duration
+		name     string
+		err      error
+		attempt  int
+		outdated bool
+		want     error // nil is the error itself
+		snooze   time.Duration
 	}{
-		{"no answer", &flyext.WebhookError{Err: errors.New("connection refused")}, 1, nil, 0},
-		{"server error", refusal(503, 0), 1, nil, 0},
-		{"server error, the last time", refusal(503, 0), maxAttempts, nil, 0},
-		{"refused", refusal(422, 0), 1, cancelled, 0},
-		{"secret refused", refusal(401, 0), 1, cancelled, 0},
-		{"too many", refusal(429, 30*time.Second), 1, snoozed, 30 * time.Second},
-		{"too many for days", refusal(429, 100*time.Hour), 1, snoozed, maxBackoff},
-		{"database", sql.ErrConnDone, 1, nil, 0},
+		{"no answer", &flyext.WebhookError{Err: errors.New("connection refused")}, 1, false, nil, 0},
+		{"server error", refusal(503, 0), 1, false, nil, 0},
+		{"server error, the last time", refusal(503, 0), maxAttempts, false, nil, 0},
+		{"server error, out of date", refusal(503, 0), 1, true, nil, 0},
+		{"server error, the last time, out of date", refusal(503, 0), maxAttempts, true, snoozed, time.Second},
+		{"refused", refusal(422, 0), 1, false, cancelled, 0},
+		{"refused, out of date", refusal(422, 0), 1, true, snoozed, time.Second},
+		{"refused until later", refusal(403, time.Minute), 1, false, cancelled, 0},
+		{"secret refused", refusal(401, 0), 1, false, cancelled, 0},
+		{"too many", refusal(429, 30*time.Second), 1, false, snoozed, 30 * time.Second},
+		{"too many for days", refusal(429, 100*time.Hour), 1, false, snoozed, maxBackoff},
+		{"database", sql.ErrConnDone, 1, false, nil, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			job := &river.Job[tellFlyio]{JobRow: &rivertype.JobRow{Attempt: test.attempt, MaxAttempts: maxAttempts}, Args: tellFlyio{"42"}}
-			err := teller.failed(job, test.err)
+			err := teller.failed(job, test.err, test.outdated)
 			var got error
 			if _, ok := errors.AsType[*rivertype.JobCancelError](err); ok {
 				got = cancelled
