@@ -19,11 +19,11 @@ import (
 // known yet. Its error, whichever it is, is answered with a status of 5xx (an
 // *[Error] of 5xx keeps its own), so that the sender tries again.
 //
-// Every event is received at least once. In one process an event, which is its
-// source and id, is never received twice at the same time, and not again after
-// ReceiveEvent has returned nil while that is remembered: for a day, unless the
-// process ends before or over a million events came since. A second copy is
-// answered as the first one was. Where [Config.ReplayStore] is a [ReplayLookup],
+// Every event that is answered as a success was received at least once. In one
+// process an event, which is its source and id, is never received twice at the
+// same time, and not again after ReceiveEvent has returned nil while that is
+// remembered: for a day, unless the process ends before or has a million others
+// to remember. A copy of it is a success, too. Where [Config.ReplayStore] is a [ReplayLookup],
 // that memory is shared by all machines and outlives them; still, an event is
 // received twice if two machines get a copy at the same instant, or if one
 // stops between having received it and having said so. Make what follows from
@@ -43,8 +43,8 @@ type EventReceiver interface {
 // covers the body: in structured mode the whole event, in binary mode the data
 // (MachineID, Status, Data) and not the attributes, which are header fields. Who
 // keeps a genuine request from arriving can deliver its data under another ID,
-// Source, Type or Time, once and within minutes; so decide by the data where
-// that matters. The same person could send what Fly.io signed to PATCH an
+// Source, Type or Time, once and within minutes, which would also make the event
+// of that ID a copy; so decide by the data where that matters. The same person could send what Fly.io signed to PATCH an
 // extension whose ID is "events" as an event, since X-Signature does not cover
 // the method either: give no extension that ID. [MessageSignature] covers the
 // attributes as well: it refuses an event that has one outside of the signature,

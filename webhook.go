@@ -154,7 +154,22 @@ func NewWebhooks(c WebhookConfig) (*Webhooks, error) {
 	if w.log == nil {
 		w.log = slog.New(slog.DiscardHandler)
 	}
+	w.client.Transport = finalAnswers{w.client.Transport}
 	return w, nil
+}
+
+// A finalAnswers transport takes from an answer where it redirects to, which
+// nobody follows. A Location that is no URL would make an error of the answer, as
+// if there had been none, and quote it.
+type finalAnswers struct{ next http.RoundTripper }
+
+// RoundTrip implements [http.RoundTripper].
+func (t finalAnswers) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := t.next.RoundTrip(r)
+	if err == nil {
+		answer.Header.Del("Location")
+	}
+	return answer, err
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -58,6 +59,20 @@ func TestWebhookFollowsNoRedirect(t *testing.T) {
 	}
 	if asked.Load() != 5 || stolen.Load() != 0 {
 		t.Errorf("%d requests, %d of them to a thief", asked.Load(), stolen.Load())
+	}
+}
+
+// A redirect is an answer, be its target no URL.
+func TestWebhookRedirectToNowhere(t *testing.T) {
+	t.Parallel()
+	w := newWebhookTest(t, func(c *flyext.WebhookConfig) {
+		c.HTTPClient.Transport = transportFunc(func(r *http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: 307, Header: http.Header{"Location": {"http://[canary"}}, Body: http.NoBody, Request: r}, nil
+		})
+	})
+	err := w.hooks.Updated(t.Context(), stream())
+	if e, ok := errors.AsType[*flyext.WebhookError](err); !ok || e.Status != 307 || e.Attempts != 1 || strings.Contains(err.Error(), "canary") {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -188,6 +188,7 @@ func TestWebhookState(t *testing.T) {
 		{"resource.created", `{"id":"x2","name":"two","organization_id":"o1","user_id":"u1"}`},
 		{"resource.created", `{"id":"x1","organization_id":"o1","user_id":"u1"}`},
 		{"resource.updated", `{"id":"x1","status":"error","error_message":"No room."}`},
+		{"resource.updated", `{"id":"x2"}`},
 		{"resource.deleted", `{"id":"x2"}`},
 		{"resource.deleted", `{"id":"x2"}`},
 	} {
@@ -208,7 +209,7 @@ func TestWebhookState(t *testing.T) {
 	if x := s.Webhooks()[0].Resource; x.OrganizationID != "o1" || x.UserID != "u1" || x.Name != "two" || x.Extra != nil {
 		t.Errorf("got %+v", x)
 	}
-	if got := strings.Join(seen, ","); got != "resource.created x2,resource.created x1,resource.updated x1,resource.deleted x2,resource.deleted x2" {
+	if got := strings.Join(seen, ","); got != "resource.created x2,resource.created x1,resource.updated x1,resource.updated x2,resource.deleted x2,resource.deleted x2" {
 		t.Errorf("observed %s", got)
 	}
 	if got := s.Stats().Repeated; got != 1 {
