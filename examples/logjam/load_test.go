@@ -56,9 +56,10 @@ func TestToldUnderLoad(t *testing.T) {
 		name             string
 		db               func(t *testing.T) string
 		changes, streams int
+		kill             time.Duration // between two
 	}{
-		{"PostgreSQL", newPostgreSQL, 2_000, 200},
-		{"SQLite", dbPath, 500, 50},
+		{"PostgreSQL", newPostgreSQL, 2_000, 200, 1500 * time.Millisecond},
+		{"SQLite", dbPath, 500, 50, 300 * time.Millisecond},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -71,7 +72,7 @@ func TestToldUnderLoad(t *testing.T) {
 			}
 			b := newBurden(t, test.db(t))
 			began := time.Now()
-			kills := b.load(changes, test.streams)
+			kills := b.load(changes, test.streams, test.kill)
 			loaded := time.Since(began)
 			b.wait()
 			stats := b.fly.Stats()
@@ -136,7 +137,7 @@ func nowAndThen(sound http.Handler) http.Handler {
 }
 
 // load makes changes, and kills the machines in turn until the last tenth.
-func (b *burden) load(changes, streams int) (kills int) {
+func (b *burden) load(changes, streams int, every time.Duration) (kills int) {
 	b.t.Helper()
 	const customers = 8
 	for i := range b.machines {
@@ -148,7 +149,7 @@ func (b *burden) load(changes, streams int) (kills int) {
 		done.Go(func() { b.customer(customer, streams/customers) })
 	}
 	for b.remaining.Load() > int64(changes/10) && !b.t.Failed() {
-		time.Sleep(1500 * time.Millisecond)
+		time.Sleep(every)
 		machine := &b.machines[kills%len(b.machines)]
 		machine.Load().Process.Kill()
 		if err := machine.Load().wait(); err == nil || machine.Load().ProcessState.Exited() {
