@@ -73,6 +73,7 @@ func (o RFC9421Options) messageSigner(key flyext.Key, digestField string, digest
 		covered := o.Components
 		if covered == nil {
 			covered = o.usualComponents(r, body, strings.ToLower(digestField))
+			covered = append(covered, eventFields(r.Header, covered)...)
 		}
 		tag := "flyio"
 		if o.WithoutTag {

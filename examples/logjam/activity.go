@@ -26,14 +26,14 @@ const keptActivities = 100
 
 func recordActivity(ctx context.Context, tx *sql.Tx, organizationID string, a activity) error {
 	_, err := tx.ExecContext(ctx, `
-		INSERT INTO activities (organization_id, stream_id, stream_name, what, who) VALUES (?, ?, ?, ?, ?)`,
+		INSERT INTO activities (organization_id, stream_id, stream_name, what, who) VALUES ($1, $2, $3, $4, $5)`,
 		organizationID, a.StreamID, a.StreamName, a.What, a.Who)
 	if err != nil {
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `
-		DELETE FROM activities WHERE organization_id = ?1 AND id <=
-			(SELECT id FROM activities WHERE organization_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)`,
+		DELETE FROM activities WHERE organization_id = $1 AND id <=
+			(SELECT id FROM activities WHERE organization_id = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)`,
 		organizationID, keptActivities)
 	return err
 }
@@ -44,7 +44,7 @@ func recordActivity(ctx context.Context, tx *sql.Tx, organizationID string, a ac
 func recentActivities(ctx context.Context, tx *sql.Tx, organizationID, streamID string) ([]activity, error) {
 	rows, err := tx.QueryContext(ctx, `
 		SELECT at, what, stream_id, stream_name, who FROM activities
-		WHERE organization_id = ?1 AND ?2 IN ('', stream_id) ORDER BY id DESC LIMIT 20`,
+		WHERE organization_id = $1 AND $2 IN ('', stream_id) ORDER BY id DESC LIMIT 20`,
 		organizationID, streamID)
 	if err != nil {
 		return nil, err
@@ -82,6 +82,7 @@ func changeOf(was, is *stream) string {
 		{"primary region", was.primaryRegion != is.primaryRegion},
 		{"read regions", !slices.Equal(was.readRegions, is.readRegions)},
 		{"address", was.ipAddress != is.ipAddress},
+		{"machine", was.machineID != is.machineID},
 	} {
 		if part.changed {
 			parts = append(parts, part.name)

@@ -27,84 +27,90 @@ func activities(t *testing.T, s *store, organizationID, streamID string) (texts 
 
 func TestActivities(t *testing.T) {
 	t.Parallel()
-	l := newLogjam(t, dbPath(t))
-	provision(t, l, order42())
-	provision(t, l, order42()) // a retry
-	provision(t, l, &flyext.ProvisionRequest{ID: "43", OrganizationID: "org"})
-	update := func(req flyext.UpdateRequest) {
-		t.Helper()
-		if _, err := l.Update(t.Context(), "42", &req); err != nil {
+	onEach(t, func(t *testing.T, db string) {
+		l := newLogjam(t, db)
+		provision(t, l, order42())
+		provision(t, l, order42()) // a retry
+		provision(t, l, &flyext.ProvisionRequest{ID: "43", OrganizationID: "org"})
+		update := func(req flyext.UpdateRequest) {
+			t.Helper()
+			if _, err := l.Update(t.Context(), "42", &req); err != nil {
+				t.Fatal(err)
+			}
+		}
+		update(flyext.UpdateRequest{ReadRegions: flyext.Set([]string{"syd"}), Name: flyext.Set("new"), UserID: flyext.Set("user")})
+		update(flyext.UpdateRequest{Name: flyext.Set("new")}) // nothing new
+		ofStream := []string{"Changed the name, read regions new: user", "Provisioned collider: user@example.com"}
+		if got := activities(t, l.store, "org", "42"); !slices.Equal(got, ofStream) {
+			t.Errorf("of the stream: %q, want %q", got, ofStream)
+		}
+
+		// Its new organization learns nothing of the old one's people.
+		update(flyext.UpdateRequest{OrganizationID: flyext.Set("another")})
+		if got, want := activities(t, l.store, "another", "42"), []string{"Changed the organization new: Fly.io"}; !slices.Equal(got, want) {
+			t.Errorf("in another organization: %q, want %q", got, want)
+		}
+		if err := l.Deprovision(t.Context(), "42"); err != nil {
 			t.Fatal(err)
 		}
-	}
-	update(flyext.UpdateRequest{ReadRegions: flyext.Set([]string{"syd"}), Name: flyext.Set("new"), UserID: flyext.Set("user")})
-	update(flyext.UpdateRequest{Name: flyext.Set("new")}) // nothing new
-	ofStream := []string{"Changed the name, read regions new: user", "Provisioned collider: user@example.com"}
-	if got := activities(t, l.store, "org", "42"); !slices.Equal(got, ofStream) {
-		t.Errorf("of the stream: %q, want %q", got, ofStream)
-	}
-
-	// Its new organization learns nothing of the old one's people.
-	update(flyext.UpdateRequest{OrganizationID: flyext.Set("another")})
-	if got, want := activities(t, l.store, "another", "42"), []string{"Changed the organization new: Fly.io"}; !slices.Equal(got, want) {
-		t.Errorf("in another organization: %q, want %q", got, want)
-	}
-	if err := l.Deprovision(t.Context(), "42"); err != nil {
-		t.Fatal(err)
-	}
-	if got, want := activities(t, l.store, "another", ""), []string{"Deleted new: Fly.io", "Changed the organization new: Fly.io"}; !slices.Equal(got, want) {
-		t.Errorf("after the end: %q, want %q", got, want)
-	}
-	ofOrganization := append(ofStream[:1:1], "Provisioned 43: Fly.io", ofStream[1])
-	if got := activities(t, l.store, "org", ""); !slices.Equal(got, ofOrganization) {
-		t.Errorf("of the organization: %q, want %q", got, ofOrganization)
-	}
+		if got, want := activities(t, l.store, "another", ""), []string{"Deleted new: Fly.io", "Changed the organization new: Fly.io"}; !slices.Equal(got, want) {
+			t.Errorf("after the end: %q, want %q", got, want)
+		}
+		ofOrganization := append(ofStream[:1:1], "Provisioned 43: Fly.io", ofStream[1])
+		if got := activities(t, l.store, "org", ""); !slices.Equal(got, ofOrganization) {
+			t.Errorf("of the organization: %q, want %q", got, ofOrganization)
+		}
+	})
 }
 
 // What is rolled back did not happen.
 func TestActivityOfFailure(t *testing.T) {
 	t.Parallel()
-	l := newLogjam(t, dbPath(t))
-	provision(t, l, order42())
-	failure := errors.New("the disk is full")
-	err := l.store.inTx(t.Context(), func(tx *sql.Tx) error {
-		if err := recordActivity(t.Context(), tx, "org", activity{What: "Happened"}); err != nil {
-			return err
+	onEach(t, func(t *testing.T, db string) {
+		l := newLogjam(t, db)
+		provision(t, l, order42())
+		failure := errors.New("the disk is full")
+		err := l.store.inTx(t.Context(), func(tx *sql.Tx) error {
+			if err := recordActivity(t.Context(), tx, "org", activity{What: "Happened"}); err != nil {
+				return err
+			}
+			return failure
+		})
+		if !errors.Is(err, failure) {
+			t.Fatal(err)
 		}
-		return failure
+		if got := activities(t, l.store, "org", ""); len(got) != 1 {
+			t.Errorf("got %q", got)
+		}
 	})
-	if !errors.Is(err, failure) {
-		t.Fatal(err)
-	}
-	if got := activities(t, l.store, "org", ""); len(got) != 1 {
-		t.Errorf("got %q", got)
-	}
 }
 
 func TestActivitiesAreBounded(t *testing.T) {
 	t.Parallel()
-	l := newLogjam(t, dbPath(t))
-	provision(t, l, order42())
-	provision(t, l, &flyext.ProvisionRequest{ID: "43", OrganizationID: "quiet"})
-	err := l.store.inTx(t.Context(), func(tx *sql.Tx) error {
-		for range keptActivities + 10 {
-			if err := recordActivity(t.Context(), tx, "org", activity{What: "Happened"}); err != nil {
-				return err
+	onEach(t, func(t *testing.T, db string) {
+		l := newLogjam(t, db)
+		provision(t, l, order42())
+		provision(t, l, &flyext.ProvisionRequest{ID: "43", OrganizationID: "quiet"})
+		err := l.store.inTx(t.Context(), func(tx *sql.Tx) error {
+			for range keptActivities + 10 {
+				if err := recordActivity(t.Context(), tx, "org", activity{What: "Happened"}); err != nil {
+					return err
+				}
 			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
-		return nil
+		var kept int
+		if err := l.store.db.QueryRowContext(t.Context(), `SELECT count(*) FROM activities WHERE organization_id = 'org'`).Scan(&kept); err != nil {
+			t.Fatal(err)
+		}
+		if kept != keptActivities {
+			t.Errorf("%d are kept, want %d", kept, keptActivities)
+		}
+		if got := activities(t, l.store, "quiet", ""); len(got) != 1 {
+			t.Errorf("another organization lost its own: %q", got)
+		}
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var kept int
-	if err := l.store.db.QueryRowContext(t.Context(), `SELECT count(*) FROM activities WHERE organization_id = 'org'`).Scan(&kept); err != nil {
-		t.Fatal(err)
-	}
-	if kept != keptActivities {
-		t.Errorf("%d are kept, want %d", kept, keptActivities)
-	}
-	if got := activities(t, l.store, "quiet", ""); len(got) != 1 {
-		t.Errorf("another organization lost its own: %q", got)
-	}
 }

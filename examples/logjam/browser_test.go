@@ -81,7 +81,7 @@ func newInternet(t *testing.T, withTLS bool) *internet {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.store.close() })
+	t.Cleanup(func() { s.logjam.store.close() })
 	t.Cleanup(func() { s.http.Close() })
 	if withTLS {
 		proxy.Config.Handler = &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
@@ -91,7 +91,7 @@ func newInternet(t *testing.T, withTLS bool) *internet {
 		proxy.StartTLS()
 	}
 
-	n := &internet{logjam: &Logjam{s.store}, base: s.baseURL, origin: strings.TrimSuffix(s.baseURL, "/flyio")}
+	n := &internet{logjam: s.logjam, base: s.baseURL, origin: strings.TrimSuffix(s.baseURL, "/flyio")}
 	handler := s.http.Handler
 	s.http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/flyio/callback" {

@@ -20,12 +20,18 @@ type config struct {
 	key     string // to the secrets in the database; "" means a file beside it
 	once    bool   // end after the show
 
+	databaseURL string // of PostgreSQL; "" means the file
+
 	signingSecrets []string // Fly.io's; none means that Logjam plays Fly.io itself
 	bearerTokens   []string
 
 	clientID, clientSecret string // Fly.io's OAuth application; "" means no dashboard
 	oauthURL               string // of its server; "" means the real one
 	ssoGeneration          int    // of Fly.io's protocol, that customers sign in by
+
+	webhookSecret string // what Logjam signs with; "" means no webhooks
+	webhookURL    string // to send them to; "" means Fly.io's
+	webhookAction string // to do instead of serving, or ""
 }
 
 const (
@@ -45,8 +51,13 @@ Fly.io against itself and shows what happens.
   FLYIO_CLIENT_ID,      the OAuth application that Fly.io registered for Logjam,
   FLYIO_CLIENT_SECRET   with <base-url>/callback: turns the dashboard on
   FLYIO_OAUTH_URL       another OAuth server than Fly.io's
+  FLYIO_WEBHOOK_SECRET  the secret to sign webhooks with: tell Fly.io what
+                        customers do to their streams on the dashboard
+  FLYIO_WEBHOOK_URL     another receiver of webhooks than Fly.io
+  DATABASE_URL          the same as -database-url, for a server without -db
   LOGJAM_KEY            the key to the secrets in the database, 32 bytes in
-                        base64; by default a file beside the database
+                        base64; by default a file beside the database,
+                        which is none where that is PostgreSQL
 
 Flags:
 `
@@ -60,6 +71,8 @@ func readConfig(args []string, lookupEnv func(string) (string, bool), stderr io.
 	flags.StringVar(&c.addr, "addr", "", "listen on this `address` (default "+defaultAddr+")")
 	flags.StringVar(&c.baseURL, "base-url", "", "the public `URL` that Fly.io was given (default http://<addr>/flyio)")
 	flags.StringVar(&c.db, "db", "", "keep the database in this `file` (default "+defaultDB+")")
+	flags.StringVar(&c.databaseURL, "database-url", "", "keep the database in PostgreSQL, at this `URL`; needs LOGJAM_KEY")
+	flags.StringVar(&c.webhookAction, "webhooks", "", "instead of serving, `list` the webhooks that failed so far, or retry them")
 	flags.IntVar(&c.ssoGeneration, "sso-generation", int(flyext.Generation2), "sign customers in by this `generation` of the protocol, 1 or 2")
 	flags.BoolVar(&c.once, "once", false, "without FLYIO_SIGNING_SECRET: exit after the show")
 	if err := flags.Parse(args); err != nil {
@@ -81,6 +94,12 @@ func readConfig(args []string, lookupEnv func(string) (string, bool), stderr io.
 	c.clientSecret = env.text("FLYIO_CLIENT_SECRET")
 	c.oauthURL = env.text("FLYIO_OAUTH_URL")
 	c.key = env.text("LOGJAM_KEY")
+	c.webhookSecret = env.text("FLYIO_WEBHOOK_SECRET")
+	c.webhookURL = env.text("FLYIO_WEBHOOK_URL")
+	// The show keeps off: the variable may be there for another program.
+	if !c.plays() && c.db == "" && c.databaseURL == "" {
+		c.databaseURL = env.text("DATABASE_URL")
+	}
 	if env.err != nil {
 		return c, env.err
 	}
@@ -107,6 +126,20 @@ func (c *config) complete() error {
 	case c.hasDashboard() && c.plays():
 		return errors.New("FLYIO_CLIENT_ID is set and FLYIO_SIGNING_SECRET is not; without it Logjam plays Fly.io's sign-on itself")
 	}
+	switch {
+	case c.databaseURL != "" && c.db != "":
+		return errors.New("of -db and -database-url one is enough")
+	case c.databaseURL != "" && c.key == "":
+		return errors.New("LOGJAM_KEY is not set, and a database in PostgreSQL has no key file beside it")
+	case c.webhookURL != "" && c.webhookSecret == "":
+		return errors.New("FLYIO_WEBHOOK_URL is set, and FLYIO_WEBHOOK_SECRET is not")
+	case c.webhookSecret != "" && c.plays():
+		return errors.New("FLYIO_WEBHOOK_SECRET is set and FLYIO_SIGNING_SECRET is not; the show sends no webhooks")
+	case c.webhookAction != "" && c.webhookAction != "list" && c.webhookAction != "retry":
+		return errors.New("-webhooks is neither list nor retry")
+	case c.webhookAction != "" && c.webhookSecret == "":
+		return errors.New("-webhooks is about webhooks, and FLYIO_WEBHOOK_SECRET is not set")
+	}
 	if c.plays() {
 		switch {
 		case len(c.bearerTokens) > 0:
@@ -124,7 +157,7 @@ func (c *config) complete() error {
 	if c.addr == "" {
 		c.addr = defaultAddr
 	}
-	if c.db == "" {
+	if c.db == "" && c.databaseURL == "" {
 		c.db = defaultDB
 	}
 	if c.baseURL == "" && !isLoopback(c.addr) {

@@ -46,6 +46,13 @@ func TestBadConfiguration(t *testing.T) {
 		}
 		return env
 	}
+	withWebhooks := func(name, value string) map[string]string {
+		env := with("FLYIO_WEBHOOK_SECRET", "w")
+		if name != "" {
+			env[name] = value
+		}
+		return env
+	}
 	tests := []struct {
 		name string
 		env  map[string]string
@@ -79,6 +86,20 @@ func TestBadConfiguration(t *testing.T) {
 		{"base URL with a wildcard", served, "-addr 127.0.0.1:0 -base-url https://logjam.example/{id}", "brace"},
 		{"address in use", served, "-addr " + taken.Addr().String(), "in use"},
 		{"no address", served, "-addr nowhere -base-url https://logjam.example", "nowhere"},
+		{"webhook secret without signing secret", map[string]string{"FLYIO_WEBHOOK_SECRET": "w"}, "", "FLYIO_SIGNING_SECRET is not"},
+		{"empty webhook secret", with("FLYIO_WEBHOOK_SECRET", ""), "", "FLYIO_WEBHOOK_SECRET is set, but empty"},
+		{"webhook URL without secret", with("FLYIO_WEBHOOK_URL", "https://fly.example"), "", "FLYIO_WEBHOOK_SECRET is not"},
+		{"webhooks over plain http", withWebhooks("FLYIO_WEBHOOK_URL", "http://fly.example"), "-addr 127.0.0.1:0", "https"},
+		{"webhooks without secret", served, "-webhooks list", "FLYIO_WEBHOOK_SECRET is not"},
+		{"webhooks in the show", nil, "-webhooks list", "FLYIO_WEBHOOK_SECRET is not"},
+		{"unknown action on webhooks", withWebhooks("", ""), "-webhooks drop", "neither list nor retry"},
+		{"two databases", with("LOGJAM_KEY", testKey), "-database-url postgres://127.0.0.1:1/x", "-db and -database-url"},
+		{"PostgreSQL without a key", served, "-database-url postgres://127.0.0.1:1/x -db=", "LOGJAM_KEY is not"},
+		{"no PostgreSQL", with("LOGJAM_KEY", testKey), "-database-url postgres://u:secret@127.0.0.1:1/x?sslmode=disable -db=", "connect"},
+		{"no PostgreSQL at DATABASE_URL", map[string]string{
+			"FLYIO_SIGNING_SECRET": "s", "LOGJAM_KEY": testKey, "DATABASE_URL": "postgres://u:secret@127.0.0.1:1/x?sslmode=disable",
+		}, "-db=", "connect"},
+		{"no URL of a database", with("LOGJAM_KEY", testKey), "-database-url postgres://u:secret@%zz -db=", "database: "},
 		{"no directory", served, "-addr 127.0.0.1:0 -db missing/logjam.db", "missing/logjam.db"},
 	}
 	for _, test := range tests {
@@ -99,6 +120,9 @@ func TestBadConfiguration(t *testing.T) {
 			if !strings.HasPrefix(text, "logjam: ") || strings.Count(text, "\n") != 1 || !strings.Contains(text, test.want) {
 				t.Errorf("stderr is %q, want one line with %q", text, test.want)
 			}
+			if strings.Contains(text, "secret@") || strings.Contains(text, ":secret") {
+				t.Errorf("stderr has the database's password: %q", text)
+			}
 			if stdout.Len() > 0 {
 				t.Errorf("stdout is %q", &stdout)
 			}
@@ -117,7 +141,7 @@ func TestHelp(t *testing.T) {
 			t.Errorf("a long line: %s", line)
 		}
 	}
-	for _, want := range []string{"FLYIO_SIGNING_SECRET", "FLYIO_CLIENT_ID", "-base-url", "-once"} {
+	for _, want := range []string{"FLYIO_SIGNING_SECRET", "FLYIO_CLIENT_ID", "-base-url", "-once", "-database-url", "FLYIO_WEBHOOK_SECRET", "-webhooks"} {
 		if !strings.Contains(stderr.String(), want) {
 			t.Errorf("no %s in %s", want, &stderr)
 		}
@@ -163,7 +187,7 @@ func TestVerifier(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			handler, err := routes(c, newLogjam(t, dbPath(t)).store, testLog(t))
+			handler, err := routes(c, newLogjam(t, dbPath(t)), testLog(t))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -15,7 +15,8 @@ import (
 // session may see is what belongs to its organization, and for everything else
 // the answer is the one for what does not exist.
 type dashboard struct {
-	store  *store
+	logjam *Logjam
+	store  *store   // Logjam's
 	base   *url.URL // of the provider
 	secure bool     // it is https
 	now    func() time.Time
@@ -38,11 +39,15 @@ func (d *dashboard) serve(mux *http.ServeMux, signOn *flyext.SignOn) {
 
 	ownSite := http.NewCrossOriginProtection()
 	ownSite.SetDenyHandler(d.show(func(*http.Request, *session) (*screen, error) {
-		return messageScreen(http.StatusForbidden, "You are still signed in", message{
-			Text: "Another site tried to sign you out. To do so yourself, use the button.",
+		return messageScreen(http.StatusForbidden, "Nothing was changed", message{
+			Text: "Another site tried to do that in your name. To do it yourself, use the button.",
 		}), nil
 	}))
 	mux.Handle("POST /sign-out", ownSite.Handler(http.HandlerFunc(d.signOut)))
+	mux.Handle("POST /streams/{id}/sleep", ownSite.Handler(d.show(d.sleep)))
+	mux.Handle("POST /streams/{id}/wake", ownSite.Handler(d.show(d.wake)))
+	mux.Handle("GET /streams/{id}/remove", d.show(d.confirmRemoval))
+	mux.Handle("POST /streams/{id}/remove", ownSite.Handler(d.show(d.remove)))
 }
 
 // show answers with a screen for the session that the browser has, or nil.
@@ -91,11 +96,7 @@ func (d *dashboard) stream(r *http.Request, s *session) (*screen, error) {
 	var found *stream
 	var recent []activity
 	err := d.store.inTx(ctx, func(tx *sql.Tx) (err error) {
-		found, err = findStream(ctx, tx, to.ExtensionID)
-		if err == nil && found.organizationID != s.OrganizationID {
-			err = errNotFound
-		}
-		if err != nil {
+		if found, err = findStreamOf(ctx, tx, s.OrganizationID, to.ExtensionID); err != nil {
 			return err
 		}
 		recent, err = recentActivities(ctx, tx, s.OrganizationID, found.id)

@@ -33,7 +33,7 @@ func newDashboardTest(t *testing.T) *dashboardTest {
 	t.Helper()
 	d := &dashboardTest{t: t, logjam: newLogjam(t, dbPath(t)), mux: http.NewServeMux(), clock: time.Now()}
 	d.dashboard = &dashboard{
-		store: d.logjam.store, base: &url.URL{Scheme: "https", Host: "logjam.example", Path: "/flyio"},
+		logjam: d.logjam, store: d.logjam.store, base: &url.URL{Scheme: "https", Host: "logjam.example", Path: "/flyio"},
 		secure: true, now: func() time.Time { return d.clock }, log: testLog(t),
 	}
 	c := config{clientID: "logjam", clientSecret: "client-secret"}

@@ -14,7 +14,7 @@ import (
 // play runs Logjam with a secret of its own, plays Fly.io against it, and goes
 // on serving until the context ends.
 func play(ctx context.Context, c config, out *page, stderr io.Writer) (err error) {
-	if c.db == "" {
+	if c.db == "" && c.databaseURL == "" {
 		dir, err := os.MkdirTemp("", "logjam-")
 		if err != nil {
 			return err

@@ -17,8 +17,11 @@ import (
 )
 
 // Logjam sells log streams. It implements [flyext.Provisioner],
-// [flyext.Fetcher] and [flyext.Deprovisioner].
-type Logjam struct{ store *store }
+// [flyext.Fetcher], [flyext.Deprovisioner] and [flyext.EventReceiver].
+type Logjam struct {
+	store    *store
+	webhooks *webhooks // of what Fly.io did not ask for; nil means none
+}
 
 // plans are what a customer may order, the default first.
 var plans = []string{"starter", "pro", "scale"}
@@ -37,6 +40,23 @@ func planOf(extra map[string]json.RawMessage, otherwise string) (string, error) 
 	return plan, nil
 }
 
+// machineOf reads the other such option: whose logs are collected.
+func machineOf(extra map[string]json.RawMessage, otherwise string) (string, error) {
+	raw, ok := extra["machine_id"]
+	if !ok {
+		return otherwise, nil
+	}
+	machine := ""
+	if err := json.Unmarshal(raw, &machine); err != nil {
+		return "", flyext.Invalid("The option machine_id is not the id of a machine.")
+	}
+	return machine, nil
+}
+
+// asleep is the status of a stream that its customer put to sleep: it keeps
+// what it has, and takes nothing in.
+const asleep flyext.Status = "asleep"
+
 // A stream is one customer's extension.
 type stream struct {
 	id             string
@@ -47,6 +67,18 @@ type stream struct {
 	readRegions    []string
 	ipAddress      netip.Addr
 	sealedPassword []byte
+	status         flyext.Status
+	machineID      string // whose logs it collects, or ""
+}
+
+// resource is what Fly.io may know of a stream at any time: no secrets, which
+// it has from the first answer.
+func (s *stream) resource() *flyext.Extension {
+	plan, _ := json.Marshal(s.plan) // a string
+	return &flyext.Extension{
+		ID: s.id, Name: s.name, Status: s.status,
+		Extra: map[string]json.RawMessage{"plan": plan},
+	}
 }
 
 // What a customer reads whose stream cannot be had.
@@ -68,8 +100,15 @@ func (l *Logjam) Provision(ctx context.Context, req *flyext.ProvisionRequest) (*
 	if err != nil {
 		return nil, err
 	}
+	machine, err := machineOf(req.Extra, "")
+	if err != nil {
+		return nil, err
+	}
 	var s *stream
 	err = l.store.inTx(ctx, func(tx *sql.Tx) (err error) {
+		if err := countChange(ctx, tx, req.ID); err != nil {
+			return err
+		}
 		isNew := false
 		switch s, err = findStream(ctx, tx, req.ID); {
 		case errors.Is(err, errNotFound):
@@ -78,6 +117,7 @@ func (l *Logjam) Provision(ctx context.Context, req *flyext.ProvisionRequest) (*
 				id: req.ID, organizationID: req.OrganizationID, name: req.Name, plan: plan,
 				primaryRegion: req.PrimaryRegion, readRegions: req.ReadRegions, ipAddress: req.IPAddress,
 				sealedPassword: l.store.box.seal(rand.Text(), req.ID),
+				status:         flyext.Ready, machineID: machine,
 			}
 		case err != nil:
 			return err
@@ -109,11 +149,17 @@ func (l *Logjam) Provision(ctx context.Context, req *flyext.ProvisionRequest) (*
 func (l *Logjam) Update(ctx context.Context, id string, req *flyext.UpdateRequest) (*flyext.Extension, error) {
 	var s *stream
 	err := l.store.inTx(ctx, func(tx *sql.Tx) (err error) {
+		if err := countChange(ctx, tx, id); err != nil {
+			return err
+		}
 		if s, err = findStream(ctx, tx, id); err != nil {
 			return err
 		}
 		was := *s
 		if s.plan, err = planOf(req.Extra, s.plan); err != nil {
+			return err
+		}
+		if s.machineID, err = machineOf(req.Extra, s.machineID); err != nil {
 			return err
 		}
 		apply(&s.name, req.Name)
@@ -163,7 +209,7 @@ func (l *Logjam) Fetch(ctx context.Context, id string) (*flyext.Extension, error
 	if err != nil {
 		return nil, err
 	}
-	return &flyext.Extension{Name: s.name, Status: flyext.Ready}, nil
+	return s.resource(), nil
 }
 
 // Deprovision implements [flyext.Deprovisioner]. To delete again what was
@@ -171,6 +217,9 @@ func (l *Logjam) Fetch(ctx context.Context, id string) (*flyext.Extension, error
 // a stream that is somewhere else, and goes on costing its customer money.
 func (l *Logjam) Deprovision(ctx context.Context, id string) error {
 	return l.store.inTx(ctx, func(tx *sql.Tx) error {
+		if err := countChange(ctx, tx, id); err != nil {
+			return err
+		}
 		s, err := findStream(ctx, tx, id)
 		switch {
 		case errors.Is(err, errDeleted):
@@ -178,31 +227,21 @@ func (l *Logjam) Deprovision(ctx context.Context, id string) error {
 		case err != nil:
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `DELETE FROM streams WHERE id = ?`, id); err != nil {
-			return err
-		}
-		if _, err := tx.ExecContext(ctx, `INSERT INTO deprovisioned (id) VALUES (?)`, id); err != nil {
-			return err
-		}
-		return recordActivity(ctx, tx, s.organizationID, activity{
-			What: "Deleted", StreamID: s.id, StreamName: s.name, Who: actor("", ""),
-		})
+		return removeStream(ctx, tx, s, actor("", ""))
 	})
 }
 
 // secretName is the environment variable that a customer's app reads.
 const secretName = "LOGJAM_URL"
 
-// extension is the answer for a stream, with its secrets. Without an ID of its
-// own, Fly.io goes on using the one that it sent.
+// extension is the answer for a stream, with its secrets.
 func (l *Logjam) extension(s *stream) (*flyext.Extension, error) {
 	password, err := l.store.box.open(s.sealedPassword, s.id)
 	if err != nil {
 		return nil, fmt.Errorf("the stream's password does not open: %w", err)
 	}
 	u := url.URL{Scheme: "https", User: url.UserPassword(s.id, password), Host: "logjam.example"}
-	return &flyext.Extension{
-		Name: s.name, Status: flyext.Ready,
-		Secrets: flyext.Secrets{secretName: u.String()},
-	}, nil
+	x := s.resource()
+	x.Secrets = flyext.Secrets{secretName: u.String()}
+	return x, nil
 }

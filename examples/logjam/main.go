@@ -11,7 +11,9 @@
 //	FLYIO_SIGNING_SECRET=… go run ./examples/logjam -base-url https://logjam.example/flyio
 //
 // and with FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET it has a dashboard, too, to
-// which Fly.io's customers sign in.
+// which Fly.io's customers sign in. With FLYIO_WEBHOOK_SECRET it tells Fly.io what
+// they do there; see what could not be told with -webhooks list. A database in
+// PostgreSQL (-database-url) can be shared by several machines.
 package main
 
 import (
@@ -45,6 +47,8 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 		return 0
 	case err != nil:
 		err = &startError{err}
+	case c.webhookAction != "":
+		err = untold(ctx, c, stdout, slog.New(slog.NewTextHandler(stderr, nil)))
 	case c.plays():
 		err = play(ctx, c, newPage(stdout, lookupEnv), stderr)
 	default:

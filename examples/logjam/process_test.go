@@ -49,6 +49,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		buildDir = dir
+		defer stopPostgreSQL()
 		return browsertest.Main(m)
 	}())
 }
@@ -76,11 +77,17 @@ type process struct {
 
 var listening = regexp.MustCompile(`msg=listening .*base_url=(\S+)`)
 
-// start runs the program as a server, and returns when it listens.
-func start(t *testing.T, db string) *process {
+// start runs the program as a server, and returns when it listens. There may be
+// more in its environment.
+func start(t *testing.T, db string, env ...string) *process {
 	t.Helper()
+	env = append(env, "FLYIO_SIGNING_SECRET="+testSecret)
+	flag := "-db"
+	if isPostgreSQL(db) {
+		flag, env = "-database-url", append(env, "LOGJAM_KEY="+testKey)
+	}
 	p := &process{
-		Cmd:      command(t, []string{"FLYIO_SIGNING_SECRET=" + testSecret}, "-addr", "127.0.0.1:0", "-db", db),
+		Cmd:      command(t, env, "-addr", "127.0.0.1:0", flag, db),
 		stopping: make(chan struct{}),
 		ended:    make(chan struct{}),
 	}

@@ -20,6 +20,7 @@ var (
 	streamTemplate       = parseScreen("stream")
 	organizationTemplate = parseScreen("organization")
 	messageTemplate      = parseScreen("message")
+	removeTemplate       = parseScreen("remove")
 )
 
 func parseScreen(name string) *template.Template {
@@ -109,7 +110,9 @@ type organizationContent struct {
 type streamView struct {
 	ID, Name      string
 	Status        string
+	Asleep        bool
 	Plan          string
+	Machine       string
 	PrimaryRegion string
 	ReadRegions   string
 	Address       string
@@ -118,13 +121,23 @@ type streamView struct {
 
 func viewOf(s *stream) streamView {
 	view := streamView{
-		ID: s.id, Name: s.name, Status: string(flyext.Ready), Plan: s.plan,
+		ID: s.id, Name: s.name, Status: string(s.status), Asleep: s.status == asleep, Plan: s.plan, Machine: s.machineID,
 		PrimaryRegion: s.primaryRegion, ReadRegions: strings.Join(s.readRegions, ", "), SecretName: secretName,
 	}
 	if s.ipAddress.IsValid() {
 		view.Address = s.ipAddress.String()
 	}
 	return view
+}
+
+// contentOfStream returns what a stream's screen shows; ok is false for another
+// screen, and for none.
+func (page *screen) contentOfStream() (view streamView, ok bool) {
+	if page == nil {
+		return view, false
+	}
+	content, ok := page.content.(streamContent)
+	return content.Stream, ok
 }
 
 // Title is what a person knows the stream by.

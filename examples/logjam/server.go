@@ -34,14 +34,14 @@ func verifier(c config) flyext.Verifier {
 type server struct {
 	http     *http.Server
 	listener net.Listener
-	store    *store
+	logjam   *Logjam
 	baseURL  string
 }
 
 // newServer opens the database and listens, so that whatever is wrong with the
 // configuration shows before anything is served.
 func newServer(ctx context.Context, c config, log *slog.Logger) (_ *server, err error) {
-	store, err := openStore(ctx, c.db, c.key)
+	store, err := openStore(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("database: %w", err)
 	}
@@ -50,6 +50,11 @@ func newServer(ctx context.Context, c config, log *slog.Logger) (_ *server, err 
 			store.close()
 		}
 	}()
+	webhooks, err := newWebhooks(ctx, c, store, log)
+	if err != nil {
+		return nil, err
+	}
+	logjam := &Logjam{store, webhooks}
 	listener, err := listen(c)
 	if err != nil {
 		return nil, err
@@ -62,15 +67,15 @@ func newServer(ctx context.Context, c config, log *slog.Logger) (_ *server, err 
 	if c.baseURL == "" {
 		c.baseURL = localURL(c.addr, listener)
 	}
-	handler, err := routes(c, store, log)
+	handler, err := routes(c, logjam, log)
 	if err != nil {
 		return nil, err
 	}
-	return &server{newHTTPServer(handler, log), listener, store, c.baseURL}, nil
+	return &server{newHTTPServer(handler, log), listener, logjam, c.baseURL}, nil
 }
 
 // routes is everything that Logjam answers.
-func routes(c config, store *store, log *slog.Logger) (http.Handler, error) {
+func routes(c config, logjam *Logjam, log *slog.Logger) (http.Handler, error) {
 	base, err := url.Parse(c.baseURL)
 	if err != nil {
 		return nil, err
@@ -80,11 +85,11 @@ func routes(c config, store *store, log *slog.Logger) (http.Handler, error) {
 		Verifier: verifier(c),
 		Logger:   log,
 	}
-	dashboard := &dashboard{store: store, base: base, secure: base.Scheme == "https", now: time.Now, log: log}
+	dashboard := &dashboard{logjam: logjam, store: logjam.store, base: base, secure: base.Scheme == "https", now: time.Now, log: log}
 	if c.hasDashboard() {
 		configuration.SSO = dashboard.sso(c)
 	}
-	provider, err := flyext.New(&Logjam{store}, configuration)
+	provider, err := flyext.New(logjam, configuration)
 	if err != nil {
 		return nil, err
 	}
@@ -136,18 +141,19 @@ func localURL(addr string, listener net.Listener) string {
 // shutdownPatience is longer than any answer takes.
 const shutdownPatience = 65 * time.Second
 
-// serve answers requests until the context ends, and then those that are in
-// flight.
+// serve answers requests and sends webhooks until the context ends, and then
+// finishes what is in flight.
 func (s *server) serve(ctx context.Context) error {
 	failed := make(chan error, 1)
-	go func() { failed <- s.http.Serve(s.listener) }()
-	var err error
-	select {
-	case err = <-failed:
-	case <-ctx.Done():
-		patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownPatience)
-		defer cancel()
-		err = s.http.Shutdown(patience)
+	err := s.logjam.webhooks.start(ctx)
+	if err == nil {
+		go func() { failed <- s.http.Serve(s.listener) }()
+		select {
+		case err = <-failed:
+		case <-ctx.Done():
+		}
 	}
-	return errors.Join(err, s.store.close())
+	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownPatience)
+	defer cancel()
+	return errors.Join(err, s.http.Shutdown(patience), s.logjam.webhooks.stop(patience), s.logjam.store.close())
 }

@@ -14,26 +14,6 @@ import (
 	"time"
 )
 
-// dashboardSchema is what the dashboard keeps beside the streams.
-const dashboardSchema = `
-CREATE TABLE IF NOT EXISTS activities (
-	id              INTEGER PRIMARY KEY,
-	at              INTEGER NOT NULL DEFAULT (unixepoch()),
-	organization_id TEXT NOT NULL REFERENCES organizations (id),
-	stream_id       TEXT NOT NULL, -- of one that may be gone by now
-	stream_name     TEXT NOT NULL,
-	what            TEXT NOT NULL,
-	who             TEXT NOT NULL
-) STRICT;
-CREATE INDEX IF NOT EXISTS activities_by_organization ON activities (organization_id, id);
-CREATE TABLE IF NOT EXISTS sessions (
-	hash            BLOB PRIMARY KEY, -- SHA-256 of the session id
-	user_id         TEXT NOT NULL REFERENCES users (id),
-	user_name       TEXT NOT NULL,
-	organization_id TEXT NOT NULL REFERENCES organizations (id),
-	expires_at      INTEGER NOT NULL
-) STRICT;`
-
 // sessionLifetime is how long Logjam goes without asking Fly.io again. Who is
 // taken out of an organization can look at its streams for so long: a working
 // day, not a month.
@@ -57,12 +37,12 @@ type session struct {
 // id of one before is what makes an id useless that somebody else put into the
 // browser.
 func startSession(ctx context.Context, tx *sql.Tx, s session, now time.Time) (id string, err error) {
-	if _, err := tx.ExecContext(ctx, `DELETE FROM sessions WHERE expires_at <= ?`, now.Unix()); err != nil {
+	if _, err := tx.ExecContext(ctx, `DELETE FROM sessions WHERE expires_at <= $1`, now.Unix()); err != nil {
 		return "", err
 	}
 	id = rand.Text()
 	_, err = tx.ExecContext(ctx, `
-		INSERT INTO sessions (hash, user_id, user_name, organization_id, expires_at) VALUES (?, ?, ?, ?, ?)`,
+		INSERT INTO sessions (hash, user_id, user_name, organization_id, expires_at) VALUES ($1, $2, $3, $4, $5)`,
 		hashOf(id), s.UserID, s.UserName, s.OrganizationID, now.Add(sessionLifetime).Unix())
 	return id, err
 }
@@ -73,7 +53,7 @@ func findSession(ctx context.Context, tx *sql.Tx, id string, now time.Time) (*se
 	err := tx.QueryRowContext(ctx, `
 		SELECT s.user_id, s.user_name, s.organization_id, o.name
 		FROM sessions s JOIN organizations o ON o.id = s.organization_id
-		WHERE s.hash = ? AND s.expires_at > ?`, hashOf(id), now.Unix(),
+		WHERE s.hash = $1 AND s.expires_at > $2`, hashOf(id), now.Unix(),
 	).Scan(&s.UserID, &s.UserName, &s.OrganizationID, &s.OrganizationName)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
@@ -82,7 +62,7 @@ func findSession(ctx context.Context, tx *sql.Tx, id string, now time.Time) (*se
 }
 
 func endSession(ctx context.Context, tx *sql.Tx, id string) error {
-	_, err := tx.ExecContext(ctx, `DELETE FROM sessions WHERE hash = ?`, hashOf(id))
+	_, err := tx.ExecContext(ctx, `DELETE FROM sessions WHERE hash = $1`, hashOf(id))
 	return err
 }
 

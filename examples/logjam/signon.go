@@ -120,7 +120,7 @@ func (d *dashboard) session(r *http.Request) (s *session, err error) {
 }
 
 func hasOrganization(ctx context.Context, tx *sql.Tx, id string) (has bool, err error) {
-	err = tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM organizations WHERE id = ?)`, id).Scan(&has)
+	err = tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM organizations WHERE id = $1)`, id).Scan(&has)
 	return has, err
 }
 

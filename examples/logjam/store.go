@@ -6,101 +6,45 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
-	"os"
-	"path/filepath"
 
-	_ "modernc.org/sqlite" // the driver "sqlite", in pure Go
+	"github.com/riverqueue/river/riverdriver"
 )
 
-// schema keys everything on the ids that Fly.io sends. Names and e-mail
-// addresses may be blank, may collide and may change.
-const schema = `
-CREATE TABLE IF NOT EXISTS organizations (
-	id    TEXT PRIMARY KEY,
-	name  TEXT NOT NULL,
-	email TEXT NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS users (
-	id    TEXT PRIMARY KEY,
-	email TEXT NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS memberships (
-	organization_id TEXT NOT NULL REFERENCES organizations (id),
-	user_id         TEXT NOT NULL REFERENCES users (id),
-	role            TEXT NOT NULL,
-	PRIMARY KEY (organization_id, user_id)
-) STRICT;
-CREATE TABLE IF NOT EXISTS streams (
-	id              TEXT PRIMARY KEY,
-	organization_id TEXT NOT NULL REFERENCES organizations (id),
-	name            TEXT NOT NULL,
-	plan            TEXT NOT NULL,
-	primary_region  TEXT NOT NULL,
-	read_regions    TEXT NOT NULL, -- a JSON array
-	ip_address      TEXT NOT NULL,
-	sealed_password BLOB NOT NULL,
-	created_at      INTEGER NOT NULL DEFAULT (unixepoch())
-) STRICT;
-CREATE INDEX IF NOT EXISTS streams_by_organization ON streams (organization_id);
-CREATE TABLE IF NOT EXISTS deprovisioned (
-	id TEXT PRIMARY KEY,
-	at INTEGER NOT NULL DEFAULT (unixepoch())
-) STRICT;
-CREATE TABLE IF NOT EXISTS key_check (
-	one    INTEGER PRIMARY KEY CHECK (one = 1),
-	sealed BLOB NOT NULL
-) STRICT;`
+// A riverQueue is the job queue in either database.
+type riverQueue = riverdriver.Driver[*sql.Tx]
 
-// A store is the database file and the key to the secrets in it.
+// A store is the database and the key to the secrets in it. The queries are
+// the same for SQLite and PostgreSQL, with parameters that both know as $1; the
+// tables are in schema/.
 type store struct {
 	db         *sql.DB
+	queue      riverQueue
 	box        secretBox
 	stateKey   string // for the sign-on
 	sessionKey string // for the cookies
 }
 
-// openStore opens the database in a file, which it makes if there is none. The
-// key is LOGJAM_KEY's value or, where that is empty, in the file beside it.
-func openStore(ctx context.Context, path, key string) (_ *store, err error) {
-	// SQLite would make it readable to everyone.
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
+// openStore opens the database that the configuration names.
+func openStore(ctx context.Context, c config) (*store, error) {
+	if c.databaseURL != "" {
+		return openPostgreSQL(ctx, c.databaseURL, c.key)
 	}
-	if err := errors.Join(file.Close(), syncDir(filepath.Dir(path))); err != nil {
-		return nil, err
-	}
-	db, err := sql.Open("sqlite", dataSource(path))
-	if err != nil {
-		return nil, err
-	}
-	// SQLite has one writer at a time. The queue of database/sql is fairer to
-	// those who wait than polling for a lock.
-	db.SetMaxOpenConns(1)
-	defer func() {
-		if err != nil {
-			db.Close()
-		}
-	}()
-	if _, err := db.ExecContext(ctx, schema+dashboardSchema); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	s := &store{db: db}
-	if err := s.unlock(ctx, path+".key", key); err != nil {
-		return nil, err
-	}
-	return s, nil
+	return openSQLite(ctx, c.db, c.key)
 }
 
-// dataSource asks for what survives: in WAL mode, synchronous=FULL has every
-// commit on the disk before it returns.
-func dataSource(path string) string {
-	options := url.Values{
-		"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)"},
-		"_txlock": {"immediate"}, // a transaction that writes later than it reads could not be isolated
+// migrationAttempts is more than there are steps.
+const migrationAttempts = 20
+
+// migrate runs steps that do nothing where they were done before. Of processes
+// that start at once, each may take the same step, and all but one fail at it:
+// when they have, the step is done, and they go on behind it.
+func migrate(ctx context.Context, steps func() error) error {
+	for attempt := 1; ; attempt++ {
+		err := steps()
+		if err == nil || attempt == migrationAttempts || ctx.Err() != nil {
+			return err
+		}
 	}
-	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: options.Encode()}).String()
 }
 
 // keyCheckOwner is the owner of the sealed text by which a key is known to fit.
@@ -119,7 +63,7 @@ func (s *store) unlock(ctx context.Context, keyFile, text string) error {
 	if err != nil && !isNew {
 		return err
 	}
-	if isNew && text == "" {
+	if isNew && text == "" && keyFile != "" {
 		if err := createKeyFile(keyFile); err != nil {
 			return err
 		}
@@ -138,7 +82,7 @@ func (s *store) unlock(ctx context.Context, keyFile, text string) error {
 		return err
 	}
 	if isNew {
-		_, err := s.db.ExecContext(ctx, `INSERT INTO key_check VALUES (1, ?) ON CONFLICT DO NOTHING`,
+		_, err := s.db.ExecContext(ctx, `INSERT INTO key_check VALUES (1, $1) ON CONFLICT DO NOTHING`,
 			s.box.seal("logjam", keyCheckOwner))
 		if err != nil {
 			return err

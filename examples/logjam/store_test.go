@@ -16,14 +16,15 @@ import (
 	"github.com/flyext/flyext"
 )
 
-func newLogjam(t *testing.T, path string) *Logjam {
+// newLogjam is Logjam on a database, without webhooks.
+func newLogjam(t *testing.T, db string) *Logjam {
 	t.Helper()
-	store, err := openStore(t.Context(), path, "")
+	store, err := openDatabase(t.Context(), db)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.close() })
-	return &Logjam{store}
+	return &Logjam{store: store}
 }
 
 func dbPath(t *testing.T) string { return filepath.Join(t.TempDir(), "logjam.db") }
@@ -69,56 +70,59 @@ func wantError(t *testing.T, err error, want *flyext.Error) {
 
 func TestProvisionAgain(t *testing.T) {
 	t.Parallel()
-	path := dbPath(t)
-	l := newLogjam(t, path)
-	first := provision(t, l, order42())
+	onEach(t, func(t *testing.T, db string) {
+		l := newLogjam(t, db)
+		first := provision(t, l, order42())
 
-	retry := order42()
-	retry.Name, retry.ReadRegions, retry.OrganizationName = "", nil, ""
-	if again := provision(t, l, retry); again != first {
-		t.Error("a repeated POST has other secrets")
-	}
-	if other := provision(t, l, &flyext.ProvisionRequest{ID: "43", OrganizationID: "org"}); other == first {
-		t.Error("two streams have the same secrets")
-	}
-	if err := l.store.close(); err != nil {
-		t.Fatal(err)
-	}
-	l = newLogjam(t, path)
-	if again := provision(t, l, order42()); again != first {
-		t.Error("after a restart a repeated POST has other secrets")
-	}
+		retry := order42()
+		retry.Name, retry.ReadRegions, retry.OrganizationName = "", nil, ""
+		if again := provision(t, l, retry); again != first {
+			t.Error("a repeated POST has other secrets")
+		}
+		if other := provision(t, l, &flyext.ProvisionRequest{ID: "43", OrganizationID: "org"}); other == first {
+			t.Error("two streams have the same secrets")
+		}
+		if err := l.store.close(); err != nil {
+			t.Fatal(err)
+		}
+		l = newLogjam(t, db)
+		if again := provision(t, l, order42()); again != first {
+			t.Error("after a restart a repeated POST has other secrets")
+		}
 
-	s := find(t, l, "42")
-	s.sealedPassword = nil
-	want := &stream{
-		id: "42", organizationID: "org", name: "collider", plan: "starter",
-		primaryRegion: "mad", readRegions: []string{"fra"}, ipAddress: netip.MustParseAddr("fdaa::3"),
-	}
-	if !reflect.DeepEqual(s, want) {
-		t.Errorf("the stream is %+v, want %+v", s, want)
-	}
-	var row string
-	err := l.store.db.QueryRowContext(t.Context(), `
-		SELECT concat_ws(' ', o.name, o.email, u.email, m.role) FROM memberships m
-		JOIN organizations o ON o.id = m.organization_id JOIN users u ON u.id = m.user_id`).Scan(&row)
-	if want := "Supercollider org@example.com user@example.com admin"; err != nil || row != want {
-		t.Errorf("the owner is %q, %v; want %q", row, err, want)
-	}
+		s := find(t, l, "42")
+		s.sealedPassword = nil
+		want := &stream{
+			id: "42", organizationID: "org", name: "collider", plan: "starter",
+			primaryRegion: "mad", readRegions: []string{"fra"}, ipAddress: netip.MustParseAddr("fdaa::3"), status: flyext.Ready,
+		}
+		if !reflect.DeepEqual(s, want) {
+			t.Errorf("the stream is %+v, want %+v", s, want)
+		}
+		var row string
+		err := l.store.db.QueryRowContext(t.Context(), `
+			SELECT concat_ws(' ', o.name, o.email, u.email, m.role) FROM memberships m
+			JOIN organizations o ON o.id = m.organization_id JOIN users u ON u.id = m.user_id`).Scan(&row)
+		if want := "Supercollider org@example.com user@example.com admin"; err != nil || row != want {
+			t.Errorf("the owner is %q, %v; want %q", row, err, want)
+		}
+	})
 }
 
 // The id is the key, and its secrets are its organization's.
 func TestProvisionForAnotherOrganization(t *testing.T) {
 	t.Parallel()
-	l := newLogjam(t, dbPath(t))
-	provision(t, l, order42())
-	foreign := order42()
-	foreign.OrganizationID = "another"
-	x, err := l.Provision(t.Context(), foreign)
-	if x != nil {
-		t.Error("another organization got the stream")
-	}
-	wantError(t, err, errForeign)
+	onEach(t, func(t *testing.T, db string) {
+		l := newLogjam(t, db)
+		provision(t, l, order42())
+		foreign := order42()
+		foreign.OrganizationID = "another"
+		x, err := l.Provision(t.Context(), foreign)
+		if x != nil {
+			t.Error("another organization got the stream")
+		}
+		wantError(t, err, errForeign)
+	})
 }
 
 // A transaction that fails late leaves nothing of its beginning.
@@ -180,7 +184,7 @@ func TestUpdate(t *testing.T) {
 	t.Parallel()
 	before := stream{
 		id: "42", organizationID: "org", name: "collider", plan: "starter",
-		primaryRegion: "mad", readRegions: []string{"fra"}, ipAddress: netip.MustParseAddr("fdaa::3"),
+		primaryRegion: "mad", readRegions: []string{"fra"}, ipAddress: netip.MustParseAddr("fdaa::3"), status: flyext.Ready,
 	}
 	tests := []struct {
 		name   string
@@ -196,6 +200,8 @@ func TestUpdate(t *testing.T) {
 			func(s *stream) { s.readRegions = nil }},
 		{"plan", flyext.UpdateRequest{Extra: map[string]json.RawMessage{"plan": json.RawMessage(`"pro"`)}},
 			func(s *stream) { s.plan = "pro" }},
+		{"machine", flyext.UpdateRequest{Extra: map[string]json.RawMessage{"machine_id": json.RawMessage(`"5683977ad31768"`)}},
+			func(s *stream) { s.machineID = "5683977ad31768" }},
 		{"unknown member", flyext.UpdateRequest{Extra: map[string]json.RawMessage{"colour": json.RawMessage(`1`)}},
 			func(*stream) {}},
 		{"null address", flyext.UpdateRequest{IPAddress: flyext.Null[netip.Addr]()},
@@ -207,67 +213,87 @@ func TestUpdate(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			l := newLogjam(t, dbPath(t))
-			secret := provision(t, l, order42())
-			x, err := l.Update(t.Context(), "42", &test.req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if x.Secrets["LOGJAM_URL"] != secret {
-				t.Error("the update changed the secrets")
-			}
-			want := before
-			test.change(&want)
-			got := find(t, l, "42")
-			got.sealedPassword = nil
-			if !reflect.DeepEqual(*got, want) {
-				t.Errorf("got %+v, want %+v", *got, want)
-			}
+			onEach(t, func(t *testing.T, db string) {
+				l := newLogjam(t, db)
+				secret := provision(t, l, order42())
+				x, err := l.Update(t.Context(), "42", &test.req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if x.Secrets["LOGJAM_URL"] != secret {
+					t.Error("the update changed the secrets")
+				}
+				want := before
+				test.change(&want)
+				got := find(t, l, "42")
+				got.sealedPassword = nil
+				if !reflect.DeepEqual(*got, want) {
+					t.Errorf("got %+v, want %+v", *got, want)
+				}
+			})
 		})
 	}
 }
 
 func TestUpdateWithUnknownPlanChangesNothing(t *testing.T) {
 	t.Parallel()
-	l := newLogjam(t, dbPath(t))
-	provision(t, l, order42())
-	_, err := l.Update(t.Context(), "42", &flyext.UpdateRequest{
-		Name:  flyext.Set("changed"),
-		Extra: map[string]json.RawMessage{"plan": json.RawMessage(`"enterprise"`)},
+	onEach(t, func(t *testing.T, db string) {
+		l := newLogjam(t, db)
+		provision(t, l, order42())
+		_, err := l.Update(t.Context(), "42", &flyext.UpdateRequest{
+			Name:  flyext.Set("changed"),
+			Extra: map[string]json.RawMessage{"plan": json.RawMessage(`"enterprise"`)},
+		})
+		if err == nil {
+			t.Error("there is no such plan")
+		}
+		if name := find(t, l, "42").name; name != "collider" {
+			t.Errorf("the name is %q", name)
+		}
 	})
-	if err == nil {
-		t.Error("there is no such plan")
-	}
-	if name := find(t, l, "42").name; name != "collider" {
-		t.Errorf("the name is %q", name)
-	}
 }
 
 func TestDeprovision(t *testing.T) {
 	t.Parallel()
-	l := newLogjam(t, dbPath(t))
-	wantError(t, l.Deprovision(t.Context(), "42"), errNotFound)
-	_, err := l.Fetch(t.Context(), "42")
-	wantError(t, err, errNotFound)
-	_, err = l.Update(t.Context(), "42", &flyext.UpdateRequest{})
-	wantError(t, err, errNotFound)
+	onEach(t, func(t *testing.T, db string) {
+		l := newLogjam(t, db)
+		wantError(t, l.Deprovision(t.Context(), "42"), errNotFound)
+		_, err := l.Fetch(t.Context(), "42")
+		wantError(t, err, errNotFound)
+		_, err = l.Update(t.Context(), "42", &flyext.UpdateRequest{})
+		wantError(t, err, errNotFound)
 
-	provision(t, l, order42())
-	for range 2 {
-		if err := l.Deprovision(t.Context(), "42"); err != nil {
-			t.Error(err)
+		provision(t, l, order42())
+		for range 2 {
+			if err := l.Deprovision(t.Context(), "42"); err != nil {
+				t.Error(err)
+			}
 		}
-	}
-	_, err = l.Fetch(t.Context(), "42")
-	wantError(t, err, errDeleted)
-	_, err = l.Update(t.Context(), "42", &flyext.UpdateRequest{})
-	wantError(t, err, errDeleted)
-	_, err = l.Provision(t.Context(), order42())
-	wantError(t, err, errDeleted)
-	var streams int
-	if err := l.store.db.QueryRowContext(t.Context(), `SELECT count(*) FROM streams`).Scan(&streams); err != nil || streams != 0 {
-		t.Errorf("%d streams are left, %v", streams, err)
-	}
+		_, err = l.Fetch(t.Context(), "42")
+		wantError(t, err, errDeleted)
+		_, err = l.Update(t.Context(), "42", &flyext.UpdateRequest{})
+		wantError(t, err, errDeleted)
+		_, err = l.Provision(t.Context(), order42())
+		wantError(t, err, errDeleted)
+		var streams int
+		if err := l.store.db.QueryRowContext(t.Context(), `SELECT count(*) FROM streams`).Scan(&streams); err != nil || streams != 0 {
+			t.Errorf("%d streams are left, %v", streams, err)
+		}
+	})
+}
+
+// What cannot be an id is none's, and no failure of the database.
+func TestImpossibleID(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, db string) {
+		l := newLogjam(t, db)
+		for _, id := range []string{"a\x00b", "\xff"} {
+			_, err := l.Fetch(t.Context(), id)
+			wantError(t, err, errNotFound)
+			wantError(t, l.Deprovision(t.Context(), id), errNotFound)
+			wantError(t, l.setStatus(t.Context(), nathanOf("org"), id, asleep), errNotFound)
+		}
+	})
 }
 
 // Whoever copies the files of the database has no secret of it.
@@ -332,7 +358,7 @@ func TestSecretsStayWithTheirStream(t *testing.T) {
 
 func TestWrongKey(t *testing.T) {
 	t.Parallel()
-	const otherKey = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+	const otherKey = testKey
 	tests := []struct {
 		name  string
 		key   string // LOGJAM_KEY
@@ -358,7 +384,7 @@ func TestWrongKey(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			store, err := openStore(t.Context(), path, test.key)
+			store, err := openStore(t.Context(), config{db: path, key: test.key})
 			if err == nil {
 				store.close()
 				t.Fatal("it opens")
@@ -372,10 +398,10 @@ func TestWrongKey(t *testing.T) {
 
 func TestKeyFromEnvironment(t *testing.T) {
 	t.Parallel()
-	const key = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+	const key = testKey
 	path := dbPath(t)
 	for range 2 {
-		store, err := openStore(t.Context(), path, key)
+		store, err := openStore(t.Context(), config{db: path, key: key})
 		if err != nil {
 			t.Fatal(err)
 		}
