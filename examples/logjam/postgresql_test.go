@@ -1,19 +1,23 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // testKey is LOGJAM_KEY for databases without a key file.
@@ -28,6 +32,9 @@ type postgresServer struct {
 	bin, data string
 	asUser    []string // the command that runs another one as somebody else than root
 	port      string
+	process   *exec.Cmd
+	stdin     io.Closer
+	log       bytes.Buffer // to be read when it has ended
 	databases atomic.Int64
 }
 
@@ -44,7 +51,7 @@ var postgresql = sync.OnceValues(func() (*postgresServer, error) {
 	s.bin = filepath.Dir(found[len(found)-1])
 	if os.Getuid() == 0 { // as whom PostgreSQL refuses to run
 		s.asUser = []string{"runuser", "-u", "postgres", "--"}
-		if err := errors.Join(os.Mkdir(s.data, 0o700), os.Chmod(buildDir, 0o711), runCommand("chown", "postgres", s.data)); err != nil {
+		if err := errors.Join(os.Mkdir(s.data, 0o700), os.Chmod(buildDir, 0o711), exec.Command("chown", "postgres", s.data).Run()); err != nil {
 			return nil, err
 		}
 	}
@@ -56,27 +63,54 @@ var postgresql = sync.OnceValues(func() (*postgresServer, error) {
 	if err := errors.Join(err, listener.Close()); err != nil {
 		return nil, err
 	}
-	err = s.run("initdb", "--pgdata="+s.data, "--username=logjam", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
-	if err != nil {
-		return nil, err
+	initdb := s.command(filepath.Join(s.bin, "initdb"), "--pgdata="+s.data, "--username=logjam",
+		"--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
+	if output, err := initdb.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("initdb: %w\n%s", err, output)
 	}
-	options := "-h 127.0.0.1 -p " + s.port + " -c unix_socket_directories='' -c max_connections=300"
-	return s, s.run("pg_ctl", "start", "-w", "-s", "-D", s.data, "-l", filepath.Join(s.data, "log"), "-o", options)
+	return s, s.start()
 })
 
-func (s *postgresServer) run(name string, args ...string) error {
-	args = append(append([]string{}, s.asUser...), append([]string{filepath.Join(s.bin, name)}, args...)...)
-	return runCommand(args[0], args[1:]...)
+// untilEOF runs a server until its standard input ends, which it does with the
+// tests, however they do.
+const untilEOF = `"$0" "$@" & read -r line; kill -QUIT $!; wait $!`
+
+func (s *postgresServer) start() (err error) {
+	s.process = s.command("sh", "-c", untilEOF, filepath.Join(s.bin, "postgres"), "-D", s.data, "-h", "127.0.0.1", "-p", s.port,
+		"-c", "unix_socket_directories=", "-c", "max_connections=300")
+	if s.stdin, err = s.process.StdinPipe(); err != nil {
+		return err
+	}
+	s.process.Stderr = &s.log
+	if err := s.process.Start(); err != nil {
+		return err
+	}
+	db, err := sql.Open("pgx", s.url("postgres"))
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	for range 600 {
+		if err = db.Ping(); err == nil {
+			return nil
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	s.stop()
+	return fmt.Errorf("PostgreSQL does not start: %w\n%s", err, &s.log)
 }
 
-func runCommand(name string, args ...string) error {
-	cmd := exec.Command(name, args...)
-	cmd.Dir = "/"
-	output, err := cmd.CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%s: %w\n%s", name, err, output)
-	}
-	return nil
+func (s *postgresServer) stop() {
+	s.stdin.Close()
+	_ = s.process.Wait() // it was killed
+}
+
+// command is a command that is not run by root.
+func (s *postgresServer) command(name string, args ...string) *exec.Cmd {
+	words := slices.Concat(s.asUser, []string{name}, args)
+	cmd := exec.Command(words[0], words[1:]...)
+	cmd.Dir = "/" // where anybody may be
+	return cmd
 }
 
 func (s *postgresServer) url(database string) string {
@@ -87,13 +121,11 @@ func (s *postgresServer) url(database string) string {
 
 // stopPostgreSQL stops what was started.
 func stopPostgreSQL() {
-	if _, err := os.Stat(filepath.Join(buildDir, "postgresql", "postmaster.pid")); err != nil {
+	if _, err := os.Stat(filepath.Join(buildDir, "postgresql")); err != nil {
 		return
 	}
 	if s, err := postgresql(); err == nil {
-		if err := s.run("pg_ctl", "stop", "-s", "-m", "immediate", "-D", s.data); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-		}
+		s.stop()
 	}
 }
 
