@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/flyext/flyext"
 )
 
 var errorChecks = []check{
@@ -267,6 +269,9 @@ func checkNoSecret(ctx context.Context, s *subject) error {
 		func() (Exchange, error) {
 			return s.call(ctx, http.MethodPost, "/extensions", []byte(`{"id":`), s.asIs())
 		},
+	}
+	if s.generation() == flyext.Generation2 {
+		provoked = append(provoked, func() (Exchange, error) { return s.event(ctx, s.started(), signedBy(signerFunc(nobody))) })
 	}
 	for _, provoke := range provoked {
 		if _, err := provoke(); err != nil {
