@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -13,10 +14,55 @@ import (
 // A Browser is a customer's: it keeps cookies and follows redirects, and shows
 // every step that it took. It runs no scripts and fills in no forms. Another
 // browser is another Browser. It is not safe for concurrent use.
+//
+// As browsers do, it sends cookies that are Secure to this machine without TLS as
+// well, and those that are SameSite=Strict not on a way that led through another
+// origin, such as Fly.io's sign-on.
 type Browser struct {
 	platform Platform // for how it exchanges; it signs nothing
-	jar      http.CookieJar
+	jar      *cookies
 	origins  []string
+}
+
+// Cookies keep those that are SameSite=Strict apart.
+type cookies struct {
+	strict, others http.CookieJar
+	crossed        bool // the way led through another origin
+}
+
+// SetCookies implements [http.CookieJar].
+func (c *cookies) SetCookies(u *url.URL, set []*http.Cookie) {
+	for _, cookie := range set {
+		jar, other := c.others, c.strict
+		if cookie.SameSite == http.SameSiteStrictMode {
+			jar, other = other, jar
+		}
+		replaced := *cookie
+		replaced.Value, replaced.MaxAge = "", -1
+		other.SetCookies(trusted(u), []*http.Cookie{&replaced})
+		jar.SetCookies(trusted(u), []*http.Cookie{cookie})
+	}
+}
+
+// Cookies implements [http.CookieJar].
+func (c *cookies) Cookies(u *url.URL) []*http.Cookie {
+	have := c.others.Cookies(trusted(u))
+	if c.crossed {
+		return have
+	}
+	return append(have, c.strict.Cookies(trusted(u))...)
+}
+
+// trusted returns the URL that says whether a cookie may be Secure. Of this
+// machine a browser does not ask for TLS.
+func trusted(u *url.URL) *url.URL {
+	host := u.Hostname()
+	if host != "localhost" && !net.ParseIP(host).IsLoopback() {
+		return u
+	}
+	secure := *u
+	secure.Scheme = "https"
+	return &secure
 }
 
 // NewBrowser returns a browser without cookies. It sends requests to the
@@ -24,10 +70,15 @@ type Browser struct {
 // ends the visit. client is used without its redirects and cookies; nil means
 // [http.DefaultClient]. A URL that is not absolute is an error.
 func NewBrowser(client *http.Client, urls ...string) (*Browser, error) {
-	jar, err := cookiejar.New(nil)
+	strict, err := cookiejar.New(nil)
 	if err != nil {
 		return nil, err
 	}
+	others, err := cookiejar.New(nil)
+	if err != nil {
+		return nil, err
+	}
+	jar := &cookies{strict: strict, others: others}
 	b := &Browser{jar: jar}
 	if client == nil {
 		client = http.DefaultClient
@@ -75,6 +126,7 @@ func (b *Browser) Open(ctx context.Context, target string) (*Visit, error) {
 		return nil, fmt.Errorf("flytest: the browser does not visit %s", to.Redacted())
 	}
 	var visit *Visit
+	b.jar.crossed = false
 	for range maxRedirects {
 		r, err := http.NewRequestWithContext(ctx, http.MethodGet, to.String(), nil)
 		if err != nil {
@@ -98,6 +150,7 @@ func (b *Browser) Open(ctx context.Context, target string) (*Visit, error) {
 			visit.Elsewhere = next
 			return visit, nil
 		}
+		b.jar.crossed = b.jar.crossed || originOf(next.String()) != originOf(to.String())
 		to = next
 	}
 	return visit, errRedirects

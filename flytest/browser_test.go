@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -156,5 +158,53 @@ func TestDashboardURL(t *testing.T) {
 	}
 	if _, err := fly.OpenDashboard(t.Context(), "a", "no URL"); err == nil {
 		t.Error("a sign-on that is nowhere")
+	}
+}
+
+// TestBrowserCookies: a cookie goes where a browser's would.
+func TestBrowserCookies(t *testing.T) {
+	t.Parallel()
+	provider, fly := http.NewServeMux(), http.NewServeMux()
+	providerServer, flyServer := httptest.NewServer(provider), httptest.NewServer(fly)
+	t.Cleanup(providerServer.Close)
+	t.Cleanup(flyServer.Close)
+	provider.HandleFunc("/begin", func(w http.ResponseWriter, r *http.Request) {
+		for _, c := range []http.Cookie{
+			{Name: "lax", SameSite: http.SameSiteLaxMode}, {Name: "none"}, {Name: "secure", Secure: true},
+			{Name: "strict", SameSite: http.SameSiteStrictMode},
+			{Name: "once-strict", SameSite: http.SameSiteStrictMode}, {Name: "once-strict"},
+		} {
+			c.Value, c.Path = "1", "/"
+			http.SetCookie(w, &c)
+		}
+		http.Redirect(w, r, r.URL.Query().Get("to"), http.StatusFound)
+	})
+	provider.HandleFunc("/end", func(w http.ResponseWriter, r *http.Request) {
+		var names []string
+		for _, c := range r.Cookies() {
+			names = append(names, c.Name)
+		}
+		slices.Sort(names)
+		_, _ = io.WriteString(w, strings.Join(names, " "))
+	})
+	fly.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, providerServer.URL+"/end", http.StatusFound)
+	})
+	browser, err := flytest.NewBrowser(nil, providerServer.URL, flyServer.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ name, to, want string }{
+		{"on the site", "/begin?to=/end", "lax none once-strict secure strict"},
+		{"by way of another", "/begin?to=" + url.QueryEscape(flyServer.URL), "lax none once-strict secure"},
+		{"typed", "/end", "lax none once-strict secure strict"},
+	} {
+		visit, err := browser.Open(t.Context(), providerServer.URL+c.to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := string(visit.Last().ResponseBody); got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
 	}
 }

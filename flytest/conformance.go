@@ -39,7 +39,8 @@ import (
 //
 // The requirements are independent of each other: each is tested with
 // extensions of its own, and what a provider does not offer (its answer is 501,
-// or it has no such route) is skipped. A run takes a few hundred requests.
+// or it has no such route) is skipped. A run takes a few hundred requests; a
+// provider that answers 429 is given the time that it asks for.
 type Conformance struct {
 	// BaseURL is the provider's, as in [Platform.BaseURL].
 	BaseURL string
@@ -304,17 +305,19 @@ type conformanceRun struct {
 	platform      Platform
 	basePath      string // escaped
 	ssoGeneration flyext.Generation
-	prefix        string     // of the ids
-	broken        bool       // the first requirement is not met, and without it there is nothing to test
-	stands        *extension // see subject.standing
-	landing       string     // see subject.home
+	prefix        string          // of the ids
+	broken        bool            // the first requirement is not met, and without it there is nothing to test
+	stands        *extension      // see subject.standing
+	attacked      *extension      // see subject.everyRoute
+	works         map[string]bool // by method; see subject.offers
+	landing       []string        // see subject.home
 
 	mu       sync.Mutex
-	count    int             // of the ids
-	made     []string        // ids of what is there to be removed
-	secrets  []string        // that no answer may give away
-	refusals []Exchange      // all of them, with the errors
-	signed   map[string]bool // see subject.signingTime
+	count    int               // of the ids
+	made     []string          // ids of what is there to be removed
+	secrets  map[string]string // that no answer may give away, and whose they are
+	refusals []Exchange        // all of them, with the errors
+	signed   map[string]bool   // see subject.signingTime
 }
 
 func newConformanceRun(c *Conformance) (*conformanceRun, error) {
@@ -323,7 +326,8 @@ func newConformanceRun(c *Conformance) (*conformanceRun, error) {
 	own.Budget = cmp.Or(c.Budget, 5*time.Second)
 	own.Patience = cmp.Or(c.Patience, 30*time.Second)
 	r := &conformanceRun{
-		Conformance: &own, prefix: "flytest-" + strings.ToLower(rand.Text()[:8]), signed: make(map[string]bool),
+		Conformance: &own, prefix: "flytest-" + strings.ToLower(rand.Text()[:8]), signed: make(map[string]bool), secrets: make(map[string]string),
+		works: make(map[string]bool),
 	}
 	if _, err := ParseFormat(string(own.Format)); err != nil {
 		return nil, fmt.Errorf("flytest: Conformance.Format: %w", err)
@@ -350,11 +354,11 @@ func newConformanceRun(c *Conformance) (*conformanceRun, error) {
 		return nil, err
 	}
 	for _, secret := range []string{own.Credentials.SigningSecret, own.Credentials.BearerToken} {
-		r.addSecret(secret)
+		r.addSecret(secret, shared)
 	}
 	if own.Webhooks != nil {
 		own.Webhooks.check()
-		r.addSecret(own.Webhooks.Secret)
+		r.addSecret(own.Webhooks.Secret, shared)
 	}
 	return r, nil
 }
@@ -374,7 +378,7 @@ func (r *conformanceRun) setSSO() error {
 		return errors.New("flytest: Conformance.SSOGeneration is not that of OAuth")
 	}
 	r.ssoGeneration = of
-	r.addSecret(r.OAuth.ClientSecret)
+	r.addSecret(r.OAuth.ClientSecret, shared)
 	_, err := NewBrowser(r.Client, r.OAuthURL)
 	return err
 }

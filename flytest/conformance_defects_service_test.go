@@ -47,6 +47,10 @@ var provisionDefects = []defect{
 	{id: "provision", name: "no config", breaks: succeeding(http.MethodPost, func(_ *world, _ *http.Request, a *answered) {
 		withMember(a, "config", nil)
 	})},
+	{id: "provision", name: "the secrets come later", breaks: succeeding(http.MethodPost, func(_ *world, _ *http.Request, a *answered) {
+		withMember(a, "config", map[string]string{})
+		withMember(a, "status", "provisioning")
+	})},
 	{id: "provision", name: "no id", breaks: succeeding(http.MethodPost, func(_ *world, _ *http.Request, a *answered) {
 		withMember(a, "id", "")
 	})},
@@ -383,6 +387,13 @@ var eventDefects = []defect{
 				}
 				return fly.RoundTrip(r)
 			})}
+		}
+	}},
+	{id: "event-signature", name: "all are accepted", breaks: func(w *world) {
+		w.spoil = func(_ *world, r *http.Request, a *answered) {
+			if r.URL.Path == "/flyio/extensions/events" {
+				a.status, a.body = http.StatusAccepted, nil
+			}
 		}
 	}},
 	{id: "event-signature", name: "another secret does", breaks: func(w *world) {

@@ -3,6 +3,7 @@ package flytest_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"io"
 	"net/http"
 	"net/url"
@@ -151,6 +152,13 @@ var ssoDefects = []defect{
 			sso.SignIn = func(http.ResponseWriter, *http.Request, *flyext.Identity) error { return errInternal }
 		}
 	}},
+	{id: "sso-sign-in", name: "a cookie that does not come back from Fly.io", breaks: func(w *world) {
+		w.spoil = func(_ *world, _ *http.Request, a *answered) {
+			for i, cookie := range a.header["Set-Cookie"] {
+				a.header["Set-Cookie"][i] = strings.Replace(cookie, "SameSite=Lax", "SameSite=Strict", 1)
+			}
+		}
+	}},
 	{id: "sso-token-type", breaks: asking(func(r *http.Request, a *answered) {
 		if r.URL.Path == flytest.TokenEndpoint && member(a.body, "token_type") == nil {
 			a.status = http.StatusBadGateway
@@ -176,6 +184,19 @@ var ssoDefects = []defect{
 			withMember(a, "organizations", []map[string]string{{"id": "flytest-organization", "role": "admin"}})
 		}
 	})},
+	{id: "sso-no-member", name: "another screen for each visit", breaks: func(w *world) {
+		asking(func(r *http.Request, a *answered) {
+			if r.URL.Path == flytest.TokenInfoEndpoint && a.status == http.StatusOK {
+				withMember(a, "organizations", []map[string]string{{"id": "flytest-organization", "role": "admin"}})
+			}
+		})(w)
+		w.signingOn = func(sso *flyext.SSO) {
+			sso.SignIn = func(rw http.ResponseWriter, r *http.Request, id *flyext.Identity) error {
+				http.Redirect(rw, r, "https://dashboard.example/visits/"+rand.Text()+"?token="+rand.Text(), http.StatusSeeOther)
+				return nil
+			}
+		}
+	}},
 	{id: "sso-foreign-token", breaks: asking(func(r *http.Request, a *answered) {
 		if r.URL.Path == flytest.TokenInfoEndpoint && a.status == http.StatusOK {
 			withMember(a, "application", map[string]string{"uid": "logjam"})
@@ -213,6 +234,13 @@ var ssoDefects = []defect{
 			}
 		}
 	}},
+	{id: "sso-fly-fails", name: "who it is", breaks: asking(func(r *http.Request, a *answered) {
+		if r.URL.Path == flytest.TokenInfoEndpoint && a.status >= 500 {
+			a.status = http.StatusOK
+			a.header.Set("Content-Type", "application/json")
+			a.body = []byte(`{"user_id":"flytest-user","organizations":[{"id":"flytest-organization","role":"admin"}],"application":{"uid":"logjam"}}`)
+		}
+	})},
 	{id: "sso-fly-fails", breaks: asking(func(r *http.Request, a *answered) {
 		switch {
 		case r.URL.Path == flytest.TokenEndpoint && a.status >= 500:
@@ -263,6 +291,33 @@ var errorDefects = []defect{
 		w.spoil = func(_ *world, r *http.Request, a *answered) {
 			if a.status == http.StatusUnauthorized && r.ContentLength == int64(len(`{"id":`)) {
 				a.status = http.StatusBadRequest
+			}
+		}
+	}},
+	{id: "uniform", name: "404 before 401", breaks: func(w *world) {
+		w.spoil = func(w *world, r *http.Request, a *answered) {
+			w.service.mu.Lock()
+			defer w.service.mu.Unlock()
+			id := strings.TrimPrefix(r.URL.Path, "/flyio/extensions/")
+			if r.Method == http.MethodPatch && a.status == http.StatusUnauthorized && w.service.streams[id] == nil {
+				a.status = http.StatusNotFound
+			}
+		}
+	}},
+	{id: "malformed-body", name: "the first of two objects", breaks: func(w *world) {
+		w.handling = func(provider http.Handler) http.Handler {
+			return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+				head, _ := io.ReadAll(io.LimitReader(r.Body, 1<<16))
+				if bytes.HasSuffix(head, []byte("} {}")) {
+					r.Header.Set("Two-Objects", "yes")
+				}
+				r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(head), r.Body))
+				provider.ServeHTTP(rw, r)
+			})
+		}
+		w.spoil = func(_ *world, r *http.Request, a *answered) {
+			if r.Header.Get("Two-Objects") != "" && a.status == http.StatusBadRequest {
+				a.status, a.body = http.StatusOK, []byte(`{"id":"x","config":{}}`)
 			}
 		}
 	}},

@@ -294,7 +294,7 @@ var replayDefects = []defect{
 
 func TestEveryRequirementFindsItsDefect(t *testing.T) {
 	t.Parallel()
-	all := slices.Concat(provisionDefects, lifecycleDefects, verificationDefects, replayDefects, ssoDefects, eventDefects, errorDefects)
+	all := slices.Concat(provisionDefects, lifecycleDefects, verificationDefects, routeDefects, replayDefects, ssoDefects, eventDefects, errorDefects)
 	for _, d := range all {
 		name := d.id
 		if d.name != "" {

@@ -88,7 +88,7 @@ func (s *subject) fetch(ctx context.Context, x *extension) (Exchange, error) {
 }
 
 func (s *subject) deprovision(ctx context.Context, x *extension) (Exchange, error) {
-	return s.call(ctx, http.MethodDelete, x.path(), nil)
+	return s.callSettled(ctx, http.MethodDelete, x, nil)
 }
 
 func (s *subject) update(ctx context.Context, x *extension, req flyext.UpdateRequest) (Exchange, error) {
@@ -96,7 +96,7 @@ func (s *subject) update(ctx context.Context, x *extension, req flyext.UpdateReq
 	if err != nil {
 		return Exchange{}, err
 	}
-	return s.call(ctx, http.MethodPatch, x.path(), body)
+	return s.callSettled(ctx, http.MethodPatch, x, body)
 }
 
 // resource fetches an extension and reads the answer.
@@ -182,6 +182,11 @@ func checkReady(ctx context.Context, s *subject) error {
 	if err != nil {
 		return err
 	}
+	return s.awaitReady(ctx, x)
+}
+
+// awaitReady polls an extension as flyctl does, with the patience of this run.
+func (s *subject) awaitReady(ctx context.Context, x *extension) error {
 	for waited := time.Duration(0); ; waited += PollInterval {
 		members, err := s.resource(ctx, x)
 		if err != nil {
@@ -204,10 +209,10 @@ func checkReady(ctx context.Context, s *subject) error {
 	}
 }
 
-// fullUpdate changes whatever a PATCH can.
-func fullUpdate() flyext.UpdateRequest {
+// fullUpdate changes whatever a PATCH can. Providers may want names to be unique.
+func fullUpdate(x *extension) flyext.UpdateRequest {
 	return flyext.UpdateRequest{
-		Name: flyext.Set("renamed-prod"), PrimaryRegion: flyext.Set("fra"), ReadRegions: flyext.Set([]string{"ord", "syd"}),
+		Name: flyext.Set(x.id + "-renamed"), PrimaryRegion: flyext.Set("fra"), ReadRegions: flyext.Set([]string{"ord", "syd"}),
 	}
 }
 
@@ -227,7 +232,7 @@ func (s *subject) patched(ctx context.Context) (*extension, error) {
 	if err != nil {
 		return nil, err
 	}
-	return x, skipFailure(s.patch(ctx, x, fullUpdate()), "PATCH does not work")
+	return x, skipFailure(s.patch(ctx, x, fullUpdate(x)), "PATCH does not work")
 }
 
 func checkUpdate(ctx context.Context, s *subject) error {
@@ -235,7 +240,7 @@ func checkUpdate(ctx context.Context, s *subject) error {
 	if err != nil {
 		return err
 	}
-	return s.patch(ctx, x, fullUpdate())
+	return s.patch(ctx, x, fullUpdate(x))
 }
 
 func checkUpdateAbsent(ctx context.Context, s *subject) error {
@@ -248,7 +253,7 @@ func checkUpdateAbsent(ctx context.Context, s *subject) error {
 			return err
 		}
 	}
-	return s.showsRegions(ctx, x, fullUpdate().ReadRegions.Value)
+	return s.showsRegions(ctx, x, fullUpdate(x).ReadRegions.Value)
 }
 
 func checkUpdateEmptyList(ctx context.Context, s *subject) error {
@@ -256,7 +261,7 @@ func checkUpdateEmptyList(ctx context.Context, s *subject) error {
 	if err != nil {
 		return err
 	}
-	req := fullUpdate()
+	req := fullUpdate(x)
 	req.ReadRegions = flyext.Set([]string{})
 	if err := s.patch(ctx, x, req); err != nil {
 		return err
@@ -291,7 +296,7 @@ func checkFetchAfterUpdate(ctx context.Context, s *subject) error {
 	if err != nil {
 		return skipFailure(err, "GET does not tell")
 	}
-	if err := s.patch(ctx, x, fullUpdate()); err != nil {
+	if err := s.patch(ctx, x, fullUpdate(x)); err != nil {
 		return skipFailure(err, "PATCH does not work")
 	}
 	after, err := s.resource(ctx, x)
@@ -302,7 +307,7 @@ func checkFetchAfterUpdate(ctx context.Context, s *subject) error {
 	told, _ := decodeObject(x.answer.ResponseBody)
 	keeps := textOf(before["name"]) != order.Name || textOf(told["name"]) == order.Name
 	if _, shown := after["name"]; shown && !keeps && textOf(after["name"]) == order.Name {
-		return &failure{fmt.Sprintf(`"name": %q`, fullUpdate().Name.Value), fmt.Sprintf("%q, as before", order.Name)}
+		return &failure{fmt.Sprintf(`"name": %q`, fullUpdate(x).Name.Value), fmt.Sprintf("%q, as before", order.Name)}
 	}
 	return nil
 }
@@ -376,12 +381,22 @@ func checkFetchAfterDeprovision(ctx context.Context, s *subject) error {
 	if x, err = s.gone(ctx); err != nil {
 		return skipFailure(err, "DELETE does not work")
 	}
-	e, err := s.fetch(ctx, x)
-	if err != nil {
-		return err
+	for waited := time.Duration(0); ; waited += PollInterval {
+		e, err := s.fetch(ctx, x)
+		if err != nil {
+			return err
+		}
+		if status := e.Response.StatusCode; status == http.StatusNotFound || status == http.StatusGone {
+			return nil
+		}
+		members, _ := decodeObject(e.ResponseBody)
+		status := flyext.Status(textOf(members["status"]))
+		goesOn := e.Response.StatusCode/100 == 2 && status != "" && status != flyext.Ready && status != flyext.Failed
+		if !goesOn || waited >= s.Patience {
+			return &failure{"404 or 410", describe(e)}
+		}
+		if err := s.platform.sleep(ctx, PollInterval); err != nil {
+			return err
+		}
 	}
-	if status := e.Response.StatusCode; status != http.StatusNotFound && status != http.StatusGone {
-		return &failure{"404 or 410", describe(e)}
-	}
-	return nil
 }

@@ -90,7 +90,7 @@ func checkProvision(ctx context.Context, s *subject) error {
 		err = s.checkShape(x)
 	}
 	if f, ok := err.(*failure); ok && s.exchanges[len(s.exchanges)-1].Response.StatusCode == http.StatusUnauthorized {
-		f.got += " (are the secrets, the format and the base URL those that the provider is configured with? Its log says more)"
+		f.got = "401 (are the secrets, the format and the base URL those that the provider is configured with? Its log says more)"
 	}
 	return err
 }
@@ -105,6 +105,10 @@ func (s *subject) checkShape(x *extension) error {
 	}
 	if config != '{' {
 		return &failure{`"config", an object of secrets`, "an answer with " + memberKind(x.members, "config")}
+	}
+	status := textOf(x.members["status"])
+	if len(x.secrets) == 0 && status != "" && flyext.Status(status) != flyext.Ready {
+		return &failure{"the secrets at once: nobody asks for them again", fmt.Sprintf("none, and the status %q", status)}
 	}
 	if textOf(x.members["id"]) == "" {
 		return &failure{`"id", a string that is not empty`, "an answer with " + memberKind(x.members, "id")}
@@ -238,6 +242,7 @@ func checkSameName(ctx context.Context, s *subject) error {
 		return err
 	}
 	order.ID, order.OrganizationID, order.OrganizationName = s.newID(), otherOrganization, "Another"
+	order.OrganizationEmail = otherOrganization + "@customer.fly.io"
 	second, err := s.provision(ctx, order)
 	if err != nil {
 		return err
@@ -256,8 +261,8 @@ func unknownParameters() map[string]json.RawMessage {
 	return map[string]json.RawMessage{
 		"platform":        json.RawMessage(`"rails"`),
 		"public":          json.RawMessage(`false`),
-		"website":         json.RawMessage(`{"hosts":["a.example",null],"size":1.5e3}`),
-		"flytest_unknown": json.RawMessage(`[]`),
+		"website":         json.RawMessage(`{"hosts":["a.example"],"size":1.5}`),
+		"flytest_unknown": json.RawMessage(`[null,true]`),
 	}
 }
 
@@ -268,7 +273,7 @@ func checkUnknownParameters(ctx context.Context, s *subject) error {
 	if err != nil {
 		return err
 	}
-	req := fullUpdate()
+	req := fullUpdate(x)
 	if err := s.patch(ctx, x, req); err != nil {
 		return tolerate(skipFailure(err, "")) // for another check
 	}

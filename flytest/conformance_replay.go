@@ -1,6 +1,7 @@
 package flytest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -54,7 +55,36 @@ func checkReplay(ctx context.Context, s *subject) error {
 	if err != nil {
 		return skipFailure(err, "the genuine request is not admitted")
 	}
-	return s.refuses(r, "a request that was used")
+	if err := s.refuses(r, "a request that was used"); err != nil {
+		return err
+	}
+	err = s.everyRoute(ctx, extensionMethods, func(t target) error { return s.refusesAgain(ctx, t) })
+	return tolerate(err)
+}
+
+// refusesAgain sends a request twice.
+func (s *subject) refusesAgain(ctx context.Context, t target) error {
+	r, err := s.genuineOf(ctx, t)
+	if err != nil {
+		return err
+	}
+	e, err := s.send(r)
+	if err == nil {
+		err = succeeded(e)
+	}
+	if err != nil {
+		return skipFailure(err, t.method+" does not work any more")
+	}
+	if t.method == http.MethodDelete {
+		s.attacked = nil
+	}
+	if e, err = s.send(r); err != nil {
+		return err
+	}
+	if status := e.Response.StatusCode; status == http.StatusNotFound || status == http.StatusGone {
+		return &failure{"401 to a request that was used", describe(e) + ", as if it had been the first"}
+	}
+	return refused(e, "a request that was used")
 }
 
 func checkConcurrentReplay(ctx context.Context, s *subject) error {
@@ -90,23 +120,24 @@ func checkReplayAsDelete(ctx context.Context, s *subject) error {
 	if s.generation() == flyext.Generation1 {
 		return &skip{"a message signature covers the method"}
 	}
-	x, err := s.extension(ctx)
-	if err != nil {
-		return err
+	if works, err := s.offers(ctx, http.MethodGet); err != nil || !works {
+		return cmp.Or(err, error(&skip{"GET does not work"}))
 	}
-	r, err := s.genuine(ctx, http.MethodGet, x.path(), nil)
-	if err != nil {
-		return err
-	}
-	e, err := s.send(r)
-	if err == nil {
-		err = s.offered(ctx, e)
-	}
-	if err != nil {
-		return skipFailure(err, "GET does not work")
-	}
-	r.Method = http.MethodDelete
-	return s.refuses(r, "a GET that was used, as a DELETE")
+	return s.everyRoute(ctx, []string{http.MethodDelete}, func(t target) error {
+		r, err := s.genuine(ctx, http.MethodGet, t.path, nil)
+		if err != nil {
+			return err
+		}
+		e, err := s.send(r)
+		if err == nil {
+			err = succeeded(e)
+		}
+		if err != nil {
+			return skipFailure(err, "GET does not work any more")
+		}
+		r.Method = http.MethodDelete
+		return s.refuses(r, "a GET that was used, as a DELETE")
+	})
 }
 
 func checkForgedNonce(ctx context.Context, s *subject) error {

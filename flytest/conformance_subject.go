@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -43,9 +44,9 @@ func (r *conformanceRun) test(ctx context.Context, c *check) Result {
 	if skipped, ok := errors.AsType[*skip](err); ok {
 		result.Verdict, result.Reason = Skipped, skipped.reason
 	} else if failed, ok := errors.AsType[*failure](err); ok {
-		result.Verdict, result.Want, result.Got = Failed, failed.want, r.redact(failed.got)
+		result.Verdict, result.Want, result.Got = Failed, failed.want, clip(r.redact(failed.got))
 	} else if err != nil {
-		result.Verdict, result.Want, result.Got = Failed, "an answer", r.redact("none: "+strings.TrimPrefix(err.Error(), "flytest: "))
+		result.Verdict, result.Want, result.Got = Failed, "an answer", clip(r.redact("none: "+strings.TrimPrefix(err.Error(), "flytest: ")))
 	}
 	return result
 }
@@ -54,8 +55,11 @@ func (r *conformanceRun) test(ctx context.Context, c *check) Result {
 func (r *conformanceRun) redact(text string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, secret := range r.secrets {
-		text = strings.ReplaceAll(text, secret, "[redacted]")
+	byLength := func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) } // one may hold another
+	for _, secret := range slices.SortedFunc(maps.Keys(r.secrets), byLength) {
+		if r.secrets[secret] != nobodys {
+			text = strings.ReplaceAll(text, secret, "[redacted]")
+		}
 	}
 	return text
 }
@@ -76,18 +80,75 @@ func (r *conformanceRun) reach(ctx context.Context) error {
 // cleanUp removes what was made, as far as the provider lets it: a provider
 // that fails has been told so already.
 func (r *conformanceRun) cleanUp(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	s := &subject{conformanceRun: r}
+	ids := make(chan string)
+	var wg sync.WaitGroup
+	for range atOnce {
+		wg.Go(func() {
+			for id := range ids {
+				s.remove(ctx, id)
+			}
+		})
+	}
 	for _, id := range r.made {
-		if req, err := s.genuine(ctx, http.MethodDelete, ExtensionPath(id), nil); err == nil {
-			_, _ = s.send(req)
+		ids <- id
+	}
+	close(ids)
+	wg.Wait()
+}
+
+// remove deletes what may be there, as soon as nothing else is done with it.
+func (s *subject) remove(ctx context.Context, id string) {
+	for range maxTries {
+		e, err := s.call(ctx, http.MethodDelete, ExtensionPath(id), nil)
+		if err != nil || e.Response.StatusCode != http.StatusConflict || s.platform.sleep(ctx, PollInterval) != nil {
+			return
 		}
 	}
 }
 
-// send sends a request as it is.
+// send sends a request as it is. Where there is no answer, or only that there
+// were too many requests, it is an error.
 func (s *subject) send(r *http.Request) (Exchange, error) {
+	var e Exchange
+	err := s.patiently(r.Context(), func() (Exchange, error) {
+		var err error
+		e, err = s.sendOnce(r)
+		return e, err
+	})
+	return e, err
+}
+
+// maxTries is how often a request is sent to a provider that limits their rate.
+// A refusal for their number says nothing of any other.
+const maxTries = 5
+
+// maxRetryAfter bounds what a provider may ask for between two of them.
+const maxRetryAfter = 15 * time.Second
+
+// patiently tries until there are not too many requests.
+func (s *subject) patiently(ctx context.Context, try func() (Exchange, error)) error {
+	for n := 1; ; n++ {
+		e, err := try()
+		if err != nil || e.Response.StatusCode != http.StatusTooManyRequests {
+			return err
+		}
+		if n == maxTries {
+			return fmt.Errorf("%s, %d times (lift the limit for the test)", e.Response.Status, n)
+		}
+		wait := time.Second
+		if seconds, err := strconv.Atoi(e.Response.Header.Get("Retry-After")); err == nil && seconds > 0 {
+			wait = min(time.Duration(seconds)*time.Second, maxRetryAfter)
+		}
+		if err := s.platform.sleep(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *subject) sendOnce(r *http.Request) (Exchange, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), answerTimeout)
 	defer cancel()
 	e, err := s.platform.exchange(r.WithContext(ctx))
@@ -105,6 +166,7 @@ func (s *subject) send(r *http.Request) (Exchange, error) {
 // record keeps what was answered. The subject is locked.
 func (s *subject) record(e Exchange) {
 	s.exchanges = append(s.exchanges, e)
+	s.noteMade(e)
 	if e.Response != nil && e.Response.StatusCode >= 400 {
 		s.conformanceRun.mu.Lock()
 		s.refusals = append(s.refusals, e)
@@ -269,11 +331,15 @@ func (s *subject) readMade(e Exchange, id string) (*extension, error) {
 			x.id = own
 		}
 	}
-	s.willMake(x.id)
 	s.conformanceRun.mu.Lock()
 	defer s.conformanceRun.mu.Unlock()
 	for _, value := range x.secrets {
-		s.addSecret(textOf(value))
+		// Of the configuration, not everything is a secret.
+		text := textOf(value)
+		if text == x.id || text == textOf(members["name"]) || bytes.Contains(e.RequestBody, []byte(text)) {
+			s.addSecret(text, nobodys)
+		}
+		s.addSecret(text, id)
 	}
 	return x, nil
 }
@@ -287,23 +353,55 @@ func (r *conformanceRun) willMake(id string) {
 	}
 }
 
+// noteMade notes the id of what a provider made, be it what was asked for or not,
+// if it has ids of its own.
+func (r *conformanceRun) noteMade(e Exchange) {
+	if e.Request.Method != http.MethodPost || e.Response == nil || e.Response.StatusCode/100 != 2 || r.generation() == flyext.Generation1 {
+		return
+	}
+	answer, _ := decodeObject(e.ResponseBody)
+	own := textOf(answer["id"])
+	if own == "" {
+		return
+	}
+	r.willMake(own)
+	asked, _ := decodeObject(e.RequestBody)
+	if id := textOf(asked["id"]); id != own {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.made = slices.DeleteFunc(r.made, func(made string) bool { return made == id })
+	}
+}
+
 func (r *conformanceRun) generation() flyext.Generation { return r.Conformance.Format.Generation() }
 
 // minSecret is how long a text must be for its appearing elsewhere to be no
 // accident.
 const minSecret = 8
 
+// Whose secrets there are besides those of extensions.
+const (
+	shared  = "" // between Fly.io and the provider
+	nobodys = "*"
+)
+
 // addSecret notes a text that no answer but a provision's may hold, and the
-// password in it, if it is a URL with one. The run is locked.
-func (r *conformanceRun) addSecret(text string) {
+// password in it, if it is a URL with one. What two extensions have, such as the
+// name of a host, is nobody's secret. The run is locked.
+func (r *conformanceRun) addSecret(text, owner string) {
 	texts := []string{text}
 	if u, err := url.Parse(text); err == nil && u.User != nil {
 		password, _ := u.User.Password()
 		texts = append(texts, password)
 	}
 	for _, text := range texts {
-		if len(text) >= minSecret && !slices.Contains(r.secrets, text) {
-			r.secrets = append(r.secrets, text)
+		before, known := r.secrets[text]
+		switch {
+		case len(text) < minSecret || known && before == shared:
+		case known && before != owner:
+			r.secrets[text] = nobodys
+		default:
+			r.secrets[text] = owner
 		}
 	}
 }
@@ -339,7 +437,8 @@ func refused(e Exchange, what string) error {
 
 // offered is a *skip if the provider does not do what a genuine request for an
 // extension that is there asked for, and a failure if it does and has not
-// succeeded. A 404 is the one where a stranger is told the same.
+// succeeded. A 404 says so where a stranger is told the same, or whoever asks for
+// a route that there cannot be.
 func (s *subject) offered(ctx context.Context, e Exchange) error {
 	switch e.Response.StatusCode {
 	case http.StatusNotImplemented, http.StatusMethodNotAllowed:
@@ -353,7 +452,13 @@ func (s *subject) offered(ctx context.Context, e Exchange) error {
 		if err != nil {
 			return err
 		}
-		if stranger.Response.StatusCode != http.StatusUnauthorized {
+		unrouted := stranger.Response.StatusCode != http.StatusUnauthorized
+		if !unrouted { // or strangers are refused before any route is looked for
+			if unrouted, err = s.notRouted(ctx, e); err != nil {
+				return err
+			}
+		}
+		if unrouted {
 			return &skip{fmt.Sprintf("there is no %s (%s)", e.Request.Method, e.Response.Status)}
 		}
 	}
@@ -361,7 +466,16 @@ func (s *subject) offered(ctx context.Context, e Exchange) error {
 }
 
 // maxDescribed bounds what is told of an answer, in bytes.
-const maxDescribed = 160
+const maxDescribed = 200
+
+// clip shortens what is told. A secret is taken out before, since its beginning
+// would not be known for one.
+func clip(text string) string {
+	if len(text) > maxDescribed {
+		text = text[:maxDescribed] + " …"
+	}
+	return strings.ToValidUTF8(text, "�")
+}
 
 // describe says what an answer is. Of a success, whose body may hold secrets, it
 // is the status alone.
@@ -371,9 +485,5 @@ func describe(e Exchange) string {
 	if e.Response.StatusCode/100 == 2 || len(body) == 0 {
 		return text
 	}
-	text += ": " + string(body[:min(len(body), maxDescribed)])
-	if len(body) > maxDescribed {
-		text += " …"
-	}
-	return strings.ToValidUTF8(text, "�")
+	return text + ": " + string(body)
 }

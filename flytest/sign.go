@@ -229,6 +229,9 @@ func keyedSigner(key flyext.Key, sign func(r *http.Request, body []byte, now tim
 		if err := checkKey(key); err != nil {
 			return err
 		}
+		if r.Host == "" { // as net/http takes it
+			r.Host = r.URL.Host
+		}
 		body, err := bodyOf(r)
 		if err != nil {
 			return err

@@ -165,7 +165,7 @@ type jsonError struct {
 }
 
 // minRedacted is how long a secret has to be for its text elsewhere to be it.
-const minRedacted = 6
+const minRedacted = 8
 
 // redact takes the shared secrets out of a text. No message is made with one,
 // but some quote what a provider or a user wrote.

@@ -27,6 +27,7 @@ const (
 	bearerToken   = "bearer-token-of-the-tests"
 	clientID      = "client-of-the-tests"
 	clientSecret  = "client-secret-of-the-tests"
+	shortSecret   = "secret" // that the provider knows as well
 )
 
 // A memory is a provider that keeps its extensions in memory.
@@ -125,7 +126,7 @@ func (m *memory) serve(t *testing.T, oauthURL string, generation flyext.Generati
 	config := flyext.Config{
 		BaseURL: m.url + "/flyio",
 		Verifier: flyext.AnyOf(
-			flyext.XSignature(signingSecret),
+			flyext.XSignature(signingSecret, shortSecret),
 			flyext.AllOf(
 				flyext.BearerToken(bearerToken),
 				flyext.MessageSignature(flyext.Key{ID: flytest.DefaultKeyID, Secret: signingSecret}),

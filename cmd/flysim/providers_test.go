@@ -154,11 +154,12 @@ func (c *checked) ids(v flytest.Verdict) []string {
 	return ids
 }
 
-// noSignOn are the requirements that a provider without a sign-on skips.
-func noSignOn() []string {
+// notOffered are the requirements that a provider skips which has neither a
+// sign-on nor an ear for events.
+func notOffered() []string {
 	var ids []string
 	for _, r := range flytest.Requirements() {
-		if strings.HasPrefix(r.ID, "sso-") {
+		if r.Group == "Single sign-on" || r.Group == "Events" {
 			ids = append(ids, r.ID)
 		}
 	}
@@ -203,7 +204,7 @@ func TestProviderInNode(t *testing.T) {
 				}
 			}
 			if c.defect == "" {
-				skipped := append([]string{"coverage", "bearer-missing", "bearer-wrong"}, noSignOn()...)
+				skipped := append([]string{"coverage", "bearer-missing", "bearer-wrong"}, notOffered()...)
 				if got := got.ids(flytest.Skipped); !slices.Equal(got, skipped) {
 					t.Errorf("skipped %q, want %q", got, skipped)
 				}

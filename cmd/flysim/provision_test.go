@@ -200,3 +200,11 @@ func TestTerminalIsNotObeyed(t *testing.T) {
 		}
 	}
 }
+
+// TestCommonWordForASecret: what the README has a newcomer type as the secret is
+// a word that other texts have, too.
+func TestCommonWordForASecret(t *testing.T) {
+	t.Parallel()
+	got := newTerminal((&memory{}).serve(t, "", 0)).with("FLYIO_SIGNING_SECRET", shortSecret).run(t, "provision").want(t, 0)
+	contains(t, got.stderr, "Setting the following secrets on your app:\n")
+}

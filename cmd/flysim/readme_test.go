@@ -15,14 +15,14 @@ func TestReadmeShowsARun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, after, _ := strings.Cut(string(readme), "```console\n$ flysim ")
+	_, after, _ := strings.Cut(string(readme), "```console\n$ flysim check ")
 	shown, _, ok := strings.Cut(after, "```\n")
 	if !ok {
 		t.Fatal("the README shows no run")
 	}
 	command, shown, _ := strings.Cut(shown, "\n")
 	node := startNode(t, "status-word")
-	got := newTerminal(node.baseURL).run(t, strings.Fields(command)...).want(t, 1)
+	got := newTerminal(node.baseURL).run(t, append([]string{"check"}, strings.Fields(command)...)...).want(t, 1)
 	if got, want := comparable(got.stdout), comparable(shown); got != want {
 		t.Errorf("the README shows:\n%s\nflysim writes:\n%s", want, got)
 	}

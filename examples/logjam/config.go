@@ -60,7 +60,7 @@ func readConfig(args []string, lookupEnv func(string) (string, bool), stderr io.
 	flags.StringVar(&c.addr, "addr", "", "listen on this `address` (default "+defaultAddr+")")
 	flags.StringVar(&c.baseURL, "base-url", "", "the public `URL` that Fly.io was given (default http://<addr>/flyio)")
 	flags.StringVar(&c.db, "db", "", "keep the database in this `file` (default "+defaultDB+")")
-	flags.IntVar(&c.ssoGeneration, "sso-generation", int(flyext.Generation2), "sign customers in by this `generation` of Fly.io's protocol, 1 or 2")
+	flags.IntVar(&c.ssoGeneration, "sso-generation", int(flyext.Generation2), "sign customers in by this `generation` of the protocol, 1 or 2")
 	flags.BoolVar(&c.once, "once", false, "without FLYIO_SIGNING_SECRET: exit after the show")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
