@@ -58,6 +58,12 @@ type Conformance struct {
 	OAuth    *OAuthServer
 	OAuthURL string
 
+	// Webhooks is where the provider sends its webhooks, as somebody serves it.
+	// What it has refused by the end of the run is a requirement that is not met.
+	// Without it, and where no webhook came, that one is skipped: nothing here
+	// makes a provider send any.
+	Webhooks *WebhookReceiver
+
 	// SSOGeneration is the version of the sign-on that the provider uses; 0
 	// means that of OAuth or, without one, that of Format.
 	SSOGeneration flyext.Generation
@@ -285,12 +291,13 @@ const (
 	sourceIdempotence = "docs/protocol.md#idempotence"
 	sourceSSO         = "docs/protocol.md#sso"
 	sourceEvents      = "docs/protocol.md#events"
+	sourceWebhooks    = "docs/protocol.md#webhooks"
 	sourceDecisions   = "docs/protocol.md#decisions"
 )
 
-// checks are all of them, in the order of testing. The last one is of what the
-// others have seen.
-var checks = slices.Concat(provisionChecks, lifecycleChecks, signatureChecks, replayChecks, ssoChecks, eventChecks, errorChecks)
+// checks are all of them, in the order of testing. The last ones of errorChecks
+// and of eventChecks are of what the others have seen.
+var checks = slices.Concat(provisionChecks, lifecycleChecks, signatureChecks, replayChecks, ssoChecks, errorChecks, eventChecks)
 
 // A conformanceRun is what the tests of one run share.
 type conformanceRun struct {
@@ -348,6 +355,10 @@ func newConformanceRun(c *Conformance) (*conformanceRun, error) {
 	}
 	for _, secret := range []string{own.Credentials.SigningSecret, own.Credentials.BearerToken} {
 		r.addSecret(secret, shared)
+	}
+	if own.Webhooks != nil {
+		own.Webhooks.check()
+		r.addSecret(own.Webhooks.Secret, shared)
 	}
 	return r, nil
 }

@@ -374,6 +374,21 @@ var eventDefects = []defect{
 			return flyext.Verification{Generation: flyext.Generation2}, nil
 		})
 	}},
+	{id: "webhooks", name: "another secret", breaks: func(w *world) {
+		w.telling = func(c *flyext.WebhookConfig) { c.Secret = "another-" + webhookSecret }
+	}},
+	{id: "webhooks", name: "one without a signature", breaks: func(w *world) {
+		w.telling = func(c *flyext.WebhookConfig) {
+			var sent atomic.Int32
+			fly := c.HTTPClient.Transport
+			c.HTTPClient = &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+				if sent.Add(1) == 3 {
+					r.Header.Set("X-Signature", "none")
+				}
+				return fly.RoundTrip(r)
+			})}
+		}
+	}},
 	{id: "event-signature", name: "all are accepted", breaks: func(w *world) {
 		w.spoil = func(_ *world, r *http.Request, a *answered) {
 			if r.URL.Path == "/flyio/extensions/events" {

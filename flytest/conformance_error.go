@@ -13,6 +13,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/flyext/flyext"
 )
 
 var errorChecks = []check{
@@ -342,6 +344,9 @@ func checkNoSecret(ctx context.Context, s *subject) error {
 		func() (Exchange, error) {
 			return s.call(ctx, http.MethodPost, "/extensions", []byte(`{"id":`), s.asIs())
 		},
+	}
+	if s.generation() == flyext.Generation2 {
+		provoked = append(provoked, func() (Exchange, error) { return s.event(ctx, s.started(), signedBy(signerFunc(nobody))) })
 	}
 	for _, provoke := range provoked {
 		if _, err := provoke(); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/flyext/flyext"
 )
@@ -33,6 +34,12 @@ var eventChecks = []check{
 		Source: sourceEvents,
 		Fix:    "Verify an event as you verify an order.",
 	}, checkEventSignature},
+	{Requirement{ // the last of all: webhooks may be late
+		ID: "webhooks", Group: groupEvents,
+		Text:   "Webhooks are signed, fresh, and have no secrets in them",
+		Source: sourceWebhooks,
+		Fix:    "Sign the bytes that are sent, with the webhook secret and a new timestamp each time, and send what GET answers.",
+	}, checkWebhooks},
 }
 
 // event sends one, signed as usual unless it is told otherwise.
@@ -109,6 +116,24 @@ func checkEventSignature(ctx context.Context, s *subject) error {
 		}
 		if err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// checkWebhooks is of what came on the provider's own account. Of a webhook that
+// was refused it tells why, and nothing of the body, which may hold secrets.
+func checkWebhooks(_ context.Context, s *subject) error {
+	if s.Webhooks == nil {
+		return &skip{"no played receiver was given that the provider sends its webhooks to"}
+	}
+	stats := s.Webhooks.Stats()
+	if stats.Refused == 0 && stats.Accepted == 0 {
+		return &skip{"no webhook came"}
+	}
+	for _, w := range slices.Backward(s.Webhooks.Webhooks()) {
+		if w.Refused != "" {
+			return &failure{"webhooks that Fly.io accepts", fmt.Sprintf("%d of %d that it refuses; of the last one, %s", stats.Refused, stats.Refused+stats.Accepted, w.Refused)}
 		}
 	}
 	return nil

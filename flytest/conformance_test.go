@@ -34,7 +34,7 @@ func TestConformanceOfSound(t *testing.T) {
 		t.Run(string(format), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				w := &world{format: format}
+				w := &world{format: format, telling: func(*flyext.WebhookConfig) {}}
 				report := w.run(t)
 				want := skipped[format]
 				slices.Sort(want)
@@ -69,7 +69,7 @@ func TestConformanceSkips(t *testing.T) {
 	walked := slices.DeleteFunc(slices.Clone(signOn), func(id string) bool {
 		return id == "sso-redirect" || id == "sso-state" || id == "sso-unknown-id"
 	})
-	always := []string{"bearer-missing", "bearer-wrong", "coverage"}
+	always := []string{"bearer-missing", "bearer-wrong", "coverage", "webhooks"}
 	for _, c := range []struct {
 		name    string
 		world   func(w *world)
@@ -87,6 +87,16 @@ func TestConformanceSkips(t *testing.T) {
 				w.testing = func(c *flytest.Conformance) { c.OAuth, c.OAuthURL = nil, "" }
 			},
 			skipped: walked, reason: "no played sign-on was given that the provider is configured with",
+		},
+		{
+			name: "no receiver of webhooks", world: func(*world) {},
+			reason: "no played receiver was given that the provider sends its webhooks to",
+		},
+		{
+			name: "no webhooks", world: func(w *world) {
+				w.testing = func(c *flytest.Conformance) { c.Webhooks = &flytest.WebhookReceiver{Secret: webhookSecret} }
+			},
+			reason: "no webhook came",
 		},
 		{
 			name: "neither GET nor DELETE", world: func(w *world) { w.offered = bare(w.service) },
@@ -206,6 +216,32 @@ func TestConformanceMisuse(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Of a webhook that is refused the report has the reason, and nothing that may be
+// a secret.
+func TestConformanceRefusedWebhook(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{format: flytest.FormatXSignature, telling: func(*flyext.WebhookConfig) {}}
+		var receiver *flytest.WebhookReceiver
+		w.testing = func(c *flytest.Conformance) {
+			receiver = c.Webhooks
+			c.Finished = func(r flytest.Result) {
+				if r.ID == "event-signature" { // webhooks may come until the end
+					receive(receiver, hook(fmt.Sprintf(`{"timestamp":"%d","action":"resource.updated","resource":{"id":"x","config":{"A":"top secret"}}}`, time.Now().Unix())))
+				}
+			}
+		}
+		report := w.run(t)
+		last := report.Results[len(report.Results)-1]
+		if want := `; of the last one, the resource has its secrets with it, as "config"`; last.ID != "webhooks" || !strings.HasSuffix(last.Got, want) {
+			t.Errorf("%s: got %s", last.ID, last.Got)
+		}
+		if strings.Contains(last.String(), "top secret") {
+			t.Error("the report has the secret")
+		}
+	})
 }
 
 func TestConformanceUnreachable(t *testing.T) {

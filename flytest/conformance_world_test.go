@@ -24,6 +24,7 @@ type logstore struct {
 	mu      sync.Mutex
 	streams map[string]*stream
 	deleted map[string]bool
+	tell    *flyext.Webhooks // of what is provisioned; nil tells nobody
 
 	provision   func(s *logstore, req *flyext.ProvisionRequest) (*flyext.Extension, error)
 	update      func(s *logstore, id string, req *flyext.UpdateRequest) error
@@ -41,7 +42,7 @@ type stream struct {
 
 var errInternal = errors.New("the database is on fire")
 
-func (s *logstore) Provision(_ context.Context, req *flyext.ProvisionRequest) (*flyext.Extension, error) {
+func (s *logstore) Provision(ctx context.Context, req *flyext.ProvisionRequest) (*flyext.Extension, error) {
 	if s.provision != nil {
 		if x, err := s.provision(s, req); x != nil || err != nil {
 			return x, err
@@ -55,6 +56,9 @@ func (s *logstore) Provision(_ context.Context, req *flyext.ProvisionRequest) (*
 		made.Name = req.Name
 		made.Secrets = newSecrets(req.ID)
 		s.streams[req.ID] = made
+		if s.tell != nil {
+			_ = s.tell.Updated(ctx, &flyext.Extension{ID: req.ID, Status: flyext.Ready}) // the receiver knows how it ended
+		}
 	}
 	x := made.Extension
 	return &x, nil
@@ -152,6 +156,7 @@ type world struct {
 	handling  func(provider http.Handler) http.Handler          // likewise
 	asking    func(fly http.RoundTripper) http.RoundTripper     // likewise, on the way to the sign-on
 	signingOn func(sso *flyext.SSO)                             // likewise
+	telling   func(c *flyext.WebhookConfig)                     // nil: no webhooks are sent, and nobody receives them
 	testing   func(c *flytest.Conformance)                      // likewise
 	last      string                                            // extension that somebody wanted to sign in for
 	spoil     func(w *world, r *http.Request, answer *answered) // is shown every answer
@@ -160,6 +165,7 @@ type world struct {
 const (
 	conformanceBase  = "https://provider.example/flyio"
 	conformanceOAuth = "https://oauth.example"
+	conformanceHooks = "https://hooks.example/logjam"
 )
 
 // credentials are those of the world's format.
@@ -250,6 +256,17 @@ func (w *world) conformance(t *testing.T) *flytest.Conformance {
 	conformance := flytest.Conformance{
 		BaseURL: conformanceBase, Format: w.format, Credentials: w.credentials(), OAuth: oauth, OAuthURL: conformanceOAuth,
 		Client: &http.Client{Transport: wires},
+	}
+	if w.telling != nil {
+		conformance.Webhooks = &flytest.WebhookReceiver{Secret: webhookSecret, URL: conformanceHooks}
+		wires["hooks.example"] = conformance.Webhooks
+		hooks := flyext.WebhookConfig{
+			ProviderName: "logjam", Secret: webhookSecret, Endpoint: conformanceHooks, HTTPClient: &http.Client{Transport: wires}, Attempts: 1,
+		}
+		w.telling(&hooks)
+		if w.service.tell, err = flyext.NewWebhooks(hooks); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if w.testing != nil {
 		w.testing(&conformance)

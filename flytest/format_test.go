@@ -67,8 +67,8 @@ func TestCredentialsPrintNoSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	printed := fmt.Sprintf("%v %+v %#v %s %q %d", c, c, c, c, c, &c) + log.String() + string(marshalled) +
-		fmt.Sprintf("%+v", flytest.Conformance{Credentials: c})
-	if strings.Contains(printed, secret) || strings.Contains(printed, token) || strings.Count(printed, "[redacted]") != 10 {
+		fmt.Sprintf("%+v", flytest.Conformance{Credentials: c, Webhooks: &flytest.WebhookReceiver{Secret: secret}})
+	if strings.Contains(printed, secret) || strings.Contains(printed, token) || strings.Count(printed, "[redacted]") != 11 {
 		t.Error(printed)
 	}
 }

@@ -24,6 +24,10 @@ http://127.0.0.1:4000, where check plays Fly.io's OAuth server, and set the
 client id and secret that the provider has. With --verbose every request and
 answer of a failure is shown.
 
+To have the webhooks verified that the provider sends meanwhile, start it with
+the webhook endpoint http://127.0.0.1:4001/, set the webhook secret that it has,
+and --webhook-addr 127.0.0.1:4001.
+
 ` + exitCodes
 
 // A checking is what the flags of check say.
@@ -32,6 +36,7 @@ type checking struct {
 	list              bool
 	junit             string
 	oauthAddr         string
+	webhookAddr       string
 	ssoGeneration     int
 	patience, longest time.Duration
 }
@@ -52,6 +57,7 @@ func (p *program) checkCommand() *cobra.Command {
 	flags.BoolVar(&c.list, "list", false, "list the requirements and where they are from, and test nothing")
 	flags.StringVar(&c.junit, "junit", "", "also write the report to this `file`, as JUnit XML, which CI systems read")
 	flags.StringVar(&c.oauthAddr, "oauth-addr", defaultOAuthAddr, oauthAddrHelp+", if there are a client id and secret")
+	flags.StringVar(&c.webhookAddr, "webhook-addr", "", "receive and verify what the provider tells Fly.io on this loopback `address`, at any path (default off)")
 	flags.IntVar(&c.ssoGeneration, "sso-generation", 0, ssoGenerationHelp)
 	flags.DurationVar(&c.patience, "patience", defaultPatience, "give up on an extension that is not ready after this `duration`; flyctl waits 4m")
 	flags.DurationVar(&c.longest, "budget", defaultBudget, "the `duration` that an answer may take")
@@ -77,6 +83,9 @@ func (p *program) check(ctx context.Context, c *checking) error {
 	if err != nil {
 		return err
 	}
+	if c.webhookAddr != "" && p.webhookSecret == "" {
+		return usagef("--webhook-addr: which secret signs the webhooks? Set FLYIO_WEBHOOK_SECRET to what the provider has")
+	}
 	junit, err := createJUnit(c.junit)
 	if err != nil {
 		return err
@@ -88,7 +97,15 @@ func (p *program) check(ctx context.Context, c *checking) error {
 	if p.clientID != "" {
 		conformance.OAuth = p.oauthServer(generation)
 		var stop func()
-		if conformance.OAuthURL, stop, err = serveOAuth(c.oauthAddr, conformance.OAuth); err != nil {
+		if conformance.OAuthURL, stop, err = serveHandler("oauth-addr", c.oauthAddr, conformance.OAuth); err != nil {
+			return err
+		}
+		defer stop()
+	}
+	if c.webhookAddr != "" {
+		conformance.Webhooks = &flytest.WebhookReceiver{Secret: p.webhookSecret}
+		_, stop, err := serveHandler("webhook-addr", c.webhookAddr, conformance.Webhooks)
+		if err != nil {
 			return err
 		}
 		defer stop()

@@ -114,6 +114,40 @@ func TestCheckFails(t *testing.T) {
 		"> POST /extensions HTTP/1.1", "--- signature base: ", "< HTTP/1.1 500 Internal Server Error", "< out of order")
 }
 
+// What the provider sends while it is tested is verified, if that is asked for.
+func TestCheckWebhooks(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, secret string // of the provider; "" sends none
+		listens      bool
+		verdict      flytest.Verdict
+		told         string
+	}{
+		{"sound", webhookSecret, true, flytest.Passed, ""},
+		{"forged", "another secret", true, flytest.Failed, "X-Signature is not the HMAC-SHA256 of the body"},
+		{"none", "", true, flytest.Skipped, "no webhook came"},
+		{"not asked for", webhookSecret, false, flytest.Skipped, "no played receiver was given"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			addr := freeAddr(t)
+			m := &memory{}
+			if c.secret != "" {
+				m.telling(t, c.secret, "http://"+addr+"/hooks/logjam")
+			}
+			args := []string{"--only", "provision,webhooks"}
+			if c.listens {
+				args = append(args, "--webhook-addr", addr)
+			}
+			got := newTerminal(m.serve(t, "", 0)).with("FLYIO_WEBHOOK_SECRET", webhookSecret).check(t, args...)
+			last := got.Results[len(got.Results)-1]
+			if last.ID != "webhooks" || last.Verdict != string(c.verdict) || !strings.Contains(last.Got+last.Reason, c.told) {
+				t.Errorf("%+v", last)
+			}
+		})
+	}
+}
+
 // CI has to see that a provider was not tested at all.
 func TestCheckUnreachable(t *testing.T) {
 	t.Parallel()

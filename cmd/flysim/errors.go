@@ -73,6 +73,9 @@ func (p *program) explain(err error) string {
 	if isType[*usageError](err) {
 		return strings.TrimPrefix(err.Error(), "flytest: ")
 	}
+	if e, ok := errors.AsType[*duplicateError](err); ok {
+		return "an event that was received before has to be a success, and " + p.explain(e.reason)
+	}
 	if errors.Is(err, context.Canceled) {
 		return "interrupted"
 	}
@@ -170,7 +173,7 @@ const minRedacted = 8
 // redact takes the shared secrets out of a text. No message is made with one,
 // but some quote what a provider or a user wrote.
 func (s *settings) redact(text string) string {
-	for _, secret := range []string{s.signingSecret, s.bearerToken, s.clientSecret} {
+	for _, secret := range []string{s.signingSecret, s.bearerToken, s.clientSecret, s.webhookSecret} {
 		if len(secret) >= minRedacted {
 			text = strings.ReplaceAll(text, secret, "[redacted]")
 		}

@@ -1,6 +1,7 @@
 // Flysim plays Fly.io towards an extension provider, in any language, at a URL.
-// It provisions, updates, fetches and deprovisions extensions, signs a customer
-// on, and tests whether the provider does what Fly.io's protocol requires:
+// It provisions, updates, fetches and deprovisions extensions, sends the events of
+// machines, signs a customer on, and tests whether the provider does what Fly.io's
+// protocol requires:
 //
 //	flysim provision --base-url http://localhost:8080/flyio > app.env
 //	flysim check --base-url http://localhost:8080/flyio

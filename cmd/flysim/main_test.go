@@ -2,15 +2,18 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -106,6 +109,22 @@ func TestExitStatus(t *testing.T) {
 		"regions and none":         {good, "update x --read-region fra --no-read-regions", 2, "cannot both be"},
 		"set and unset":            {good, "update x --option a=1 --unset a", 2, "set as well"},
 		"name twice":               {good, "update x --name a --option name=b", 2, `"name" is set twice`},
+		"event mode":               {good, "event --mode carrier-pigeon", 2, "there are binary, structured and batched"},
+		"event batch":              {good, "event --mode batched", 2, "a batch is an array. Send --mode structured"},
+		"event of a list":          {good, "event --data []", 2, "in binary mode is the data"},
+		"event of the signature":   {good, `event --data {"nonce":"x"}`, 2, `has a "nonce" already`},
+		"event of no JSON":         {good, "event --data x", 2, "--data: it is no JSON"},
+		"event of a file":          {good, "event --data @nosuch", 2, "nosuch: no such file"},
+		"event of two minds":       {good, "event --data {} --machine x", 2, "--data is all of the data"},
+		"no event":                 {good, "event --count 0", 2, "--count is 1 to"},
+		"events of one id":         {good, "event --count 2 --id x", 2, "there is --again"},
+		"event without a type":     {good, "event --type=", 2, "may not be empty"},
+		"event and argument":       {good, "event x", 2, "takes flags alone"},
+		"silent event":             {silent, "event --json", 3, "connection refused"},
+		"webhooks open to all":     {good.with("FLYIO_WEBHOOK_SECRET", "x"), "check --webhook-addr 0.0.0.0:0", 2, "loopback only"},
+		"webhooks of no secret":    {good, "check --webhook-addr 127.0.0.1:0", 2, "which secret signs the webhooks?"},
+		"empty webhook secret":     {good.with("FLYIO_WEBHOOK_SECRET", " "), "serve", 2, "FLYIO_WEBHOOK_SECRET is set, but empty"},
+		"sign-on of the page":      {good, "serve --sso-generation 3", 2, "--sso-generation 3: there are the generations 1 and 2"},
 		"JUnit":                    {good, "check --junit nosuch/x.xml", 2, "no such file"},
 		"open to all":              {good, "serve --addr 0.0.0.0:4000", 2, "loopback only"},
 		"open to all, by name":     {good, "serve --addr logjam.io:4000", 2, "loopback only"},
@@ -183,7 +202,7 @@ func TestHelpIsNarrow(t *testing.T) {
 	t.Parallel()
 	p := &program{}
 	commands := p.rootCommand().Commands()
-	if len(commands) < 7 {
+	if len(commands) < 8 {
 		t.Fatalf("there are %d commands", len(commands))
 	}
 	for _, cmd := range append([]*cobra.Command{{Use: "--help"}}, commands...) {
@@ -248,13 +267,13 @@ func TestPrecedence(t *testing.T) {
 func TestErrorsHoldNoSecrets(t *testing.T) {
 	t.Parallel()
 	good := (&memory{}).serve(t, "", 0)
-	echo := serveStatus(t, http.StatusInternalServerError, "no "+signingSecret+" or "+bearerToken+" or "+clientSecret)
+	echo := serveStatus(t, http.StatusInternalServerError, "no "+signingSecret+" or "+bearerToken+" or "+clientSecret+" or "+webhookSecret)
 	told := serveStatus(t, http.StatusBadRequest, `{"error": "`+bearerToken+`", "message": "`+signingSecret+`"}`)
 	file := filepath.Join(t.TempDir(), "secrets.env")
 	if err := os.WriteFile(file, []byte("FLYIO_SIGNING_SECRET="+signingSecret+"\n"+signingSecret+" !\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	client := []string{"FLYIO_CLIENT_ID", clientID, "FLYIO_CLIENT_SECRET", clientSecret}
+	client := []string{"FLYIO_CLIENT_ID", clientID, "FLYIO_CLIENT_SECRET", clientSecret, "FLYIO_WEBHOOK_SECRET", webhookSecret}
 	for name, c := range map[string]struct {
 		url  string
 		args []string
@@ -270,6 +289,10 @@ func TestErrorsHoldNoSecrets(t *testing.T) {
 		"message":             {told, []string{"provision"}},
 		"message, JSON":       {told, []string{"provision", "--json"}},
 		"message of fetch":    {told, []string{"fetch", "x", "--json"}},
+		"event":               {told, []string{"event"}},
+		"event, JSON":         {told, []string{"event", "--json"}},
+		"event, shown":        {echo, []string{"event", "-v"}},
+		"webhook secret":      {good, []string{"check", "-webhook-secret=" + webhookSecret}},
 		"check":               {told, []string{"check"}},
 		"check, JSON":         {told, []string{"check", "--json"}},
 		"check, shown":        {told, []string{"check", "--verbose", "--generation", "1"}},
@@ -283,7 +306,7 @@ func TestErrorsHoldNoSecrets(t *testing.T) {
 			if got.status == 0 {
 				t.Error("the exit status is 0")
 			}
-			for _, secret := range []string{signingSecret, bearerToken, clientSecret} {
+			for _, secret := range []string{signingSecret, bearerToken, clientSecret, webhookSecret} {
 				if strings.Contains(strings.Join(strings.Fields(got.stdout+got.stderr), ""), secret) {
 					t.Errorf("%q is in:\n%s%s", secret, got.stdout, got.stderr)
 				}
@@ -346,13 +369,12 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
-func TestServe(t *testing.T) {
-	t.Parallel()
-	term := newTerminal((&memory{}).serve(t, "", 0)).with("FLYIO_CLIENT_ID", clientID, "FLYIO_CLIENT_SECRET", clientSecret)
-	addr := freeAddr(t)
+// serving starts flysim serve, waits until it answers, and returns how it ends.
+func serving(t *testing.T, term *terminal, addr string, args ...string) (stop func() output) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan output)
-	go func() { ended <- term.runUntil(ctx, "serve", "--addr", addr) }()
+	ended := make(chan output, 1)
+	go func() { ended <- term.runUntil(ctx, append([]string{"serve", "--addr", addr}, args...)...) }()
 	for {
 		answer, err := http.Get("http://" + addr + "/")
 		if err == nil {
@@ -365,10 +387,96 @@ func TestServe(t *testing.T) {
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
+	stop = sync.OnceValue(func() output {
+		cancel()
+		return <-ended
+	})
+	t.Cleanup(func() { stop() })
+	return stop
+}
+
+func TestServe(t *testing.T) {
+	t.Parallel()
+	term := newTerminal((&memory{}).serve(t, "", 0)).with("FLYIO_CLIENT_ID", clientID, "FLYIO_CLIENT_SECRET", clientSecret)
+	addr := freeAddr(t)
+	stop := serving(t, term, addr)
 	term.run(t, "serve", "--addr", addr).want(t, 2)
-	cancel()
-	got := (<-ended).want(t, 130)
+	got := stop().want(t, 130)
 	contains(t, got.stdout, "Fly.io is at http://"+addr+".")
+	if strings.Contains(got.stdout, "Webhooks") {
+		t.Errorf("it has no webhook secret, and says:\n%s", got.stdout)
+	}
+}
+
+// fetched returns a page of what serves.
+func fetched(t *testing.T, url string) string {
+	t.Helper()
+	answer, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// What the settings say is what the page does.
+func TestServeSettings(t *testing.T) {
+	t.Parallel()
+	m := &memory{}
+	base := m.serve(t, "", 0)
+	term := newTerminal(base).with("FLYIO_CLIENT_ID", clientID, "FLYIO_CLIENT_SECRET", clientSecret, "FLYIO_WEBHOOK_SECRET", webhookSecret)
+	addr := freeAddr(t)
+	m.telling(t, webhookSecret, "http://"+addr+"/webhooks")
+	stop := serving(t, term, addr, "--sso-generation", "1")
+	contains(t, fetched(t, "http://"+addr+"/users"), "&#34;permission&#34;:&#34;admin&#34;") // the scope of generation 1
+	term.run(t, "provision", "--id", "told").want(t, 0)
+	contains(t, fetched(t, "http://"+addr+"/webhooks"), "Told “resource.updated”, with the status “ready”", "About <bdi>told</bdi>")
+	contains(t, stop().want(t, 130).stdout, "Webhooks go to http://"+addr+"/webhooks.")
+}
+
+// A page that is open, and a request under way, end as they should: Ctrl-C waits
+// for the answer, and not for the page.
+func TestServeEnds(t *testing.T) {
+	t.Parallel()
+	asked, answer := make(chan struct{}), make(chan struct{})
+	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		close(asked)
+		<-answer
+		io.WriteString(w, `{"id":"x","config":{}}`)
+	}))
+	defer provider.Close()
+	addr := freeAddr(t)
+	stop := serving(t, newTerminal(provider.URL), addr)
+	live, err := http.Get("http://" + addr + "/live")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer live.Body.Close()
+	posted := make(chan error, 1)
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	go func() {
+		answer, err := client.PostForm("http://"+addr+"/extensions", url.Values{"id": {"x"}})
+		if err == nil {
+			answer.Body.Close()
+			if answer.StatusCode != http.StatusSeeOther {
+				err = errors.New(answer.Status)
+			}
+		}
+		posted <- err
+	}()
+	<-asked
+	ended := make(chan output, 1)
+	go func() { ended <- stop() }()
+	io.Copy(io.Discard, live.Body) // the page's stream ends first
+	close(answer)
+	if err := <-posted; err != nil {
+		t.Error(err)
+	}
+	(<-ended).want(t, 130)
 }
 
 func TestSlowAnswer(t *testing.T) {

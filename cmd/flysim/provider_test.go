@@ -27,6 +27,7 @@ const (
 	bearerToken   = "bearer-token-of-the-tests"
 	clientID      = "client-of-the-tests"
 	clientSecret  = "client-secret-of-the-tests"
+	webhookSecret = "webhook-secret-of-the-tests"
 	shortSecret   = "secret" // that the provider knows as well
 )
 
@@ -35,8 +36,10 @@ type memory struct {
 	mu      sync.Mutex
 	streams map[string]flyext.ProvisionRequest
 	updates []flyext.UpdateRequest
+	events  []flyext.Event
 	polls   int // GETs that answer "provisioning"
 	failed  string
+	tell    *flyext.Webhooks // of what is provisioned; nil tells nobody
 	secrets func(id string) flyext.Secrets
 	url     string // of the provider, without base path
 }
@@ -55,7 +58,7 @@ func (m *memory) extension(id string) *flyext.Extension {
 	return x
 }
 
-func (m *memory) Provision(_ context.Context, r *flyext.ProvisionRequest) (*flyext.Extension, error) {
+func (m *memory) Provision(ctx context.Context, r *flyext.ProvisionRequest) (*flyext.Extension, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.streams == nil {
@@ -63,6 +66,9 @@ func (m *memory) Provision(_ context.Context, r *flyext.ProvisionRequest) (*flye
 	}
 	if _, ok := m.streams[r.ID]; !ok {
 		m.streams[r.ID] = *r
+	}
+	if m.tell != nil {
+		_ = m.tell.Updated(ctx, &flyext.Extension{ID: r.ID, Status: flyext.Ready}) // the receiver knows how it ended
 	}
 	return m.extension(r.ID), nil
 }
@@ -158,6 +164,16 @@ func (m *memory) serve(t *testing.T, oauthURL string, generation flyext.Generati
 	server.Start()
 	t.Cleanup(server.Close)
 	return config.BaseURL
+}
+
+// telling has what is provisioned told to an endpoint.
+func (m *memory) telling(t *testing.T, secret, endpoint string) {
+	t.Helper()
+	var err error
+	m.tell, err = flyext.NewWebhooks(flyext.WebhookConfig{ProviderName: "logjam", Secret: secret, Endpoint: endpoint, Attempts: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // lastPort counts up from below the ports that a listener on port 0 gets, of

@@ -68,7 +68,7 @@ func (p *program) rootCommand() *cobra.Command {
 	p.addFlags(root.PersistentFlags())
 	commands := []*cobra.Command{
 		p.provisionCommand(), p.updateCommand(), p.fetchCommand(), p.deprovisionCommand(),
-		p.ssoCommand(), p.checkCommand(), p.serveCommand(),
+		p.eventCommand(), p.ssoCommand(), p.checkCommand(), p.serveCommand(),
 	}
 	for _, cmd := range commands {
 		cmd.Flags().SortFlags = false
@@ -91,7 +91,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	}
 	if e, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
 		name := e.GetFlag().Name
-		if slices.Contains([]string{"signing-secret", "bearer-token", "client-secret"}, name) {
+		if slices.Contains([]string{"signing-secret", "bearer-token", "client-secret", "webhook-secret"}, name) {
 			return usagef("--%s: that cannot be", name)
 		}
 	}

@@ -27,6 +27,7 @@ type settings struct {
 
 	signingSecret, bearerToken string
 	clientID, clientSecret     string
+	webhookSecret              string
 	keyID                      string
 
 	json, verbose bool
@@ -45,6 +46,7 @@ var fromEnvironment = []struct{ flag, variable string }{
 	{"bearer-token", "FLYIO_BEARER_TOKEN"},
 	{"client-id", "FLYIO_CLIENT_ID"},
 	{"client-secret", "FLYIO_CLIENT_SECRET"},
+	{"webhook-secret", "FLYIO_WEBHOOK_SECRET"},
 }
 
 const defaultTimeout = 30 * time.Second
@@ -57,6 +59,7 @@ func (s *settings) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&s.bearerToken, "bearer-token", "", "the `token` that generation 1 sends beside a signature (or FLYIO_BEARER_TOKEN)")
 	flags.StringVar(&s.clientID, "client-id", "", "the OAuth client `id` that the provider signs customers on with (or FLYIO_CLIENT_ID)")
 	flags.StringVar(&s.clientSecret, "client-secret", "", "the OAuth client `secret` (or FLYIO_CLIENT_SECRET)")
+	flags.StringVar(&s.webhookSecret, "webhook-secret", "", "the `secret` that the provider signs its webhooks with (or FLYIO_WEBHOOK_SECRET)")
 	flags.StringVar(&s.keyID, "key-id", "", "the `id` of the signing key in generation 1 (default "+flytest.DefaultKeyID+")")
 	flags.StringVar(&s.envFile, "env-file", "", "read what is in neither flags nor environment from this `file` of KEY=VALUE lines")
 	flags.DurationVar(&s.timeout, "timeout", defaultTimeout, "give up on an answer after this `duration`; Fly.io waits 5s")

@@ -94,7 +94,7 @@ func (p *program) sso(cmd *cobra.Command, id string, s signOn) error {
 	if !s.open || cmd.Flags().Changed("as") {
 		server.SetChoice(&flytest.Choice{UserID: all[user].ID})
 	}
-	oauthURL, stop, err := serveOAuth(s.addr, server)
+	oauthURL, stop, err := serveHandler("oauth-addr", s.addr, server)
 	if err != nil {
 		return err
 	}
@@ -129,9 +129,9 @@ func (p *program) oauthServer(generation flyext.Generation) *flytest.OAuthServer
 	}
 }
 
-// serveOAuth serves until stop is called.
-func serveOAuth(addr string, handler http.Handler) (url string, stop func(), err error) {
-	listener, url, err := listen("oauth-addr", addr)
+// serveHandler serves on the address that a flag says, until stop is called.
+func serveHandler(flag, addr string, handler http.Handler) (url string, stop func(), err error) {
+	listener, url, err := listen(flag, addr)
 	if err != nil {
 		return "", nil, err
 	}

@@ -109,7 +109,7 @@ func (c *Console) serveUpdate(w http.ResponseWriter, r *http.Request, x *extensi
 	form := updateFormOf(r.PostForm)
 	request := form.update()
 	if len(form.Errors) > 0 {
-		c.extensionPage(w, http.StatusUnprocessableEntity, x, form)
+		c.extensionPage(w, http.StatusUnprocessableEntity, x, form, blankEventForm())
 		return
 	}
 	c.serveCall(w, r, x, actionUpdate, func(ctx context.Context, p *flytest.Platform, id string) (*flyext.Extension, error) {
@@ -149,6 +149,7 @@ func (c *Console) take(x *extension, done call) {
 	}
 	switch {
 	case done.err != nil:
+	case done.what == actionEvent: // it is about a machine
 	case done.what == actionDeprovision:
 		c.stopWaiting(x)
 		x.state, x.said = stateGone, ""
@@ -159,7 +160,7 @@ func (c *Console) take(x *extension, done call) {
 		}
 	}
 	c.add(x, done.what, done.wire, done.outcome(c.base))
-	if done.err == nil && x.state == stateProvisioning && x.waiting == nil {
+	if done.err == nil && done.what != actionEvent && x.state == stateProvisioning && x.waiting == nil {
 		c.startWaiting(x, nil)
 	}
 }

@@ -83,7 +83,7 @@ func TestAttackCrossOrigin(t *testing.T) {
 		{"the own name on another port", http.Header{"Origin": {"http://localhost:8080"}}},
 	} {
 		for _, target := range []string{
-			"/extensions", path + "/provision", path + "/update", path + "/fetch", path + "/deprovision", path + "/forget", "/users", authorizePath,
+			"/extensions", path + "/provision", path + "/update", path + "/fetch", path + "/deprovision", path + "/event", path + "/forget", "/users", authorizePath,
 		} {
 			r := httptest.NewRequest(http.MethodPost, ownURL+target, strings.NewReader("id=evil&name=evil&was=&action=save"))
 			r.Header = test.header.Clone()
@@ -106,7 +106,7 @@ func TestAttackByLink(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newLogjam().handler(t, providerBase, ""))
 	path := w.provision("ext1")
-	for _, action := range []string{"provision", "update", "fetch", "deprovision", "forget"} {
+	for _, action := range []string{"provision", "update", "fetch", "event", "deprovision", "forget"} {
 		for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete} {
 			r := httptest.NewRequest(method, ownURL+path+"/"+action, nil)
 			if rec := w.do(r); rec.Code != http.StatusNotFound {
@@ -121,7 +121,7 @@ func TestHeaders(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newLogjam().handler(t, providerBase, ""))
 	path := w.provision("ext1")
-	for _, target := range []string{"/", path, "/users", "/nothing", "/wire/2/answer", "/icon.svg"} {
+	for _, target := range []string{"/", path, "/users", "/webhooks", "/nothing", "/wire/2/answer", "/icon.svg"} {
 		h := w.get(target).Header()
 		for name, want := range map[string]string{
 			"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "same-origin",

@@ -1,14 +1,15 @@
 // Package console is the web page of "flysim serve": a played Fly.io for a
 // person with a browser. It provisions, updates, fetches and deprovisions
-// extensions of one provider, shows every request and answer as it went over
-// the wire, and has the users who may sign in with the played OAuth server,
-// which it serves as well.
+// extensions of one provider, sends it the events of machines, receives its
+// webhooks, shows every request and answer as it went over the wire, and has the
+// users who may sign in with the played OAuth server, which it serves as well.
 //
 // It is for the machine that it runs on. Whoever can open the page can use the
 // provider's secrets, so it answers under loopback names alone, which keeps out
 // pages that rebind their own name (DNS rebinding), takes forms from its own
 // pages alone, and lets its pages load nothing but themselves. What a provider
-// answers is a stranger's bytes: it is shown, never run.
+// answers or sends is a stranger's bytes: it is shown, never run; and a webhook
+// is believed only if its signature is right.
 package console
 
 import (
@@ -52,9 +53,14 @@ type Config struct {
 	// SSOGeneration is the version of the sign-on; 0 means that of Format.
 	SSOGeneration flyext.Generation
 
+	// WebhookSecret is what the provider signs its webhooks with; "" means that
+	// none are received.
+	WebhookSecret string
+
 	// URL is the console's own, such as "http://localhost:4000": its host is a
 	// loopback name or address, and it has no path. It is also what the provider
-	// has as [flyext.SSO.OAuthURL].
+	// has as [flyext.SSO.OAuthURL], and with [WebhookPath] as
+	// [flyext.WebhookConfig.Endpoint].
 	URL string
 
 	// Client, Now are as in [flytest.Platform].
@@ -78,8 +84,9 @@ func (c Config) GoString() string { return redactedConfig }
 func (c Config) LogValue() slog.Value { return slog.StringValue(redactedConfig) }
 
 // A Console is an [http.Handler]. It answers everything below its URL: the
-// pages, and the played OAuth server under /oauth/. [Console.Run] does what goes
-// on in the background. Both are safe for concurrent use.
+// pages, the played OAuth server under /oauth/, and the webhooks that are sent to
+// [WebhookPath]. [Console.Run] does what goes on in the background. Both are safe
+// for concurrent use.
 type Console struct {
 	platform flytest.Platform // Observe is set on copies, one for each action
 	base     string           // the provider's base URL, as it is signed
@@ -92,8 +99,15 @@ type Console struct {
 	log      *slog.Logger
 	handler  http.Handler
 
+	webhookSecret string
+	webhookURL    string                   // that webhooks are signed for; "": the one that they came to
+	receiving     sync.Mutex               // held while receiver verifies one
+	receiver      *flytest.WebhookReceiver // nil: no webhooks
+	observed      flytest.Webhook          // what receiver found
+
 	mu         sync.Mutex
 	extensions []*extension // the oldest first
+	webhooks   []webhook    // the oldest first
 	users      []flytest.User
 	counter    int       // of extensions and records
 	kept       []*record // those that have their wire, the oldest first
@@ -156,6 +170,12 @@ func New(config Config) (*Console, error) {
 		c.oauth = newOAuth(config, c.base)
 		c.oauth.SetUsers(c.users...)
 	}
+	if c.webhookSecret = config.WebhookSecret; c.webhookSecret != "" {
+		if own.Scheme == "https" { // before something that ends TLS, requests do not say so
+			c.webhookURL = c.url + WebhookPath
+		}
+		c.receiver = c.newReceiver()
+	}
 	c.handler = c.routes()
 	return c, nil
 }
@@ -201,8 +221,7 @@ func hostsOf(own *url.URL) []string {
 // ServeHTTP implements [http.Handler].
 func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) { c.handler.ServeHTTP(w, r) }
 
-// routes is everything that the console answers. What a provider sends to
-// Fly.io will get a route of its own, beside /oauth/.
+// routes is everything that the console answers.
 func (c *Console) routes() http.Handler {
 	pages := http.NewServeMux()
 	pages.HandleFunc("GET /{$}", c.serveProvisionPage)
@@ -210,20 +229,23 @@ func (c *Console) routes() http.Handler {
 	pages.HandleFunc("GET /extensions/{n}", c.withExtension(c.serveExtensionPage))
 	pages.HandleFunc("POST /extensions/{n}/provision", c.withExtension(c.serveProvisionAgain))
 	pages.HandleFunc("POST /extensions/{n}/update", c.withExtension(c.serveUpdate))
+	pages.HandleFunc("POST /extensions/{n}/event", c.withExtension(c.serveEvent))
 	pages.HandleFunc("POST /extensions/{n}/fetch", c.withExtension(c.serveFetch))
 	pages.HandleFunc("POST /extensions/{n}/deprovision", c.withExtension(c.serveDeprovision))
 	pages.HandleFunc("POST /extensions/{n}/forget", c.withExtension(c.serveForget))
 	pages.HandleFunc("GET /wire/{n}/{part}", c.serveWire)
 	pages.HandleFunc("GET /users", c.serveUsersPage)
 	pages.HandleFunc("POST /users", c.serveUsers)
+	pages.HandleFunc("GET "+WebhookPath, c.serveWebhooksPage)
+	pages.HandleFunc("POST "+WebhookPath, c.serveNoWebhook) // unless it is taken below
 	pages.HandleFunc("GET /live", c.serveLive)
 	pages.HandleFunc("GET /icon.svg", serveIcon)
 	pages.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		c.failPage(w, http.StatusNotFound, "There is no such page", "The address leads nowhere, or it takes a form and you came by a link.")
 	})
 
-	// The OAuth server checks by itself what comes from where: some of its
-	// requests are the provider's, and no browser's.
+	// The OAuth server and the webhooks check by themselves what comes from where:
+	// some requests are the provider's, and no browser's.
 	all := http.NewServeMux()
 	all.Handle("/", c.protect(pages))
 	if c.oauth != nil {
@@ -231,6 +253,9 @@ func (c *Console) routes() http.Handler {
 			c.oauth.ServeHTTP(w, r)
 			c.change("")
 		})
+	}
+	if c.receiver != nil {
+		all.HandleFunc("POST "+WebhookPath, c.serveWebhook)
 	}
 	return c.checkHost(all)
 }

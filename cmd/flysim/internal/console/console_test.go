@@ -81,9 +81,9 @@ func TestNewRefuses(t *testing.T) {
 
 func TestConfigRedacts(t *testing.T) {
 	t.Parallel()
-	config := console.Config{Credentials: flytest.Credentials{SigningSecret: signingSecret}, ClientSecret: clientSecret}
+	config := console.Config{Credentials: flytest.Credentials{SigningSecret: signingSecret}, ClientSecret: clientSecret, WebhookSecret: webhookSecret}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
-		if got := fmt.Sprintf(verb, config); strings.Contains(got, clientSecret) || strings.Contains(got, signingSecret) {
+		if got := fmt.Sprintf(verb, config); strings.Contains(got, clientSecret) || strings.Contains(got, signingSecret) || strings.Contains(got, webhookSecret) {
 			t.Errorf("%s prints %s", verb, got)
 		}
 	}

@@ -28,6 +28,7 @@ const (
 	stateFailed       state = "error"   // the provider said so, or was not ready in time
 	stateRefused      state = "refused" // it was never provisioned
 	stateGone         state = "gone"    // deprovisioned
+	stateSaid         state = "said"    // what the provider's own word is, by a webhook
 )
 
 // An extension is what the console knows of one. Its fields are locked by the
@@ -46,7 +47,8 @@ type extension struct {
 	waiting  *waiting  // nil: it is not polled
 }
 
-// A record is one thing that was done with an extension, with its outcome.
+// A record is one thing that was done with an extension, or was told of one, with
+// its outcome.
 type record struct {
 	n         int
 	at        time.Time
@@ -68,6 +70,8 @@ const (
 	actionFetch       action = "Fetch"
 	actionPoll        action = "Poll"
 	actionDeprovision action = "Deprovision"
+	actionEvent       action = "Event"
+	actionWebhook     action = "Webhook" // the provider's
 )
 
 // withExtension looks an extension up by its number.
@@ -123,31 +127,46 @@ func (c *Console) forget(x *extension) {
 // add puts a record at the end of an extension's history. The console is
 // locked.
 func (c *Console) add(x *extension, what action, w *wire, o outcome) {
-	r := &record{what: what, times: 1}
-	if last := x.last(); what == actionPoll && last != nil && last.what == actionPoll && last.outcome.headline == o.headline {
+	r := x.last()
+	if what == actionPoll && r != nil && r.what == actionPoll && r.outcome.headline == o.headline {
 		// The same record, with the newer exchange.
-		r = last
 		r.times++
 		c.drop(r)
 	} else {
-		c.counter++
-		r.n = c.counter
+		r = c.newRecord(what)
 		x.history = append(x.history, r)
 	}
+	c.keep(r, w, o)
+	c.trim(x)
+	c.changed(x.title() + ": " + o.headline)
+}
+
+func (c *Console) newRecord(what action) *record {
+	c.counter++
+	return &record{n: c.counter, what: what, times: 1}
+}
+
+// keep gives a record its outcome and its exchange, which may be nil, and drops
+// those that are too much then. The console is locked.
+func (c *Console) keep(r *record, w *wire, o outcome) {
 	r.at, r.wire, r.forgotten, r.outcome = c.now(), w, false, o
 	if w != nil {
 		w.n = r.n
 		c.kept = append(c.kept, r)
 		c.keptBytes += w.size()
 	}
+	for len(c.kept) > maxKept || c.keptBytes > maxKeptBytes && len(c.kept) > 1 {
+		c.drop(c.kept[0])
+	}
+}
+
+// trim forgets what is too long ago in an extension's history. The console is
+// locked.
+func (c *Console) trim(x *extension) {
 	for len(x.history) > maxHistory {
 		c.drop(x.history[0])
 		x.history = slices.Delete(x.history, 0, 1)
 	}
-	for len(c.kept) > maxKept || c.keptBytes > maxKeptBytes && len(c.kept) > 1 {
-		c.drop(c.kept[0])
-	}
-	c.changed(x.title() + ": " + o.headline)
 }
 
 // drop forgets the bytes of a record. The console is locked.

@@ -25,6 +25,7 @@ type field struct {
 	List        string // the id of a datalist
 	Code        bool   // it holds what machines read
 	Required    bool
+	Rows        int // more than one line
 }
 
 // A form is what a person filled in, and what is wrong with it.
@@ -66,7 +67,7 @@ var placeFields = []field{
 
 var (
 	idField    = field{Name: "id", Label: "Extension id", Hint: "Fly.io’s own. The same one again is the same extension.", Code: true, Required: true}
-	extraField = field{Name: "extra", Label: "Other members", Hint: `A JSON object, such as {"plan": "scaler"}: what flyctl sends of a provider’s own options.`, Code: true}
+	extraField = field{Name: "extra", Label: "Other members", Hint: `A JSON object, such as {"plan": "scaler"}: what flyctl sends of a provider’s own options.`, Code: true, Rows: 3}
 )
 
 // regions are suggestions. Others can be typed.
@@ -83,7 +84,7 @@ func newForm(values url.Values, fields ...[]field) *form {
 		}
 	}
 	for _, name := range fieldOrder {
-		if at := f.Fields[name]; at != nil && utf8.RuneCountInString(at.Value) > maxText && name != extraField.Name {
+		if at := f.Fields[name]; at != nil && utf8.RuneCountInString(at.Value) > maxText && at.Rows == 0 {
 			f.fail(name, fmt.Sprintf("It is longer than %d characters.", maxText))
 		}
 	}
@@ -96,7 +97,7 @@ const maxText = 500
 // fieldOrder is that of the request, and of errors.
 var fieldOrder = []string{
 	"name", "id", "organization_id", "organization_name", "organization_email", "user_id", "user_email", "user_role",
-	"primary_region", "read_regions", "ip_address", "extra",
+	"primary_region", "read_regions", "ip_address", "extra", "event_type", "event_machine", "event_status", "event_data",
 }
 
 // text returns a field's value.

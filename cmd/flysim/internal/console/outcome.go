@@ -24,7 +24,8 @@ type outcome struct {
 // A call is one action towards the provider and what came of it.
 type call struct {
 	what   action
-	wire   *wire // of the answer; nil where none came
+	about  string // of an event: its type
+	wire   *wire  // of the answer; nil where none came
 	answer *flyext.Extension
 	err    error
 }
@@ -66,7 +67,7 @@ func (a call) outcome(base string) outcome {
 		headline += " " + text
 	}
 	explanation := meaning(refusal.Status, a.what)
-	if refusal.Err != nil {
+	if refusal.Err != nil && a.what != actionEvent {
 		explanation = strings.TrimSpace(explanation + " flyctl shows its customer the member “message” of the answer, and finds none: " + clip(refusal.Err.Error(), 300) + ".")
 	}
 	return outcome{false, headline, explanation}
@@ -76,6 +77,8 @@ func (a call) success() outcome {
 	switch a.what {
 	case actionDeprovision:
 		return outcome{ok: true, headline: "Deprovisioned"}
+	case actionEvent:
+		return outcome{ok: true, headline: "Received “" + clip(a.about, 100) + "”"}
 	case actionUpdate:
 		return a.changed("Updated")
 	case actionProvision:
@@ -134,6 +137,10 @@ func meaning(status int, what action) string {
 	switch {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		return "The provider does not take this request for Fly.io’s. Compare the signature base below, byte by byte, with what the provider computes, and look at the secret, the format, the base URL and the clock."
+	case what == actionEvent && (status == http.StatusNotFound || status == http.StatusMethodNotAllowed || status == http.StatusNotImplemented):
+		return "The provider does not receive events: they are POST {base}/extensions/events."
+	case what == actionEvent && status/100 == 4:
+		return "Fly.io sends an event again that is answered with an error: a provider answers 200 also to what it has no use for, and to what it has received already."
 	case status == http.StatusNotFound && what == actionProvision:
 		return "There may be no provider at this base URL: provisioning is POST {base}/extensions."
 	case status == http.StatusNotFound && what == actionDeprovision:

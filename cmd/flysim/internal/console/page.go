@@ -34,11 +34,12 @@ var (
 	provisionTemplate = parse("provision.html")
 	extensionTemplate = parse("extension.html")
 	usersTemplate     = parse("users.html")
+	webhooksTemplate  = parse("webhooks.html")
 	messageTemplate   = parse("message.html")
 )
 
 func parse(name string) *template.Template {
-	return template.Must(template.ParseFS(screens, "screens/layout.html", "screens/"+name))
+	return template.Must(template.ParseFS(screens, "screens/layout.html", "screens/record.html", "screens/"+name))
 }
 
 // policy lets a page load its own style sheet and script, by their hashes, and
@@ -61,7 +62,7 @@ func serveIcon(w http.ResponseWriter, _ *http.Request) {
 type page struct {
 	Title   string
 	Self    string // where the script fetches it again
-	Nav     string // "extensions", "users" or ""
+	Nav     string // "extensions", "webhooks", "users" or ""
 	Class   string // of the body
 	Current int    // the extension that is shown
 	Content any
@@ -92,6 +93,14 @@ var badges = map[state]badge{
 	stateGone:         {"gone", "−", "gone"},
 }
 
+// badge is what the state of an extension looks like. The console is locked.
+func (x *extension) badge() badge {
+	if x.state == stateSaid {
+		return badge{"said", "•", clip(string(x.said), 30)}
+	}
+	return badges[x.state]
+}
+
 // write completes a page and sends it. The console is not locked.
 func (c *Console) write(w http.ResponseWriter, status int, t *template.Template, p page) {
 	p.Style, p.Script = template.CSS(style), template.JS(script)
@@ -103,7 +112,7 @@ func (c *Console) write(w http.ResponseWriter, status int, t *template.Template,
 	}
 	p.Latest = c.latest
 	for _, x := range slices.Backward(c.extensions) {
-		p.List = append(p.List, listItem{x.n, x.title(), clip(x.id, 60), badges[x.state]})
+		p.List = append(p.List, listItem{x.n, x.title(), clip(x.id, 60), x.badge()})
 	}
 	c.mu.Unlock()
 
@@ -160,7 +169,8 @@ type extensionView struct {
 	Dashboard   string
 	SSO         bool
 	Forgettable bool
-	Form        *form
+	Form        *form // of an update
+	Event       *eventForm
 	Regions     []string
 	Terminal    string
 	Masked      bool
@@ -184,18 +194,22 @@ type recordView struct {
 	Wire                  *wireView
 	Forgotten             bool
 	Open                  bool // its exchange is shown
+
+	// On the page of all webhooks: what it is about.
+	About               int // the extension, or 0
+	AboutTitle, AboutID string
 }
 
 func (c *Console) serveExtensionPage(w http.ResponseWriter, _ *http.Request, x *extension) {
-	c.extensionPage(w, http.StatusOK, x, updateFormOf(nil))
+	c.extensionPage(w, http.StatusOK, x, updateFormOf(nil), blankEventForm())
 }
 
-func (c *Console) extensionPage(w http.ResponseWriter, status int, x *extension, f *form) {
+func (c *Console) extensionPage(w http.ResponseWriter, status int, x *extension, update *form, event *eventForm) {
 	c.mu.Lock()
 	version := c.version
 	view := c.view(x)
 	c.mu.Unlock()
-	view.Form, view.Regions = f, regions
+	view.Form, view.Event, view.Regions = update, event, regions
 	c.write(w, status, extensionTemplate, page{
 		Title: view.Title, Self: fmt.Sprintf("/extensions/%d", x.n), Nav: "extensions", Class: "one", Current: x.n, Version: version, Content: view,
 	})
@@ -204,7 +218,7 @@ func (c *Console) extensionPage(w http.ResponseWriter, status int, x *extension,
 // view is an extension as the page shows it. The console is locked.
 func (c *Console) view(x *extension) extensionView {
 	v := extensionView{
-		N: x.n, Title: x.title(), State: badges[x.state], Dashboard: c.dashboardURL(x.id), SSO: c.oauth != nil,
+		N: x.n, Title: x.title(), State: x.badge(), Dashboard: c.dashboardURL(x.id), SSO: c.oauth != nil,
 		Forgettable: x.state == stateGone || x.state == stateRefused,
 	}
 	v.Terminal, v.Masked = mask(x.terminal, x.secrets)
@@ -293,6 +307,7 @@ type wireView struct {
 	BaseLength             int
 	Took                   string
 	Slow                   bool
+	Incoming               bool
 }
 
 // A wireBody is a body, and where its bytes are.
@@ -324,7 +339,7 @@ func newWireView(w *wire) *wireView {
 		Method: w.method, Path: path, Target: w.target, Request: lines(w.request), RequestBody: body("request", w.requestBody),
 		Status: w.status, StatusText: clip(strings.TrimSpace(fmt.Sprint(w.status, " ", http.StatusText(w.status))), 60), StatusLine: printable(w.statusText),
 		Answer: lines(w.answer), AnswerBody: body("answer", w.answerBody),
-		Base: printable(base), BaseLength: len(w.base), Took: took(w.duration), Slow: w.duration > budget,
+		Base: printable(base), BaseLength: len(w.base), Took: took(w.duration), Slow: w.duration > budget, Incoming: w.incoming,
 	}
 }
 

@@ -28,6 +28,7 @@ type wire struct {
 	answerBody  []byte
 	header      http.Header // of the answer, for a replay
 	duration    time.Duration
+	incoming    bool // the provider has sent it
 }
 
 type headerLine struct{ Name, Value string }

@@ -32,6 +32,14 @@ type logjam struct {
 	slow     bool // extensions are not ready at once
 	finished flyext.Status
 	streams  map[string]flyext.ProvisionRequest
+	events   []flyext.Event
+}
+
+func (l *logjam) ReceiveEvent(_ context.Context, e *flyext.Event) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.events = append(l.events, *e)
+	return nil
 }
 
 func newLogjam() *logjam { return &logjam{streams: make(map[string]flyext.ProvisionRequest)} }

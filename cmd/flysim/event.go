@@ -1,0 +1,306 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/spf13/cobra"
+
+	"github.com/flyext/flyext"
+	"github.com/flyext/flyext/flytest"
+)
+
+const eventHelp = `Event is a machine of the customer's that started, stopped or failed: it sends
+the provider a CloudEvent, POST {base}/extensions/events. A provider answers 2xx
+also to types that it does not know, and to an event that it has received before
+(--again): Fly.io sends again what was answered with an error.
+
+What is not given is made up: a new id each time, and a machine that started.`
+
+// An occurrence is what the flags of event say.
+type occurrence struct {
+	flyext.Event
+	data, mode string
+	count      int
+	again      bool
+}
+
+const (
+	defaultEventType   = "io.fly.machine.started"
+	defaultEventSource = "https://api.fly.io"
+	defaultMachine     = "5683977ad31768"
+	maxEvents          = 10_000
+	maxShownIDs        = 5 // of a batch
+)
+
+func (p *program) eventCommand() *cobra.Command {
+	var o occurrence
+	cmd := &cobra.Command{
+		Use: "event [flags]", Short: "Tell the provider what happened to a machine", Long: eventHelp, Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.event(cmd, &o) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.Type, "type", defaultEventType, "the event's `type`")
+	flags.StringVar(&o.ID, "id", "", "its `id`, which with the source is what a duplicate is known by (default a new one)")
+	flags.StringVar(&o.Source, "source", defaultEventSource, "its source, a `URI`")
+	flags.StringVar(&o.Subject, "subject", "", "its `subject`")
+	flags.StringVar(&o.MachineID, "machine", defaultMachine, "the machine's `id`, in the data")
+	flags.StringVar(&o.Status, "status", "", "the machine's `status`, in the data (default the last word of the type)")
+	flags.StringVar(&o.data, "data", "", "the data instead: `JSON`, @file, or - for standard input")
+	flags.StringVar(&o.mode, "mode", flytest.BinaryMode.String(), "how it travels: `binary|structured|batched`; x-signature can sign no batch")
+	flags.IntVar(&o.count, "count", 1, "send this `number` of events, in one request if the mode is batched")
+	flags.BoolVar(&o.again, "again", false, "send each request a second time, signed anew: that has to be a success, too")
+	return cmd
+}
+
+func (p *program) event(cmd *cobra.Command, o *occurrence) error {
+	fly, err := p.platform()
+	if err != nil {
+		return err
+	}
+	mode, err := parseMode(o.mode)
+	if err != nil {
+		return err
+	}
+	events, err := p.events(cmd, o)
+	if err != nil {
+		return err
+	}
+	var batches [][]flyext.Event
+	if mode == flytest.BatchedMode {
+		batches = [][]flyext.Event{events}
+	} else {
+		for i := range events {
+			batches = append(batches, events[i:i+1])
+		}
+	}
+	if err := p.checkSigns(cmd.Context(), fly, mode, batches[0]); err != nil {
+		return err
+	}
+	return p.sendEvents(cmd.Context(), fly, mode, batches, o.again)
+}
+
+func parseMode(name string) (flytest.EventMode, error) {
+	for _, mode := range []flytest.EventMode{flytest.BinaryMode, flytest.StructuredMode, flytest.BatchedMode} {
+		if mode.String() == name {
+			return mode, nil
+		}
+	}
+	return 0, usagef("--mode %q: there are binary, structured and batched", name)
+}
+
+// events returns what is to be sent, with ids.
+func (p *program) events(cmd *cobra.Command, o *occurrence) ([]flyext.Event, error) {
+	switch {
+	case o.count < 1 || o.count > maxEvents:
+		return nil, usagef("--count is 1 to %d", maxEvents)
+	case o.count > 1 && o.ID != "":
+		return nil, usagef("--id names one event, and --count says %d; to send one twice there is --again", o.count)
+	case o.Type == "" || o.Source == "":
+		return nil, usagef("--type and --source may not be empty")
+	}
+	first := o.Event
+	if cmd.Flags().Changed("data") {
+		if cmd.Flags().Changed("machine") || cmd.Flags().Changed("status") {
+			return nil, usagef(`--data is all of the data: have the machine's "machine_id" and "status" in it`)
+		}
+		var err error
+		if first.Data, err = p.readData(o.data); err != nil {
+			return nil, err
+		}
+		first.MachineID = ""
+	} else if !cmd.Flags().Changed("status") {
+		first.Status = first.Type[strings.LastIndexByte(first.Type, '.')+1:]
+	}
+	events := make([]flyext.Event, o.count)
+	for i := range events {
+		events[i] = first
+		events[i].ID = cmp.Or(o.ID, strings.ToLower(rand.Text()))
+	}
+	return events, nil
+}
+
+func (p *program) readData(data string) ([]byte, error) {
+	text, where := []byte(data), "it"
+	var err error
+	switch name, isFile := strings.CutPrefix(data, "@"); {
+	case data == "-":
+		where = "standard input"
+		text, err = io.ReadAll(p.stdin)
+	case isFile:
+		where = name
+		text, err = os.ReadFile(name)
+	}
+	if err != nil {
+		return nil, usagef("--data: %w", err)
+	}
+	var value any
+	if err := jsonv2.Unmarshal(text, &value); err != nil {
+		return nil, usagef("--data: %s is no JSON", where)
+	}
+	return bytes.TrimSpace(text), nil
+}
+
+// checkSigns refuses what the format cannot sign, before anything is sent.
+func (p *program) checkSigns(ctx context.Context, fly *flytest.Platform, mode flytest.EventMode, events []flyext.Event) error {
+	_, err := fly.NewEventRequest(ctx, mode, events...)
+	if err == nil {
+		return nil
+	}
+	reason := strings.TrimPrefix(err.Error(), "flytest: ")
+	if p.format != flytest.FormatXSignature {
+		return usagef("the event cannot be sent: %s", reason)
+	}
+	why := "--format x-signature cannot sign this event: it puts a timestamp, a nonce and the URL into the JSON object in the body"
+	switch mode {
+	case flytest.BatchedMode:
+		return usagef("%s, and a batch is an array. Send --mode structured, or choose a format of generation 1, such as rfc9421", why)
+	case flytest.BinaryMode:
+		return usagef("%s, which in binary mode is the data (%s). Send --mode structured", why, reason)
+	}
+	return usagef("%s (%s)", why, reason)
+}
+
+// A sending is one request with events.
+type sending struct {
+	events   []flyext.Event
+	again    bool
+	exchange flytest.Exchange
+}
+
+// sendEvents sends until one is refused.
+func (p *program) sendEvents(ctx context.Context, fly *flytest.Platform, mode flytest.EventMode, batches [][]flyext.Event, again bool) error {
+	var all []sending
+	observe := fly.Observe
+	fly.Observe = func(e flytest.Exchange) {
+		all[len(all)-1].exchange = e
+		observe(e)
+	}
+	send := func(events []flyext.Event, again bool) (err error) {
+		all = append(all, sending{events: events, again: again})
+		if mode == flytest.BatchedMode {
+			err = fly.SendEvents(ctx, events...)
+		} else {
+			err = fly.SendEvent(ctx, events[0], mode)
+		}
+		if last := &all[len(all)-1]; !p.json && last.exchange.Response != nil {
+			p.showSending(mode, last)
+		}
+		return err
+	}
+	var err error
+	for _, events := range batches {
+		if err = send(events, false); err == nil && again {
+			if err = send(events, true); isType[*flyext.Error](err) {
+				err = &duplicateError{err}
+			}
+		}
+		if err != nil {
+			break
+		}
+	}
+	if !p.json || ctx.Err() != nil {
+		return err
+	}
+	p.writeJSON(p.newJSONSendings(mode, all, err))
+	if err != nil {
+		return &toldError{err}
+	}
+	return nil
+}
+
+// A duplicateError is the refusal of an event that was received before.
+type duplicateError struct{ reason error }
+
+func (e *duplicateError) Error() string { return e.reason.Error() }
+func (e *duplicateError) Unwrap() error { return e.reason }
+
+// showSending shows what was sent and answered.
+func (p *program) showSending(mode flytest.EventMode, s *sending) {
+	first := s.events[0]
+	label := func(text string) string { return fmt.Sprintf("%-9s", text) }
+	what := first.Type + ", " + mode.String()
+	if n := len(s.events); n > 1 {
+		what = fmt.Sprintf("%s, %d of them, %s", first.Type, n, mode)
+	}
+	if s.again {
+		what += ", again"
+	}
+	p.out.besideAs(dim, label("event"), plain, what)
+	for _, e := range s.events[:min(len(s.events), maxShownIDs)] {
+		p.out.besideAs(dim, label("id"), plain, e.ID)
+	}
+	if more := len(s.events) - maxShownIDs; more > 0 {
+		p.out.besideAs(dim, label("id"), plain, fmt.Sprintf("… and %d more", more))
+	}
+	p.out.besideAs(dim, label("source"), plain, first.Source)
+	if first.Subject != "" {
+		p.out.besideAs(dim, label("subject"), plain, first.Subject)
+	}
+	p.out.besideAs(dim, label("data"), plain, dataOf(first))
+	style := green
+	if s.exchange.Response.StatusCode/100 != 2 {
+		style = red
+	}
+	p.out.besideAs(dim, label("answer"), style, s.exchange.Response.Status)
+	p.out.blank()
+}
+
+// dataOf says what the data is, in a line or a few.
+func dataOf(e flyext.Event) string {
+	if e.Data == nil {
+		return "machine " + cmp.Or(e.MachineID, "none") + ", " + cmp.Or(e.Status, "no status")
+	}
+	if len(e.Data) > maxSent {
+		return strings.ToValidUTF8(string(e.Data[:maxSent]), "") + fmt.Sprintf(" … (%d bytes)", len(e.Data))
+	}
+	return string(e.Data)
+}
+
+// A jsonSendings is what event --json writes.
+type jsonSendings struct {
+	Mode     string        `json:"mode"`
+	Requests []jsonSending `json:"requests"`
+	Error    *jsonError    `json:"error,omitempty"`
+}
+
+type jsonSending struct {
+	Again   bool        `json:"again,omitempty"`
+	Events  []jsonEvent `json:"events"`
+	Status  int         `json:"status,omitempty"` // absent if there was no answer
+	Seconds float64     `json:"seconds"`
+}
+
+type jsonEvent struct {
+	ID        string `json:"id"`
+	Source    string `json:"source"`
+	Type      string `json:"type"`
+	Subject   string `json:"subject,omitempty"`
+	MachineID string `json:"machine_id,omitempty"`
+	Status    string `json:"status,omitempty"`
+}
+
+func (p *program) newJSONSendings(mode flytest.EventMode, all []sending, err error) *jsonSendings {
+	told := &jsonSendings{Mode: mode.String()}
+	for _, s := range all {
+		one := jsonSending{Again: s.again, Seconds: seconds(s.exchange.Duration)}
+		for _, e := range s.events {
+			one.Events = append(one.Events, jsonEvent{e.ID, e.Source, e.Type, e.Subject, e.MachineID, e.Status})
+		}
+		if s.exchange.Response != nil {
+			one.Status = s.exchange.Response.StatusCode
+		}
+		told.Requests = append(told.Requests, one)
+	}
+	if err != nil {
+		told.Error = p.newJSONError(err)
+	}
+	return told
+}

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/flyext/flyext"
+	"github.com/flyext/flyext/flytest"
+)
+
+func (m *memory) ReceiveEvent(_ context.Context, e *flyext.Event) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.events = append(m.events, *e)
+	return nil
+}
+
+func (m *memory) received() []flyext.Event {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.events)
+}
+
+// What is not given is a machine that started, and an id that no other event has.
+func TestEvent(t *testing.T) {
+	t.Parallel()
+	m := &memory{}
+	term := newTerminal(m.serve(t, "", 0))
+	got := term.run(t, "event").want(t, 0)
+	term.run(t, "event").want(t, 0)
+	events := m.received()
+	if len(events) != 2 || events[0].ID == events[1].ID {
+		t.Fatalf("received %+v", events)
+	}
+	e := events[0]
+	if e.Type != "io.fly.machine.started" || e.Source != "https://api.fly.io" || e.MachineID != "5683977ad31768" || e.Status != "started" {
+		t.Errorf("received %+v", e)
+	}
+	contains(t, got.stdout, "event    io.fly.machine.started, binary\n", "id       "+e.ID+"\n", "source   https://api.fly.io\n",
+		"data     machine 5683977ad31768, started\n", "answer   200 OK\n")
+	narrow(t, got.stdout)
+	if got.stderr != "" {
+		t.Errorf("standard error is %q", got.stderr)
+	}
+}
+
+// Every flag is in what the provider receives, in every mode that the format
+// signs.
+func TestEventFlags(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		format flytest.Format
+		mode   string
+	}{
+		{flytest.FormatXSignature, "binary"}, {flytest.FormatXSignature, "structured"},
+		{flytest.FormatRFC9421, "binary"}, {flytest.FormatRFC9421, "structured"}, {flytest.FormatRFC9421, "batched"},
+		{flytest.FormatDraft05, "batched"}, {flytest.FormatCavage, "batched"},
+	} {
+		t.Run(string(c.format)+" "+c.mode, func(t *testing.T) {
+			t.Parallel()
+			m := &memory{}
+			term := newTerminal(m.serve(t, "", 0))
+			got := term.run(t, "event", "--format", string(c.format), "--mode", c.mode, "--type", "io.fly.machine.failed", "--id", "e1",
+				"--source", "https://fly.example/machines", "--subject", "the <b>subject</b> größe", "--machine", "m1", "--status", "broken", "-v").want(t, 0)
+			events := m.received()
+			if len(events) != 1 {
+				t.Fatalf("received %+v", events)
+			}
+			e := events[0]
+			if e.Type != "io.fly.machine.failed" || e.ID != "e1" || e.Source != "https://fly.example/machines" ||
+				e.Subject != "the <b>subject</b> größe" || e.MachineID != "m1" || e.Status != "broken" {
+				t.Errorf("received %+v", e)
+			}
+			contains(t, got.stderr, "> POST /flyio/extensions/events HTTP/1.1", "--- signature base: ", "< HTTP/1.1 200 OK")
+			contains(t, got.stdout, "event    io.fly.machine.failed, "+c.mode+"\n", "subject  the <b>subject</b> größe\n")
+		})
+	}
+}
+
+func TestEventData(t *testing.T) {
+	t.Parallel()
+	const data = `{"machine_id":"m2","status":"failed","data":{"Error":"image not found"}}`
+	file := filepath.Join(t.TempDir(), "data.json")
+	if err := os.WriteFile(file, []byte(data+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, arg := range map[string]string{"given": data, "file": "@" + file, "standard input": "-"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := &memory{}
+			term := newTerminal(m.serve(t, "", 0))
+			term.stdin = data
+			got := term.run(t, "event", "--mode", "structured", "--data", arg).want(t, 0)
+			events := m.received()
+			if len(events) != 1 || string(events[0].Data) != data || events[0].MachineID != "m2" || events[0].Status != "failed" {
+				t.Errorf("received %+v", events)
+			}
+			contains(t, words(got.stdout), "image not found")
+		})
+	}
+}
+
+func TestEventCount(t *testing.T) {
+	t.Parallel()
+	for mode, requests := range map[string]int{"binary": 3, "batched": 1} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			m := &memory{}
+			term := newTerminal(m.serve(t, "", 0))
+			var told jsonSendings
+			term.run(t, "event", "--format", "rfc9421", "--mode", mode, "--count", "3", "--json").want(t, 0).decode(t, &told)
+			ids := map[string]bool{}
+			for _, e := range m.received() {
+				ids[e.ID] = true
+			}
+			for _, r := range told.Requests {
+				for _, e := range r.Events {
+					if !ids[e.ID] {
+						t.Errorf("%s was told of and not received", e.ID)
+					}
+				}
+			}
+			if len(ids) != 3 || len(told.Requests) != requests || told.Mode != mode || told.Requests[0].Status != 200 || told.Error != nil {
+				t.Errorf("%d events, told %+v", len(ids), told)
+			}
+		})
+	}
+}
+
+// A duplicate is the same event in a new request.
+func TestEventAgain(t *testing.T) {
+	t.Parallel()
+	m := &memory{}
+	sound := newTerminal(m.serve(t, "", 0))
+	var told jsonSendings
+	sound.run(t, "event", "--again", "--json").want(t, 0).decode(t, &told)
+	if len(told.Requests) != 2 || told.Requests[0].Again || !told.Requests[1].Again || told.Requests[0].Events[0] != told.Requests[1].Events[0] {
+		t.Errorf("told %+v", told)
+	}
+	if n := len(m.received()); n != 1 {
+		t.Errorf("received %d times", n)
+	}
+
+	seen := map[string]bool{}
+	signatures := map[string]bool{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		signatures[r.Header.Get("X-Signature")] = true
+		if id := r.Header.Get("Ce-Id"); seen[id] {
+			w.WriteHeader(http.StatusConflict)
+			w.Write([]byte(`{"error":"duplicate","message":"It was here."}`))
+		} else {
+			seen[id] = true
+		}
+	}))
+	defer server.Close()
+	got := newTerminal(server.URL).run(t, "event", "--again").want(t, 1)
+	contains(t, words(got.stdout), "binary, again", "answer 409 Conflict")
+	contains(t, words(got.stderr), "an event that was received before has to be a success, and the provider answered with 409 Conflict (duplicate): It was here.")
+	if len(signatures) != 2 {
+		t.Errorf("%d signatures", len(signatures))
+	}
+	told = jsonSendings{}
+	newTerminal(server.URL).run(t, "event", "--again", "--json").want(t, 1).decode(t, &told)
+	if told.Error == nil || told.Error.Status != 409 || len(told.Requests) != 2 {
+		t.Errorf("told %+v", told)
+	}
+}
+
+// It stops at the first refusal.
+func TestEventRefused(t *testing.T) {
+	t.Parallel()
+	url := serveStatus(t, http.StatusNotImplemented, `{"error":"unsupported","message":"No events here."}`)
+	got := newTerminal(url).run(t, "event", "--count", "3").want(t, 1)
+	if n := strings.Count(got.stdout, "answer   501 Not Implemented"); n != 1 {
+		t.Errorf("%d answers are shown:\n%s", n, got.stdout)
+	}
+	contains(t, words(got.stderr), "No events here.")
+}
