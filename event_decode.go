@@ -25,17 +25,20 @@ const (
 	ceSpecVersion  = "1.0"
 )
 
-// isEventField says whether a header field says what an event is.
-func isEventField(name string, values []string) bool {
-	if name != "Content-Type" {
-		return strings.HasPrefix(name, ceFieldPrefix)
-	}
-	for _, value := range values {
-		if strings.HasPrefix(mediaType(value), ceTypePrefix) {
-			return true
+// eventFields returns the names of the header fields that say what an event is.
+// Beside attributes the type of the body is one, whichever it is.
+func eventFields(h http.Header) []string {
+	var names []string
+	for name := range h {
+		if strings.HasPrefix(name, ceFieldPrefix) {
+			names = append(names, name)
 		}
 	}
-	return false
+	isEvent := func(value string) bool { return strings.HasPrefix(mediaType(value), ceTypePrefix) }
+	if types := h["Content-Type"]; len(types) > 0 && (len(names) > 0 || slices.ContainsFunc(types, isEvent)) {
+		names = append(names, "Content-Type")
+	}
+	return names
 }
 
 // mediaType returns a media type without its parameters, in lower case.
