@@ -41,14 +41,17 @@ type EventReceiver interface {
 //
 // Which part of it is Fly.io's word depends on the signature. [XSignature]
 // covers the body: in structured mode the whole event, in binary mode the data
-// (MachineID, Status, Data) and not the attributes, which are header fields. Who
-// keeps a genuine request from arriving can deliver its data under another ID,
-// Source, Type or Time, once and within minutes, which would also make the event
-// of that ID a copy; so decide by the data where that matters. The same person could send what Fly.io signed to PATCH an
-// extension whose ID is "events" as an event, since X-Signature does not cover
-// the method either: give no extension that ID. [MessageSignature] covers the
-// attributes as well: it refuses an event that has one outside of the signature,
-// whatever the mode.
+// (Data, and MachineID and Status while DataContentType is JSON) and not the
+// attributes, which are header fields. Who keeps a genuine request from arriving
+// can deliver its data under another ID, Source, Type or Time, once and within
+// minutes, which would also make the event of that ID a copy; so decide by the
+// data where that matters. Since Content-Type is such a field, too, data in binary
+// mode that looks like an event in structured mode (it has a "specversion") is
+// refused. The same person could send what Fly.io signed to PATCH an extension
+// whose ID is "events" as an event, since X-Signature does not cover the method
+// either: give no extension that ID. [MessageSignature] covers the attributes as
+// well: it refuses an event that has one outside of the signature, whatever the
+// mode.
 type Event struct {
 	ID     string // never empty; unique together with Source
 	Source string // never empty; a URI reference

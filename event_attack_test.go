@@ -122,6 +122,27 @@ func TestEventAttacks(t *testing.T) {
 	}
 }
 
+// X-Signature does not cover Content-Type: what Fly.io signed in structured mode
+// is no data of an event whose attributes are a stranger's.
+func TestStructuredEventIsNoData(t *testing.T) {
+	t.Parallel()
+	for _, contentType := range []string{"application/json", "text/plain", "application/octet-stream", ""} {
+		l := &listener{}
+		r := signedEvent(t, flytest.XSignature(testSecret), flytest.StructuredMode)
+		for name, value := range map[string]string{
+			"Ce-Id": "e2", "Ce-Source": "https://api.fly.io", "Ce-Type": "another", "Ce-Specversion": "1.0", "Content-Type": contentType,
+		} {
+			if r.Header.Set(name, value); value == "" {
+				r.Header.Del(name)
+			}
+		}
+		if w := do(newProvider(t, l, nil), r); w.Code != 400 || readAnswer(t, w).Error != "malformed_body" {
+			t.Errorf("%q: got %d %s", contentType, w.Code, w.Body)
+		}
+		wantCalls(t, l, "")
+	}
+}
+
 // A captured event that did arrive is worth nothing: its nonce is used, under
 // whichever id it comes again.
 func TestEventReplay(t *testing.T) {

@@ -57,6 +57,7 @@ func isJSONType(media string) bool {
 var (
 	errContentTypes  = &Error{Status: http.StatusBadRequest, Code: CodeMalformedBody, Message: "There is more than one Content-Type."}
 	errBatchNotArray = malformed("The body is no JSON array.", nil)
+	errEventInEvent  = malformed("The body is an event in structured mode, and its Content-Type is of no such.", nil)
 	errBatchSize     = &Error{
 		Status: http.StatusRequestEntityTooLarge, Code: CodeBodyTooLarge,
 		Message: fmt.Sprintf("The batch has more than %d events.", maxBatch),
@@ -85,6 +86,13 @@ func decodeEvents(m *Message, g Generation) ([]*Event, error) {
 		return nil, &Error{
 			Status: http.StatusUnsupportedMediaType, Code: CodeUnsupportedType,
 			Message: "Events are read in binary mode, as " + structuredType + ", or as " + batchType + ".",
+		}
+	}
+	if g != Generation1 {
+		// X-Signature covers no Content-Type, and so no mode: an event in
+		// structured mode would be the data of one that a stranger makes up.
+		if o, err := m.parse(); err == nil && o.has("specversion") {
+			return nil, errEventInEvent
 		}
 	}
 	e, err := decodeBinary(m, contentType)
