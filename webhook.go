@@ -166,7 +166,7 @@ type finalAnswers struct{ next http.RoundTripper }
 // RoundTrip implements [http.RoundTripper].
 func (t finalAnswers) RoundTrip(r *http.Request) (*http.Response, error) {
 	answer, err := t.next.RoundTrip(r)
-	if err == nil {
+	if answer != nil {
 		answer.Header.Del("Location")
 	}
 	return answer, err
