@@ -23,15 +23,17 @@ import (
 // process an event, which is its source and id, is never received twice at the
 // same time, and not again after ReceiveEvent has returned nil while that is
 // remembered: for a day, unless the process ends before or has a million others
-// to remember. A copy of it is a success, too. Where [Config.ReplayStore] is a [ReplayLookup],
-// that memory is shared by all machines and outlives them; still, an event is
-// received twice if two machines get a copy at the same instant, or if one
-// stops between having received it and having said so. Make what follows from
+// to remember. A copy of it is a success, too. Where [Config.ReplayStore] is a
+// [ReplayLookup], that memory is shared by all machines and outlives them; still,
+// an event is received twice if two machines get a copy at the same instant, or if
+// one stops between having received it and having said so. Make what follows from
 // an event idempotent, or keep its source and id beside it.
 //
 // Events of different ids are received concurrently and arrive in any order;
-// those of one batch one after the other. [Config.Timeout] bounds all of a
-// request, and the context is that of every other call; see [Provisioner].
+// those of one batch one after the other, and those that follow an error, too.
+// [Config.Timeout] bounds all of a request: events for which a batch has no time
+// left are not received before they come again, so keep what takes long for
+// later. The context is that of every other call; see [Provisioner].
 type EventReceiver interface {
 	ReceiveEvent(ctx context.Context, e *Event) error
 }
@@ -124,7 +126,8 @@ func (p *Provider) receive(m *Message, g Generation, rec record) (operation, err
 }
 
 // all delivers the events of one request. One that fails holds up none of the
-// others: when they all come again, they are duplicates and it is not.
+// others: when they all come again, they are duplicates and it is not. One that
+// takes all of the time does hold up those behind it.
 func (d *delivery) all(ctx context.Context, rec record, receiver EventReceiver, events []*Event) error {
 	var failed error
 	failures := 0
