@@ -87,11 +87,11 @@ const (
 // Each method sends one webhook and returns when Fly.io has accepted it, or with
 // a *[WebhookError]. It tries again by itself, after about 1, 2, 4 and 8 seconds
 // (somewhere in the later half of each, so that many senders spread), when there
-// was no answer, and when the answer is 408, 429 or 5xx; after a Retry-After, that
-// much later. It gives up at once when another answer comes, such as a 422, a
-// redirect (a signature is for one URL), or a Retry-After of more than a minute,
-// and when the context ends or would end before the next attempt. What must
-// survive the process belongs into a job queue: see [WebhookError.Temporary].
+// was no answer, and when the answer is 429 or 5xx; after a Retry-After, that much
+// later. It gives up at once when another answer comes, such as a 422, a redirect
+// (a signature is for one URL), or a Retry-After of more than a minute, and when
+// the context ends or would end before the next attempt. What must survive the
+// process belongs into a job queue: see [WebhookError.Temporary].
 //
 // A webhook carries the resource as GET answers it, [Extension.Extra] included,
 // and never its secrets, though they may be there. Its [Extension.ID] is required,
@@ -263,7 +263,8 @@ func (w *Webhooks) send(ctx context.Context, action string, x *Extension) error 
 			return nil
 		}
 		wait := backoff(failed.Attempts, randomFraction()) + failed.RetryAfter
-		if !failed.Temporary() || failed.Attempts >= w.attempts || failed.RetryAfter > maxRetryAfter || endsWithin(ctx, wait) {
+		again := failed.Temporary() && failed.Status != http.StatusRequestTimeout // which is for the caller to repeat
+		if !again || failed.Attempts >= w.attempts || failed.RetryAfter > maxRetryAfter || endsWithin(ctx, wait) {
 			return failed
 		}
 		w.logAttempt(ctx, failed, wait)
