@@ -53,9 +53,9 @@ type WebhookConfig struct {
 	Sleep func(ctx context.Context, d time.Duration) error
 
 	// Logger receives a record for every attempt that fails and is followed by
-	// another one; nil is silent. A record never holds the resource, the answer,
-	// or the secret. How a webhook ended is the method's to return, and is not
-	// logged.
+	// another one; nil is silent. A record never holds the resource, an answer's
+	// body, or the secret. How a webhook ended is the method's to return, and is
+	// not logged.
 	Logger *slog.Logger
 }
 
