@@ -130,6 +130,11 @@ func (o *object) take(name string) (jsontext.Value, bool) {
 	return nil, false
 }
 
+// has says whether there is a member, be it null.
+func (o *object) has(name string) bool {
+	return slices.ContainsFunc(o.members, func(m member) bool { return string(m.name) == name })
+}
+
 // text reads a string that the signature needs; also a number's digits, where
 // numeric says so. What is of another type is "": absent.
 func (o *object) text(name string, numeric bool) string {

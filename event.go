@@ -23,15 +23,17 @@ import (
 // process an event, which is its source and id, is never received twice at the
 // same time, and not again after ReceiveEvent has returned nil while that is
 // remembered: for a day, unless the process ends before or has a million others
-// to remember. A copy of it is a success, too. Where [Config.ReplayStore] is a [ReplayLookup],
-// that memory is shared by all machines and outlives them; still, an event is
-// received twice if two machines get a copy at the same instant, or if one
-// stops between having received it and having said so. Make what follows from
+// to remember. A copy of it is a success, too. Where [Config.ReplayStore] is a
+// [ReplayLookup], that memory is shared by all machines and outlives them; still,
+// an event is received twice if two machines get a copy at the same instant, or if
+// one stops between having received it and having said so. Make what follows from
 // an event idempotent, or keep its source and id beside it.
 //
 // Events of different ids are received concurrently and arrive in any order;
-// those of one batch one after the other. [Config.Timeout] bounds all of a
-// request, and the context is that of every other call; see [Provisioner].
+// those of one batch one after the other, and those that follow an error, too.
+// [Config.Timeout] bounds all of a request: events for which a batch has no time
+// left are not received before they come again, so keep what takes long for
+// later. The context is that of every other call; see [Provisioner].
 type EventReceiver interface {
 	ReceiveEvent(ctx context.Context, e *Event) error
 }
@@ -41,14 +43,17 @@ type EventReceiver interface {
 //
 // Which part of it is Fly.io's word depends on the signature. [XSignature]
 // covers the body: in structured mode the whole event, in binary mode the data
-// (MachineID, Status, Data) and not the attributes, which are header fields. Who
-// keeps a genuine request from arriving can deliver its data under another ID,
-// Source, Type or Time, once and within minutes, which would also make the event
-// of that ID a copy; so decide by the data where that matters. The same person could send what Fly.io signed to PATCH an
-// extension whose ID is "events" as an event, since X-Signature does not cover
-// the method either: give no extension that ID. [MessageSignature] covers the
-// attributes as well: it refuses an event that has one outside of the signature,
-// whatever the mode.
+// (Data, and MachineID and Status while DataContentType is JSON) and not the
+// attributes, which are header fields. Who keeps a genuine request from arriving
+// can deliver its data under another ID, Source, Type or Time, once and within
+// minutes, which would also make the event of that ID a copy; so decide by the
+// data where that matters. Since Content-Type is such a field, too, data in binary
+// mode that looks like an event in structured mode (it has a "specversion") is
+// refused. The same person could send what Fly.io signed to PATCH an extension
+// whose ID is "events" as an event, since X-Signature does not cover the method
+// either: give no extension that ID. [MessageSignature] covers the attributes as
+// well: it refuses an event that has one outside of the signature, whatever the
+// mode.
 type Event struct {
 	ID     string // never empty; unique together with Source
 	Source string // never empty; a URI reference
@@ -121,7 +126,8 @@ func (p *Provider) receive(m *Message, g Generation, rec record) (operation, err
 }
 
 // all delivers the events of one request. One that fails holds up none of the
-// others: when they all come again, they are duplicates and it is not.
+// others: when they all come again, they are duplicates and it is not. One that
+// takes all of the time does hold up those behind it.
 func (d *delivery) all(ctx context.Context, rec record, receiver EventReceiver, events []*Event) error {
 	var failed error
 	failures := 0

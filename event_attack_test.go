@@ -63,6 +63,10 @@ func TestEventAttacks(t *testing.T) {
 	none := func(*http.Request) {}
 	const uncovered = "a field that says what the event is, is not covered"
 	rfc, cavage, x := flytest.RFC9421(eventKey), flytest.CavageOptions{CoverDigest: true}.Cavage(eventKey), flytest.XSignature(testSecret)
+	uncoveredType := flytest.CavageOptions{CoverDigest: true, Headers: []string{
+		"(request-target)", "date", "digest", "ce-id", "ce-source", "ce-specversion", "ce-time", "ce-type",
+	}}.Cavage(eventKey)
+	bodyAlone := flytest.CavageOptions{CoverDigest: true, Headers: []string{"(request-target)", "date", "digest"}}.Cavage(eventKey)
 	for _, test := range []struct {
 		name   string
 		signer flytest.Signer
@@ -79,7 +83,11 @@ func TestEventAttacks(t *testing.T) {
 		{"rfc9421: a batch as an event", rfc, flytest.BatchedMode, set("Content-Type", "application/cloudevents+json"), "MAC does not match"},
 		{"cavage: another id", cavage, flytest.BinaryMode, set("Ce-Id", "e2"), "MAC does not match"},
 		{"cavage: an attribute more", cavage, flytest.BinaryMode, set("Ce-Subject", "m2"), uncovered},
-		{"cavage: binary as structured", cavage, flytest.BinaryMode, set("Content-Type", "Application/CloudEvents+json"), uncovered},
+		{"cavage: binary as structured", cavage, flytest.BinaryMode, set("Content-Type", "Application/CloudEvents+json"), "MAC does not match"},
+		{"cavage: JSON as structured", bodyAlone, flytest.StructuredMode, set("Content-Type", "Application/CloudEvents+json"), uncovered},
+		{"cavage: text instead of JSON", cavage, flytest.BinaryMode, set("Content-Type", "text/plain"), "MAC does not match"},
+		{"cavage: no type", cavage, flytest.BinaryMode, set("Content-Type", ""), "message signature"},
+		{"cavage: a type that nobody signed", uncoveredType, flytest.BinaryMode, none, uncovered},
 		{"cavage: structured as binary", cavage, flytest.StructuredMode, set("Content-Type", "application/json"), "MAC does not match"},
 		{"cavage: structured, and fields beside", cavage, flytest.StructuredMode, set("Ce-Id", "e2"), uncovered},
 		{"x-signature: other data", x, flytest.BinaryMode, func(r *http.Request) { flytest.SetBody(r, []byte(`{"machine_id":"m2"}`)) }, "MAC does not match"},
@@ -111,6 +119,27 @@ func TestEventAttacks(t *testing.T) {
 			}
 			wantCalls(t, l, "")
 		})
+	}
+}
+
+// X-Signature does not cover Content-Type: what Fly.io signed in structured mode
+// is no data of an event whose attributes are a stranger's.
+func TestStructuredEventIsNoData(t *testing.T) {
+	t.Parallel()
+	for _, contentType := range []string{"application/json", "text/plain", "application/octet-stream", ""} {
+		l := &listener{}
+		r := signedEvent(t, flytest.XSignature(testSecret), flytest.StructuredMode)
+		for name, value := range map[string]string{
+			"Ce-Id": "e2", "Ce-Source": "https://api.fly.io", "Ce-Type": "another", "Ce-Specversion": "1.0", "Content-Type": contentType,
+		} {
+			if r.Header.Set(name, value); value == "" {
+				r.Header.Del(name)
+			}
+		}
+		if w := do(newProvider(t, l, nil), r); w.Code != 400 || readAnswer(t, w).Error != "malformed_body" {
+			t.Errorf("%q: got %d %s", contentType, w.Code, w.Body)
+		}
+		wantCalls(t, l, "")
 	}
 }
 

@@ -25,17 +25,20 @@ const (
 	ceSpecVersion  = "1.0"
 )
 
-// isEventField says whether a header field says what an event is.
-func isEventField(name string, values []string) bool {
-	if name != "Content-Type" {
-		return strings.HasPrefix(name, ceFieldPrefix)
-	}
-	for _, value := range values {
-		if strings.HasPrefix(mediaType(value), ceTypePrefix) {
-			return true
+// eventFields returns the names of the header fields that say what an event is.
+// Beside attributes the type of the body is one, whichever it is.
+func eventFields(h http.Header) []string {
+	var names []string
+	for name := range h {
+		if strings.HasPrefix(name, ceFieldPrefix) {
+			names = append(names, name)
 		}
 	}
-	return false
+	isEvent := func(value string) bool { return strings.HasPrefix(mediaType(value), ceTypePrefix) }
+	if types := h["Content-Type"]; len(types) > 0 && (len(names) > 0 || slices.ContainsFunc(types, isEvent)) {
+		names = append(names, "Content-Type")
+	}
+	return names
 }
 
 // mediaType returns a media type without its parameters, in lower case.
@@ -54,6 +57,7 @@ func isJSONType(media string) bool {
 var (
 	errContentTypes  = &Error{Status: http.StatusBadRequest, Code: CodeMalformedBody, Message: "There is more than one Content-Type."}
 	errBatchNotArray = malformed("The body is no JSON array.", nil)
+	errEventInEvent  = malformed("The body is an event in structured mode, and its Content-Type is of no such.", nil)
 	errBatchSize     = &Error{
 		Status: http.StatusRequestEntityTooLarge, Code: CodeBodyTooLarge,
 		Message: fmt.Sprintf("The batch has more than %d events.", maxBatch),
@@ -82,6 +86,13 @@ func decodeEvents(m *Message, g Generation) ([]*Event, error) {
 		return nil, &Error{
 			Status: http.StatusUnsupportedMediaType, Code: CodeUnsupportedType,
 			Message: "Events are read in binary mode, as " + structuredType + ", or as " + batchType + ".",
+		}
+	}
+	if g != Generation1 {
+		// X-Signature covers no Content-Type, and so no mode: an event in
+		// structured mode would be the data of one that a stranger makes up.
+		if o, err := m.parse(); err == nil && o.has("specversion") {
+			return nil, errEventInEvent
 		}
 	}
 	e, err := decodeBinary(m, contentType)

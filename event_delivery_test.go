@@ -192,6 +192,33 @@ func TestEventCopiesAtOnce(t *testing.T) {
 	}
 }
 
+// Batches that have the same events in another order do not wait for each other.
+func TestBatchesInAnotherOrder(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := &listener{receive: func(context.Context, *flyext.Event) error {
+			time.Sleep(time.Second) // of the bubble's clock
+			return nil
+		}}
+		provider := newProvider(t, l, unsigned)
+		there := "[" + envelope("a") + "," + envelope("b") + "," + envelope("a") + "]"
+		back := "[" + envelope("b") + "," + envelope("a") + "," + envelope("b") + "]"
+		start := time.Now()
+		var wg sync.WaitGroup
+		for _, batch := range []string{there, back, there, back} {
+			wg.Go(func() {
+				if w := do(provider, batched(batch)); w.Code != 200 {
+					t.Errorf("got %d %s", w.Code, w.Body)
+				}
+			})
+		}
+		wg.Wait()
+		if took := time.Since(start); took != time.Second || len(l.recorded()) != 2 {
+			t.Errorf("%v after %v", l.recorded(), took)
+		}
+	})
+}
+
 // A receiver that outlives the deadline is answered for; what it received in the
 // end is remembered. The rest of its batch waits for the next try.
 func TestEventDeadline(t *testing.T) {

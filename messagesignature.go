@@ -27,8 +27,8 @@ import (
 //     exchangeable: see [Policy.RequireDigest].
 //   - the dialect of github.com/zntrio/httpsig, under [Policy.ZntrioDialect].
 //
-// The fields of an event (ce-…, and a Content-Type of CloudEvents) must be
-// covered wherever they are there.
+// The fields of an event (ce-…, and the Content-Type beside them or of
+// CloudEvents) must be covered wherever they are there.
 //
 // A covered digest is always recomputed (sha-256 and sha-512). A signature
 // that names another algorithm, or a key that is not among keys, is refused;
@@ -217,8 +217,8 @@ func (v *messageSignature) checkCoverage(wire *msgsig.Message, s *msgsig.Signatu
 	// An event in binary mode is its header fields as much as its body, and the
 	// type of the body says where to look for it. Fields that nobody signed would
 	// make another event of it.
-	for name, values := range wire.Header {
-		if isEventField(name, values) && !c.Component(strings.ToLower(name)) {
+	for _, name := range eventFields(wire.Header) {
+		if !c.Component(strings.ToLower(name)) {
 			return errEventUncovered
 		}
 	}

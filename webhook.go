@@ -53,9 +53,9 @@ type WebhookConfig struct {
 	Sleep func(ctx context.Context, d time.Duration) error
 
 	// Logger receives a record for every attempt that fails and is followed by
-	// another one; nil is silent. A record never holds the resource, the answer,
-	// or the secret. How a webhook ended is the method's to return, and is not
-	// logged.
+	// another one; nil is silent. A record never holds the resource, an answer's
+	// body, or the secret. How a webhook ended is the method's to return, and is
+	// not logged.
 	Logger *slog.Logger
 }
 
@@ -87,11 +87,11 @@ const (
 // Each method sends one webhook and returns when Fly.io has accepted it, or with
 // a *[WebhookError]. It tries again by itself, after about 1, 2, 4 and 8 seconds
 // (somewhere in the later half of each, so that many senders spread), when there
-// was no answer, and when the answer is 408, 429 or 5xx; after a Retry-After, that
-// much later. It gives up at once when another answer comes, such as a 422, a
-// redirect (a signature is for one URL), or a Retry-After of more than a minute,
-// and when the context ends or would end before the next attempt. What must
-// survive the process belongs into a job queue: see [WebhookError.Temporary].
+// was no answer, and when the answer is 429 or 5xx; after a Retry-After, that much
+// later. It gives up at once when another answer comes, such as a 422, a redirect
+// (a signature is for one URL), or a Retry-After of more than a minute, and when
+// the context ends or would end before the next attempt. What must survive the
+// process belongs into a job queue: see [WebhookError.Temporary].
 //
 // A webhook carries the resource as GET answers it, [Extension.Extra] included,
 // and never its secrets, though they may be there. Its [Extension.ID] is required,
@@ -166,7 +166,7 @@ type finalAnswers struct{ next http.RoundTripper }
 // RoundTrip implements [http.RoundTripper].
 func (t finalAnswers) RoundTrip(r *http.Request) (*http.Response, error) {
 	answer, err := t.next.RoundTrip(r)
-	if err == nil {
+	if answer != nil {
 		answer.Header.Del("Location")
 	}
 	return answer, err
@@ -263,7 +263,8 @@ func (w *Webhooks) send(ctx context.Context, action string, x *Extension) error 
 			return nil
 		}
 		wait := backoff(failed.Attempts, randomFraction()) + failed.RetryAfter
-		if !failed.Temporary() || failed.Attempts >= w.attempts || failed.RetryAfter > maxRetryAfter || endsWithin(ctx, wait) {
+		again := failed.Temporary() && failed.Status != http.StatusRequestTimeout // which is for the caller to repeat
+		if !again || failed.Attempts >= w.attempts || failed.RetryAfter > maxRetryAfter || endsWithin(ctx, wait) {
 			return failed
 		}
 		w.logAttempt(ctx, failed, wait)

@@ -76,6 +76,18 @@ func TestWebhookRedirectToNowhere(t *testing.T) {
 	}
 }
 
+// A transport that has neither an answer nor an error is no answer.
+func TestWebhookTransportOfNothing(t *testing.T) {
+	t.Parallel()
+	w := newWebhookTest(t, func(c *flyext.WebhookConfig) {
+		c.HTTPClient.Transport = transportFunc(func(*http.Request) (*http.Response, error) { return nil, nil })
+	})
+	err := w.hooks.Updated(t.Context(), stream())
+	if e, ok := errors.AsType[*flyext.WebhookError](err); !ok || e.Status != 0 || e.Err == nil || e.Attempts != 5 {
+		t.Errorf("got %v", err)
+	}
+}
+
 // An endless body counts what is read of it, and ends at last where too much is.
 type endless struct {
 	read   int

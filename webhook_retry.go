@@ -58,8 +58,9 @@ func (e *WebhookError) Unwrap() error {
 }
 
 // Temporary says whether the same webhook may be accepted later, not before
-// RetryAfter: there was no answer, or it was 408, 429 or 5xx, or the context
-// ended. A job queue keeps such a webhook, and shows any other to somebody.
+// RetryAfter: there was no answer, or it was 429 or 5xx, or the context ended; or
+// it was 408, the one of these after which [Webhooks] do not try again by
+// themselves. A job queue keeps such a webhook, and shows any other to somebody.
 func (e *WebhookError) Temporary() bool {
 	switch {
 	case e == nil || e.permanent:

@@ -219,12 +219,14 @@ func batchedEvents(events []flyext.Event) ([]byte, error) {
 func eventFields(h http.Header, covered []string) []string {
 	var names []string
 	for field := range h {
-		name := strings.ToLower(field)
-		isType := name == "content-type" && strings.HasPrefix(h.Get(field), "application/cloudevents")
-		if (isType || strings.HasPrefix(name, "ce-")) && !slices.Contains(covered, name) {
+		if name := strings.ToLower(field); strings.HasPrefix(name, "ce-") {
 			names = append(names, name)
 		}
 	}
+	contentType := h.Get("Content-Type")
+	if strings.HasPrefix(contentType, "application/cloudevents") || len(names) > 0 && contentType != "" {
+		names = append(names, "content-type")
+	}
 	slices.Sort(names)
-	return names
+	return slices.DeleteFunc(names, func(name string) bool { return slices.Contains(covered, name) })
 }
