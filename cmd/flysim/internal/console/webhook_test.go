@@ -87,6 +87,12 @@ func TestWebhookEndsPolling(t *testing.T) {
 	if page := w.page(path); strings.Contains(page, "Waiting until it is ready") || !strings.Contains(page, "−</span> gone") {
 		t.Errorf("the page is %s", body(page))
 	}
+	// Nobody waits for what a webhook says, nor begins to when an event is sent.
+	w.hear(http.StatusOK, hook(webhookSecret, "resource.updated", `{"id":"lj-ext1","status":"provisioning"}`))
+	w.post(path+"/event", url.Values{"event_type": {"t"}, "event_mode": {"binary"}})
+	if page := w.page(path); strings.Contains(page, "Waiting until it is ready") || !strings.Contains(page, "…</span> provisioning") {
+		t.Errorf("the page is %s", body(page))
+	}
 }
 
 // What is not right is shown for what it is, and believed in nothing.
