@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -66,11 +67,22 @@ func TestBrowserLooks(t *testing.T) {
 	s.ClickHere("#history > li:first-child .exchange > summary")
 	all("extension")
 	s.ClickHere("#update")
+	s.ClickHere("#event")
 	s.ClickHere("#deprovision")
 	all("update")
 	s.Open(s.url+"/users", http.StatusOK)
 	s.ClickHere("#user-0-edit")
 	all("users")
+	s.Open(s.url+"/webhooks", http.StatusOK)
+	all("no-webhooks")
+	_ = s.tell("another secret", "lj-9d3kkk2lla0", "")
+	if err := errors.Join(s.tell(webhookSecret, "lj-30bqn49y2jh", "asleep"), s.tell(webhookSecret, strings.Repeat("unknown", 40), "ready")); err != nil {
+		t.Fatal(err)
+	}
+	s.WaitForText("#webhooks", "Refused")
+	s.WaitForText("#webhooks", "which is no extension")
+	s.ClickHere("#webhooks > li:last-child .exchange > summary")
+	all("webhooks")
 	s.Open(s.url+"/", http.StatusOK)
 	s.ClickHere("#customer-more")
 	all("home")

@@ -57,7 +57,7 @@ func newSiteBehind(t *testing.T, proxy func(http.Handler) http.Handler) *site {
 
 	config := console.Config{
 		BaseURL: s.base, Format: flytest.FormatXSignature, Credentials: flytest.Credentials{SigningSecret: signingSecret, BearerToken: bearerToken},
-		ClientID: "logjam", ClientSecret: clientSecret, URL: s.url,
+		ClientID: "logjam", ClientSecret: clientSecret, WebhookSecret: webhookSecret, URL: s.url,
 	}
 	c, err := console.New(config)
 	if err != nil {
@@ -310,6 +310,15 @@ func TestBrowserWithoutScripts(t *testing.T) {
 	s.WantPage(s.url+path, "renamed")
 	s.Click("#fetch", http.StatusOK)
 	s.WantPage(s.url+path, "It is ready")
+	s.ClickHere("#event")
+	s.Click("#send-event", http.StatusOK)
+	s.WantPage(s.url+path, "Received “io.fly.machine.started”")
+	if err := s.tell(webhookSecret, "lj-"+strings.TrimPrefix(s.Text("#fact-sent dd"), "lj-"), "asleep"); err != nil {
+		t.Fatal(err)
+	}
+	s.Open(s.url+"/webhooks", http.StatusOK)
+	s.WantPage(s.url+"/webhooks", "with the status “asleep”")
+	s.Open(s.url+path, http.StatusOK)
 	s.Click("#dashboard", http.StatusOK)
 	s.Click("#sign-in", http.StatusOK)
 	s.Open(s.url+path, http.StatusOK)
@@ -354,7 +363,8 @@ func TestBrowserRunsNothing(t *testing.T) {
 		s.WaitUntil(`document.querySelectorAll("#extensions li").length >= 2`)
 	}
 	s.post("/users", url.Values{"was": {""}, "id": {evil}, "name": {evil}, "organization_id": {evil}, "organization_name": {evil}, "role": {evil}, "action": {"save"}})
-	for _, path := range []string{"/users", "/"} {
+	_ = s.tell(webhookSecret, evil, evil)
+	for _, path := range []string{"/users", "/webhooks", "/"} {
 		s.Open(s.url+path, http.StatusOK)
 		if browsertest.Eval[bool](s.Tab, `"hacked" in window || document.querySelector("main img") !== null`) {
 			t.Errorf("%s was hacked", path)

@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/flyext/flyext"
@@ -53,21 +53,19 @@ func (c *Console) serveWebhook(w http.ResponseWriter, r *http.Request) {
 	_ = deadline.SetReadDeadline(time.Time{})
 
 	answer, hook := c.receive(r, body, err)
-	for name, values := range answer.header {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), answer.header)
 	w.WriteHeader(answer.status)
 	_, _ = w.Write(answer.body.Bytes()) // whoever left before the answer sends it again
 
-	length := headerLine{"Content-Length", strconv.FormatInt(r.ContentLength, 10)}
-	if r.ContentLength < 0 {
-		length = headerLine{"Transfer-Encoding", "chunked"}
+	request := []headerLine{{"Host", r.Host}}
+	for _, coding := range r.TransferEncoding {
+		request = append(request, headerLine{"Transfer-Encoding", coding})
 	}
 	seen := &wire{
 		method: r.Method, target: printable(r.URL.RequestURI()), requestBody: body, base: string(body), incoming: true,
-		request: slices.Concat([]headerLine{{"Host", r.Host}, length}, linesOf(r.Header)),
+		request: append(request, linesOf(r.Header)...),
 		status:  answer.status, statusText: fmt.Sprintf("HTTP/1.1 %d %s", answer.status, http.StatusText(answer.status)),
-		answer: linesOf(answer.header), answerBody: answer.body.Bytes(), duration: time.Since(start),
+		answer: linesOf(w.Header()), answerBody: answer.body.Bytes(), duration: time.Since(start),
 	}
 	// Not the action nor the reason: a stranger's text.
 	c.log.Info("received a webhook", "status", answer.status, "ok", hook.Refused == "")

@@ -6,9 +6,11 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +25,10 @@ func withWebhooks(c *console.Config) { c.WebhookSecret = webhookSecret }
 
 // hook is a webhook as Fly.io's own example has it.
 func hook(secret, action, resource string) *http.Request {
-	body := fmt.Sprintf(`{"timestamp":"%d","action":%q,"resource":%s}`, time.Now().Unix(), action, resource)
+	return signed(secret, fmt.Sprintf(`{"timestamp":"%d","action":%q,"resource":%s}`, time.Now().Unix(), action, resource))
+}
+
+func signed(secret, body string) *http.Request {
 	r := httptest.NewRequest(http.MethodPost, ownURL+"/webhooks", strings.NewReader(body))
 	h := hmac.New(sha256.New, []byte(secret))
 	h.Write([]byte(body))
@@ -82,19 +87,19 @@ func TestWebhookEndsPolling(t *testing.T) {
 	if page := w.page(path); strings.Contains(page, "Waiting until it is ready") || !strings.Contains(page, "−</span> gone") {
 		t.Errorf("the page is %s", body(page))
 	}
+	// Nobody waits for what a webhook says, nor begins to when an event is sent.
+	w.hear(http.StatusOK, hook(webhookSecret, "resource.updated", `{"id":"lj-ext1","status":"provisioning"}`))
+	w.post(path+"/event", url.Values{"event_type": {"t"}, "event_mode": {"binary"}})
+	if page := w.page(path); strings.Contains(page, "Waiting until it is ready") || !strings.Contains(page, "…</span> provisioning") {
+		t.Errorf("the page is %s", body(page))
+	}
 }
 
 // What is not right is shown for what it is, and believed in nothing.
 func TestAttackWebhook(t *testing.T) {
 	t.Parallel()
 	replayed := func() *http.Request {
-		r := httptest.NewRequest(http.MethodPost, ownURL+"/webhooks", nil)
-		text := fmt.Sprintf(`{"timestamp":%d,"nonce":"n","action":"resource.updated","resource":{"id":"lj-ext1","status":"ready"}}`, time.Now().Unix())
-		h := hmac.New(sha256.New, []byte(webhookSecret))
-		h.Write([]byte(text))
-		r.Header.Set("X-Signature", hex.EncodeToString(h.Sum(nil)))
-		r.Body, r.ContentLength = http.NoBody, 0
-		return withBody(r, text)
+		return signed(webhookSecret, fmt.Sprintf(`{"timestamp":%d,"nonce":"n","action":"resource.deleted","resource":{"id":"lj-ext1"}}`, time.Now().Unix()))
 	}
 	for _, c := range []struct {
 		name    string
@@ -129,6 +134,7 @@ func TestAttackWebhook(t *testing.T) {
 			path := w.provision("ext1")
 			if c.before != nil {
 				w.hear(http.StatusOK, c.before())
+				w.hear(http.StatusOK, hook(webhookSecret, "resource.updated", `{"id":"lj-ext1","status":"ready"}`))
 			}
 			w.hear(c.status, c.request())
 			page := w.page("/webhooks")
@@ -185,6 +191,44 @@ func TestAttackWebhookOrigin(t *testing.T) {
 		r.Method = method
 		w.hear(http.StatusNotFound, r)
 	}
+}
+
+// Who sends slowly keeps nobody waiting, and not for ever.
+func TestAttackSlowWebhook(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, newLogjam().handler(t, providerBase, ""), withWebhooks)
+	body, slow := io.Pipe()
+	r := hook(webhookSecret, "resource.updated", `{"id":"x"}`)
+	r.Body, r.ContentLength = body, 100
+	rw := &deadlined{ResponseRecorder: httptest.NewRecorder(), set: make(chan time.Time, 2)}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		w.console.ServeHTTP(rw, r)
+	}()
+	if at := <-rw.set; time.Until(at) > 10*time.Second || time.Until(at) < 0 {
+		t.Errorf("the body may come until %v", at)
+	}
+	w.hear(http.StatusOK, hook(webhookSecret, "resource.updated", `{"id":"y"}`))
+	slow.CloseWithError(os.ErrDeadlineExceeded) // as the server does then
+	<-ended
+	if at := <-rw.set; !at.IsZero() {
+		t.Errorf("the connection's next request may come until %v", at)
+	}
+	if rw.Code != http.StatusRequestEntityTooLarge {
+		t.Errorf("it is answered with %d", rw.Code)
+	}
+}
+
+// A deadlined answer takes note of the deadlines of the request.
+type deadlined struct {
+	*httptest.ResponseRecorder
+	set chan time.Time
+}
+
+func (d *deadlined) SetReadDeadline(at time.Time) error {
+	d.set <- at
+	return nil
 }
 
 // Without a secret nothing is received, not even what is signed with none.
