@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -81,6 +82,16 @@ func conformanceOf(t *testing.T, format flytest.Format, sso flyext.Generation, d
 	c.addr, c.signingSecrets, c.bearerTokens = "127.0.0.1:0", []string{testSecret}, []string{"bearer-token"}
 	c.clientID, c.clientSecret, c.ssoGeneration = "logjam", "client-secret", int(sso)
 	c.oauthURL = "http://" + fly.Listener.Addr().String()
+	told := make(chan struct{}, 1)
+	webhooks := &flytest.WebhookReceiver{Secret: webhookSecret, Observe: func(flytest.Webhook) {
+		select {
+		case told <- struct{}{}:
+		default: // one is enough
+		}
+	}}
+	receiver := httptest.NewServer(webhooks)
+	t.Cleanup(receiver.Close)
+	c.webhookSecret, c.webhookURL = webhookSecret, receiver.URL
 	s, err := newServer(t.Context(), c, testLog(t))
 	if err != nil {
 		t.Fatal(err)
@@ -88,6 +99,16 @@ func conformanceOf(t *testing.T, format flytest.Format, sso flyext.Generation, d
 	t.Cleanup(func() { s.logjam.store.close() })
 	t.Cleanup(func() { s.http.Close() })
 	go s.http.Serve(s.listener) // until it is closed
+	if err := s.logjam.webhooks.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.logjam.webhooks.stop(context.Background()) })
+	// A customer does something on the dashboard, which Fly.io is told of.
+	provision(t, s.logjam, &flyext.ProvisionRequest{ID: "told", Name: "told", OrganizationID: collider})
+	if err := s.logjam.setStatus(t.Context(), &session{OrganizationID: collider}, "told", asleep); err != nil {
+		t.Fatal(err)
+	}
+	<-told
 	oauth := &flytest.OAuthServer{
 		ClientID: c.clientID, ClientSecret: c.clientSecret, RedirectURLs: []string{s.baseURL + "/callback"}, Generation: sso,
 	}
@@ -98,7 +119,9 @@ func conformanceOf(t *testing.T, format flytest.Format, sso flyext.Generation, d
 	if format.Generation() == flyext.Generation1 {
 		credentials.BearerToken = c.bearerTokens[0]
 	}
-	return &flytest.Conformance{BaseURL: s.baseURL, Format: format, Credentials: credentials, OAuth: oauth, OAuthURL: fly.URL}
+	return &flytest.Conformance{
+		BaseURL: s.baseURL, Format: format, Credentials: credentials, OAuth: oauth, OAuthURL: fly.URL, Webhooks: webhooks,
+	}
 }
 
 // TestSignOnOfGeneration1: nobody says who an admin is, and the dashboard does
