@@ -3,7 +3,6 @@ package main
 import (
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/flyext/flyext"
@@ -44,4 +43,12 @@ func isEnvName(name string) bool {
 	return name != ""
 }
 
-func quoted(text string) string { return strconv.QuoteToASCII(text) }
+// obeyed are the variables that a shell, the loader or an interpreter takes
+// orders from. Most can hold a command: PROMPT_COMMAND is run at the next prompt.
+var obeyed = strings.Fields("BASHOPTS BASH_ENV CDPATH ENV EUID FPATH HISTFILE HOME IFS NODE_OPTIONS OPTIND PATH PERL5OPT POSIXLY_CORRECT PPID PROMPT PROMPT_COMMAND PS0 PS1 PS2 PS3 PS4 PYTHONPATH PYTHONSTARTUP RUBYOPT SHELL SHELLOPTS UID ZDOTDIR")
+
+// isObeyed says whether to set a variable is to give an order. In zsh, path is
+// PATH.
+func isObeyed(name string) bool {
+	return slices.Contains(obeyed, strings.ToUpper(name)) || strings.HasPrefix(name, "LD_") || strings.HasPrefix(name, "DYLD_")
+}

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	jsonv2 "github.com/go-json-experiment/json"
@@ -112,8 +113,7 @@ func (p *program) provision(cmd *cobra.Command, o *order) error {
 	return nil
 }
 
-// provisionMembers are the members of a request that have a flag, or are the
-// signature's.
+// provisionMembers are the members of a request that have a flag, by whose name.
 var provisionMembers = map[string]string{
 	"id": "id", "name": "name", "organization_id": "org", "organization_name": "org-name", "organization_email": "org-email",
 	"user_id": "user-id", "user_email": "user-email", "user_role": "user-role", "primary_region": "region",
@@ -241,11 +241,14 @@ func newJSONExtension(x *flyext.Extension) JSONExtension {
 }
 
 // checkEnv refuses secrets that no shell can take. A name that is none would
-// be a command to the shell that sources it.
+// be a command to the shell that sources it, and some values are, by their names.
 func checkEnv(secrets flyext.Secrets) error {
 	for _, name := range slices.Sorted(maps.Keys(secrets)) {
 		if !isEnvName(name) {
-			return errors.New("the provider's secret " + quoted(name) + " has a name that no environment variable can have")
+			return errors.New("the provider's secret " + strconv.QuoteToASCII(name) + " has a name that no environment variable can have")
+		}
+		if isObeyed(name) {
+			return errors.New("the provider's secret " + name + " has the name of a variable that shells and what they start obey")
 		}
 		if strings.ContainsRune(secrets[name], 0) {
 			return errors.New("the provider's secret " + name + " has a NUL, which no environment variable can have")

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -171,7 +172,7 @@ func TestSecretNamesAreNoCommands(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"", "1A", "A B", "A;touch pwned;B", "A\nB", "Ä", "A-B", "$(touch pwned)"} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Write([]byte(`{"id": "x", "config": {` + quoted(name) + `: "value"}}`))
+			w.Write([]byte(`{"id": "x", "config": {` + strconv.Quote(name) + `: "value"}}`))
 		}))
 		made := newTerminal(server.URL).run(t, "provision").want(t, 1)
 		server.Close()
@@ -182,6 +183,24 @@ func TestSecretNamesAreNoCommands(t *testing.T) {
 	}
 	if err := checkEnv(flyext.Secrets{"A": "a\x00b"}); err == nil {
 		t.Error("a NUL is no error")
+	}
+}
+
+// A variable that the shell itself obeys is an order to whoever sources it.
+func TestSecretNamesAreNoOrders(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"PROMPT_COMMAND", "PATH", "path", "IFS", "PS1", "BASH_ENV", "LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "NODE_OPTIONS"} {
+		for _, args := range [][]string{{"provision"}, {"provision", "--json"}} {
+			m := &memory{secrets: func(string) flyext.Secrets { return flyext.Secrets{name: "touch pwned"} }}
+			made := newTerminal(m.serve(t, "", 0)).run(t, args...).want(t, 1)
+			if len(args) == 1 && made.stdout != "" {
+				t.Errorf("%s: standard output is %q", name, made.stdout)
+			}
+			contains(t, words(made.stderr), name+" has the name of a variable that shells and what they start obey")
+		}
+	}
+	if err := checkEnv(flyext.Secrets{"LOGJAM_PATH": "", "PATHS": "", "OLD_PS1": "", "HOMEPAGE": ""}); err != nil {
+		t.Error(err)
 	}
 }
 
