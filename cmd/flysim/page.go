@@ -126,7 +126,8 @@ func (p *page) show(text string) {
 		return
 	}
 	p.clear()
-	if runes := []rune(visible(text)); len(runes) >= columns {
+	text = visible(text)
+	if runes := []rune(text); len(runes) >= columns {
 		text = string(runes[:columns-2]) + "…"
 	}
 	p.status = text

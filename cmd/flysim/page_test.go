@@ -39,6 +39,16 @@ func TestWrap(t *testing.T) {
 	}
 }
 
+// What is taken back later is not obeyed either.
+func TestTransientIsVisible(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	(&page{w: &b, transient: true}).show("Waiting for \x1b[2Jx\u202e")
+	if got, want := b.String(), `Waiting for \x1b[2Jx\u202e`; got != want {
+		t.Errorf("%q is shown, want %q", got, want)
+	}
+}
+
 // What is no terminal gets no colours and no transient line, whatever the
 // environment says.
 func TestNoTerminal(t *testing.T) {
