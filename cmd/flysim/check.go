@@ -32,13 +32,13 @@ and --webhook-addr 127.0.0.1:4001.
 
 // A checking is what the flags of check say.
 type checking struct {
-	only              []string
-	list              bool
-	junit             string
-	oauthAddr         string
-	webhookAddr       string
-	ssoGeneration     int
-	patience, longest time.Duration
+	only             []string
+	list             bool
+	junit            string
+	oauthAddr        string
+	webhookAddr      string
+	ssoGeneration    int
+	patience, budget time.Duration
 }
 
 const (
@@ -60,7 +60,7 @@ func (p *program) checkCommand() *cobra.Command {
 	flags.StringVar(&c.webhookAddr, "webhook-addr", "", "receive and verify what the provider tells Fly.io on this loopback `address`, at any path (default off)")
 	flags.IntVar(&c.ssoGeneration, "sso-generation", 0, ssoGenerationHelp)
 	flags.DurationVar(&c.patience, "patience", defaultPatience, "give up on an extension that is not ready after this `duration`; flyctl waits 4m")
-	flags.DurationVar(&c.longest, "budget", defaultBudget, "the `duration` that an answer may take")
+	flags.DurationVar(&c.budget, "budget", defaultBudget, "the `duration` that an answer may take")
 	return cmd
 }
 
@@ -76,7 +76,7 @@ func (p *program) check(ctx context.Context, c *checking) error {
 	if err := p.needProvider(); err != nil {
 		return err
 	}
-	if c.patience <= 0 || c.longest <= 0 {
+	if c.patience <= 0 || c.budget <= 0 {
 		return usagef("--patience and --budget have to be more than 0")
 	}
 	generation, err := p.parseSSOGeneration(c.ssoGeneration)
@@ -86,13 +86,9 @@ func (p *program) check(ctx context.Context, c *checking) error {
 	if c.webhookAddr != "" && p.webhookSecret == "" {
 		return usagef("--webhook-addr: which secret signs the webhooks? Set FLYIO_WEBHOOK_SECRET to what the provider has")
 	}
-	junit, err := createJUnit(c.junit)
-	if err != nil {
-		return err
-	}
 	conformance := &flytest.Conformance{
 		BaseURL: p.baseURL, Format: p.format, Credentials: p.credentials(), SSOGeneration: generation,
-		Client: p.client(), Budget: c.longest, Patience: c.patience, Only: c.only,
+		Client: p.client(), Budget: c.budget, Patience: c.patience, Only: c.only,
 	}
 	if p.clientID != "" {
 		conformance.OAuth = p.oauthServer(generation)
@@ -109,6 +105,10 @@ func (p *program) check(ctx context.Context, c *checking) error {
 			return err
 		}
 		defer stop()
+	}
+	junit, err := createJUnit(c.junit) // when nothing else can be wrong: it empties the file
+	if err != nil {
+		return err
 	}
 	report := newReport(p, len(requirements))
 	conformance.Started, conformance.Finished = report.started, report.finished

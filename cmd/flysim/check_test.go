@@ -166,6 +166,20 @@ func TestCheckUnreachable(t *testing.T) {
 	}
 }
 
+// The report of the last run is not lost to a mistake in this one.
+func TestCheckKeepsTheReport(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "report.xml")
+	if err := os.WriteFile(file, []byte("the last one"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	term := newTerminal("http://"+freeAddr(t)).with("FLYIO_CLIENT_ID", clientID, "FLYIO_CLIENT_SECRET", clientSecret)
+	term.run(t, "check", "--junit", file, "--oauth-addr", "0.0.0.0:0").want(t, 2)
+	if text, err := os.ReadFile(file); err != nil || string(text) != "the last one" {
+		t.Errorf("the report is %q, %v", text, err)
+	}
+}
+
 // CI has to see that a run broke off.
 func TestCheckInterrupted(t *testing.T) {
 	t.Parallel()
