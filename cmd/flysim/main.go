@@ -1,7 +1,7 @@
 // Flysim plays Fly.io towards an extension provider, in any language, at a URL.
 // It provisions, updates, fetches and deprovisions extensions, sends the events of
-// machines, signs a customer on, and tests whether the provider does what Fly.io's
-// protocol requires:
+// machines, signs a customer on, tests whether the provider does what Fly.io's
+// protocol requires, and does all but the last on a web page, too:
 //
 //	flysim provision --base-url http://localhost:8080/flyio > app.env
 //	flysim check --base-url http://localhost:8080/flyio

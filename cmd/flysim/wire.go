@@ -134,6 +134,9 @@ func (p *program) showAnswerOn(out *page, e flytest.Exchange) {
 		head = []byte(e.Response.Status)
 	}
 	p.quote(out, green, "< ", append(head, e.ResponseBody...))
+	if e.Response.Uncompressed {
+		out.line(dim, "", "< it was compressed with gzip, which is undone here")
+	}
 	out.line(dim, "", fmt.Sprintf("< answered in %v", e.Duration.Round(100*time.Microsecond)))
 	out.blank()
 }

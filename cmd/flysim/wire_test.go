@@ -1,10 +1,14 @@
 package main
 
 import (
+	"bytes"
+	"compress/gzip"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strconv"
 	"strings"
@@ -106,6 +110,29 @@ func TestVerboseHidesAShortToken(t *testing.T) {
 	if strings.Contains(shown, "Bearer qxz") {
 		t.Error("the token is shown")
 	}
+}
+
+// What is shown of an answer is not what came if it was compressed, which says so.
+func TestVerboseUndoesCompression(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+			t.Error("gzip was not asked for")
+		}
+		w.Header().Set("Content-Encoding", "gzip")
+		z := gzip.NewWriter(w)
+		defer z.Close()
+		if r.URL.Path == "/bomb/extensions/x" {
+			z.Write(bytes.Repeat([]byte{' '}, 32<<20)) // 32 KiB of gzip, until nobody reads on
+			return
+		}
+		z.Write([]byte(`{"id": "x", "status": "ready"}`))
+	}))
+	defer server.Close()
+	got := newTerminal(server.URL).run(t, "fetch", "x", "-v").want(t, 0)
+	contains(t, got.stderr, `< {"id": "x", "status": "ready"}`, "\n< it was compressed with gzip, which is undone here\n")
+	got = newTerminal(server.URL+"/bomb").run(t, "fetch", "x", "-v").want(t, 1)
+	contains(t, got.stderr, "the answer is larger than 1048576 bytes")
 }
 
 // A request that nobody answers is the one that a person wants to see.
