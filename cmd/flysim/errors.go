@@ -124,8 +124,10 @@ func (p *program) report(err error) {
 	if isType[*usageError](err) {
 		return
 	}
-	if e, ok := errors.AsType[*flyext.Error](err); ok && e.Status == http.StatusUnauthorized && !p.json {
-		p.err.wrap(plain, "", p.hint())
+	if e, ok := errors.AsType[*flyext.Error](err); ok && !p.json {
+		if hint := p.hint(e.Status); hint != "" {
+			p.err.wrap(plain, "", hint)
+		}
 	}
 	if p.json && !isType[*toldError](err) {
 		p.writeJSON(map[string]*jsonError{"error": p.newJSONError(err)})
@@ -133,8 +135,14 @@ func (p *program) report(err error) {
 }
 
 // hint says where to look if a provider does not believe that a request is
-// Fly.io's: it does not tell the reason.
-func (p *program) hint() string {
+// Fly.io's, whose reason it does not tell, or redirects it; else it is "".
+func (p *program) hint(status int) string {
+	switch {
+	case status/100 == 3:
+		return fmt.Sprintf("Fly.io follows no redirect, because a signature is for one URL. Compare the base URL, from http or https to the last slash, with %s.", p.baseURL)
+	case status != http.StatusUnauthorized:
+		return ""
+	}
 	text := fmt.Sprintf("A 401 says that the provider did not accept the signature. Its log may say why. Compare its secret with flysim's, its base URL with %s, its clock, and whether it verifies the format %s.", p.baseURL, p.format)
 	if p.generation == flyext.Generation1 && p.bearerToken == "" {
 		text += " No bearer token was sent: FLYIO_BEARER_TOKEN is not set."

@@ -58,6 +58,7 @@ func TestExitStatus(t *testing.T) {
 	good := newTerminal((&memory{}).serve(t, "", 0))
 	silent := newTerminal("http://" + freeAddr(t) + "/flyio")
 	failing := newTerminal(serveStatus(t, http.StatusInternalServerError, "out of order"))
+	moved := newTerminal(serveStatus(t, http.StatusPermanentRedirect, ""))
 	for name, c := range map[string]struct {
 		term   *terminal
 		args   string
@@ -129,6 +130,10 @@ func TestExitStatus(t *testing.T) {
 		"open to all":              {good, "serve --addr 0.0.0.0:4000", 2, "loopback only"},
 		"open to all, by name":     {good, "serve --addr logjam.io:4000", 2, "loopback only"},
 		"open to all, by default":  {good, "serve --addr :4000", 2, "loopback only"},
+		"page for a machine":       {good, "serve --json", 2, "--json is for other commands"},
+		"page in a terminal":       {good, "serve -v", 2, "--verbose is for other commands"},
+		"redirect":                 {moved, "fetch x", 1, "Fly.io follows no redirect"},
+		"too many headers":         {newTerminal(serveHangUp(t, "HTTP/1.1 200 OK\r\n"+strings.Repeat("A: b\r\n", 20_000)+"\r\n")), "fetch x", 3, "headers exceeded 65536 bytes"},
 		"no address":               {good, "serve --addr 4000", 2, "no address"},
 		"sign-on open to all":      {good.with("FLYIO_CLIENT_ID", "x", "FLYIO_CLIENT_SECRET", "y"), "sso x --oauth-addr 0.0.0.0:0", 2, "loopback only"},
 		"nobody":                   {good.with("FLYIO_CLIENT_ID", "x", "FLYIO_CLIENT_SECRET", "y"), "sso x --as nobody", 2, "--as is"},

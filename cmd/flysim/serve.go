@@ -28,7 +28,7 @@ const (
 	headerTimeout   = 10 * time.Second
 	writeTimeout    = 45 * time.Second
 	shutdownTimeout = 45 * time.Second
-	maxHeader       = 64 << 10 // bytes; the page keeps those of webhooks
+	maxHeader       = 64 << 10 // bytes, of an answer too; the page keeps those of all
 )
 
 func (p *program) serveCommand() *cobra.Command {
@@ -45,6 +45,12 @@ func (p *program) serveCommand() *cobra.Command {
 
 // serve serves until ctx ends, which is the only way to end it.
 func (p *program) serve(ctx context.Context, addr string, ssoGeneration int) error {
+	switch {
+	case p.json:
+		return usagef("serve has no document to write: --json is for other commands")
+	case p.verbose:
+		return usagef("the page shows every request and answer: --verbose is for other commands")
+	}
 	if err := p.needProvider(); err != nil {
 		return err
 	}

@@ -206,7 +206,11 @@ func (s *settings) client() *http.Client {
 			DialContext:         (&net.Dialer{Timeout: s.timeout}).DialContext,
 			TLSHandshakeTimeout: s.timeout,
 			MaxIdleConnsPerHost: 16,
-			IdleConnTimeout:     2 * time.Second, // less than providers wait, such as Node's 5: a POST on a closed connection is not sent again
+
+			// A page shows all of them, and keeps those of many answers.
+			MaxResponseHeaderBytes: maxHeader,
+
+			IdleConnTimeout: 2 * time.Second, // less than providers wait, such as Node's 5: a POST on a closed connection is not sent again
 		},
 	}
 }
