@@ -127,8 +127,8 @@ const (
 const (
 	defaultCodeLifetime  = time.Minute
 	defaultTokenLifetime = 2 * time.Hour
-	maxForm              = 1 << 20 // bytes
-	maxRequests          = 1000    // remembered, so that a server for people can run for long
+	maxForm              = 64 << 10 // bytes; of the last ones all is remembered
+	maxRequests          = 1000     // remembered, so that a server for people can run for long
 )
 
 // SetUsers replaces the users. Tokens follow: from then on they tell the new

@@ -126,6 +126,7 @@ func TestOAuthTokenRefusals(t *testing.T) {
 		want    string
 	}{
 		{"no client id", request(set("client_id")), 401, "invalid_client"},
+		{"too large", request(set("more", strings.Repeat("a", 64<<10))), 400, "invalid_request"},
 		{"foreign client id", request(set("client_id", "another")), 401, "invalid_client"},
 		{"no secret", request(set("client_secret")), 401, "invalid_client"},
 		{"wrong secret", request(set("client_secret", oauthSecret+"x")), 401, "invalid_client"},
