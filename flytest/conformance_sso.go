@@ -20,7 +20,7 @@ var ssoChecks = []check{
 		ID: "sso-redirect", Group: groupSSO,
 		Text:   "The customer's browser is sent to Fly.io's sign-on",
 		Source: sourceSSO,
-		Fix:    `Redirect GET {base}/extensions/{id}/sso to /oauth/authorize with client_id, response_type=code (not request_type), redirect_uri={base}/callback, scope and state.`,
+		Fix:    `Redirect GET {base}/extensions/{id}/sso to /oauth/authorize with client_id, response_type=code (not request_type), redirect_uri={base}/callback, scope and state. Without a dashboard, answer 501.`,
 	}, checkSSORedirect},
 	{Requirement{
 		ID: "sso-state", Group: groupSSO,
