@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/flyext/flyext/cmd/flysim/internal/console"
 	"github.com/flyext/flyext/flytest"
@@ -349,12 +350,12 @@ func TestLogHasNoSecrets(t *testing.T) {
 // sees, are shown for what they are not.
 func TestAttackInvisible(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, answering(200, "{\"id\":\"x\",\"name\":\"abc\u202efdp.exe\",\"config\":{}}"))
+	w := newWorld(t, answering(200, "{\"id\":\"x\",\"name\":\"abc\u202efdp.exe\u200b\ufeff\U000e0041\",\"config\":{}}"))
 	page := w.page(w.provision("ext1"))
-	if strings.ContainsRune(page, '\u202e') {
-		t.Error("the page has a right-to-left override")
+	if i := strings.IndexFunc(page, func(r rune) bool { return unicode.Is(unicode.Cf, r) }); i >= 0 {
+		t.Errorf("the page has a character that nobody sees: %+q", page[i:min(i+20, len(page))])
 	}
-	w.wantAll(page, "abc\uFFFDfdp.exe")
+	w.wantAll(page, "abc\uFFFDfdp.exe\uFFFD\uFFFD\uFFFD")
 }
 
 // What is no UTF-8 cannot be sent as JSON, neither to the provider nor by the

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/flyext/flyext/flytest"
 )
@@ -188,7 +189,7 @@ func printable(text string) string {
 		switch {
 		case r == '\n', r == '\r', r == '\t':
 			return r
-		case r < ' ', r >= 0x7f && r < 0xa0, r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069, r == 0x200e, r == 0x200f, r == 0x061c:
+		case unicode.IsControl(r), unicode.Is(unicode.Cf, r):
 			return '\uFFFD'
 		}
 		return r
