@@ -12,7 +12,8 @@ import (
 )
 
 // actionTimeout bounds what one request to the provider takes: far more than
-// Fly.io waits, so that a person sees how long the provider would have taken.
+// Fly.io waits, so that a person sees how long the provider would have taken. A
+// client with a shorter timeout ends it sooner.
 const actionTimeout = 30 * time.Second
 
 // background returns what an action runs under: not the browser's request, which

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/flyext/flyext"
+	"github.com/flyext/flyext/cmd/flysim/internal/console"
 	"github.com/flyext/flyext/flytest"
 )
 
@@ -26,6 +27,34 @@ func (w *world) run(t *testing.T) (stop func()) {
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// How long nobody answered is told as it was, whether the console gave up or the
+// client that it was given.
+func TestNoAnswerInTime(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name    string
+		timeout time.Duration // of the client
+		want    string
+	}{
+		{"console", 0, "No answer within 30s"},
+		{"client", 2500 * time.Millisecond, "No answer within 2.5s"},
+		{"patient client", time.Minute, "No answer within 30s"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, nil, func(c *console.Config) {
+					c.Client = &http.Client{Timeout: test.timeout, Transport: transport(func(r *http.Request) (*http.Response, error) {
+						<-r.Context().Done()
+						return nil, r.Context().Err()
+					})}
+				})
+				w.wantAll(w.page(w.provision("ext1")), test.want+"<")
+			})
+		})
 	}
 }
 

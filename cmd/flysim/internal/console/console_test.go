@@ -164,7 +164,7 @@ func TestFaults(t *testing.T) {
 	}{
 		{"not running", nil, failing(errors.New("connection refused")), []string{
 			"The provider cannot be reached", "Is it running, and at " + providerBase + "?", "connection refused", "!</span> not provisioned", "None: it was not provisioned."}},
-		{"too slow", nil, failing(context.DeadlineExceeded), []string{"No answer within 30s", "Fly.io waits for 5 seconds"}},
+		{"too slow", nil, failing(context.DeadlineExceeded), []string{"No answer within 0s", "Fly.io waits for 5 seconds"}},
 		{"another secret", newLogjam().handler(t, providerBase, ""), func(c *console.Config) { c.Credentials.SigningSecret = "another" }, []string{
 			"Refused with 401 unauthenticated", "does not take this request for Fly.io’s", "Compare the signature base", `class="status wrong">401 Unauthorized`}},
 		{"refusal with a message", answering(409, `{"error":"conflict","message":"The name is taken."}`), none, []string{

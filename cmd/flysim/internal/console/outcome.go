@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -28,6 +29,7 @@ type call struct {
 	wire   *wire  // of the answer; nil where none came
 	answer *flyext.Extension
 	err    error
+	took   time.Duration // until it failed or succeeded
 }
 
 // do sends one request. send gets a platform that takes note of the exchange.
@@ -35,7 +37,9 @@ func (c *Console) do(what action, send func(*flytest.Platform) (*flyext.Extensio
 	done := call{what: what}
 	p := c.platform
 	p.Observe = func(e flytest.Exchange) { done.wire = newWire(e) }
+	start := time.Now()
 	done.answer, done.err = send(&p)
+	done.took = time.Since(start)
 	status := 0
 	if done.wire != nil {
 		status = done.wire.status
@@ -51,7 +55,7 @@ func (a call) outcome(base string) outcome {
 		return a.success()
 	}
 	if a.wire == nil {
-		return unanswered(a.err, base)
+		return unanswered(a.err, base, a.took)
 	}
 	refusal, refused := errors.AsType[*flyext.Error](a.err)
 	if !refused {
@@ -122,9 +126,9 @@ func (a call) toldCustomer() string {
 }
 
 // unanswered is about a provider that did not answer, or not to the end.
-func unanswered(err error, base string) outcome {
+func unanswered(err error, base string, took time.Duration) outcome {
 	if errors.Is(err, context.DeadlineExceeded) {
-		return outcome{false, "No answer within " + actionTimeout.String(), "Fly.io waits for 5 seconds. A provider that takes longer answers at once, with its secrets and the status “provisioning”."}
+		return outcome{false, "No answer within " + took.Round(100*time.Millisecond).String(), "Fly.io waits for 5 seconds. A provider that takes longer answers at once, with its secrets and the status “provisioning”."}
 	}
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		return outcome{false, "The provider cannot be reached", "Is it running, and at " + base + "? The attempt ended with: " + clip(u.Err.Error(), 300) + "."}
