@@ -258,11 +258,11 @@ var lifecycleDefects = []defect{
 		w.spoil = func(w *world, r *http.Request, a *answered) {
 			id := strings.TrimPrefix(r.URL.Path, "/flyio/extensions/")
 			name, _ := member(a.body, "name").(string)
+			w.service.mu.Lock()
+			defer w.service.mu.Unlock()
 			switch {
 			case r.Method == http.MethodPost && a.status == http.StatusOK:
 				id, _ = member(a.body, "id").(string)
-				w.service.mu.Lock()
-				defer w.service.mu.Unlock()
 				if names[id] == "" {
 					names[id] = name
 				}

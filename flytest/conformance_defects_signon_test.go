@@ -335,10 +335,13 @@ var errorDefects = []defect{
 	})},
 	{id: "no-secret", name: "a password, in a header", breaks: func(w *world) {
 		w.spoil = func(w *world, r *http.Request, a *answered) {
-			if a.status == http.StatusUnauthorized {
-				if x := w.service.streams[w.standing()]; x != nil {
-					a.header.Set("X-Debug", x.Secrets["LOGJAM_URL"])
-				}
+			if a.status != http.StatusUnauthorized {
+				return
+			}
+			w.service.mu.Lock()
+			defer w.service.mu.Unlock()
+			if x := w.service.streams[w.last]; x != nil {
+				a.header.Set("X-Debug", x.Secrets["LOGJAM_URL"])
 			}
 		}
 	}},

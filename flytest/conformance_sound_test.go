@@ -268,7 +268,7 @@ func TestConformanceOfOthers(t *testing.T) {
 				if failed := ids(report, flytest.Failed); len(failed) > 0 {
 					t.Errorf("failed:\n%s", explain(report))
 				}
-				if n := len(w.service.streams); n > 0 {
+				if n := w.service.left(); n > 0 {
 					t.Errorf("%d extensions were left behind", n)
 				}
 			})

@@ -47,7 +47,7 @@ func TestConformanceOfSound(t *testing.T) {
 				if len(report.Results) != len(flytest.Requirements()) {
 					t.Errorf("%d results of %d requirements", len(report.Results), len(flytest.Requirements()))
 				}
-				if left := len(w.service.streams); left > 0 {
+				if left := w.service.left(); left > 0 {
 					t.Errorf("%d extensions were left behind", left)
 				}
 			})
@@ -270,8 +270,8 @@ func TestConformanceStops(t *testing.T) {
 			}
 		}
 		report, err := w.conformance(t).Run(ctx)
-		if !errors.Is(err, context.Canceled) || len(report.Results) != 6 || len(w.service.streams) > 0 {
-			t.Errorf("%v after %d results, %d extensions left", err, len(report.Results), len(w.service.streams))
+		if !errors.Is(err, context.Canceled) || len(report.Results) != 6 || w.service.left() > 0 {
+			t.Errorf("%v after %d results, %d extensions left", err, len(report.Results), w.service.left())
 		}
 	})
 }

@@ -71,6 +71,13 @@ func newSecrets(id string) flyext.Secrets {
 	}
 }
 
+// left counts the streams that there are.
+func (s *logstore) left() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.streams)
+}
+
 func (s *logstore) Update(_ context.Context, id string, req *flyext.UpdateRequest) (*flyext.Extension, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
