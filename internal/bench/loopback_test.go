@@ -1,0 +1,152 @@
+package bench
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"testing"
+)
+
+// connections are kept alive, each with one request under way.
+const connections = 16
+
+func BenchmarkLoopback(b *testing.B) {
+	b.Run("floor", func(b *testing.B) { loopback(b, newBatch(0), newBareHandler()) })
+	b.Run("flyext", func(b *testing.B) {
+		requests := newBatch(0)
+		loopback(b, requests, newProvider(b, requests.clock))
+	})
+}
+
+// loopback sends requests through net/http over 127.0.0.1. What they look like
+// on the wire is prepared while the timer stands still, and the client does
+// next to nothing, since it takes its time from the same cores.
+func loopback(b *testing.B, requests *batch, h http.Handler) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	server := &http.Server{Handler: h, ErrorLog: log.New(io.Discard, "", 0)}
+	var ended sync.WaitGroup
+	ended.Go(func() { _ = server.Serve(l) })
+	b.Cleanup(func() { server.Close(); ended.Wait() })
+
+	clients := make([]*client, connections)
+	for i := range clients {
+		if clients[i], err = dial(l.Addr().String()); err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { clients[i].conn.Close() })
+		// The first answer tells how long one is.
+		if err := clients[i].learn(wire(requests)); err != nil {
+			b.Fatal(err)
+		}
+		clients[i].prepare(requests, (b.N+connections-1)/connections)
+	}
+	errs := make(chan error, connections)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for _, c := range clients {
+		go func() { errs <- c.send() }()
+	}
+	for range clients {
+		err = errors.Join(err, <-errs)
+	}
+	b.StopTimer()
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+// wire is a genuine request, as it goes over the wire.
+func wire(requests *batch) []byte {
+	body := provisionBody(provisionSize)
+	signature := requests.signer.xSign(body, requests.now)
+	head := "POST " + target + " HTTP/1.1\r\nHost: " + authority + "\r\nUser-Agent: Fly.io\r\nAccept: application/json\r\n" +
+		"Content-Type: application/json\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\nX-Signature: " + signature + "\r\n\r\n"
+	return append([]byte(head), body...)
+}
+
+// A client sends prepared requests over one connection. All answers must be of
+// the length of the first.
+type client struct {
+	conn     net.Conn
+	requests []byte // one after the other, all of one length
+	size     int    // of a request
+	answer   []byte
+}
+
+func dial(address string) (*client, error) {
+	conn, err := net.Dial("tcp", address)
+	return &client{conn: conn}, err
+}
+
+var answered = []byte("HTTP/1.1 200 ")
+
+func (c *client) learn(request []byte) error {
+	if _, err := c.conn.Write(request); err != nil {
+		return err
+	}
+	buf := make([]byte, 4096)
+	n := 0
+	for {
+		m, err := c.conn.Read(buf[n:])
+		if err != nil {
+			return err
+		}
+		n += m
+		head, body, ok := bytes.Cut(buf[:n], []byte("\r\n\r\n"))
+		if !ok {
+			continue
+		}
+		_, rest, _ := bytes.Cut(head, []byte("Content-Length: "))
+		length, _, _ := bytes.Cut(rest, []byte("\r\n"))
+		if want, err := strconv.Atoi(string(length)); err != nil || len(body) > want {
+			return fmt.Errorf("not an answer of a length that it says: %q", buf[:n])
+		} else if len(body) < want {
+			continue
+		}
+		c.answer = buf[:n]
+		return c.check()
+	}
+}
+
+func (c *client) check() error {
+	if !bytes.HasPrefix(c.answer, answered) {
+		return fmt.Errorf("answered with %.60q", c.answer)
+	}
+	return nil
+}
+
+func (c *client) prepare(requests *batch, n int) {
+	for range n {
+		request := wire(requests)
+		if c.requests == nil {
+			c.size = len(request)
+			c.requests = make([]byte, 0, n*c.size)
+		}
+		c.requests = append(c.requests, request...)
+	}
+}
+
+// send sends the prepared requests, each after the answer to the one before.
+func (c *client) send() error {
+	for i := 0; i < len(c.requests); i += c.size {
+		if _, err := c.conn.Write(c.requests[i : i+c.size]); err != nil {
+			return err
+		}
+		if _, err := io.ReadFull(c.conn, c.answer); err != nil {
+			return err
+		}
+		if err := c.check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,222 @@
+package bench
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/flyext/flyext"
+	"github.com/flyext/flyext/flytest"
+)
+
+const (
+	authority = "logjam.org"
+	baseURL   = "https://" + authority + "/flyio"
+	target    = "/flyio/extensions"
+	targetURL = "https://" + authority + target
+	keyID     = flytest.DefaultKeyID
+	secret    = "a signing secret of thirty-eight bytes"
+	nonceSize = 26
+)
+
+// epoch is when the requests are made. A benchmark's clock starts there.
+var epoch = time.Unix(1_685_641_159, 0)
+
+// provisionSize is the body's length that the table is measured with.
+const provisionSize = 436
+
+// provisionBody is a provision request as Fly.io sends it, with the signature's
+// parameters among its members, made size bytes long by a last member.
+func provisionBody(size int) []byte {
+	const start = `{"timestamp":1685641159,"nonce":"AAAAAAAAAAAAAAAAAAAAAAAAAA","url":"` + targetURL + `",` +
+		`"id":"30bqn49y2jh","name":"collider-prod","organization_id":"M03FclA4m","organization_name":"Supercollider Inc",` +
+		`"organization_email":"n4vj2rz6lqm0@customer.logjam.org","user_id":"NeBO2v7yY5j","user_email":"v0pj81kzm@customer.logjam.org",` +
+		`"user_role":"admin","primary_region":"mad","read_regions":["ord","nrt"],"ip_address":"fdaa:0:22b7:0:1::3"`
+	const extra = `,"plan":"`
+	body := []byte(start)
+	if pad := size - len(start) - len(extra) - len(`"}`); pad >= 0 {
+		body = append(append(append(body, extra...), strings.Repeat("x", pad)...), '"')
+	}
+	return append(body, '}')
+}
+
+// Where the members are that differ from request to request.
+var (
+	timestampAt = bytes.Index(provisionBody(0), []byte("1685641159"))
+	nonceAt     = bytes.Index(provisionBody(0), []byte("AAAA"))
+)
+
+// A signer computes HMACs for requests. It is for one goroutine.
+type signer struct {
+	hash hash.Hash
+	sum  []byte
+	last uint64 // the nonces that were used
+}
+
+func newSigner() *signer { return &signer{hash: hmac.New(sha256.New, []byte(secret))} }
+
+func (s *signer) mac(content []byte) []byte {
+	s.hash.Reset()
+	s.hash.Write(content)
+	s.sum = s.hash.Sum(s.sum[:0])
+	return s.sum
+}
+
+// stamp writes a fresh nonce and the time into a body.
+func (s *signer) stamp(body []byte, now time.Time) {
+	s.last++
+	nonce := body[nonceAt : nonceAt+nonceSize]
+	for i, n := len(nonce)-1, s.last; i >= 0; i, n = i-1, n/26 {
+		nonce[i] = 'A' + byte(n%26)
+	}
+	strconv.AppendInt(body[timestampAt:timestampAt], now.Unix(), 10)
+}
+
+// xSign stamps a body and returns what its X-Signature is.
+func (s *signer) xSign(body []byte, now time.Time) string {
+	s.stamp(body, now)
+	return hex.EncodeToString(s.mac(body))
+}
+
+// rfc9421Header returns the fields of a POST of body, signed by RFC 9421 with
+// five components. path covers @path instead of @target-uri, for who cannot
+// read the latter.
+func rfc9421Header(body []byte, path bool) http.Header {
+	where, value := "@target-uri", targetURL
+	if path {
+		where, value = "@path", target
+	}
+	digest := sha256.Sum256(body)
+	h := http.Header{
+		"Accept":         {"application/json"},
+		"Content-Type":   {"application/json"},
+		"Content-Length": {strconv.Itoa(len(body))},
+		"Content-Digest": {"sha-256=:" + base64.StdEncoding.EncodeToString(digest[:]) + ":"},
+		"User-Agent":     {"Fly.io"},
+	}
+	params := fmt.Sprintf(`("@method" "%s" "content-type" "content-length" "content-digest")`+
+		`;keyid="%s";alg="hmac-sha256";tag="flyio";nonce="B4785E2pU5RnxxqTYYJtHdAcyR7OB503";created=%d`, where, keyID, epoch.Unix())
+	signatureBase := `"@method": POST` + "\n" +
+		`"` + where + `": ` + value + "\n" +
+		`"content-type": ` + h.Get("Content-Type") + "\n" +
+		`"content-length": ` + h.Get("Content-Length") + "\n" +
+		`"content-digest": ` + h.Get("Content-Digest") + "\n" +
+		`"@signature-params": ` + params
+	h.Set("Signature-Input", "sig1="+params)
+	h.Set("Signature", "sig1=:"+base64.StdEncoding.EncodeToString(newSigner().mac([]byte(signatureBase)))+":")
+	return h
+}
+
+// cavageHeader returns the fields of a POST of body, signed by draft-cavage.
+func cavageHeader(body []byte) http.Header {
+	digest := sha256.Sum256(body)
+	h := http.Header{
+		"Accept":         {"application/json"},
+		"Content-Type":   {"application/json"},
+		"Content-Length": {strconv.Itoa(len(body))},
+		"Date":           {epoch.UTC().Format(http.TimeFormat)},
+		"Digest":         {"SHA-256=" + base64.StdEncoding.EncodeToString(digest[:])},
+		"User-Agent":     {"Fly.io"},
+	}
+	signingString := "(request-target): post " + target + "\n" +
+		"date: " + h.Get("Date") + "\n" +
+		"digest: " + h.Get("Digest") + "\n" +
+		"content-length: " + h.Get("Content-Length")
+	h.Set("Signature", `keyId="`+keyID+`",algorithm="hmac-sha256",headers="(request-target) date digest content-length",signature="`+
+		base64.StdEncoding.EncodeToString(newSigner().mac([]byte(signingString)))+`"`)
+	return h
+}
+
+// message is a POST as a flyext.Verifier sees it.
+func message(h http.Header, body []byte, base *url.URL) *flyext.Message {
+	return &flyext.Message{
+		Method: http.MethodPost, Target: target, Host: authority, Header: h, Body: body, BaseURL: base, Now: epoch,
+	}
+}
+
+func parsedBaseURL() *url.URL {
+	u, err := url.Parse(baseURL)
+	if err != nil {
+		panic(err)
+	}
+	return u
+}
+
+// A batch is a number of X-Signed requests, as net/http hands them to a
+// handler, that are made anew without being allocated anew.
+type batch struct {
+	signer   *signer
+	now      time.Time
+	bodies   [][]byte
+	readers  []bytes.Reader
+	requests []http.Request
+}
+
+const (
+	// batchSize keeps a batch within a core's cache, as the bytes of a request
+	// are that was read just now.
+	batchSize = 256
+	// batchTime passes from batch to batch: 2,048 requests in a second, so that
+	// in six minutes' time the default replay store is two thirds full.
+	batchTime = 125 * time.Millisecond
+)
+
+func newBatch(size int) *batch {
+	b := &batch{
+		signer: newSigner(), now: epoch,
+		bodies: make([][]byte, batchSize), readers: make([]bytes.Reader, batchSize), requests: make([]http.Request, batchSize),
+	}
+	for i := range b.bodies {
+		b.bodies[i] = provisionBody(size)
+	}
+	return b
+}
+
+// clock is what the batch's requests are judged by.
+func (b *batch) clock() time.Time { return b.now }
+
+// sign makes the requests anew: other nonces, at a later time.
+func (b *batch) sign() {
+	b.now = b.now.Add(batchTime)
+	for i, body := range b.bodies {
+		signature := b.signer.xSign(body, b.now)
+		b.requests[i] = *xRequest(body, signature)
+		b.rewind(i)
+	}
+}
+
+// rewind gives a request its body back.
+func (b *batch) rewind(i int) *http.Request {
+	b.readers[i].Reset(b.bodies[i])
+	b.requests[i].Body = io.NopCloser(&b.readers[i])
+	return &b.requests[i]
+}
+
+// xRequest is a POST as net/http hands it to a handler; "" leaves it unsigned.
+func xRequest(body []byte, signature string) *http.Request {
+	h := http.Header{
+		"Accept": {"application/json"}, "Content-Type": {"application/json"}, "User-Agent": {"Fly.io"},
+		"Content-Length": {strconv.Itoa(len(body))},
+	}
+	if signature != "" {
+		h["X-Signature"] = []string{signature}
+	}
+	return &http.Request{
+		Method: http.MethodPost, URL: &url.URL{Path: target}, RequestURI: target, Host: authority,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RemoteAddr: "127.0.0.1:40000",
+		Header: h, ContentLength: int64(len(body)), Body: io.NopCloser(bytes.NewReader(body)),
+	}
+}
+
+// forgedSignature is well formed and nobody's.
+var forgedSignature = strings.Repeat("5a", sha256.Size)
