@@ -12,6 +12,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/flyext/flyext/internal/body"
 )
 
 // An Authenticator admits requests that Fly.io signed, once each. [Provider]
@@ -85,8 +87,18 @@ func parseBaseURL(text string) (*url.URL, error) {
 //
 // A request can be checked once: the second time it is a replay.
 func (a *Authenticator) Check(r *http.Request) error {
-	_, _, err := a.admit(nil, r)
+	m, _, err := a.admit(nil, r)
+	if err == nil {
+		putBack(r, m.Body)
+	}
 	return err
+}
+
+// putBack makes a body that was read readable again.
+func putBack(r *http.Request, text []byte) {
+	if len(text) > 0 {
+		r.Body = io.NopCloser(bytes.NewReader(text))
+	}
 }
 
 // Handler returns a handler that passes genuine requests on to next, body
@@ -100,7 +112,10 @@ func (a *Authenticator) Handler(next http.Handler) http.Handler {
 		var v Verification
 		log := record{log: a.log, requestID: id}
 		err := log.catch(ctx, func() (err error) {
-			_, v, err = a.admit(w, r)
+			var m *Message
+			if m, v, err = a.admit(w, r); err == nil {
+				putBack(r, m.Body)
+			}
 			return err
 		})
 		if err != nil {
@@ -123,12 +138,12 @@ func VerificationOf(ctx context.Context) Verification {
 
 // admit does all of Check, and returns what it read and found out.
 func (a *Authenticator) admit(w http.ResponseWriter, r *http.Request) (*Message, Verification, error) {
-	body, err := readBody(w, r, a.maxBody)
+	text, err := readBody(w, r, a.maxBody)
 	if err != nil {
 		return nil, Verification{}, err
 	}
 	m := &Message{
-		Method: r.Method, Target: requestTarget(r), Host: r.Host, Header: r.Header, Body: body,
+		Method: r.Method, Target: requestTarget(r), Host: r.Host, Header: r.Header, Body: text,
 		BaseURL: a.base, Now: a.now(),
 	}
 	v, err := a.verifier.Verify(r.Context(), m)
@@ -192,29 +207,19 @@ func requestTarget(r *http.Request) string {
 
 const defaultMaxBodyBytes = 1 << 20
 
-// readBody reads the body once, whole and bounded, and puts it back.
+// readBody reads the body once, whole and bounded.
 func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
-	if r.Body == nil || r.Body == http.NoBody {
-		return nil, nil
-	}
-	if r.ContentLength > limit {
+	text, err := body.Read(w, r, limit)
+	switch {
+	case errors.Is(err, body.ErrTooLarge):
 		return nil, tooLarge(limit)
-	}
-	// The length that a stranger announces is no reason to allocate it.
-	buf := bytes.NewBuffer(make([]byte, 0, min(max(r.ContentLength+bytes.MinRead, bytes.MinRead), 16<<10)))
-	_, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
-	if err != nil {
-		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return nil, tooLarge(limit)
-		}
+	case err != nil:
 		return nil, &Error{
 			Status: http.StatusBadRequest, Code: CodeIncompleteBody,
 			Message: "The body ended before it was complete.", Err: err,
 		}
 	}
-	body := buf.Bytes()
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	return body, nil
+	return text, nil
 }
 
 func tooLarge(limit int64) error {
@@ -237,7 +242,22 @@ func RequestID(ctx context.Context) string {
 	return id
 }
 
+// A requestContext is a context with the id of its request, which takes one
+// allocation instead of two.
+type requestContext struct {
+	context.Context
+	id string
+}
+
+// Value implements [context.Context].
+func (c *requestContext) Value(key any) any {
+	if key == (requestIDKey{}) {
+		return c.id
+	}
+	return c.Context.Value(key)
+}
+
 func withRequestID(ctx context.Context) (context.Context, string) {
-	id := rand.Text()
-	return context.WithValue(ctx, requestIDKey{}, id), id
+	c := &requestContext{ctx, rand.Text()}
+	return c, c.id
 }

@@ -87,34 +87,38 @@ type result struct {
 	abort  bool // it panicked with http.ErrAbortHandler
 }
 
+// A call is one run of an operation.
+type call struct {
+	provider *Provider
+	rec      record
+	op       operation
+	start    time.Time
+	ctx      context.Context
+	cancel   context.CancelFunc
+	results  chan result
+}
+
 // call runs an operation: under a deadline, whether the caller is still there
 // or not, and never beside another one for the same id. A call that does not
 // heed its context is answered for at the deadline, and keeps the id locked
 // until it returns.
 func (p *Provider) call(ctx context.Context, rec record, op operation) ([]byte, error) {
-	start := time.Now()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.timeout)
-	unlock := func() {}
+	c := &call{provider: p, rec: rec, op: op, start: time.Now(), results: make(chan result, 1)}
+	c.ctx, c.cancel = context.WithTimeout(context.WithoutCancel(ctx), p.timeout)
 	if op.id != "" { // or else it takes locks of its own
-		var err error
-		if unlock, err = p.locks.lock(ctx, op.id); err != nil {
-			cancel()
+		if err := p.locks.lock(c.ctx, op.id); err != nil {
+			c.cancel()
 			return nil, timedOut(fmt.Errorf("waiting for another call for this id: %w", err))
 		}
 	}
-	results := make(chan result, 1)
-	go func() {
-		defer cancel()
-		defer unlock()
-		p.run(ctx, rec, op, start, results)
-	}()
+	go c.run()
 	select {
-	case r := <-results:
+	case r := <-c.results:
 		return r.end()
-	case <-ctx.Done():
+	case <-c.ctx.Done():
 	}
 	select {
-	case r := <-results: // it ended just now: what it did is the answer
+	case r := <-c.results: // it ended just now: what it did is the answer
 		return r.end()
 	default:
 		return nil, timedOut(errors.New("the Provisioner has not returned"))
@@ -128,9 +132,9 @@ func (r result) end() ([]byte, error) {
 	return r.answer, r.err
 }
 
-// run runs an operation and turns whatever happens, be it the end of its
+// run runs the operation and turns whatever happens, be it the end of its
 // goroutine, into a result.
-func (p *Provider) run(ctx context.Context, rec record, op operation, start time.Time, results chan<- result) {
+func (c *call) run() {
 	r := result{err: errors.New("flyext: the Provisioner ended its goroutine")}
 	defer func() {
 		switch v := recover(); v {
@@ -138,14 +142,18 @@ func (p *Provider) run(ctx context.Context, rec record, op operation, start time
 		case http.ErrAbortHandler:
 			r.abort = true
 		default:
-			r = result{err: rec.panicked(ctx, v)}
+			r = result{err: c.rec.panicked(c.ctx, v)}
 		}
-		if took := time.Since(start); took > flyPatience {
-			rec.write(ctx, slog.LevelWarn, "slow call", slog.Duration("duration", took))
+		if took := time.Since(c.start); took > flyPatience {
+			c.rec.write(c.ctx, slog.LevelWarn, "slow call", slog.Duration("duration", took))
 		}
-		results <- r
+		c.results <- r
+		if c.op.id != "" {
+			c.provider.locks.unlock(c.op.id)
+		}
+		c.cancel()
 	}()
-	r.answer, r.err = op.run(ctx)
+	r.answer, r.err = c.op.run(c.ctx)
 	if _, ok := errors.AsType[*Error](r.err); !ok && errors.Is(r.err, context.DeadlineExceeded) {
 		r.err = timedOut(r.err)
 	}
@@ -160,42 +168,62 @@ func timedOut(cause error) error {
 
 // A lockTable has a lock for every id that is in use, and for no other.
 type lockTable struct {
-	mu    sync.Mutex
-	locks map[string]*idLock
+	mu   sync.Mutex
+	held map[string]*waiters // nil while nobody waits
 }
 
-type idLock struct {
-	held  chan struct{} // holds one element while locked
-	users int           // holding or waiting
+// waiters are those who wait for a lock. Next holds one element while the lock
+// is theirs, and none of them has taken it yet.
+type waiters struct {
+	count int
+	next  chan struct{}
 }
 
 // lock waits for the lock of an id, or for the context to end.
-func (t *lockTable) lock(ctx context.Context, id string) (unlock func(), err error) {
+func (t *lockTable) lock(ctx context.Context, id string) error {
 	t.mu.Lock()
-	l := t.locks[id]
-	if l == nil {
-		if t.locks == nil {
-			t.locks = make(map[string]*idLock)
+	w, held := t.held[id]
+	if !held {
+		if t.held == nil {
+			t.held = make(map[string]*waiters)
 		}
-		l = &idLock{held: make(chan struct{}, 1)}
-		t.locks[id] = l
+		t.held[id] = nil
+		t.mu.Unlock()
+		return nil
 	}
-	l.users++
+	if w == nil {
+		w = &waiters{next: make(chan struct{}, 1)}
+		t.held[id] = w
+	}
+	w.count++
 	t.mu.Unlock()
 
+	var err error
 	select {
-	case l.held <- struct{}{}:
-		return func() { <-l.held; t.leave(id, l) }, nil
+	case <-w.next:
 	case <-ctx.Done():
-		t.leave(id, l)
-		return nil, ctx.Err()
+		err = ctx.Err()
 	}
-}
-
-func (t *lockTable) leave(id string, l *idLock) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if l.users--; l.users == 0 {
-		delete(t.locks, id)
+	w.count--
+	if err != nil && w.count == 0 {
+		select {
+		case <-w.next: // it was passed on to nobody
+			delete(t.held, id)
+		default:
+		}
 	}
+	return err
+}
+
+// unlock passes the lock of an id on to one of those who wait for it.
+func (t *lockTable) unlock(id string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if w := t.held[id]; w != nil && w.count > 0 {
+		w.next <- struct{}{}
+		return
+	}
+	delete(t.held, id)
 }

@@ -13,12 +13,15 @@ import (
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/flyext/flyext/internal/split"
 )
 
 // An object is the body of a request: one JSON object, its members in order,
 // as they came.
 type object struct {
 	members []member
+	next    int   // where to look first: senders keep to an order
 	err     error // the first field that could not be decoded
 }
 
@@ -43,50 +46,41 @@ func (m *Message) parse() (*object, error) {
 }
 
 func parseObject(body []byte) (*object, error) {
-	if len(body) == 0 {
-		return nil, malformed("The body is empty; a JSON object is expected.", nil)
-	}
-	dec := jsontext.NewDecoder(bytes.NewBuffer(body))
-	if dec.PeekKind() != '{' {
-		if _, err := dec.ReadValue(); err != nil {
-			return nil, malformed("The body is not JSON.", nil)
-		}
-		return nil, malformed("The body is JSON, but not an object.", nil)
+	if !jsontext.Value(body).IsValid() || body[split.Start(body)] != '{' {
+		return nil, whyNoObject(body)
 	}
 	o := &object{members: make([]member, 0, 16)}
-	_, err := dec.ReadToken()
-	for err == nil && dec.PeekKind() == '"' {
-		var name, value jsontext.Value
-		if name, err = readValue(dec, body); err != nil {
-			break
-		}
-		if value, err = readValue(dec, body); err != nil {
-			break
+	for i := 0; ; {
+		name, value, next := split.Member(body, i)
+		if name == nil {
+			return o, nil
 		}
 		o.members = append(o.members, member{name: unquote(name), value: value})
+		i = next
 	}
-	if err == nil {
-		_, err = dec.ReadToken() // "}"
-	}
-	if err != nil {
-		return nil, malformedJSON(err)
-	}
-	if rest := bytes.TrimLeft(body[dec.InputOffset():], " \t\r\n"); len(rest) > 0 {
-		return nil, malformed("The body has something behind the JSON object.", nil)
-	}
-	return o, nil
 }
 
-// readValue returns the next value, or name, as it stands in the body: what the
-// decoder returns is gone with its next read.
-func readValue(dec *jsontext.Decoder, body []byte) (jsontext.Value, error) {
-	value, err := dec.ReadValue()
-	end := int(dec.InputOffset())
-	return body[end-len(value) : end], err
+// whyNoObject says what keeps a body from being one JSON object.
+func whyNoObject(body []byte) error {
+	if len(body) == 0 {
+		return malformed("The body is empty; a JSON object is expected.", nil)
+	}
+	dec := jsontext.NewDecoder(bytes.NewBuffer(body))
+	isObject := dec.PeekKind() == '{'
+	_, err := dec.ReadValue()
+	switch {
+	case isObject && err != nil:
+		return malformedJSON(err)
+	case isObject:
+		return malformed("The body has something behind the JSON object.", nil)
+	case err != nil:
+		return malformed("The body is not JSON.", nil)
+	}
+	return malformed("The body is JSON, but not an object.", nil)
 }
 
-// unquote returns what a string that the decoder has read stands for: bytes of
-// the body, where nothing in it is escaped.
+// unquote returns what a valid string stands for: bytes of the body, where
+// nothing in it is escaped.
 func unquote(value jsontext.Value) []byte {
 	if bytes.IndexByte(value, '\\') < 0 {
 		return value[1 : len(value)-1]
@@ -122,9 +116,12 @@ func malformedJSON(err error) *Error {
 // take returns a member and marks it as known.
 func (o *object) take(name string) (jsontext.Value, bool) {
 	for i := range o.members {
-		if string(o.members[i].name) == name {
-			o.members[i].known = true
-			return o.members[i].value, true
+		if i += o.next; i >= len(o.members) {
+			i -= len(o.members)
+		}
+		if m := &o.members[i]; string(m.name) == name {
+			m.known, o.next = true, i+1
+			return m.value, true
 		}
 	}
 	return nil, false
@@ -183,26 +180,40 @@ func (o *object) extra(g Generation) map[string]json.RawMessage {
 	return extra
 }
 
-// A reader decodes the value of a member that is there and not null.
+// A reader decodes the value of a member that is there and not null. Its error
+// says what the value must be.
 type reader[T any] func(value jsontext.Value) (T, error)
+
+var (
+	errNoText  = errors.New("a string")
+	errNoTexts = errors.New("an array of strings")
+	errNoAddr  = errors.New("an IP address")
+)
 
 func readText(value jsontext.Value) (string, error) {
 	if value.Kind() != '"' {
-		return "", errors.New("a string")
+		return "", errNoText
 	}
 	return string(unquote(value)), nil
 }
 
 func readTexts(value jsontext.Value) ([]string, error) {
-	var elements []*string // a null among them is nil, and no string
-	if value.Kind() != '[' || jsonv2.Unmarshal(value, &elements) != nil || slices.Contains(elements, nil) {
-		return nil, errors.New("an array of strings")
+	if value.Kind() != '[' {
+		return nil, errNoTexts
 	}
-	texts := make([]string, len(elements))
-	for i, e := range elements {
-		texts[i] = *e
+	texts := []string{}
+	for i := 0; ; {
+		element, next := split.Element(value, i)
+		if element == nil {
+			return texts, nil
+		}
+		text, err := readText(element)
+		if err != nil {
+			return nil, errNoTexts
+		}
+		texts = append(texts, text)
+		i = next
 	}
-	return texts, nil
 }
 
 func readAddr(value jsontext.Value) (netip.Addr, error) {
@@ -212,7 +223,7 @@ func readAddr(value jsontext.Value) (netip.Addr, error) {
 	}
 	addr, errAddr := netip.ParseAddr(text)
 	if err != nil || errAddr != nil || addr.Zone() != "" {
-		return netip.Addr{}, errors.New("an IP address")
+		return netip.Addr{}, errNoAddr
 	}
 	return addr, nil
 }
@@ -371,21 +382,23 @@ func marshal(v any) ([]byte, error) { return jsonv2.Marshal(v, jsonv2.Determinis
 
 // writeJSON answers. What an answer holds is nobody's to keep.
 func writeJSON(w http.ResponseWriter, status int, body []byte) {
+	// One allocation for all of the values, which are the handlers' around this
+	// one to change.
+	values := []string{"application/json", "no-store", "nosniff"}
 	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
+	h["Content-Type"] = values[0:1:1]
+	h["Cache-Control"] = values[1:2:2]
+	h["X-Content-Type-Options"] = values[2:3:3]
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // whoever left before the answer cannot be told so
 }
 
 // writeError answers with the one shape that errors have.
 func writeError(w http.ResponseWriter, e *Error) {
-	body, err := marshal(struct {
-		Code    string `json:"error"`
-		Message string `json:"message"`
-	}{e.Code, e.Message})
-	if err != nil { // a code or a message that is not UTF-8
+	body, errCode := jsontext.AppendQuote(append(make([]byte, 0, 96), `{"error":`...), e.Code)
+	body, errMessage := jsontext.AppendQuote(append(body, `,"message":`...), e.Message)
+	body = append(body, '}')
+	if errCode != nil || errMessage != nil { // a code or a message that is not UTF-8
 		body = []byte(`{"error":"internal","message":"Internal Server Error"}`)
 	}
 	if e.Status == http.StatusUnauthorized {

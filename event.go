@@ -154,11 +154,11 @@ func (d *delivery) all(ctx context.Context, rec record, receiver EventReceiver, 
 // a ReplayStore: a mark made before would turn a crash into a lost event.
 func (d *delivery) one(ctx context.Context, rec record, receiver EventReceiver, e *Event) error {
 	nonce := e.nonce(d.now())
-	unlock, err := d.locks.lock(ctx, string(nonce.Key[:]))
-	if err != nil {
+	lock := string(nonce.Key[:])
+	if err := d.locks.lock(ctx, lock); err != nil {
 		return timedOut(fmt.Errorf("waiting for another copy of the event: %w", err))
 	}
-	defer unlock()
+	defer d.locks.unlock(lock)
 	if err := ctx.Err(); err != nil { // those before it in the batch took all the time
 		return timedOut(err)
 	}

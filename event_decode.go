@@ -141,6 +141,14 @@ func decodeBatch(body []byte) ([]*Event, error) {
 	return events, nil
 }
 
+// readValue returns the next value as it stands in the body: what the decoder
+// returns is gone with its next read.
+func readValue(dec *jsontext.Decoder, body []byte) (jsontext.Value, error) {
+	value, err := dec.ReadValue()
+	end := int(dec.InputOffset())
+	return body[end-len(value) : end], err
+}
+
 // inBatch says which event of a batch an error is about.
 func inBatch(err error, i int) error {
 	if e, ok := errors.AsType[*Error](err); ok {

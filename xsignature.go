@@ -2,8 +2,6 @@ package flyext
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"net/http"
 	"net/url"
@@ -60,7 +58,7 @@ func (v *xSignature) Verify(_ context.Context, m *Message) (Verification, error)
 	if len(m.Header["X-Signature"]) != 1 {
 		return Verification{}, errXSignatureHeader
 	}
-	received, ok := decodeMAC(m.Header["X-Signature"][0])
+	received, ok := mac.Parse(m.Header["X-Signature"][0])
 	if !ok {
 		return Verification{}, errXSignatureEncoding
 	}
@@ -94,13 +92,13 @@ func (v *xSignature) Verify(_ context.Context, m *Message) (Verification, error)
 	if err := v.policy.checkTime(m.Now, signed); err != nil {
 		return Verification{}, err
 	}
-	target, err := url.Parse(p.url)
-	if err != nil || !sameTarget(m.BaseURL, path, target) {
+	signedQuery, ok := queryOfURL(m.BaseURL, path, p.url)
+	if !ok {
 		return Verification{}, errXSignatureURL
 	}
 	if !v.policy.InsecureSkipCoverage {
 		unsignedBody := signsQuery && len(m.Body) > 0
-		unsignedQuery := !signsQuery && query != target.RawQuery && query != ""
+		unsignedQuery := !signsQuery && query != signedQuery && query != ""
 		if unsignedBody || unsignedQuery {
 			return Verification{}, errXSignatureUnsigned
 		}
@@ -109,25 +107,6 @@ func (v *xSignature) Verify(_ context.Context, m *Message) (Verification, error)
 		Generation: Generation2,
 		Nonces:     []Nonce{{Key: NonceKey("x-signature", p.nonce), Expires: v.policy.forget(m.Now, signed)}},
 	}, nil
-}
-
-// decodeMAC reads 32 bytes in lower- or upper-case hex or in standard base64,
-// each in its one spelling.
-func decodeMAC(text string) (sum [mac.Size]byte, ok bool) {
-	switch len(text) {
-	case hex.EncodedLen(mac.Size):
-		if text != strings.ToLower(text) && text != strings.ToUpper(text) {
-			return sum, false
-		}
-		n, err := hex.Decode(sum[:], []byte(text))
-		return sum, err == nil && n == mac.Size
-	case base64.StdEncoding.EncodedLen(mac.Size):
-		var buf [mac.Size + 1]byte // room for what 44 characters can hold
-		n, err := base64.StdEncoding.Strict().Decode(buf[:], []byte(text))
-		copy(sum[:], buf[:])
-		return sum, err == nil && n == mac.Size
-	}
-	return sum, false
 }
 
 // matches compares with every key, so that the time taken does not tell which
@@ -197,6 +176,36 @@ func parseUnix(s string) (n int64, ok bool) {
 		n = n*10 + int64(s[i]-'0')
 	}
 	return n, true
+}
+
+// queryOfURL returns the query of a URL that is the one where the request went.
+func queryOfURL(base *url.URL, path, text string) (query string, ok bool) {
+	// Most are spelt as we would spell it, and need no parsing.
+	if rest, ok := strings.CutPrefix(text, base.Scheme); ok {
+		if rest, ok = strings.CutPrefix(rest, "://"); ok {
+			if rest, ok = strings.CutPrefix(rest, base.Host); ok && rest == path && isPlainPath(path) {
+				return "", true
+			}
+		}
+	}
+	target, err := url.Parse(text)
+	if err != nil || !sameTarget(base, path, target) {
+		return "", false
+	}
+	return target.RawQuery, true
+}
+
+// isPlainPath reports whether a path is absolute and spells itself: of
+// unreserved characters and slashes alone (RFC 3986, section 2.3).
+func isPlainPath(path string) bool {
+	for i := 0; i < len(path); i++ {
+		c := path[i]
+		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
+		if !letter && (c < '0' || c > '9') && c != '/' && c != '-' && c != '.' && c != '_' && c != '~' {
+			return false
+		}
+	}
+	return strings.HasPrefix(path, "/")
 }
 
 // sameTarget compares scheme, host and path with where the request went. The
