@@ -132,10 +132,12 @@ func (r result) end() ([]byte, error) {
 	return r.answer, r.err
 }
 
+var errGoexit = errors.New("flyext: the Provisioner ended its goroutine")
+
 // run runs the operation and turns whatever happens, be it the end of its
 // goroutine, into a result.
 func (c *call) run() {
-	r := result{err: errors.New("flyext: the Provisioner ended its goroutine")}
+	r := result{err: errGoexit}
 	defer func() {
 		switch v := recover(); v {
 		case nil:

@@ -9,9 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
-	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/flyext/flyext/internal/split"
@@ -21,8 +19,9 @@ import (
 // as they came.
 type object struct {
 	members []member
-	next    int   // where to look first: senders keep to an order
-	err     error // the first field that could not be decoded
+	next    int             // where to look first: senders keep to an order
+	texts   strings.Builder // those that were read, one behind the other
+	err     error           // the first field that could not be decoded
 }
 
 type member struct {
@@ -132,17 +131,17 @@ func (o *object) has(name string) bool {
 	return slices.ContainsFunc(o.members, func(m member) bool { return string(m.name) == name })
 }
 
-// text reads a string that the signature needs; also a number's digits, where
+// param reads a string that the signature needs; also a number's digits, where
 // numeric says so. What is of another type is "": absent.
-func (o *object) text(name string, numeric bool) string {
+func (o *object) param(name string, numeric bool) string {
 	value, ok := o.take(name)
 	switch {
 	case !ok:
 		return ""
 	case numeric && value.Kind() == '0':
-		return string(value)
+		return o.text(value)
 	case value.Kind() == '"':
-		return string(unquote(value))
+		return o.text(unquote(value))
 	}
 	return ""
 }
@@ -180,9 +179,21 @@ func (o *object) extra(g Generation) map[string]json.RawMessage {
 	return extra
 }
 
-// A reader decodes the value of a member that is there and not null. Its error
-// says what the value must be.
-type reader[T any] func(value jsontext.Value) (T, error)
+// text keeps a text that was read. All of an object share one allocation, so
+// that who holds on to one of them holds on to some hundred bytes, and never to
+// the body.
+func (o *object) text(text []byte) string {
+	if o.texts.Cap() == 0 {
+		o.texts.Grow(256)
+	}
+	start := o.texts.Len()
+	o.texts.Write(text)
+	return o.texts.String()[start:]
+}
+
+// A reader decodes the value of a member of o that is there and not null. Its
+// error says what the value must be.
+type reader[T any] func(o *object, value jsontext.Value) (T, error)
 
 var (
 	errNoText  = errors.New("a string")
@@ -190,24 +201,24 @@ var (
 	errNoAddr  = errors.New("an IP address")
 )
 
-func readText(value jsontext.Value) (string, error) {
+func readText(o *object, value jsontext.Value) (string, error) {
 	if value.Kind() != '"' {
 		return "", errNoText
 	}
-	return string(unquote(value)), nil
+	return o.text(unquote(value)), nil
 }
 
-func readTexts(value jsontext.Value) ([]string, error) {
+func readTexts(o *object, value jsontext.Value) ([]string, error) {
 	if value.Kind() != '[' {
 		return nil, errNoTexts
 	}
-	texts := []string{}
+	texts := make([]string, 0, 4)
 	for i := 0; ; {
 		element, next := split.Element(value, i)
 		if element == nil {
 			return texts, nil
 		}
-		text, err := readText(element)
+		text, err := readText(o, element)
 		if err != nil {
 			return nil, errNoTexts
 		}
@@ -216,8 +227,8 @@ func readTexts(value jsontext.Value) ([]string, error) {
 	}
 }
 
-func readAddr(value jsontext.Value) (netip.Addr, error) {
-	text, err := readText(value)
+func readAddr(o *object, value jsontext.Value) (netip.Addr, error) {
+	text, err := readText(o, value)
 	if err == nil && text == "" {
 		return netip.Addr{}, nil
 	}
@@ -238,7 +249,7 @@ func optional[T any](o *object, read reader[T], names ...string) (opt Optional[T
 		case value.Kind() == 'n':
 			opt = Null[T]()
 		default:
-			v, err := read(value)
+			v, err := read(o, value)
 			if err != nil {
 				o.invalid(name, err.Error())
 			}
@@ -293,133 +304,4 @@ func decodeUpdate(o *object, g Generation) (*UpdateRequest, error) {
 	}
 	r.Extra = o.extra(g)
 	return r, o.err
-}
-
-// An envelope is generation 2's answer, and the resource that GET answers in
-// both generations: the first one's flat object has no place for a status. A
-// webhook carries that resource too. No published page names the member for an
-// error's message; ours is a guess.
-type envelope struct {
-	ID             string                    `json:"id"`
-	Config         *map[string]string        `json:"config,omitzero"`
-	Name           string                    `json:"name,omitempty"`
-	FlyAppName     string                    `json:"fly_app_name,omitempty"`
-	Status         Status                    `json:"status,omitempty"`
-	Message        string                    `json:"error_message,omitempty"`
-	OrganizationID string                    `json:"organization_id,omitempty"`
-	UserID         string                    `json:"user_id,omitempty"`
-	Extra          map[string]jsontext.Value `json:",embed"`
-}
-
-// envelopeMembers are the names that no extra member may have. That of the
-// secrets is the one that matters: what is left out must not come in by the
-// other door.
-var envelopeMembers = []string{
-	"id", "config", "name", "fly_app_name", "status", "error_message", "organization_id", "user_id",
-}
-
-var errExtraName = errors.New("flyext: Extension.Extra has a member that the protocol names")
-
-// extend adds the extra members.
-func (e *envelope) extend(extra map[string]json.RawMessage) error {
-	for name, value := range extra {
-		if slices.Contains(envelopeMembers, name) {
-			return fmt.Errorf("%w: %q", errExtraName, name)
-		}
-		if e.Extra == nil {
-			e.Extra = make(map[string]jsontext.Value, len(extra))
-		}
-		e.Extra[name] = jsontext.Value(value)
-	}
-	return nil
-}
-
-// encodeSecrets is the answer to POST and PATCH.
-func encodeSecrets(g Generation, id string, x *Extension) ([]byte, error) {
-	if err := x.Secrets.check(); err != nil {
-		return nil, err
-	}
-	config := map[string]string(x.Secrets) // marshalled as {} where it is nil
-	if g == Generation1 {
-		return marshal(config)
-	}
-	return marshal(resource(id, x, &config))
-}
-
-// encodeResource is the answer to GET. It carries the secrets only where the
-// Fetcher chose to return them.
-func encodeResource(id string, x *Extension) ([]byte, error) {
-	if err := x.Secrets.check(); err != nil {
-		return nil, err
-	}
-	var config *map[string]string
-	if x.Secrets != nil {
-		c := map[string]string(x.Secrets)
-		config = &c
-	}
-	e := resource(id, x, config)
-	if e.Status == "" {
-		e.Status = Ready
-	}
-	if err := e.extend(x.Extra); err != nil {
-		return nil, err
-	}
-	return marshal(e)
-}
-
-func resource(id string, x *Extension, config *map[string]string) envelope {
-	e := envelope{ID: id, Config: config, Name: x.Name, FlyAppName: x.FlyAppName, Status: x.Status}
-	if x.ID != "" {
-		e.ID = x.ID
-	}
-	if x.Status == Failed {
-		e.Message = oneLine(x.Message)
-	}
-	return e
-}
-
-func marshal(v any) ([]byte, error) { return jsonv2.Marshal(v, jsonv2.Deterministic(true)) }
-
-// writeJSON answers. What an answer holds is nobody's to keep.
-func writeJSON(w http.ResponseWriter, status int, body []byte) {
-	// One allocation for all of the values, which are the handlers' around this
-	// one to change.
-	values := []string{"application/json", "no-store", "nosniff"}
-	h := w.Header()
-	h["Content-Type"] = values[0:1:1]
-	h["Cache-Control"] = values[1:2:2]
-	h["X-Content-Type-Options"] = values[2:3:3]
-	w.WriteHeader(status)
-	_, _ = w.Write(body) // whoever left before the answer cannot be told so
-}
-
-// writeError answers with the one shape that errors have.
-func writeError(w http.ResponseWriter, e *Error) {
-	body, errCode := jsontext.AppendQuote(append(make([]byte, 0, 96), `{"error":`...), e.Code)
-	body, errMessage := jsontext.AppendQuote(append(body, `,"message":`...), e.Message)
-	body = append(body, '}')
-	if errCode != nil || errMessage != nil { // a code or a message that is not UTF-8
-		body = []byte(`{"error":"internal","message":"Internal Server Error"}`)
-	}
-	if e.Status == http.StatusUnauthorized {
-		w.Header().Set("WWW-Authenticate", "Signature")
-	}
-	writeJSON(w, e.Status, body)
-}
-
-// isEnvName says whether a shell can have a variable of that name
-// (POSIX.1-2017, section 8.1).
-func isEnvName(name string) bool {
-	for i := 0; i < len(name); i++ {
-		c := name[i]
-		letter := 'a' <= c|0x20 && c|0x20 <= 'z' || c == '_'
-		if !letter && (i == 0 || c < '0' || c > '9') {
-			return false
-		}
-	}
-	return name != ""
-}
-
-func isEnvValue(value string) bool {
-	return utf8.ValidString(value) && strings.IndexByte(value, 0) < 0
 }

@@ -354,7 +354,7 @@ func decodeStructured(o *object, g Generation) (*Event, error) {
 	}
 	var decoded []byte
 	if hasEncoded {
-		text, errText := readText(encoded)
+		text, errText := readText(o, encoded)
 		var err error
 		if decoded, err = base64.StdEncoding.Strict().DecodeString(text); err != nil || errText != nil {
 			a.invalid("data_base64", "base64")
@@ -392,5 +392,5 @@ func isContextAttribute(name string) bool {
 // readMachine reads what Fly.io's events have in their data. Those of other
 // types may have anything under these names.
 func (e *Event) readMachine(o *object) {
-	e.MachineID, e.Status = o.text("machine_id", false), o.text("status", false)
+	e.MachineID, e.Status = o.param("machine_id", false), o.param("status", false)
 }

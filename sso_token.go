@@ -140,7 +140,7 @@ func withoutStatus(err error) error {
 }
 
 // readSeconds reads a number, which some servers write as a string.
-func readSeconds(value jsontext.Value) (seconds int64, err error) {
+func readSeconds(_ *object, value jsontext.Value) (seconds int64, err error) {
 	if value.Kind() == '"' {
 		value = unquote(value)
 	}
@@ -206,7 +206,7 @@ var (
 	errMemberships = errors.New("an array of objects with a string id and a string role")
 )
 
-func readApplication(value jsontext.Value) (uid Optional[string], err error) {
+func readApplication(_ *object, value jsontext.Value) (uid Optional[string], err error) {
 	o, err := parseObject(value)
 	if err != nil {
 		return uid, errApplication
@@ -218,7 +218,7 @@ func readApplication(value jsontext.Value) (uid Optional[string], err error) {
 	return uid, nil
 }
 
-func readMemberships(value jsontext.Value) ([]Membership, error) {
+func readMemberships(_ *object, value jsontext.Value) ([]Membership, error) {
 	var values []jsontext.Value
 	if value.Kind() != '[' || jsonv2.Unmarshal(value, &values) != nil {
 		return nil, errMemberships

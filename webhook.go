@@ -224,21 +224,18 @@ func encodeWebhookResource(action string, x *Extension) (jsontext.Value, error) 
 	if x.ID == "" {
 		return nil, errNoResourceID
 	}
-	e := resource(x.ID, x, nil)
-	if action != actionDeleted && e.Status == "" {
-		e.Status = Ready
+	e := resource(x.ID, x)
+	if action != actionDeleted && e.status == "" {
+		e.status = Ready
 	}
 	if action == actionCreated {
 		if x.OrganizationID == "" || x.UserID == "" {
 			return nil, errNoOwner
 		}
-		e.OrganizationID, e.UserID = x.OrganizationID, x.UserID
+		e.organizationID, e.userID = x.OrganizationID, x.UserID
 	}
-	if err := e.extend(x.Extra); err != nil {
-		return nil, err
-	}
-	text, err := marshal(e)
-	return text, err
+	e.extra = x.Extra
+	return e.encode()
 }
 
 // send sends one webhook until it is accepted, or cannot be.

@@ -148,8 +148,8 @@ func signingParams(m *Message, signsQuery bool, query string) (p xSignatureParam
 		if err != nil {
 			return p, err
 		}
-		timestamp = o.text("timestamp", true)
-		p.nonce, p.url = o.text("nonce", false), o.text("url", false)
+		timestamp = o.param("timestamp", true)
+		p.nonce, p.url = o.param("nonce", false), o.param("url", false)
 	}
 	var ok bool
 	if p.timestamp, ok = parseUnix(timestamp); !ok {
