@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -18,17 +19,32 @@ import (
 // An object is the body of a request: one JSON object, its members in order,
 // as they came.
 type object struct {
+	body    []byte
 	members []member
 	next    int             // where to look first: senders keep to an order
 	texts   strings.Builder // those that were read, one behind the other
 	err     error           // the first field that could not be decoded
 }
 
+// A member is where its name, without quotation marks, and its value stand in
+// the body.
 type member struct {
-	name  []byte // unquoted
-	value jsontext.Value
-	known bool // one of the protocol's: not an extra
+	nameStart, nameEnd   uint32
+	valueStart, valueEnd uint32
+
+	escaped bool // the name is
+	known   bool // it is one of the protocol's: not an extra
 }
+
+// name returns a member's name.
+func (o *object) name(m member) []byte {
+	if m.escaped {
+		return unquote(o.body[m.nameStart-1 : m.nameEnd+1])
+	}
+	return o.body[m.nameStart:m.nameEnd]
+}
+
+func (o *object) value(m member) jsontext.Value { return o.body[m.valueStart:m.valueEnd] }
 
 // parse parses the body, once. Nothing here says yes to what two JSON parsers
 // might read differently: duplicate members, invalid UTF-8 and a second value
@@ -48,15 +64,18 @@ func parseObject(body []byte) (*object, error) {
 	if !jsontext.Value(body).IsValid() || body[split.Start(body)] != '{' {
 		return nil, whyNoObject(body)
 	}
-	o := &object{members: make([]member, 0, 16)}
-	for i := 0; ; {
-		name, value, next := split.Member(body, i)
-		if name == nil {
-			return o, nil
-		}
-		o.members = append(o.members, member{name: unquote(name), value: value})
-		i = next
+	if len(body) > math.MaxUint32 {
+		return nil, malformed("The body is too large to be decoded.", nil)
 	}
+	o := &object{body: body, members: make([]member, 0, 16)}
+	for name, value, ok := split.Member(body, 0); ok; name, value, ok = split.Member(body, value.End) {
+		o.members = append(o.members, member{
+			nameStart: uint32(name.Start + 1), nameEnd: uint32(name.End - 1),
+			valueStart: uint32(value.Start), valueEnd: uint32(value.End),
+			escaped: bytes.IndexByte(body[name.Start:name.End], '\\') >= 0,
+		})
+	}
+	return o, nil
 }
 
 // whyNoObject says what keeps a body from being one JSON object.
@@ -118,9 +137,9 @@ func (o *object) take(name string) (jsontext.Value, bool) {
 		if i += o.next; i >= len(o.members) {
 			i -= len(o.members)
 		}
-		if m := &o.members[i]; string(m.name) == name {
+		if m := &o.members[i]; string(o.name(*m)) == name {
 			m.known, o.next = true, i+1
-			return m.value, true
+			return o.value(*m), true
 		}
 	}
 	return nil, false
@@ -128,7 +147,7 @@ func (o *object) take(name string) (jsontext.Value, bool) {
 
 // has says whether there is a member, be it null.
 func (o *object) has(name string) bool {
-	return slices.ContainsFunc(o.members, func(m member) bool { return string(m.name) == name })
+	return slices.ContainsFunc(o.members, func(m member) bool { return string(o.name(m)) == name })
 }
 
 // param reads a string that the signature needs; also a number's digits, where
@@ -174,7 +193,7 @@ func (o *object) extra(g Generation) map[string]json.RawMessage {
 		if extra == nil {
 			extra = make(map[string]json.RawMessage)
 		}
-		extra[string(m.name)] = json.RawMessage(m.value)
+		extra[string(o.name(m))] = json.RawMessage(o.value(m))
 	}
 	return extra
 }
@@ -213,18 +232,14 @@ func readTexts(o *object, value jsontext.Value) ([]string, error) {
 		return nil, errNoTexts
 	}
 	texts := make([]string, 0, 4)
-	for i := 0; ; {
-		element, next := split.Element(value, i)
-		if element == nil {
-			return texts, nil
-		}
-		text, err := readText(o, element)
+	for e, ok := split.Element(value, 0); ok; e, ok = split.Element(value, e.End) {
+		text, err := readText(o, value[e.Start:e.End])
 		if err != nil {
 			return nil, errNoTexts
 		}
 		texts = append(texts, text)
-		i = next
 	}
+	return texts, nil
 }
 
 func readAddr(o *object, value jsontext.Value) (netip.Addr, error) {

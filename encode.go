@@ -56,6 +56,9 @@ func (e *envelope) encode() ([]byte, error) {
 			w.text(m.name, m.value)
 		}
 	}
+	if len(e.extra) == 0 { // of which there is no iterator without allocations
+		return w.end()
+	}
 	for _, name := range slices.Sorted(maps.Keys(e.extra)) {
 		if slices.Contains(envelopeMembers, name) {
 			return nil, fmt.Errorf("%w: %q", errExtraName, name)
@@ -72,8 +75,8 @@ type objectWriter struct {
 	err error
 }
 
-func newObjectWriter() *objectWriter {
-	return &objectWriter{buf: append(make([]byte, 0, 256), '{')}
+func newObjectWriter() objectWriter {
+	return objectWriter{buf: append(make([]byte, 0, 192), '{')}
 }
 
 // end returns the object, or why there is none: a text that is not UTF-8, a

@@ -335,16 +335,16 @@ func decodeStructured(o *object, g Generation) (*Event, error) {
 		if m.known {
 			continue
 		}
-		name := string(m.name)
-		switch m.value.Kind() {
+		name, value := string(o.name(m)), o.value(m)
+		switch value.Kind() {
 		case 'n': // which is absent
 		case '"':
-			a.set(name, string(unquote(m.value)))
+			a.set(name, string(unquote(value)))
 		case '0', 't', 'f':
 			if isContextAttribute(name) {
 				a.invalid(name, "a string")
 			}
-			a.set(name, string(m.value))
+			a.set(name, string(value))
 		default:
 			a.invalid(name, "a string, a number or a boolean")
 		}

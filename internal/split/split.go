@@ -11,40 +11,34 @@ import "bytes"
 // Start returns where the value begins.
 func Start(text []byte) int { return skipSpace(text, 0) }
 
-// Member returns the name of an object's next member, quoted, and its value.
-// From is where to go on: 0 at first, then the next that the last call
-// returned. Behind the last member name is nil.
-func Member(object []byte, from int) (name, value []byte, next int) {
-	name, i := element(object, from, '}')
-	if name == nil {
-		return nil, nil, i
+// A Piece is where a piece of a text stands.
+type Piece struct{ Start, End int }
+
+// Member returns an object's next member: its name, quotation marks included,
+// and its value. From is 0 at first, and then the end of the value before. Behind
+// the last member ok is false.
+func Member(object []byte, from int) (name, value Piece, ok bool) {
+	if name, ok = next(object, from, '}'); !ok {
+		return name, value, false
 	}
-	i = skipSpace(object, i) + 1 // ":"
+	i := skipSpace(object, name.End) + 1 // ":"
 	i = skipSpace(object, i)
-	end := valueEnd(object, i)
-	return name, object[i:end], end
+	return name, Piece{i, valueEnd(object, i)}, true
 }
 
 // Element returns an array's next element, as [Member] does a member.
-func Element(array []byte, from int) (value []byte, next int) {
-	return element(array, from, ']')
-}
+func Element(array []byte, from int) (value Piece, ok bool) { return next(array, from, ']') }
 
-// element returns the value that follows the opening bracket, a comma, or a
-// value's end.
-func element(text []byte, from int, closing byte) (value []byte, next int) {
+// next returns the value behind the opening bracket or behind a comma.
+func next(text []byte, from int, closing byte) (Piece, bool) {
 	i := skipSpace(text, from)
-	if text[i] == closing {
-		return nil, i
-	}
-	if from == 0 || text[i] == ',' { // the opening bracket
+	if text[i] != closing { // it is the opening bracket, or a comma
 		i = skipSpace(text, i+1)
 	}
-	if text[i] == closing { // nothing is inside
-		return nil, i
+	if text[i] == closing {
+		return Piece{}, false
 	}
-	end := valueEnd(text, i)
-	return text[i:end], end
+	return Piece{i, valueEnd(text, i)}, true
 }
 
 func skipSpace(text []byte, i int) int {

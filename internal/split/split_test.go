@@ -12,25 +12,17 @@ import (
 
 // members are the names and values in turn.
 func members(object []byte) (pieces []string) {
-	for i := 0; ; {
-		name, value, next := split.Member(object, i)
-		if name == nil {
-			return pieces
-		}
-		pieces = append(pieces, string(name), string(value))
-		i = next
+	for name, value, ok := split.Member(object, 0); ok; name, value, ok = split.Member(object, value.End) {
+		pieces = append(pieces, string(object[name.Start:name.End]), string(object[value.Start:value.End]))
 	}
+	return pieces
 }
 
 func elements(array []byte) (pieces []string) {
-	for i := 0; ; {
-		value, next := split.Element(array, i)
-		if value == nil {
-			return pieces
-		}
-		pieces = append(pieces, string(value))
-		i = next
+	for value, ok := split.Element(array, 0); ok; value, ok = split.Element(array, value.End) {
+		pieces = append(pieces, string(array[value.Start:value.End]))
 	}
+	return pieces
 }
 
 func TestMember(t *testing.T) {
