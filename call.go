@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -80,13 +81,6 @@ func (rec record) panicked(ctx context.Context, v any) error {
 	return fmt.Errorf("flyext: panicked: %v", v)
 }
 
-// A result is how a call ended.
-type result struct {
-	answer []byte
-	err    error
-	abort  bool // it panicked with http.ErrAbortHandler
-}
-
 // A call is one run of an operation.
 type call struct {
 	provider *Provider
@@ -95,7 +89,12 @@ type call struct {
 	start    time.Time
 	ctx      context.Context
 	cancel   context.CancelFunc
-	results  chan result
+	ended    chan struct{} // what ended is below
+	settled  atomic.Bool   // it ended, or nobody waits any more: whichever was first
+
+	extension *Extension
+	err       error
+	abort     bool // it panicked with http.ErrAbortHandler
 }
 
 // call runs an operation: under a deadline, whether the caller is still there
@@ -103,7 +102,7 @@ type call struct {
 // heed its context is answered for at the deadline, and keeps the id locked
 // until it returns.
 func (p *Provider) call(ctx context.Context, rec record, op operation) ([]byte, error) {
-	c := &call{provider: p, rec: rec, op: op, start: time.Now(), results: make(chan result, 1)}
+	c := &call{provider: p, rec: rec, op: op, start: time.Now(), ended: make(chan struct{})}
 	c.ctx, c.cancel = context.WithTimeout(context.WithoutCancel(ctx), p.timeout)
 	if op.id != "" { // or else it takes locks of its own
 		if err := p.locks.lock(c.ctx, op.id); err != nil {
@@ -113,51 +112,59 @@ func (p *Provider) call(ctx context.Context, rec record, op operation) ([]byte, 
 	}
 	go c.run()
 	select {
-	case r := <-c.results:
-		return r.end()
+	case <-c.ended:
 	case <-c.ctx.Done():
+		if c.settled.CompareAndSwap(false, true) {
+			return nil, timedOut(errors.New("the Provisioner has not returned"))
+		}
+		<-c.ended // just now: what it did is the answer
 	}
-	select {
-	case r := <-c.results: // it ended just now: what it did is the answer
-		return r.end()
-	default:
-		return nil, timedOut(errors.New("the Provisioner has not returned"))
-	}
-}
-
-func (r result) end() ([]byte, error) {
-	if r.abort {
+	// The lock is held until the answer is encoded, because the extension may be
+	// one that the next call changes.
+	defer c.release()
+	if c.abort {
 		panic(http.ErrAbortHandler)
 	}
-	return r.answer, r.err
+	if c.err != nil {
+		return nil, c.err
+	}
+	return op.answer.encode(op.id, c.extension)
+}
+
+// release lets the next call for the id begin.
+func (c *call) release() {
+	if c.op.id != "" {
+		c.provider.locks.unlock(c.op.id)
+	}
+	c.cancel()
 }
 
 var errGoexit = errors.New("flyext: the Provisioner ended its goroutine")
 
-// run runs the operation and turns whatever happens, be it the end of its
-// goroutine, into a result.
+// run runs the operation and notes whatever happens, be it the end of its
+// goroutine.
 func (c *call) run() {
-	r := result{err: errGoexit}
+	c.err = errGoexit
 	defer func() {
 		switch v := recover(); v {
 		case nil:
 		case http.ErrAbortHandler:
-			r.abort = true
+			c.abort = true
 		default:
-			r = result{err: c.rec.panicked(c.ctx, v)}
+			c.err = c.rec.panicked(c.ctx, v)
 		}
 		if took := time.Since(c.start); took > flyPatience {
 			c.rec.write(c.ctx, slog.LevelWarn, "slow call", slog.Duration("duration", took))
 		}
-		c.results <- r
-		if c.op.id != "" {
-			c.provider.locks.unlock(c.op.id)
+		if c.settled.CompareAndSwap(false, true) {
+			close(c.ended)
+		} else {
+			c.release()
 		}
-		c.cancel()
 	}()
-	r.answer, r.err = c.op.run(c.ctx)
-	if _, ok := errors.AsType[*Error](r.err); !ok && errors.Is(r.err, context.DeadlineExceeded) {
-		r.err = timedOut(r.err)
+	c.extension, c.err = c.op.run(c.ctx)
+	if _, ok := errors.AsType[*Error](c.err); !ok && errors.Is(c.err, context.DeadlineExceeded) {
+		c.err = timedOut(c.err)
 	}
 }
 

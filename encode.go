@@ -130,36 +130,57 @@ func (w *objectWriter) secrets(s Secrets) {
 	w.buf = append(w.buf, '}')
 }
 
-// encodeSecrets is the answer to POST and PATCH.
-func encodeSecrets(g Generation, id string, x *Extension) ([]byte, error) {
+// An answer is what an operation's success is answered with.
+type answer int
+
+const (
+	nothing     answer = iota // an empty object
+	flatSecrets               // generation 1's secrets
+	enveloped                 // generation 2's secrets
+	resource                  // the secrets only where the Fetcher chose to return them
+)
+
+// answerSecrets is the answer to POST and PATCH.
+func answerSecrets(g Generation) answer {
+	if g == Generation1 {
+		return flatSecrets
+	}
+	return enveloped
+}
+
+var (
+	errNoExtension = errors.New("flyext: the Provisioner returned neither an Extension nor an error")
+	errNoSecrets   = errors.New("flyext: Provision returned nil Secrets, which nobody asks for again; return Secrets{} if there are none")
+)
+
+// encode writes an answer, about the extension of that id.
+func (a answer) encode(id string, x *Extension) ([]byte, error) {
+	if a == nothing {
+		return []byte("{}"), nil
+	}
+	if x == nil {
+		return nil, errNoExtension
+	}
 	if err := x.Secrets.check(); err != nil {
 		return nil, err
 	}
-	if g == Generation1 {
+	if a == flatSecrets {
 		w := newObjectWriter()
 		w.texts(x.Secrets)
 		return w.end()
 	}
-	e := resource(id, x)
+	e := newEnvelope(id, x)
 	e.hasConfig, e.config = true, x.Secrets
-	return e.encode()
-}
-
-// encodeResource is the answer to GET. It carries the secrets only where the
-// Fetcher chose to return them.
-func encodeResource(id string, x *Extension) ([]byte, error) {
-	if err := x.Secrets.check(); err != nil {
-		return nil, err
-	}
-	e := resource(id, x)
-	e.hasConfig, e.config, e.extra = x.Secrets != nil, x.Secrets, x.Extra
-	if e.status == "" {
-		e.status = Ready
+	if a == resource {
+		e.hasConfig, e.extra = x.Secrets != nil, x.Extra
+		if e.status == "" {
+			e.status = Ready
+		}
 	}
 	return e.encode()
 }
 
-func resource(id string, x *Extension) envelope {
+func newEnvelope(id string, x *Extension) envelope {
 	e := envelope{id: id, name: x.Name, flyAppName: x.FlyAppName, status: x.Status}
 	if x.ID != "" {
 		e.id = x.ID

@@ -120,8 +120,8 @@ func (p *Provider) receive(m *Message, g Generation, rec record) (operation, err
 	if err != nil {
 		return operation{}, err
 	}
-	return operation{run: func(ctx context.Context) ([]byte, error) {
-		return []byte("{}"), p.delivery.all(ctx, rec, receiver, events)
+	return operation{run: func(ctx context.Context) (*Extension, error) {
+		return nil, p.delivery.all(ctx, rec, receiver, events)
 	}}, nil
 }
 

@@ -264,10 +264,12 @@ func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, answer)
 }
 
-// An operation is a decoded request: what to do, and to which extension.
+// An operation is a decoded request: what to do, to which extension, and what
+// to answer with.
 type operation struct {
-	id  string // "" where it is to none
-	run func(ctx context.Context) (answer []byte, err error)
+	id     string // "" where it is to none
+	run    func(ctx context.Context) (*Extension, error)
+	answer answer
 }
 
 // operation decodes an admitted request.
@@ -287,11 +289,6 @@ func (p *Provider) operation(m *Message, g Generation, to route, rec record) (op
 	}
 }
 
-var (
-	errNoExtension = errors.New("flyext: the Provisioner returned neither an Extension nor an error")
-	errNoSecrets   = errors.New("flyext: Provision returned nil Secrets, which nobody asks for again; return Secrets{} if there are none")
-)
-
 func (p *Provider) provision(m *Message, g Generation) (operation, error) {
 	o, err := m.parse()
 	if err != nil {
@@ -301,18 +298,13 @@ func (p *Provider) provision(m *Message, g Generation) (operation, error) {
 	if err != nil {
 		return operation{}, err
 	}
-	return operation{req.ID, func(ctx context.Context) ([]byte, error) {
+	return operation{req.ID, func(ctx context.Context) (*Extension, error) {
 		x, err := p.provisioner.Provision(ctx, req)
-		switch {
-		case err != nil:
-			return nil, err
-		case x == nil:
-			return nil, errNoExtension
-		case x.Secrets == nil:
-			return nil, errNoSecrets
+		if err == nil && x != nil && x.Secrets == nil {
+			err = errNoSecrets
 		}
-		return encodeSecrets(g, req.ID, x)
-	}}, nil
+		return x, err
+	}, answerSecrets(g)}, nil
 }
 
 func (p *Provider) update(m *Message, g Generation, id string) (operation, error) {
@@ -324,16 +316,9 @@ func (p *Provider) update(m *Message, g Generation, id string) (operation, error
 	if err != nil {
 		return operation{}, err
 	}
-	return operation{id, func(ctx context.Context) ([]byte, error) {
-		x, err := p.provisioner.Update(ctx, id, req)
-		if err == nil && x == nil {
-			err = errNoExtension
-		}
-		if err != nil {
-			return nil, err
-		}
-		return encodeSecrets(g, id, x)
-	}}, nil
+	return operation{id, func(ctx context.Context) (*Extension, error) {
+		return p.provisioner.Update(ctx, id, req)
+	}, answerSecrets(g)}, nil
 }
 
 func (p *Provider) fetch(id string) (operation, error) {
@@ -341,16 +326,7 @@ func (p *Provider) fetch(id string) (operation, error) {
 	if !ok {
 		return operation{}, Unsupported("This provider does not answer what an extension is.")
 	}
-	return operation{id, func(ctx context.Context) ([]byte, error) {
-		x, err := f.Fetch(ctx, id)
-		if err == nil && x == nil {
-			err = errNoExtension
-		}
-		if err != nil {
-			return nil, err
-		}
-		return encodeResource(id, x)
-	}}, nil
+	return operation{id, func(ctx context.Context) (*Extension, error) { return f.Fetch(ctx, id) }, resource}, nil
 }
 
 func (p *Provider) deprovision(id string) (operation, error) {
@@ -358,7 +334,5 @@ func (p *Provider) deprovision(id string) (operation, error) {
 	if !ok {
 		return operation{}, Unsupported("This provider does not remove extensions by request.")
 	}
-	return operation{id, func(ctx context.Context) ([]byte, error) {
-		return []byte("{}"), d.Deprovision(ctx, id)
-	}}, nil
+	return operation{id, func(ctx context.Context) (*Extension, error) { return nil, d.Deprovision(ctx, id) }, nothing}, nil
 }

@@ -224,7 +224,7 @@ func encodeWebhookResource(action string, x *Extension) (jsontext.Value, error) 
 	if x.ID == "" {
 		return nil, errNoResourceID
 	}
-	e := resource(x.ID, x)
+	e := newEnvelope(x.ID, x)
 	if action != actionDeleted && e.status == "" {
 		e.status = Ready
 	}
