@@ -8,8 +8,9 @@ import (
 	"net/http"
 	"runtime/debug"
 	"sync"
-	"sync/atomic"
 	"time"
+
+	"github.com/flyext/flyext/internal/handoff"
 )
 
 // A record is what every entry of the log about one request carries.
@@ -89,8 +90,6 @@ type call struct {
 	start    time.Time
 	ctx      context.Context
 	cancel   context.CancelFunc
-	ended    chan struct{} // what ended is below
-	settled  atomic.Bool   // it ended, or nobody waits any more: whichever was first
 
 	extension *Extension
 	err       error
@@ -102,7 +101,7 @@ type call struct {
 // heed its context is answered for at the deadline, and keeps the id locked
 // until it returns.
 func (p *Provider) call(ctx context.Context, rec record, op operation) ([]byte, error) {
-	c := &call{provider: p, rec: rec, op: op, start: time.Now(), ended: make(chan struct{})}
+	c := &call{provider: p, rec: rec, op: op, start: time.Now()}
 	c.ctx, c.cancel = context.WithTimeout(context.WithoutCancel(ctx), p.timeout)
 	if op.id != "" { // or else it takes locks of its own
 		if err := p.locks.lock(c.ctx, op.id); err != nil {
@@ -110,14 +109,9 @@ func (p *Provider) call(ctx context.Context, rec record, op operation) ([]byte, 
 			return nil, timedOut(fmt.Errorf("waiting for another call for this id: %w", err))
 		}
 	}
-	go c.run()
-	select {
-	case <-c.ended:
-	case <-c.ctx.Done():
-		if c.settled.CompareAndSwap(false, true) {
-			return nil, timedOut(errors.New("the Provisioner has not returned"))
-		}
-		<-c.ended // just now: what it did is the answer
+	deadline, _ := c.ctx.Deadline()
+	if !handoff.Do(time.Until(deadline), c) {
+		return nil, timedOut(errors.New("the Provisioner has not returned"))
 	}
 	// The lock is held until the answer is encoded, because the extension may be
 	// one that the next call changes.
@@ -141,9 +135,9 @@ func (c *call) release() {
 
 var errGoexit = errors.New("flyext: the Provisioner ended its goroutine")
 
-// run runs the operation and notes whatever happens, be it the end of its
+// Run implements [handoff.Task]. It notes whatever happens, be it the end of the
 // goroutine.
-func (c *call) run() {
+func (c *call) Run() {
 	c.err = errGoexit
 	defer func() {
 		switch v := recover(); v {
@@ -156,17 +150,15 @@ func (c *call) run() {
 		if took := time.Since(c.start); took > flyPatience {
 			c.rec.write(c.ctx, slog.LevelWarn, "slow call", slog.Duration("duration", took))
 		}
-		if c.settled.CompareAndSwap(false, true) {
-			close(c.ended)
-		} else {
-			c.release()
-		}
 	}()
 	c.extension, c.err = c.op.run(c.ctx)
 	if _, ok := errors.AsType[*Error](c.err); !ok && errors.Is(c.err, context.DeadlineExceeded) {
 		c.err = timedOut(c.err)
 	}
 }
+
+// Late implements [handoff.Task]: what came of the call is nobody's any more.
+func (c *call) Late() { c.release() }
 
 func timedOut(cause error) error {
 	return &Error{

@@ -24,6 +24,7 @@ type object struct {
 	next    int             // where to look first: senders keep to an order
 	texts   strings.Builder // those that were read, one behind the other
 	err     error           // the first field that could not be decoded
+	room    [16]member      // for as many members as most have
 }
 
 // A member is where its name, without quotation marks, and its value stand in
@@ -67,7 +68,8 @@ func parseObject(body []byte) (*object, error) {
 	if len(body) > math.MaxUint32 {
 		return nil, malformed("The body is too large to be decoded.", nil)
 	}
-	o := &object{body: body, members: make([]member, 0, 16)}
+	o := &object{body: body}
+	o.members = o.room[:0]
 	for name, value, ok := split.Member(body, 0); ok; name, value, ok = split.Member(body, value.End) {
 		o.members = append(o.members, member{
 			nameStart: uint32(name.Start + 1), nameEnd: uint32(name.End - 1),
