@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/flyext/flyext/internal/mac"
@@ -38,7 +39,8 @@ func MessageSignature(keys ...Key) Verifier { return Policy{}.MessageSignature(k
 
 // MessageSignature is [MessageSignature] under this policy.
 func (p Policy) MessageSignature(keys ...Key) Verifier {
-	v := &messageSignature{}
+	v := &messageSignature{keysByID: make(map[string][]*mac.Key)}
+	v.bases.New = func() any { return new([]byte) }
 	v.policy, v.err = p.withDefaults()
 	if len(keys) == 0 {
 		v.err = errors.New("flyext: MessageSignature needs a key")
@@ -47,20 +49,19 @@ func (p Policy) MessageSignature(keys ...Key) Verifier {
 		if k.ID == "" || k.Secret == "" {
 			v.err = errors.New("flyext: MessageSignature has a key without ID or Secret")
 		}
-		v.keys = append(v.keys, namedKey{k.ID, mac.New(k.Secret)})
+		key := mac.New(k.Secret)
+		v.keys = append(v.keys, key)
+		v.keysByID[k.ID] = append(v.keysByID[k.ID], key)
 	}
 	return v
 }
 
 type messageSignature struct {
 	construction
-	policy Policy
-	keys   []namedKey
-}
-
-type namedKey struct {
-	id  string
-	key *mac.Key
+	policy   Policy
+	keys     []*mac.Key
+	keysByID map[string][]*mac.Key
+	bases    sync.Pool // of *[]byte, to make signature bases in
 }
 
 var (
@@ -141,12 +142,8 @@ func (v *messageSignature) verify(wire *msgsig.Message, now time.Time, s *msgsig
 	if err != nil {
 		return Nonce{}, err
 	}
-	base, err := s.Base(wire, msgsig.Options{DraftQueryParams: v.policy.DraftQueryParams})
-	if err != nil {
+	if err := v.checkMAC(wire, s, keys); err != nil {
 		return Nonce{}, err
-	}
-	if len(s.Value) != mac.Size || !matches(keys, base, [mac.Size]byte(s.Value)) {
-		return Nonce{}, errMismatch
 	}
 	if err := s.CheckDigests(wire.Body); err != nil {
 		return Nonce{}, err
@@ -159,6 +156,26 @@ func (v *messageSignature) verify(wire *msgsig.Message, now time.Time, s *msgsig
 		return Nonce{}, err
 	}
 	return Nonce{Key: nonceKey(wire, s), Expires: v.policy.forget(now, signed)}, nil
+}
+
+// maxBase bounds what is kept of a signature base's memory, in bytes.
+const maxBase = 16 << 10
+
+func (v *messageSignature) checkMAC(wire *msgsig.Message, s *msgsig.Signature, keys []*mac.Key) error {
+	buf := v.bases.Get().(*[]byte)
+	defer v.bases.Put(buf)
+	base, err := s.AppendBase((*buf)[:0], wire, msgsig.Options{DraftQueryParams: v.policy.DraftQueryParams})
+	if err != nil {
+		return err
+	}
+	if cap(base) <= maxBase {
+		*buf = base
+	}
+	var received [mac.Size]byte
+	if copy(received[:], s.Value); len(s.Value) != mac.Size || !matches(keys, base, received) {
+		return errMismatch
+	}
+	return nil
 }
 
 // algorithmAllowed fixes the algorithm. hs2019 (draft-cavage, appendix E.2)
@@ -177,13 +194,11 @@ func (v *messageSignature) keysFor(s *msgsig.Signature) ([]*mac.Key, error) {
 	if !s.HasKeyID && v.policy.RequireKeyID {
 		return nil, errKeyMissing
 	}
-	keys := make([]*mac.Key, 0, len(v.keys))
-	for _, k := range v.keys {
-		if !s.HasKeyID || k.id == s.KeyID {
-			keys = append(keys, k.key)
-		}
+	if !s.HasKeyID {
+		return v.keys, nil
 	}
-	if len(keys) == 0 {
+	keys, ok := v.keysByID[s.KeyID]
+	if !ok {
 		return nil, errKeyUnknown
 	}
 	return keys, nil
@@ -210,7 +225,7 @@ func (v *messageSignature) checkCoverage(wire *msgsig.Message, s *msgsig.Signatu
 		return errTimeUncovered
 	}
 	for _, name := range v.policy.RequireComponents {
-		if !c.Component(name) {
+		if !s.Covers(name) {
 			return fmt.Errorf("%w: %s", errCovered, name)
 		}
 	}
@@ -218,7 +233,7 @@ func (v *messageSignature) checkCoverage(wire *msgsig.Message, s *msgsig.Signatu
 	// type of the body says where to look for it. Fields that nobody signed would
 	// make another event of it.
 	for _, name := range eventFields(wire.Header) {
-		if !c.Component(strings.ToLower(name)) {
+		if !s.Covers(strings.ToLower(name)) {
 			return errEventUncovered
 		}
 	}
@@ -259,5 +274,5 @@ func nonceKey(wire *msgsig.Message, s *msgsig.Signature) [16]byte {
 		return NonceKey("message-signature nonce", s.KeyID, s.Nonce)
 	}
 	body := sha256.Sum256(wire.Body)
-	return NonceKey("message-signature", string(s.Value), string(body[:]))
+	return NonceKey("message-signature", s.Value, string(body[:]))
 }

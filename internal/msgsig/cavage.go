@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"github.com/flyext/flyext/internal/sfv"
 )
 
 // ParseCavage reads the signature of draft-cavage-http-signatures-12 (section
@@ -34,6 +36,14 @@ func ParseCavage(h http.Header) (*Signature, error) {
 		return nil, ErrNone
 	}
 	return parseCavage(text)
+}
+
+func decodeValue(text string) (string, error) {
+	value, err := base64.StdEncoding.Strict().DecodeString(text)
+	if err != nil {
+		return "", errValue
+	}
+	return string(value), nil
 }
 
 // maxCavageParams bounds the parameters; the draft has seven.
@@ -75,9 +85,7 @@ func parseCavage(text string) (*Signature, error) {
 				_, err = cavageTime(fraction)
 			}
 		case "signature":
-			if s.Value, err = base64.StdEncoding.Strict().DecodeString(value); err != nil {
-				err = errValue
-			}
+			s.Value, err = decodeValue(value)
 		}
 		if err != nil {
 			return nil, err
@@ -102,10 +110,13 @@ func parseCavage(text string) (*Signature, error) {
 		}
 		// Some signers write the names in their caller's case and sign them
 		// in lower case, as the draft says.
-		s.components = append(s.components, component{name: strings.ToLower(name)})
+		s.components = append(s.components, named(strings.ToLower(name)))
 	}
 	return s, nil
 }
+
+// named is a component without parameters.
+func named(name string) sfv.Item { return sfv.Item{Value: sfv.Value{Kind: sfv.String, Text: name}} }
 
 // cavageParam reads name="value" or name=123 and the comma behind it.
 func cavageParam(s string) (name, value, rest string, err error) {
@@ -152,23 +163,23 @@ func cavageTime(value string) (int64, error) {
 	return n, nil
 }
 
-// cavageBase is the signing string of draft-cavage, section 2.3, with the
+// appendCavage is the signing string of draft-cavage, section 2.3, with the
 // pseudo-headers (keyid) and (algorithm) that npm's http-signature adds.
 //
 // Late drafts forbid (created) and (expires) with an hmac algorithm; Fly.io's
 // page of 2023-05-31 asks for exactly that, and signers do it.
-func (s *Signature) cavageBase(m *Message) ([]byte, error) {
-	base := make([]byte, 0, 512)
+func (s *Signature) appendCavage(base []byte, m *Message) ([]byte, error) {
 	var err error
-	for i, c := range s.components {
+	for i := range s.components {
+		name := s.components[i].Value.Text
 		if s.repeats(i) {
 			return nil, errRepeated
 		}
 		if i > 0 {
 			base = append(base, '\n')
 		}
-		base = append(append(base, c.name...), ": "...)
-		switch c.name {
+		base = append(append(base, name...), ": "...)
+		switch name {
 		case "(request-target)":
 			s.Covered.Method, s.Covered.Path, s.Covered.Query = true, true, true
 			if base, err = m.appendLowerMethod(base); err == nil {
@@ -184,13 +195,13 @@ func (s *Signature) cavageBase(m *Message) ([]byte, error) {
 		case "(algorithm)":
 			base = append(base, s.Algorithm...)
 		default:
-			if !isCavageField(c.name) {
+			if !isCavageField(name) {
 				return nil, errUnknown
 			}
-			if base, err = m.appendField(base, c.name); err == nil {
-				err = s.coverField(m, c.name)
+			if base, err = m.appendField(base, name); err == nil {
+				err = s.coverField(m, name)
 			}
-			if err == nil && c.name == "content-digest" {
+			if err == nil && name == "content-digest" {
 				err = s.coverDigest(parseContentDigest(m.Header["Content-Digest"], ""))
 			}
 		}

@@ -32,7 +32,11 @@ func (s *Signature) coverDigest(digests []digest, err error) error {
 	if len(digests) == 0 {
 		return errDigestAlgorithm
 	}
-	s.digests = append(s.digests, digests...)
+	if s.digests == nil {
+		s.digests = digests
+	} else {
+		s.digests = append(s.digests, digests...)
+	}
 	s.Covered.Digest = true
 	return nil
 }

@@ -54,7 +54,7 @@ func aMessage(target, value string) *Message {
 func checkBase(t *testing.T, s *Signature, m *Message, lines int) {
 	t.Helper()
 	for _, draft := range []bool{false, true} {
-		base, err := s.Base(m, Options{DraftQueryParams: draft})
+		base, err := s.AppendBase(nil, m, Options{DraftQueryParams: draft})
 		if err != nil {
 			continue
 		}

@@ -11,9 +11,10 @@ package msgsig
 import (
 	"errors"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
+
+	"github.com/flyext/flyext/internal/sfv"
 )
 
 // A Message is a received request, as it came over the wire.
@@ -42,7 +43,7 @@ type Signature struct {
 	KeyID     string // "" where the signature names none
 	HasKeyID  bool
 	Algorithm string // "" where the signature names none
-	Value     []byte // the MAC, as received
+	Value     string // the MAC, as received, decoded
 	Nonce     string // "" where there is none
 
 	Created, Expires       int64 // unix seconds
@@ -51,8 +52,8 @@ type Signature struct {
 	// Covered is filled by Base.
 	Covered Covered
 
-	components []component
-	params     string // the value of @signature-params, as received
+	components []sfv.Item // a name each, with parameters in RFC 9421 alone
+	params     string     // the value of @signature-params, as received
 
 	createdText, expiresText string // draft-cavage: as received
 	digests                  []digest
@@ -65,17 +66,21 @@ type Covered struct {
 	ContentLength       bool
 	Created             bool      // the parameter of that name
 	Date                time.Time // the Date field; zero where it is not covered
-	names               []string
 }
 
-// Component reports whether the component of that name, in lower case and
-// without parameters ("@authority", "authorization"), is covered. The authority
-// is in the target URI, and is the Host field.
-func (c *Covered) Component(name string) bool {
-	if name == "@authority" && (slices.Contains(c.names, "@target-uri") || slices.Contains(c.names, "host")) {
+// Covers reports whether the component of that name, in lower case and without
+// parameters ("@authority", "authorization"), is covered by the signature, whose
+// base was made. The authority is in the target URI, and is the Host field.
+func (s *Signature) Covers(name string) bool {
+	if name == "@authority" && (s.Covers("@target-uri") || s.Covers("host")) {
 		return true
 	}
-	return slices.Contains(c.names, name)
+	for i := range s.components {
+		if c := &s.components[i]; c.Value.Text == name && len(c.Params) == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // What Parse and Base refuse. The texts are fixed: they go to a log, where
@@ -134,13 +139,27 @@ func (m *Message) appendLowerMethod(dst []byte) ([]byte, error) {
 	return m.appendLine(dst, strings.ToLower(m.Method))
 }
 
+// fieldKeys are the keys that net/http has the fields under which signatures
+// cover most. Others have to be made.
+var fieldKeys = map[string]string{
+	"authorization": "Authorization", "content-digest": "Content-Digest", "content-length": "Content-Length",
+	"content-type": "Content-Type", "date": "Date", "digest": "Digest",
+}
+
+func fieldKey(name string) string {
+	if key, ok := fieldKeys[name]; ok {
+		return key
+	}
+	return http.CanonicalHeaderKey(name)
+}
+
 // appendField appends the value of a field: its lines, trimmed, joined by a
 // comma and a space (RFC 9421, section 2.1; draft-cavage, section 2.3).
 func (m *Message) appendField(dst []byte, name string) ([]byte, error) {
 	if name == "host" {
 		return m.appendLine(dst, m.Host)
 	}
-	lines := m.Header[http.CanonicalHeaderKey(name)]
+	lines := m.Header[fieldKey(name)]
 	if len(lines) == 0 {
 		return nil, errAbsent
 	}
@@ -171,7 +190,6 @@ func (m *Message) appendLine(dst []byte, line string) ([]byte, error) {
 // coverField notes that a field is covered, and reads the two fields whose values
 // mean something to a verifier.
 func (s *Signature) coverField(m *Message, name string) error {
-	s.Covered.names = append(s.Covered.names, name)
 	switch name {
 	case "date":
 		date, err := parseDate(m.Header["Date"])

@@ -4,20 +4,12 @@ import (
 	"encoding/base64"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/dunglas/httpsfv"
 
 	"github.com/flyext/flyext/internal/sfv"
 )
-
-// A component is an entry of the list of what is covered.
-type component struct {
-	raw    string // the identifier as received, quotes and parameters included
-	name   string
-	params []sfv.Param
-}
 
 // ParseRFC9421 reads Signature-Input and Signature (RFC 9421, section 4). Both
 // must carry the same labels, each once.
@@ -48,7 +40,7 @@ func ParseRFC9421(h http.Header) ([]*Signature, error) {
 		if signatures[i], err = newRFC9421(&inputs[i]); err != nil {
 			return nil, err
 		}
-		signatures[i].Value = []byte(value.Value.Text)
+		signatures[i].Value = value.Value.Text
 	}
 	return signatures, nil
 }
@@ -73,16 +65,14 @@ func newRFC9421(input *sfv.Member) (*Signature, error) {
 	if !input.IsList {
 		return nil, errSyntax
 	}
-	s := &Signature{Dialect: RFC9421, params: input.Raw}
-	s.components = make([]component, len(input.Items))
-	for i, it := range input.Items {
-		if it.Value.Kind != sfv.String {
+	s := &Signature{Dialect: RFC9421, components: input.Items, params: input.Raw}
+	for i := range s.components {
+		if s.components[i].Value.Kind != sfv.String {
 			return nil, errUnknown
 		}
-		s.components[i] = component{raw: it.Raw, name: it.Value.Text, params: it.Params}
 	}
-	for _, p := range input.Params {
-		if err := s.setParam(p); err != nil {
+	for i := range input.Params {
+		if err := s.setParam(&input.Params[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -91,7 +81,7 @@ func newRFC9421(input *sfv.Member) (*Signature, error) {
 
 // setParam takes a signature parameter (RFC 9421, section 2.3). One that is not
 // known is signed like the others, and says nothing to us.
-func (s *Signature) setParam(p sfv.Param) error {
+func (s *Signature) setParam(p *sfv.Param) error {
 	kind := sfv.String
 	switch p.Name {
 	case "created":
@@ -124,32 +114,31 @@ type Options struct {
 	DraftQueryParams bool
 }
 
-// Base returns the signature base and fills s.Covered.
-func (s *Signature) Base(m *Message, o Options) ([]byte, error) {
+// AppendBase appends the signature base to dst and fills s.Covered.
+func (s *Signature) AppendBase(dst []byte, m *Message, o Options) ([]byte, error) {
 	switch s.Dialect {
 	case Cavage:
-		return s.cavageBase(m)
+		return s.appendCavage(dst, m)
 	case Zntrio:
-		return s.zntrioBase(m)
+		return s.appendZntrio(dst, m)
 	default:
-		return s.rfc9421Base(m, o)
+		return s.appendRFC9421(dst, m, o)
 	}
 }
 
-// rfc9421Base is RFC 9421, section 2.5.
-func (s *Signature) rfc9421Base(m *Message, o Options) ([]byte, error) {
+// appendRFC9421 is RFC 9421, section 2.5.
+func (s *Signature) appendRFC9421(base []byte, m *Message, o Options) ([]byte, error) {
 	if len(s.components) == 0 {
 		return nil, errNothingCovered
 	}
-	base := make([]byte, 0, 512+len(s.params)*2)
 	var err error
 	for i := range s.components {
 		c := &s.components[i]
 		if s.repeats(i) {
 			return nil, errRepeated
 		}
-		base = append(append(base, c.raw...), ": "...)
-		if strings.HasPrefix(c.name, "@") {
+		base = append(append(base, c.Raw...), ": "...)
+		if strings.HasPrefix(c.Value.Text, "@") {
 			base, err = s.appendDerived(base, m, c, o)
 		} else {
 			base, err = s.appendFieldComponent(base, m, c)
@@ -164,47 +153,29 @@ func (s *Signature) rfc9421Base(m *Message, o Options) ([]byte, error) {
 	return append(base, s.params...), nil
 }
 
-// repeats reports whether the i-th component is there before already.
+// repeats reports whether the i-th component is there before already, its
+// parameters in any order (RFC 9421, section 2).
 func (s *Signature) repeats(i int) bool {
-	return slices.ContainsFunc(s.components[:i], func(c component) bool { return c.equal(&s.components[i]) })
-}
-
-// equal compares identifiers: name and parameters, these in any order
-// (RFC 9421, section 2).
-func (c *component) equal(d *component) bool {
-	if c.name != d.name || len(c.params) != len(d.params) {
-		return false
-	}
-	for _, p := range c.params {
-		if value, ok := d.param(p.Name); !ok || value != p.Value {
-			return false
+	for j := range i {
+		if s.components[j].Equal(&s.components[i]) {
+			return true
 		}
 	}
-	return true
-}
-
-func (c *component) param(name string) (sfv.Value, bool) {
-	for _, p := range c.params {
-		if p.Name == name {
-			return p.Value, true
-		}
-	}
-	return sfv.Value{}, false
+	return false
 }
 
 // appendDerived appends the value of a derived component (RFC 9421, section
 // 2.2). None of them has parameters but the single query parameter.
-func (s *Signature) appendDerived(dst []byte, m *Message, c *component, o Options) ([]byte, error) {
+func (s *Signature) appendDerived(dst []byte, m *Message, c *sfv.Item, o Options) ([]byte, error) {
 	switch {
-	case c.name == "@query-param":
+	case c.Value.Text == "@query-param":
 		return appendQueryParam(dst, m, c, formEncode)
-	case c.name == "@query-params" && o.DraftQueryParams:
+	case c.Value.Text == "@query-params" && o.DraftQueryParams:
 		return appendQueryParam(dst, m, c, plain)
-	case len(c.params) > 0:
+	case len(c.Params) > 0:
 		return nil, errUnknown
 	}
-	s.Covered.names = append(s.Covered.names, c.name)
-	switch c.name {
+	switch c.Value.Text {
 	case "@method":
 		s.Covered.Method = true
 		return append(dst, m.Method...), nil
@@ -236,35 +207,37 @@ func (s *Signature) appendDerived(dst []byte, m *Message, c *component, o Option
 }
 
 // appendFieldComponent appends the value of a field (RFC 9421, section 2.1).
-func (s *Signature) appendFieldComponent(dst []byte, m *Message, c *component) ([]byte, error) {
-	if !IsFieldName(c.name) {
+func (s *Signature) appendFieldComponent(dst []byte, m *Message, c *sfv.Item) ([]byte, error) {
+	name := c.Value.Text
+	if !IsFieldName(name) {
 		return nil, errUnknown
 	}
-	if len(c.params) > 0 {
+	if len(c.Params) > 0 {
 		return s.appendParamField(dst, m, c)
 	}
-	dst, err := m.appendField(dst, c.name)
+	dst, err := m.appendField(dst, name)
 	if err != nil {
 		return nil, err
 	}
-	if c.name == "content-digest" {
+	if name == "content-digest" {
 		if err := s.coverDigest(parseContentDigest(m.Header["Content-Digest"], "")); err != nil {
 			return nil, err
 		}
 	}
-	return dst, s.coverField(m, c.name)
+	return dst, s.coverField(m, name)
 }
 
 // appendParamField appends a field with one of the parameters bs, sf and key
 // (RFC 9421, sections 2.1.1 to 2.1.3). sf and key need the field's type, so
 // they are known for Content-Digest alone. A date or a length under a
 // parameter is not taken for covered: no signer does it.
-func (s *Signature) appendParamField(dst []byte, m *Message, c *component) ([]byte, error) {
-	lines := m.Header[http.CanonicalHeaderKey(c.name)]
-	if len(c.params) != 1 || len(lines) == 0 {
+func (s *Signature) appendParamField(dst []byte, m *Message, c *sfv.Item) ([]byte, error) {
+	name := c.Value.Text
+	lines := m.Header[fieldKey(name)]
+	if len(c.Params) != 1 || len(lines) == 0 {
 		return nil, errUnknown
 	}
-	p := c.params[0]
+	p := c.Params[0]
 	member := ""
 	var err error
 	switch {
@@ -277,9 +250,9 @@ func (s *Signature) appendParamField(dst []byte, m *Message, c *component) ([]by
 			dst = base64.StdEncoding.AppendEncode(dst, []byte(strings.Trim(line, " \t")))
 			dst = append(dst, ':')
 		}
-	case c.name == "content-digest" && p.Name == "sf" && isTrue(p.Value):
+	case name == "content-digest" && p.Name == "sf" && isTrue(p.Value):
 		dst, err = appendSerialized(dst, lines, "")
-	case c.name == "content-digest" && p.Name == "key" && p.Value.Kind == sfv.String:
+	case name == "content-digest" && p.Name == "key" && p.Value.Kind == sfv.String:
 		member = p.Value.Text
 		dst, err = appendSerialized(dst, lines, member)
 	default:
@@ -288,7 +261,7 @@ func (s *Signature) appendParamField(dst []byte, m *Message, c *component) ([]by
 	if err != nil {
 		return nil, err
 	}
-	if c.name == "content-digest" {
+	if name == "content-digest" {
 		return dst, s.coverDigest(parseContentDigest(lines, member))
 	}
 	return dst, nil
@@ -321,9 +294,9 @@ func appendSerialized(dst []byte, lines []string, member string) ([]byte, error)
 // appendQueryParam appends the value of the one query parameter that the
 // component names (RFC 9421, section 2.2.8). That protects this parameter and
 // no other, so it does not cover the query.
-func appendQueryParam(dst []byte, m *Message, c *component, encode func(string) string) ([]byte, error) {
-	name, ok := c.param("name")
-	if !ok || len(c.params) != 1 || name.Kind != sfv.String {
+func appendQueryParam(dst []byte, m *Message, c *sfv.Item, encode func(string) string) ([]byte, error) {
+	name, ok := c.Param("name")
+	if !ok || len(c.Params) != 1 || name.Kind != sfv.String {
 		return nil, errUnknown
 	}
 	query, _ := m.query()

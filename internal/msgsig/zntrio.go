@@ -1,7 +1,6 @@
 package msgsig
 
 import (
-	"encoding/base64"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -31,7 +30,7 @@ func ParseZntrio(h http.Header) (*Signature, error) {
 	var err error
 	value, opened := strings.CutPrefix(value, ":")
 	value, closed := strings.CutSuffix(value, ":")
-	if s.Value, err = base64.StdEncoding.Strict().DecodeString(value); err != nil || !opened || !closed {
+	if s.Value, err = decodeValue(value); err != nil || !opened || !closed {
 		return nil, errValue
 	}
 	list, params, ok := strings.Cut(input, ")")
@@ -46,33 +45,33 @@ func ParseZntrio(h http.Header) (*Signature, error) {
 		if len(s.components) == 64 || name == "" || strings.ContainsAny(name, " \t\",;=()") || strings.ToLower(name) != name {
 			return nil, errSyntax
 		}
-		s.components = append(s.components, component{name: name})
+		s.components = append(s.components, named(name))
 	}
 	// Behind the list stand ordinary parameters, with a space before each.
 	members, err := sfv.ParseDictionary("x=()" + params)
 	if err != nil || len(members) != 1 {
 		return nil, errParameter
 	}
-	for _, p := range members[0].Params {
-		if err := s.setParam(p); err != nil {
+	for i := range members[0].Params {
+		if err := s.setParam(&members[0].Params[i]); err != nil {
 			return nil, err
 		}
 	}
 	return s, nil
 }
 
-// zntrioBase is that library's signing string: every line ends in a newline,
+// appendZntrio is that library's signing string: every line ends in a newline,
 // the last one too, and the path is signed decoded, so that /a%2Fb and /a/b
 // have one signature.
-func (s *Signature) zntrioBase(m *Message) ([]byte, error) {
-	base := make([]byte, 0, 512)
+func (s *Signature) appendZntrio(base []byte, m *Message) ([]byte, error) {
 	var err error
-	for i, c := range s.components {
+	for i := range s.components {
+		name := s.components[i].Value.Text
 		if s.repeats(i) {
 			return nil, errRepeated
 		}
-		base = append(append(base, c.name...), ": "...)
-		switch c.name {
+		base = append(append(base, name...), ": "...)
+		switch name {
 		case "@request-target":
 			base, err = s.appendDecodedTarget(base, m)
 		case "@created":
@@ -80,11 +79,11 @@ func (s *Signature) zntrioBase(m *Message) ([]byte, error) {
 		case "@expires":
 			base, err = appendTime(base, s.Expires, s.HasExpires)
 		default:
-			if !isCavageField(c.name) {
+			if !isCavageField(name) {
 				return nil, errUnknown
 			}
-			if base, err = m.appendField(base, c.name); err == nil {
-				err = s.coverField(m, c.name)
+			if base, err = m.appendField(base, name); err == nil {
+				err = s.coverField(m, name)
 			}
 		}
 		if err != nil {

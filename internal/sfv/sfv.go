@@ -49,6 +49,30 @@ type Item struct {
 	Params []Param
 }
 
+// Param returns the value of a parameter.
+func (it *Item) Param(name string) (Value, bool) {
+	for i := range it.Params {
+		if it.Params[i].Name == name {
+			return it.Params[i].Value, true
+		}
+	}
+	return Value{}, false
+}
+
+// Equal reports whether two items have one value and the same parameters, these
+// in any order.
+func (it *Item) Equal(other *Item) bool {
+	if it.Value != other.Value || len(it.Params) != len(other.Params) {
+		return false
+	}
+	for i := range it.Params {
+		if value, ok := other.Param(it.Params[i].Name); !ok || value != it.Params[i].Value {
+			return false
+		}
+	}
+	return true
+}
+
 // A Member of a dictionary is an inner list or an item.
 type Member struct {
 	Key    string
@@ -218,7 +242,7 @@ func (p *parser) params() ([]Param, error) {
 			}
 		}
 		if params == nil {
-			params = make([]Param, 0, 4)
+			params = make([]Param, 0, 6)
 		}
 		params = append(params, Param{name, v})
 	}
@@ -299,12 +323,24 @@ func (p *parser) bytes() (Value, error) {
 		}
 		p.i++
 	}
-	b, err := base64.StdEncoding.Strict().DecodeString(p.s[start:p.i])
-	if err != nil {
+	text, ok := decode(p.s[start:p.i])
+	if !ok {
 		return Value{}, errSyntax
 	}
 	p.i++ // ":"
-	return Value{Kind: Bytes, Text: string(b)}, nil
+	return Value{Kind: Bytes, Text: text}, nil
+}
+
+// decode decodes base64. A digest or a MAC, up to SHA-512's, is allocated once.
+func decode(text string) (string, bool) {
+	var digits [88]byte
+	if len(text) > len(digits) {
+		b, err := base64.StdEncoding.Strict().DecodeString(text)
+		return string(b), err == nil
+	}
+	var b [66]byte
+	n, err := base64.StdEncoding.Strict().Decode(b[:], digits[:copy(digits[:], text)])
+	return string(b[:n]), err == nil
 }
 
 func (p *parser) boolean() (Value, error) {
