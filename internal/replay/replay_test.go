@@ -414,7 +414,7 @@ func FuzzCache(f *testing.F) {
 			}
 		}
 		next := 1 << 16
-		for i := 0; i+2 < len(steps) && i < 3*200; i += 3 {
+		for i := 0; i+2 < len(steps) && i < 3*60; i += 3 {
 			a, b := int(steps[i+1]), time.Duration(steps[i+2])*time.Second
 			switch steps[i] % 5 {
 			case enter:
