@@ -38,10 +38,15 @@ type ReplayLookup interface {
 const defaultReplayCapacity = 1 << 20
 
 // NewMemoryReplayStore returns a [ReplayStore] for a service on one machine. It
-// holds at most capacity live nonces (0 means 1,048,576) in well under 100
-// bytes each, forgets them when they expire, and takes constant time. Full of
-// live ones it returns an error instead of dropping any. now is the clock; nil
-// means [time.Now].
+// holds at most capacity live nonces (0 means 1,048,576). Full of live ones it
+// returns an error instead of dropping any. now is the clock; nil means
+// [time.Now].
+//
+// It takes memory only for the nonces that it holds, 40 bytes each where there
+// are many, and gives it back. Check and entry are one step, which takes the
+// same time however many there are. Nonces are forgotten after they have
+// expired, in the order in which they came: one that lives long keeps those
+// that came after it.
 func NewMemoryReplayStore(capacity int, now func() time.Time) ReplayStore {
 	if capacity <= 0 {
 		capacity = defaultReplayCapacity

@@ -3,6 +3,8 @@ package replay
 
 import (
 	"errors"
+	"hash/maphash"
+	"math"
 	"sync"
 	"time"
 )
@@ -15,29 +17,26 @@ type Key = [16]byte
 var ErrFull = errors.New("replay cache is full")
 
 // A Cache is a set of keys that forget themselves. It is safe for concurrent
-// use; entering is one atomic step, O(1) in the worst case.
+// use; entering is one atomic step, and takes the same time however many keys
+// there are.
 type Cache struct {
 	now      func() time.Time
 	start    time.Time
 	capacity int
+	seed     maphash.Seed // so that nobody can choose keys that share a bucket
 
-	mu    sync.Mutex
-	live  map[Key]struct{}
-	queue queue // in the order of entry
+	mu   sync.Mutex
+	keys queue
 }
 
 // New returns a cache for at most capacity live keys.
 func New(capacity int, now func() time.Time) *Cache {
-	return &Cache{now: now, start: now(), capacity: capacity, live: make(map[Key]struct{})}
+	return &Cache{now: now, start: now(), capacity: min(capacity, maxQueue), seed: maphash.MakeSeed()}
 }
 
-// perEntry is how many forgotten keys one entry clears away. Two keep up with
-// any load, one behind and one ahead; a hit may clear more, to tell a replay
-// from a key that has expired.
-const (
-	perEntry = 2
-	perHit   = 64
-)
+// perCall is how many forgotten keys one call clears away at most. Two would
+// keep up with any load; more give the memory of a burst back sooner.
+const perCall = 128
 
 // Enter adds a key until expires and reports whether it was not there before.
 func (c *Cache) Enter(key Key, expires time.Time) (fresh bool, err error) {
@@ -45,25 +44,19 @@ func (c *Cache) Enter(key Key, expires time.Time) (fresh bool, err error) {
 	// times carry one), so that a jump of the wall clock forgets nothing.
 	now := c.now()
 	elapsed := now.Sub(c.start)
-	deadline := elapsed + expires.Sub(now)
+	deadline := saturatingAdd(elapsed, expires.Sub(now))
+	hash := c.hash(key)
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.clear(elapsed, perEntry)
-	if _, used := c.live[key]; used {
-		c.clear(elapsed, perHit)
-		if _, used := c.live[key]; used {
-			return false, nil
-		}
+	c.clear(elapsed)
+	if c.keys.has(hash, key) {
+		return false, nil
 	}
-	if len(c.live) >= c.capacity {
-		c.clear(elapsed, perHit)
-		if len(c.live) >= c.capacity {
-			return false, ErrFull
-		}
+	if c.keys.len() >= c.capacity {
+		return false, ErrFull
 	}
-	c.live[key] = struct{}{}
-	c.queue.push(entry{key, deadline})
+	c.keys.push(hash, key, deadline)
 	return true, nil
 }
 
@@ -71,88 +64,46 @@ func (c *Cache) Enter(key Key, expires time.Time) (fresh bool, err error) {
 // that has expired it may still say yes, as long as it was not cleared away.
 func (c *Cache) Has(key Key) bool {
 	elapsed := c.now().Sub(c.start)
+	hash := c.hash(key)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, used := c.live[key]; used {
-		c.clear(elapsed, perHit)
-	}
-	_, used := c.live[key]
-	return used
+	c.clear(elapsed)
+	return c.keys.has(hash, key)
 }
 
 // Len returns the number of keys held, forgotten ones not yet cleared included.
 func (c *Cache) Len() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.live)
+	return c.keys.len()
 }
 
-// clear forgets up to n keys whose time is over. Keys leave in the order in
-// which they came, so one that expires early waits for those before it: a
-// little memory for a queue instead of a heap.
-func (c *Cache) clear(elapsed time.Duration, n int) {
-	for ; n > 0; n-- {
-		e, ok := c.queue.front()
-		if !ok || e.deadline >= elapsed {
-			return
+// clear forgets keys whose time is over. Keys leave in the order in which they
+// came, so one that expires early waits for those before it: a little memory
+// for a queue instead of a heap.
+func (c *Cache) clear(elapsed time.Duration) {
+	for range perCall {
+		deadline, ok := c.keys.oldest()
+		if !ok || deadline >= elapsed {
+			break
 		}
-		delete(c.live, e.key)
-		c.queue.pop()
+		c.keys.pop()
+	}
+	for n := 0; n < perCall && c.keys.sparse(); n++ {
+		c.keys.join()
 	}
 }
 
-type entry struct {
-	key      Key
-	deadline time.Duration // since Cache.start
-}
+func (c *Cache) hash(key Key) uint32 { return uint32(maphash.Bytes(c.seed, key[:])) }
 
-// A queue is a list of blocks: growing it never copies what it holds, which
-// with a million keys would stop every request for milliseconds.
-type queue struct {
-	first, last *block
-	head, tail  int // into first and last
-	spare       *block
-}
-
-type block struct {
-	entries [1024]entry
-	next    *block
-}
-
-func (q *queue) push(e entry) {
-	if q.last == nil || q.tail == len(q.last.entries) {
-		b := q.spare
-		q.spare = nil
-		if b == nil {
-			b = new(block)
-		}
-		if q.last == nil {
-			q.first, q.head = b, 0
-		} else {
-			q.last.next = b
-		}
-		q.last, q.tail = b, 0
+// saturatingAdd stays at the ends of time instead of coming out at the other
+// one: what never expires has not expired long ago.
+func saturatingAdd(a, b time.Duration) time.Duration {
+	switch {
+	case b > 0 && a > math.MaxInt64-b:
+		return math.MaxInt64
+	case b < 0 && a < math.MinInt64-b:
+		return math.MinInt64
 	}
-	q.last.entries[q.tail] = e
-	q.tail++
-}
-
-func (q *queue) front() (entry, bool) {
-	if q.first == nil || q.first == q.last && q.head == q.tail {
-		return entry{}, false
-	}
-	return q.first.entries[q.head], true
-}
-
-func (q *queue) pop() {
-	if q.head++; q.head < len(q.first.entries) {
-		return
-	}
-	b := q.first
-	q.first, q.head = b.next, 0
-	if q.first == nil {
-		q.last, q.tail = nil, 0
-	}
-	b.next = nil
-	q.spare = b
+	return a + b
 }
