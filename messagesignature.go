@@ -2,7 +2,6 @@ package flyext
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
@@ -92,8 +91,8 @@ func (v *messageSignature) Verify(_ context.Context, m *Message) (Verification, 
 	}
 	var first error
 	var nonces []Nonce
-	for _, s := range signatures {
-		nonce, err := v.verify(wire, m.Now, s)
+	for i := range signatures {
+		nonce, err := v.verify(wire, m.Now, &signatures[i])
 		if err == nil {
 			nonces = mergeNonces(nonces, nonce)
 			continue
@@ -119,15 +118,13 @@ func (e refusal) Unwrap() error { return e.reason }
 
 // parse reads the signatures in the one format that the headers announce. No
 // other is tried then: two readings of one header are a way past a check.
-func (v *messageSignature) parse(wire *msgsig.Message) ([]*msgsig.Signature, error) {
+func (v *messageSignature) parse(wire *msgsig.Message) ([]msgsig.Signature, error) {
 	if len(wire.Header["Signature-Input"]) == 0 {
-		s, err := msgsig.ParseCavage(wire.Header)
-		return []*msgsig.Signature{s}, err
+		return msgsig.ParseCavage(wire.Header)
 	}
 	signatures, err := msgsig.ParseRFC9421(wire.Header)
 	if err != nil && v.policy.ZntrioDialect {
-		s, err := msgsig.ParseZntrio(wire.Header)
-		return []*msgsig.Signature{s}, err
+		return msgsig.ParseZntrio(wire.Header)
 	}
 	return signatures, err
 }
@@ -273,6 +270,5 @@ func nonceKey(wire *msgsig.Message, s *msgsig.Signature) [16]byte {
 	if s.Nonce != "" {
 		return NonceKey("message-signature nonce", s.KeyID, s.Nonce)
 	}
-	body := sha256.Sum256(wire.Body)
-	return NonceKey("message-signature", s.Value, string(body[:]))
+	return NonceKey("message-signature", s.Value, s.SumBody(wire.Body))
 }

@@ -1,7 +1,6 @@
 package msgsig
 
 import (
-	"encoding/base64"
 	"net/http"
 	"strconv"
 	"strings"
@@ -12,7 +11,7 @@ import (
 // ParseCavage reads the signature of draft-cavage-http-signatures-12 (section
 // 4) from the Signature header or from Authorization with the scheme Signature.
 // A signer that sends both must have sent the same.
-func ParseCavage(h http.Header) (*Signature, error) {
+func ParseCavage(h http.Header) ([]Signature, error) {
 	text := ""
 	switch lines := h["Signature"]; len(lines) {
 	case 0:
@@ -35,43 +34,47 @@ func ParseCavage(h http.Header) (*Signature, error) {
 	if text == "" {
 		return nil, ErrNone
 	}
-	return parseCavage(text)
+	signatures := make([]Signature, 1)
+	return signatures, signatures[0].readCavage(text)
 }
 
 func decodeValue(text string) (string, error) {
-	value, err := base64.StdEncoding.Strict().DecodeString(text)
-	if err != nil {
+	value, ok := sfv.DecodeBase64(text)
+	if !ok {
 		return "", errValue
 	}
-	return string(value), nil
+	return value, nil
 }
 
-// maxCavageParams bounds the parameters; the draft has seven.
-const maxCavageParams = 32
+// What a stranger may make us read. The draft has seven parameters.
+const (
+	maxCavageParams     = 32
+	maxCavageComponents = 64
+)
 
-func parseCavage(text string) (*Signature, error) {
-	s := &Signature{Dialect: Cavage}
+func (s *Signature) readCavage(text string) error {
+	s.Dialect = Cavage
 	headers, hasHeaders := "date", false
-	var seen []string
+	seen := make([]string, 0, 8)
 	for rest := text; ; {
 		name, value, tail, err := cavageParam(rest)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for _, n := range seen {
 			if n == name {
-				return nil, errParameter
+				return errParameter
 			}
 		}
 		if seen = append(seen, name); len(seen) > maxCavageParams {
-			return nil, errSyntax
+			return errSyntax
 		}
 		switch name {
 		case "keyId":
 			s.KeyID, s.HasKeyID = value, true
 		case "algorithm":
 			if s.Algorithm = value; value == "" {
-				return nil, errParameter
+				return errParameter
 			}
 		case "headers":
 			headers, hasHeaders = value, true
@@ -88,7 +91,7 @@ func parseCavage(text string) (*Signature, error) {
 			s.Value, err = decodeValue(value)
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if tail == "" {
 			break
@@ -96,23 +99,26 @@ func parseCavage(text string) (*Signature, error) {
 		rest = tail
 	}
 	if len(s.Value) == 0 {
-		return nil, errValue
+		return errValue
 	}
 	if !s.HasKeyID { // required by the draft (section 2.1.1); not signed, so anybody could drop it
-		return nil, errParameter
+		return errParameter
 	}
 	if hasHeaders && headers == "" {
-		return nil, errNothingCovered
+		return errNothingCovered
 	}
-	for name := range strings.SplitSeq(headers, " ") {
-		if name == "" || len(s.components) == 64 {
-			return nil, errSyntax
+	s.components = make([]sfv.Item, 0, min(1+strings.Count(headers, " "), maxCavageComponents))
+	for more := true; more; {
+		var name string
+		name, headers, more = strings.Cut(headers, " ")
+		if name == "" || len(s.components) == maxCavageComponents {
+			return errSyntax
 		}
 		// Some signers write the names in their caller's case and sign them
 		// in lower case, as the draft says.
 		s.components = append(s.components, named(strings.ToLower(name)))
 	}
-	return s, nil
+	return nil
 }
 
 // named is a component without parameters.
@@ -121,11 +127,11 @@ func named(name string) sfv.Item { return sfv.Item{Value: sfv.Value{Kind: sfv.St
 // cavageParam reads name="value" or name=123 and the comma behind it.
 func cavageParam(s string) (name, value, rest string, err error) {
 	name, s, ok := strings.Cut(s, "=")
-	if !ok || name == "" || strings.ContainsAny(name, " \t\",") {
+	if !ok || name == "" || hasAny(name, ' ', '\t', '"', ',') {
 		return "", "", "", errSyntax
 	}
 	if strings.HasPrefix(s, `"`) {
-		if value, s, ok = strings.Cut(s[1:], `"`); !ok || strings.ContainsAny(value, "\\\r\n") {
+		if value, s, ok = strings.Cut(s[1:], `"`); !ok || hasAny(value, '\\', '\r', '\n') {
 			return "", "", "", errSyntax
 		}
 	} else {
@@ -149,6 +155,15 @@ func cavageParam(s string) (name, value, rest string, err error) {
 		return "", "", "", errSyntax
 	}
 	return name, value, rest, nil
+}
+
+func hasAny(s string, chars ...byte) bool {
+	for _, c := range chars {
+		if strings.IndexByte(s, c) >= 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // cavageTime reads created and expires, which some signers quote.

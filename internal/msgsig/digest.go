@@ -1,10 +1,8 @@
 package msgsig
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"crypto/sha512"
-	"encoding/base64"
 	"errors"
 	"strings"
 
@@ -56,14 +54,27 @@ func (s *Signature) CheckDigests(body []byte) error {
 	return nil
 }
 
+// SumBody returns the SHA-256 of a body, which a covered digest may have said
+// already. CheckDigests must have found it right.
+func (s *Signature) SumBody(body []byte) string {
+	for _, d := range s.digests {
+		if !d.sha512 {
+			return d.sum
+		}
+	}
+	sum := sha256.Sum256(body)
+	return string(sum[:])
+}
+
 // parseContentDigest reads Content-Digest (RFC 9530, section 2), or one member
 // of it.
 func parseContentDigest(lines []string, member string) ([]digest, error) {
-	members, err := sfv.ParseDictionary(joinLines(lines))
+	var room [2]sfv.Member
+	members, err := sfv.ParseDictionary(joinLines(lines), room[:])
 	if err != nil {
 		return nil, errDigestSyntax
 	}
-	digests := make([]digest, 0, 2)
+	var digests []digest
 	for i := range members {
 		m := &members[i]
 		if m.IsList || m.Value.Kind != sfv.Bytes {
@@ -95,11 +106,11 @@ func parseDigest(lines []string) ([]digest, error) {
 		if !is256 && !is512 {
 			continue
 		}
-		sum, err := base64.StdEncoding.Strict().DecodeString(value)
-		if err != nil || bytes.ContainsAny([]byte(value), "\r\n") {
+		sum, ok := sfv.DecodeBase64(value)
+		if !ok || strings.ContainsAny(value, "\r\n") {
 			return nil, errDigestSyntax
 		}
-		digests = append(digests, digest{sha512: is512, sum: string(sum)})
+		digests = append(digests, digest{sha512: is512, sum: sum})
 	}
 	return digests, nil
 }

@@ -77,10 +77,11 @@ func FuzzParseCavage(f *testing.F) {
 	f.Add("keyId=\"k\nhost: other.test\",headers=\"(keyid)\",signature=\"AAAA\"", "", "/a", "v")
 	f.Add(`headers="(keyid) (algorithm)",keyId="k",algorithm="hs2019",signature="AAAA"`, "", "/a", "v")
 	f.Fuzz(func(t *testing.T, signature, authorization, target, value string) {
-		s, err := ParseCavage(http.Header{"Signature": {signature}, "Authorization": {authorization}})
+		signatures, err := ParseCavage(http.Header{"Signature": {signature}, "Authorization": {authorization}})
 		if err != nil {
 			return
 		}
+		s := &signatures[0]
 		if len(s.Value) == 0 || len(s.components) == 0 {
 			t.Fatalf("a signature of nothing: %+v", s)
 		}
@@ -98,7 +99,8 @@ func FuzzParseRFC9421(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, s := range signatures {
+		for i := range signatures {
+			s := &signatures[i]
 			if !strings.Contains(input, s.params) {
 				t.Fatalf("the parameters %q are not from %q", s.params, input)
 			}
@@ -113,10 +115,11 @@ func FuzzParseZntrio(f *testing.F) {
 	}
 	f.Add(`s=(@request-target); keyid="k"`, "s=:AAAA:", "/a\nhost: other.test", "v")
 	f.Fuzz(func(t *testing.T, input, signature, target, value string) {
-		s, err := ParseZntrio(http.Header{"Signature-Input": {input}, "Signature": {signature}})
+		signatures, err := ParseZntrio(http.Header{"Signature-Input": {input}, "Signature": {signature}})
 		if err != nil {
 			return
 		}
+		s := &signatures[0]
 		checkBase(t, s, aMessage(target, value), len(s.components)+2)
 	})
 }

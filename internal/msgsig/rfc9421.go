@@ -13,22 +13,23 @@ import (
 
 // ParseRFC9421 reads Signature-Input and Signature (RFC 9421, section 4). Both
 // must carry the same labels, each once.
-func ParseRFC9421(h http.Header) ([]*Signature, error) {
+func ParseRFC9421(h http.Header) ([]Signature, error) {
 	if len(h["Signature-Input"]) == 0 || len(h["Signature"]) == 0 {
 		return nil, ErrNone
 	}
-	inputs, err := sfv.ParseDictionary(joinLines(h["Signature-Input"]))
+	var room, valueRoom [2]sfv.Member // most messages have one signature
+	inputs, err := sfv.ParseDictionary(joinLines(h["Signature-Input"]), room[:])
 	if err != nil {
 		return nil, errSyntax
 	}
-	values, err := sfv.ParseDictionary(joinLines(h["Signature"]))
+	values, err := sfv.ParseDictionary(joinLines(h["Signature"]), valueRoom[:])
 	if err != nil {
 		return nil, errSyntax
 	}
 	if len(inputs) == 0 || len(inputs) != len(values) {
 		return nil, errLabels
 	}
-	signatures := make([]*Signature, len(inputs))
+	signatures := make([]Signature, len(inputs))
 	for i := range inputs {
 		value := find(values, inputs[i].Key)
 		if value == nil {
@@ -37,7 +38,7 @@ func ParseRFC9421(h http.Header) ([]*Signature, error) {
 		if value.IsList || value.Value.Kind != sfv.Bytes || len(value.Params) > 0 {
 			return nil, errValue
 		}
-		if signatures[i], err = newRFC9421(&inputs[i]); err != nil {
+		if err := signatures[i].readRFC9421(&inputs[i]); err != nil {
 			return nil, err
 		}
 		signatures[i].Value = value.Value.Text
@@ -61,22 +62,22 @@ func find(members []sfv.Member, key string) *sfv.Member {
 	return nil
 }
 
-func newRFC9421(input *sfv.Member) (*Signature, error) {
+func (s *Signature) readRFC9421(input *sfv.Member) error {
 	if !input.IsList {
-		return nil, errSyntax
+		return errSyntax
 	}
-	s := &Signature{Dialect: RFC9421, components: input.Items, params: input.Raw}
+	s.Dialect, s.components, s.params = RFC9421, input.Items, input.Raw
 	for i := range s.components {
 		if s.components[i].Value.Kind != sfv.String {
-			return nil, errUnknown
+			return errUnknown
 		}
 	}
 	for i := range input.Params {
 		if err := s.setParam(&input.Params[i]); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return s, nil
+	return nil
 }
 
 // setParam takes a signature parameter (RFC 9421, section 2.3). One that is not

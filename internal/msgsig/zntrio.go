@@ -17,7 +17,7 @@ import (
 // That is no structured field: the names are not quoted and stand between
 // commas. Only the one spelling that the library emits is read, and only one
 // signature: a comma is ambiguous already.
-func ParseZntrio(h http.Header) (*Signature, error) {
+func ParseZntrio(h http.Header) ([]Signature, error) {
 	if len(h["Signature-Input"]) != 1 || len(h["Signature"]) != 1 {
 		return nil, ErrNone
 	}
@@ -26,7 +26,8 @@ func ParseZntrio(h http.Header) (*Signature, error) {
 	if !ok || !okValue || label == "" || label != valueLabel {
 		return nil, errLabels
 	}
-	s := &Signature{Dialect: Zntrio, params: input}
+	signatures := []Signature{{Dialect: Zntrio, params: input}}
+	s := &signatures[0]
 	var err error
 	value, opened := strings.CutPrefix(value, ":")
 	value, closed := strings.CutSuffix(value, ":")
@@ -48,7 +49,7 @@ func ParseZntrio(h http.Header) (*Signature, error) {
 		s.components = append(s.components, named(name))
 	}
 	// Behind the list stand ordinary parameters, with a space before each.
-	members, err := sfv.ParseDictionary("x=()" + params)
+	members, err := sfv.ParseDictionary("x=()"+params, nil)
 	if err != nil || len(members) != 1 {
 		return nil, errParameter
 	}
@@ -57,7 +58,7 @@ func ParseZntrio(h http.Header) (*Signature, error) {
 			return nil, err
 		}
 	}
-	return s, nil
+	return signatures, nil
 }
 
 // appendZntrio is that library's signing string: every line ends in a newline,

@@ -94,28 +94,29 @@ var (
 )
 
 // ParseDictionary reads a dictionary (RFC 8941, section 4.2.2) from the value
-// of a field, lines joined by commas. Keys and parameters must be unique.
-func ParseDictionary(s string) ([]Member, error) {
+// of a field, lines joined by commas, into the room that there is. Keys and
+// parameters must be unique.
+func ParseDictionary(s string, room []Member) ([]Member, error) {
 	p := parser{s: s}
 	p.skip(" ")
+	members := room[:0]
 	if p.done() {
-		return nil, nil
+		return members, nil
 	}
-	var members []Member
 	for {
 		if len(members) == maxElements {
 			return nil, errTooMany
 		}
-		m, err := p.member()
-		if err != nil {
+		members = append(members, Member{})
+		m := &members[len(members)-1]
+		if err := p.member(m); err != nil {
 			return nil, fmt.Errorf("%w at byte %d", err, p.i)
 		}
-		for i := range members {
+		for i := range members[:len(members)-1] {
 			if members[i].Key == m.Key {
 				return nil, errDuplicate
 			}
 		}
-		members = append(members, m)
 		p.skip(" \t")
 		if p.done() {
 			return members, nil
@@ -156,12 +157,10 @@ func (p *parser) skip(set string) {
 	}
 }
 
-func (p *parser) member() (Member, error) {
-	key, err := p.key()
-	if err != nil {
-		return Member{}, err
+func (p *parser) member(m *Member) (err error) {
+	if m.Key, err = p.key(); err != nil {
+		return err
 	}
-	m := Member{Key: key}
 	start := p.i
 	switch {
 	case !p.eat('='): // a bare key is the boolean true
@@ -175,18 +174,18 @@ func (p *parser) member() (Member, error) {
 		m.Value, err = p.bareItem()
 	}
 	if err != nil {
-		return Member{}, err
+		return err
 	}
 	if m.Params, err = p.params(); err != nil {
-		return Member{}, err
+		return err
 	}
 	m.Raw = p.s[start:p.i]
-	return m, nil
+	return nil
 }
 
 func (p *parser) innerList() ([]Item, error) {
 	p.i++ // "("
-	items := make([]Item, 0, 8)
+	items := make([]Item, 0, 6)
 	for {
 		p.skip(" ")
 		if p.eat(')') {
@@ -195,28 +194,26 @@ func (p *parser) innerList() ([]Item, error) {
 		if len(items) == maxElements {
 			return nil, errTooMany
 		}
-		it, err := p.item()
-		if err != nil {
+		items = append(items, Item{})
+		if err := p.item(&items[len(items)-1]); err != nil {
 			return nil, err
 		}
-		items = append(items, it)
 		if c := p.peek(); c != ' ' && c != ')' {
 			return nil, errSyntax
 		}
 	}
 }
 
-func (p *parser) item() (Item, error) {
+func (p *parser) item(it *Item) (err error) {
 	start := p.i
-	v, err := p.bareItem()
-	if err != nil {
-		return Item{}, err
+	if it.Value, err = p.bareItem(); err != nil {
+		return err
 	}
-	params, err := p.params()
-	if err != nil {
-		return Item{}, err
+	if it.Params, err = p.params(); err != nil {
+		return err
 	}
-	return Item{Raw: p.s[start:p.i], Value: v, Params: params}, nil
+	it.Raw = p.s[start:p.i]
+	return nil
 }
 
 func (p *parser) params() ([]Param, error) {
@@ -323,7 +320,7 @@ func (p *parser) bytes() (Value, error) {
 		}
 		p.i++
 	}
-	text, ok := decode(p.s[start:p.i])
+	text, ok := DecodeBase64(p.s[start:p.i])
 	if !ok {
 		return Value{}, errSyntax
 	}
@@ -331,8 +328,9 @@ func (p *parser) bytes() (Value, error) {
 	return Value{Kind: Bytes, Text: text}, nil
 }
 
-// decode decodes base64. A digest or a MAC, up to SHA-512's, is allocated once.
-func decode(text string) (string, bool) {
+// DecodeBase64 decodes base64 with its padding. A digest or a MAC, up to
+// SHA-512's, is allocated once.
+func DecodeBase64(text string) (string, bool) {
 	var digits [88]byte
 	if len(text) > len(digits) {
 		b, err := base64.StdEncoding.Strict().DecodeString(text)

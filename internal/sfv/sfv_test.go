@@ -77,7 +77,7 @@ func TestParseDictionary(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			members, err := sfv.ParseDictionary(c.text)
+			members, err := sfv.ParseDictionary(c.text, nil)
 			if (err != nil) != (c.members < 0) || err == nil && len(members) != c.members {
 				t.Errorf("got %d members, %v, want %d", len(members), err, c.members)
 			}
@@ -87,7 +87,7 @@ func TestParseDictionary(t *testing.T) {
 
 func TestValuesAndRaw(t *testing.T) {
 	t.Parallel()
-	members, err := sfv.ParseDictionary(`sig=("a\"b";x  "c");created=-12;b;t=tok, d=:AQI=:;q="z"`)
+	members, err := sfv.ParseDictionary(`sig=("a\"b";x  "c");created=-12;b;t=tok, d=:AQI=:;q="z"`, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func FuzzParseDictionary(f *testing.F) {
 	f.Add(`a=000000000000000,b`)
 	f.Add(`a=1, b=-1.5, c="s\"\\", d=t/o:k*, e=:AAA=:, f=?0, g=("x";a "y");b`)
 	f.Fuzz(func(t *testing.T, text string) {
-		ours, err := sfv.ParseDictionary(text)
+		ours, err := sfv.ParseDictionary(text, nil)
 		if err != nil {
 			return
 		}
