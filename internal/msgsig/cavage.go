@@ -25,7 +25,7 @@ func ParseCavage(h http.Header) ([]Signature, error) {
 		if !strings.EqualFold(scheme, "Signature") {
 			continue
 		}
-		credentials = strings.Trim(credentials, " \t")
+		credentials = trim(credentials)
 		if text != "" && text != credentials {
 			return nil, errTwoHeaders
 		}

@@ -98,7 +98,7 @@ func parseContentDigest(lines []string, member string) ([]digest, error) {
 func parseDigest(lines []string) ([]digest, error) {
 	var digests []digest
 	for part := range strings.SplitSeq(strings.Join(lines, ","), ",") {
-		name, value, ok := strings.Cut(strings.Trim(part, " \t"), "=")
+		name, value, ok := strings.Cut(trim(part), "=")
 		if !ok {
 			return nil, errDigestSyntax
 		}
@@ -107,7 +107,7 @@ func parseDigest(lines []string) ([]digest, error) {
 			continue
 		}
 		sum, ok := sfv.DecodeBase64(value)
-		if !ok || strings.ContainsAny(value, "\r\n") {
+		if !ok {
 			return nil, errDigestSyntax
 		}
 		digests = append(digests, digest{sha512: is512, sum: sum})

@@ -178,13 +178,25 @@ func (m *Message) appendField(dst []byte, name string) ([]byte, error) {
 // appendLine appends one field line. A line break inside it, which net/http
 // never delivers, would forge lines of the signature base.
 func (m *Message) appendLine(dst []byte, line string) ([]byte, error) {
-	line = strings.Trim(line, " \t")
+	line = trim(line)
 	for i := 0; i < len(line); i++ {
 		if c := line[i]; c < 0x20 && c != '\t' || c == 0x7f {
 			return nil, errFieldValue
 		}
 	}
 	return append(dst, line...), nil
+}
+
+// trim takes the spaces and tabs around a field's value away (RFC 9110, section
+// 5.5).
+func trim(s string) string {
+	for s != "" && (s[0] == ' ' || s[0] == '\t') {
+		s = s[1:]
+	}
+	for s != "" && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
+		s = s[:len(s)-1]
+	}
+	return s
 }
 
 // coverField notes that a field is covered, and reads the two fields whose values
@@ -223,7 +235,7 @@ func parseDate(lines []string) (time.Time, error) {
 		return time.Time{}, errDate
 	}
 	for _, layout := range dateLayouts {
-		if t, err := time.Parse(layout, strings.Trim(lines[0], " \t")); err == nil {
+		if t, err := time.Parse(layout, trim(lines[0])); err == nil {
 			return t.UTC(), nil
 		}
 	}
@@ -234,7 +246,7 @@ func isLength(lines []string, n int) bool {
 	if len(lines) != 1 {
 		return false
 	}
-	value := strings.Trim(lines[0], " \t")
+	value := trim(lines[0])
 	if value == "" || len(value) > 10 {
 		return false
 	}

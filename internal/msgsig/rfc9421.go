@@ -248,7 +248,7 @@ func (s *Signature) appendParamField(dst []byte, m *Message, c *sfv.Item) ([]byt
 				dst = append(dst, ", "...)
 			}
 			dst = append(dst, ':')
-			dst = base64.StdEncoding.AppendEncode(dst, []byte(strings.Trim(line, " \t")))
+			dst = base64.StdEncoding.AppendEncode(dst, []byte(trim(line)))
 			dst = append(dst, ':')
 		}
 	case name == "content-digest" && p.Name == "sf" && isTrue(p.Value):

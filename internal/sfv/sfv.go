@@ -13,6 +13,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Kind is the type of a bare item (RFC 8941, section 3.3).
@@ -247,17 +248,16 @@ func (p *parser) params() ([]Param, error) {
 }
 
 func (p *parser) key() (string, error) {
-	start := p.i
 	if c := p.peek(); !isLower(c) && c != '*' {
 		return "", errSyntax
 	}
-	for {
-		c := p.peek()
-		if !isLower(c) && !isDigit(c) && c != '_' && c != '-' && c != '.' && c != '*' {
-			return p.s[start:p.i], nil
-		}
-		p.i++
+	rest := p.s[p.i:]
+	n := 1
+	for n < len(rest) && isKeyChar(rest[n]) {
+		n++
 	}
+	p.i += n
+	return rest[:n], nil
 }
 
 func (p *parser) bareItem() (Value, error) {
@@ -279,32 +279,42 @@ func (p *parser) bareItem() (Value, error) {
 
 func (p *parser) str() (Value, error) {
 	p.i++ // the opening quote
-	start := p.i
-	var unescaped []byte // only once there is something to unescape
-	for !p.done() {
+	rest := p.s[p.i:]
+	for i := range len(rest) {
+		switch c := rest[i]; {
+		case c == '"':
+			p.i += i + 1
+			return Value{Kind: String, Text: rest[:i]}, nil
+		case c == '\\':
+			return p.escaped(i)
+		case c < 0x20 || c > 0x7e:
+			p.i += i
+			return Value{}, errSyntax
+		}
+	}
+	p.i = len(p.s)
+	return Value{}, errSyntax
+}
+
+// escaped reads the rest of a string, whose first backslash stands behind n
+// bytes.
+func (p *parser) escaped(n int) (Value, error) {
+	text := append(make([]byte, 0, len(p.s)-p.i), p.s[p.i:p.i+n]...)
+	for p.i += n; !p.done(); p.i++ {
 		c := p.s[p.i]
-		p.i++
 		switch {
 		case c == '"':
-			if unescaped == nil {
-				return Value{Kind: String, Text: p.s[start : p.i-1]}, nil
-			}
-			return Value{Kind: String, Text: string(unescaped)}, nil
+			p.i++
+			return Value{Kind: String, Text: string(text)}, nil
 		case c == '\\':
-			next := p.peek()
-			if next != '"' && next != '\\' {
+			p.i++
+			if c = p.peek(); c != '"' && c != '\\' {
 				return Value{}, errSyntax
 			}
-			if unescaped == nil {
-				unescaped = append(make([]byte, 0, len(p.s)-start), p.s[start:p.i-1]...)
-			}
-			unescaped = append(unescaped, next)
-			p.i++
 		case c < 0x20 || c > 0x7e:
 			return Value{}, errSyntax
-		case unescaped != nil:
-			unescaped = append(unescaped, c)
 		}
+		text = append(text, c)
 	}
 	return Value{}, errSyntax
 }
@@ -313,24 +323,22 @@ func (p *parser) str() (Value, error) {
 // that one byte sequence has one spelling and no signature a second one.
 func (p *parser) bytes() (Value, error) {
 	p.i++ // ":"
-	start := p.i
-	for p.peek() != ':' {
-		if c := p.peek(); !isAlpha(c) && !isDigit(c) && c != '+' && c != '/' && c != '=' {
-			return Value{}, errSyntax
-		}
-		p.i++
-	}
-	text, ok := DecodeBase64(p.s[start:p.i])
-	if !ok {
+	encoded, _, closed := strings.Cut(p.s[p.i:], ":")
+	text, ok := DecodeBase64(encoded)
+	if !closed || !ok {
 		return Value{}, errSyntax
 	}
-	p.i++ // ":"
+	p.i += len(encoded) + 1
 	return Value{Kind: Bytes, Text: text}, nil
 }
 
-// DecodeBase64 decodes base64 with its padding. A digest or a MAC, up to
+// DecodeBase64 decodes base64 in its one spelling: with its padding, and without
+// the line breaks that encoding/base64 overlooks. A digest or a MAC, up to
 // SHA-512's, is allocated once.
 func DecodeBase64(text string) (string, bool) {
+	if strings.IndexByte(text, '\n') >= 0 || strings.IndexByte(text, '\r') >= 0 {
+		return "", false
+	}
 	var digits [88]byte
 	if len(text) > len(digits) {
 		b, err := base64.StdEncoding.Strict().DecodeString(text)
@@ -387,6 +395,10 @@ func (p *parser) token() (Value, error) {
 		p.i++
 	}
 	return Value{Kind: Token, Text: p.s[start:p.i]}, nil
+}
+
+func isKeyChar(c byte) bool {
+	return isLower(c) || isDigit(c) || c == '_' || c == '-' || c == '.' || c == '*'
 }
 
 func isLower(c byte) bool { return 'a' <= c && c <= 'z' }
