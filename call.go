@@ -38,20 +38,23 @@ func (rec record) write(ctx context.Context, level slog.Level, message string, a
 }
 
 // report logs all that is known of an error, and returns what to answer.
-func (rec record) report(ctx context.Context, err error) *Error {
+func (rec record) report(ctx context.Context, err error) Error {
 	e := asError(err)
 	level := slog.LevelWarn
 	if e.Status >= 500 {
 		level = slog.LevelError
 	}
-	rec.write(ctx, level, "request refused",
-		slog.Int("status", e.Status), slog.String("code", e.Code), slog.String("error", cause(err)))
+	if rec.log.Enabled(ctx, level) { // or else nobody reads what the cause is
+		rec.write(ctx, level, "request refused",
+			slog.Int("status", e.Status), slog.String("code", e.Code), slog.String("error", cause(err)))
+	}
 	return e
 }
 
 // refuse answers with an error.
 func (rec record) refuse(ctx context.Context, w http.ResponseWriter, err error) {
-	writeError(w, rec.report(ctx, err))
+	e := rec.report(ctx, err)
+	writeError(w, &e)
 }
 
 // cause is what the record does not say already.

@@ -197,29 +197,42 @@ func marshal(v any) ([]byte, error) { return jsonv2.Marshal(v, jsonv2.Determinis
 func writeJSON(w http.ResponseWriter, status int, body []byte) {
 	// One allocation for all of the values, which are the handlers' around this
 	// one to change.
-	values := []string{"application/json", "no-store", "nosniff"}
+	values := []string{"application/json", "no-store", "nosniff", "Signature"}
 	h := w.Header()
 	h["Content-Type"] = values[0:1:1]
 	h["Cache-Control"] = values[1:2:2]
 	h["X-Content-Type-Options"] = values[2:3:3]
+	if status == http.StatusUnauthorized {
+		h["Www-Authenticate"] = values[3:4:4]
+	}
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // whoever left before the answer cannot be told so
 }
 
 // writeError answers with the one shape that errors have.
 func writeError(w http.ResponseWriter, e *Error) {
-	text := newObjectWriter()
-	text.text("error", e.Code)
-	text.text("message", e.Message)
-	body, err := text.end()
-	if err != nil { // a code or a message that is not UTF-8
-		body = []byte(`{"error":"internal","message":"Internal Server Error"}`)
+	if e.Code == CodeUnauthenticated && e.Message == unauthenticatedMessage {
+		writeJSON(w, e.Status, unauthenticatedBody)
+		return
 	}
-	if e.Status == http.StatusUnauthorized {
-		w.Header().Set("WWW-Authenticate", "Signature")
-	}
-	writeJSON(w, e.Status, body)
+	writeJSON(w, e.Status, encodeError(e))
 }
+
+func encodeError(e *Error) []byte {
+	w := newObjectWriter()
+	w.text("error", e.Code)
+	w.text("message", e.Message)
+	body, err := w.end()
+	if err != nil { // a code or a message that is not UTF-8
+		return []byte(`{"error":"internal","message":"Internal Server Error"}`)
+	}
+	return body
+}
+
+// What a stranger is told costs less than what Fly.io is: it is there already.
+const unauthenticatedMessage = "The request is not authenticated."
+
+var unauthenticatedBody = encodeError(&Error{Code: CodeUnauthenticated, Message: unauthenticatedMessage})
 
 // isEnvName says whether a shell can have a variable of that name
 // (POSIX.1-2017, section 8.1).

@@ -103,14 +103,13 @@ func newError(status int, code, message string) *Error {
 	return &Error{Status: status, Code: code, Message: message}
 }
 
-// asError returns the *Error inside err, or the plain 500 that hides it. A
+// asError returns a copy of the *Error inside err, or the plain 500 that hides it. A
 // status that is no error's would tell Fly.io that all went well.
-func asError(err error) *Error {
-	var e *Error
-	if !errors.As(err, &e) || e == nil || e.Status < 400 || e.Status > 599 {
-		e = &Error{Status: http.StatusInternalServerError, Code: CodeInternal}
+func asError(err error) Error {
+	answer := Error{Status: http.StatusInternalServerError, Code: CodeInternal}
+	if e, ok := errors.AsType[*Error](err); ok && e != nil && e.Status >= 400 && e.Status <= 599 {
+		answer = *e
 	}
-	answer := *e
 	if answer.Code == "" || !utf8.ValidString(answer.Code) {
 		answer.Code = strings.ReplaceAll(strings.ToLower(http.StatusText(answer.Status)), " ", "_")
 	}
@@ -118,7 +117,7 @@ func asError(err error) *Error {
 		answer.Message = http.StatusText(answer.Status)
 	}
 	answer.Message = oneLine(answer.Message)
-	return &answer
+	return answer
 }
 
 // maxMessage bounds what is printed on a customer's terminal, in characters.
@@ -127,6 +126,9 @@ const maxMessage = 500
 // oneLine makes a text safe to print on a terminal: what could move its cursor,
 // break the line, turn its direction or hide becomes a space.
 func oneLine(s string) string {
+	if len(s) <= maxMessage && isPrintable(s) {
+		return s
+	}
 	clean := make([]rune, 0, len(s))
 	for _, r := range s {
 		if len(clean) == maxMessage {
@@ -138,4 +140,14 @@ func oneLine(s string) string {
 		clean = append(clean, r)
 	}
 	return string(clean)
+}
+
+// isPrintable reports whether a text is of printable ASCII alone, as most are.
+func isPrintable(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }

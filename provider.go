@@ -220,7 +220,7 @@ func (p *Provider) route(method, target string) route {
 // signature, freshness, URL, nonce, payload; then the call.
 func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, requestID := withRequestID(r.Context())
-	w.Header().Set(requestIDHeader, requestID)
+	w.Header()[requestIDHeader] = []string{requestID}
 
 	to := p.route(r.Method, requestTarget(r))
 	log := record{log: p.log, requestID: requestID, method: r.Method, route: to.name}

@@ -127,7 +127,8 @@ func (s *SignOn) serve(
 		refusePage(answer, r, rec, signOnError(CodeFlyUnavailable, nil))
 		return
 	}
-	refusePage(answer, r, rec, rec.report(ctx, err))
+	e := rec.report(ctx, err)
+	refusePage(answer, r, rec, &e)
 }
 
 // redirect answers with a URL, as it is: http.Redirect would resolve a relative
