@@ -46,7 +46,9 @@ func (e *envelope) encode() ([]byte, error) {
 	w.text("id", e.id)
 	if e.hasConfig {
 		w.name("config")
+		w.buf = append(w.buf, '{')
 		w.secrets(e.config)
+		w.buf = append(w.buf, '}')
 	}
 	for _, m := range [...]struct{ name, value string }{
 		{"name", e.name}, {"fly_app_name", e.flyAppName}, {"status", string(e.status)}, {"error_message", e.message},
@@ -93,12 +95,17 @@ func (w *objectWriter) quote(text string) {
 	w.buf, w.err = buf, cmp.Or(w.err, err)
 }
 
-func (w *objectWriter) name(name string) {
+func (w *objectWriter) comma() {
 	if w.buf[len(w.buf)-1] != '{' {
 		w.buf = append(w.buf, ',')
 	}
-	w.quote(name)
-	w.buf = append(w.buf, ':')
+}
+
+// name begins a member. Nothing in its name needs escaping: it is one of the
+// protocol's, or a secret's that was checked.
+func (w *objectWriter) name(name string) {
+	w.comma()
+	w.buf = append(append(append(w.buf, '"'), name...), '"', ':')
 }
 
 func (w *objectWriter) text(name, value string) {
@@ -107,27 +114,22 @@ func (w *objectWriter) text(name, value string) {
 }
 
 func (w *objectWriter) value(name string, value json.RawMessage) {
-	w.name(name)
-	buf, err := jsontext.AppendFormat(w.buf, value)
+	w.comma()
+	w.quote(name)
+	buf, err := jsontext.AppendFormat(append(w.buf, ':'), value)
 	w.buf, w.err = buf, cmp.Or(w.err, err)
 }
 
-// texts writes the members of a map, in the order of their names.
-func (w *objectWriter) texts(values map[string]string) {
+// secrets writes a member for each secret, in the order of their names.
+func (w *objectWriter) secrets(s Secrets) {
 	names := make([]string, 0, 16)
-	for name := range values {
+	for name := range s {
 		names = append(names, name)
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		w.text(name, values[name])
+		w.text(name, s[name])
 	}
-}
-
-func (w *objectWriter) secrets(s Secrets) {
-	w.buf = append(w.buf, '{')
-	w.texts(s)
-	w.buf = append(w.buf, '}')
 }
 
 // An answer is what an operation's success is answered with.
@@ -166,7 +168,7 @@ func (a answer) encode(id string, x *Extension) ([]byte, error) {
 	}
 	if a == flatSecrets {
 		w := newObjectWriter()
-		w.texts(x.Secrets)
+		w.secrets(x.Secrets)
 		return w.end()
 	}
 	e := newEnvelope(id, x)
