@@ -155,8 +155,8 @@ func (v *messageSignature) verify(wire *msgsig.Message, now time.Time, s *msgsig
 	return Nonce{Key: nonceKey(wire, s), Expires: v.policy.forget(now, signed)}, nil
 }
 
-// maxBase bounds what is kept of a signature base's memory, in bytes.
-const maxBase = 16 << 10
+// maxKeptBase bounds what is kept of a signature base's memory, in bytes.
+const maxKeptBase = 16 << 10
 
 func (v *messageSignature) checkMAC(wire *msgsig.Message, s *msgsig.Signature, keys []*mac.Key) error {
 	buf := v.bases.Get().(*[]byte)
@@ -165,7 +165,7 @@ func (v *messageSignature) checkMAC(wire *msgsig.Message, s *msgsig.Signature, k
 	if err != nil {
 		return err
 	}
-	if cap(base) <= maxBase {
+	if cap(base) <= maxKeptBase {
 		*buf = base
 	}
 	var received [mac.Size]byte
