@@ -19,6 +19,14 @@ type component struct {
 	params []sfv.Param
 }
 
+// maxComponents bounds the components of all signatures of a message together:
+// the value of each is looked up before any MAC is right, and 64 signatures of 64
+// components would have a stranger's query read 4,096 times.
+const maxComponents = 64
+
+// maxBase bounds the base that one signature has us hash, in bytes.
+const maxBase = 128 << 10
+
 // ParseRFC9421 reads Signature-Input and Signature (RFC 9421, section 4). Both
 // must carry the same labels, each once.
 func ParseRFC9421(h http.Header) ([]*Signature, error) {
@@ -37,7 +45,11 @@ func ParseRFC9421(h http.Header) ([]*Signature, error) {
 		return nil, errLabels
 	}
 	signatures := make([]*Signature, len(inputs))
+	components := 0
 	for i := range inputs {
+		if components += len(inputs[i].Items); components > maxComponents {
+			return nil, errSyntax
+		}
 		value := find(values, inputs[i].Key)
 		if value == nil {
 			return nil, errLabels
@@ -157,7 +169,9 @@ func (s *Signature) rfc9421Base(m *Message, o Options) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		base = append(base, '\n')
+		if base = append(base, '\n'); len(base) > maxBase {
+			return nil, errFieldValue
+		}
 	}
 	s.Covered.Created = s.HasCreated
 	base = append(base, `"@signature-params": `...)
@@ -318,6 +332,10 @@ func appendSerialized(dst []byte, lines []string, member string) ([]byte, error)
 	return append(dst, text...), nil
 }
 
+// maxQuery bounds the query that one parameter is looked for in, in bytes. It is
+// read anew for each that a signature names.
+const maxQuery = 16 << 10
+
 // appendQueryParam appends the value of the one query parameter that the
 // component names (RFC 9421, section 2.2.8). That protects this parameter and
 // no other, so it does not cover the query.
@@ -327,6 +345,9 @@ func appendQueryParam(dst []byte, m *Message, c *component, encode func(string) 
 		return nil, errUnknown
 	}
 	query, _ := m.query()
+	if len(query) > maxQuery {
+		return nil, errQueryParameter
+	}
 	found := false
 	for pair := range strings.SplitSeq(query, "&") {
 		k, v, _ := strings.Cut(pair, "=")
