@@ -61,7 +61,7 @@ func TestCostOfGarbage(t *testing.T) {
 		begin := time.Now()
 		auth := newAuthenticator(t, messageVerifier(c.policy), 0)
 		wantRefusal(t, auth.Check(c.request.request(t)), c.want)
-		if took := time.Since(begin); took > 2*time.Second { // it is milliseconds; it was minutes
+		if took := time.Since(begin); took > 10*time.Second { // it is milliseconds, and was minutes
 			t.Errorf("%s: refused after %v", c.name, took)
 		}
 	}
