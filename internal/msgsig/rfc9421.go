@@ -261,6 +261,9 @@ func (s *Signature) appendFieldComponent(dst []byte, m *Message, c *component) (
 	if err != nil {
 		return nil, err
 	}
+	if len(dst) > maxBase { // before it is parsed
+		return nil, errFieldValue
+	}
 	if c.name == "content-digest" {
 		if err := s.coverDigest(parseContentDigest(m.Header["Content-Digest"], "")); err != nil {
 			return nil, err
@@ -277,6 +280,13 @@ func (s *Signature) appendParamField(dst []byte, m *Message, c *component) ([]by
 	lines := m.Header[http.CanonicalHeaderKey(c.name)]
 	if len(c.params) != 1 || len(lines) == 0 {
 		return nil, errUnknown
+	}
+	size := 0
+	for _, line := range lines {
+		size += len(line)
+	}
+	if size > maxBase { // before it is parsed
+		return nil, errFieldValue
 	}
 	p := c.params[0]
 	member := ""
