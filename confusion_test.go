@@ -1,12 +1,17 @@
 package flyext_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -143,5 +148,75 @@ func TestVerificationOf(t *testing.T) {
 	}
 	if v := flyext.VerificationOf(context.Background()); v.Generation != 0 {
 		t.Error("a verification out of nothing")
+	}
+}
+
+// Fly.io may sign both formats with one secret. What was signed as a message,
+// with a field in it that a customer chose, is no body and no query of an
+// X-Signature: it has quotes, or lines and spaces that no request line can have.
+func TestMACOfAnotherFormat(t *testing.T) {
+	t.Parallel()
+	name := "a&" + url.Values{
+		"timestamp": {fmt.Sprint(signingTime)}, "nonce": {"mine"}, "url": {signingBase + "/extensions/victim"},
+	}.Encode() + "&b"
+	for format, base := range map[string]string{
+		"RFC 9421":     "\"@method\": POST\n\"x-name\": " + name + "\n\"@signature-params\": (\"@method\" \"x-name\")",
+		"draft-cavage": "(request-target): post /flyio/extensions\nx-name: " + name,
+	} {
+		mac := hex.EncodeToString(newPost().mac(base))
+		post := newPost().set("X-Signature", mac)
+		post.body = base
+		wantCode(t, newAuthenticator(t, flyext.XSignature(signingSecret), 0).Check(post.setLength().request(t)), flyext.CodeMalformedBody)
+
+		get := newGet("/flyio/extensions/victim?"+base).set("X-Signature", mac)
+		if status, _, body := send(t, serve(t, flyext.XSignature(signingSecret), nil), get.bytes()); status != http.StatusBadRequest {
+			t.Errorf("%s as a query on the wire: %d %s", format, status, body)
+		}
+		if strings.Contains(base, `"`) {
+			wantRefusal(t, newAuthenticator(t, flyext.XSignature(signingSecret), 0).Check(get.request(t)), "x-signature: the query could be a body")
+		}
+	}
+}
+
+func wantCode(t *testing.T, err error, code string) {
+	t.Helper()
+	if e, ok := errors.AsType[*flyext.Error](err); !ok || e.Code != code {
+		t.Errorf("got %v, want %s", err, code)
+	}
+}
+
+// Nothing of a request, of an id or of a Provisioner's error begins a line of
+// the log, or moves the cursor of who reads it.
+func TestLogInjection(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	const evil = "x\nlevel=ERROR msg=\"all is lost\"\x1b[2J\r\u2028"
+	p := &testProvisioner{provision: func(_ context.Context, r *flyext.ProvisionRequest) (*flyext.Extension, error) {
+		return nil, errors.New("no region " + r.PrimaryRegion)
+	}, fetch: func(_ context.Context, id string) (*flyext.Extension, error) { panic("no stream " + id) }}
+	provider := newProvider(t, p, func(c *flyext.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+	text, err := json.Marshal(evil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	do(provider, xsigned("POST", "/flyio/extensions", `{"id":`+string(text)+`,"organization_id":"o1","primary_region":`+string(text)+`}`))
+	do(provider, xsigned("GET", "/flyio/extensions/"+url.PathEscape(evil), ""))
+	stranger := httptest.NewRequest("GET", "/flyio/"+url.PathEscape(evil), nil)
+	stranger.Method = evil
+	do(provider, stranger)
+	stranger = httptest.NewRequest("GET", "/flyio/extensions/"+url.PathEscape(evil), nil)
+	stranger.Header = http.Header{"X-Signature": {evil}, "Authorization": {evil}, "Signature": {evil}}
+	do(provider, stranger)
+	if calls := p.recorded(); len(calls) != 2 {
+		t.Errorf("calls %q", calls)
+	}
+	lines := slices.Collect(strings.Lines(log.String()))
+	for _, line := range lines {
+		if !strings.HasPrefix(line, "time=") || strings.ContainsAny(line, "\x1b\r\u2028") {
+			t.Errorf("a line of the log is %q", line)
+		}
+	}
+	if len(lines) != 5 { // one of them is the panic's
+		t.Errorf("%d lines in the log: %s", len(lines), log.String())
 	}
 }

@@ -143,6 +143,17 @@ func TestStructuredEventIsNoData(t *testing.T) {
 	}
 }
 
+// Who signs the attributes may have data that is an event of its own.
+func TestEventAsDataOfGeneration1(t *testing.T) {
+	t.Parallel()
+	l := &listener{}
+	provider := newProvider(t, l, func(c *flyext.Config) { c.Verifier = admitAll{flyext.Generation1} })
+	if w := do(provider, binary(envelope("e2"))); w.Code != 200 {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+	wantCalls(t, l, "event e1")
+}
+
 // A captured event that did arrive is worth nothing: its nonce is used, under
 // whichever id it comes again.
 func TestEventReplay(t *testing.T) {

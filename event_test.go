@@ -117,12 +117,12 @@ func TestEventModes(t *testing.T) {
 		{"nothing but what must be, in fields", binary("", "ce-time", "", "content-type", ""), plain(func(*flyext.Event) {})},
 		{
 			"everything", structured(envelope("e1", `"subject":"m\u0031"`, `"time":"2024-04-01t12:30:00+02:00"`, `"dataschema":"https://fly.io/s"`,
-				`"datacontenttype":"application/vnd.fly+json; charset=utf-8"`, `"region":"mad"`, `"attempt":3`, `"last":false`, `"gone":null`,
+				`"datacontenttype":"application/vnd.fly+json; charset=utf-8"`, `"region":"mad"`, `"attempt":3`, `"last":false`, `"first":true`, `"gone":null`,
 				`"data":{"machine_id":"m1", "status":"failed"}`)),
 			plain(func(e *flyext.Event) {
 				e.Subject, e.Time, e.DataSchema = "m1", time.Date(2024, 4, 1, 12, 30, 0, 0, time.FixedZone("", 7200)), "https://fly.io/s"
 				e.DataContentType, e.MachineID, e.Status = "application/vnd.fly+json; charset=utf-8", "m1", "failed"
-				e.Extensions = map[string]string{"region": "mad", "attempt": "3", "last": "false"}
+				e.Extensions = map[string]string{"region": "mad", "attempt": "3", "last": "false", "first": "true"}
 				e.Data = []byte(`{"machine_id":"m1", "status":"failed"}`)
 			}),
 		},
@@ -139,11 +139,13 @@ func TestEventModes(t *testing.T) {
 		},
 		{
 			"escaped fields", binary("", append(withoutTime, "content-type", "", "ce-subject", "Euro%20%E2%82%AC%20%f0%9f%98%80", "ce-quoted", `"a \"b\" \\ c%21"`,
-				"ce-twice", "%2525", "ce-percent", "100%", "ce-off", "50% off", "ce-quote", `"`, "ce-empty", `""`)...),
+				"ce-twice", "%2525", "ce-percent", "100%", "ce-off", "50% off", "ce-quote", `"`, "ce-empty", `""`,
+				"ce-opened", `"a`, "ce-closed", `a"`, "ce-cut", "%4", "ce-behind", `"a\"`, "ce-last", `"a\b"`)...),
 			plain(func(e *flyext.Event) {
 				e.Subject = "Euro € 😀"
 				e.Extensions = map[string]string{
 					"quoted": `a "b" \ c!`, "twice": "%25", "percent": "100%", "off": "50% off", "quote": `"`, "empty": "",
+					"opened": `"a`, "closed": `a"`, "cut": "%4", "behind": `a\`, "last": "ab",
 				}
 			}),
 		},
@@ -159,6 +161,14 @@ func TestEventModes(t *testing.T) {
 		{
 			"data as text", structured(envelope("e1", `"datacontenttype":"text/plain"`, `"data":"a\n\"b\""`)),
 			plain(func(e *flyext.Event) { e.DataContentType, e.Data = "text/plain", []byte("a\n\"b\"") }),
+		},
+		{
+			"data as text that looks like a machine's", structured(envelope("e1", `"datacontenttype":"text/plain"`, `"data":"{\"machine_id\":\"m1\"}"`)),
+			plain(func(e *flyext.Event) { e.DataContentType, e.Data = "text/plain", []byte(`{"machine_id":"m1"}`) }),
+		},
+		{
+			"data of text that is an object", structured(envelope("e1", `"datacontenttype":"text/plain"`, `"data":{"a":1}`)),
+			plain(func(e *flyext.Event) { e.DataContentType, e.Data = "text/plain", []byte(`{"a":1}`) }),
 		},
 		{
 			"data as text, in the body", binary("a\n\"b\"", append(withoutTime, "content-type", "text/plain")...),
@@ -190,6 +200,10 @@ func TestEventModes(t *testing.T) {
 		},
 		{"no data", structured(envelope("e1", `"data":null`, `"data_base64":null`)), plain(func(*flyext.Event) {})},
 		{"a body that nobody calls JSON", binary("{", append(withoutTime, "content-type", "")...), plain(func(e *flyext.Event) { e.Data = []byte("{") })},
+		{
+			"a machine whose status is a number", structured(envelope("e1", `"data":{"machine_id":"m1","status":7}`)),
+			plain(func(e *flyext.Event) { e.MachineID, e.Data = "m1", []byte(`{"machine_id":"m1","status":7}`) }),
+		},
 		{
 			"a machine that is none", structured(envelope("e1", `"data":{"machine_id":7,"status":null}`)),
 			plain(func(e *flyext.Event) { e.Data = []byte(`{"machine_id":7,"status":null}`) }),
@@ -245,6 +259,11 @@ func TestEventsThatAreNone(t *testing.T) {
 		{"an id that is a number", structured(strings.Replace(envelope("e1"), `"e1"`, "1", 1)), 422, `The attribute "id" must be a string.`},
 		{"no source", binary("{}", "ce-source", ""), 422, `The attribute "source" must be there, and not empty.`},
 		{"no type", binary("{}", "ce-type", ""), 422, `The attribute "type" must be there, and not empty.`},
+		{"a source that is a number", structured(strings.Replace(envelope("e1"), `"https://api.fly.io/v1"`, "1", 1)), 422, `The attribute "source" must be a string.`},
+		{"a type that is a number", structured(strings.Replace(envelope("e1"), `"io.fly.machine.starting"`, "1", 1)), 422, `The attribute "type" must be a string.`},
+		{"a subject that is a number", structured(envelope("e1", `"subject":1`)), 422, `The attribute "subject" must be a string.`},
+		{"a data type that is a number", structured(envelope("e1", `"datacontenttype":1`)), 422, `The attribute "datacontenttype" must be a string.`},
+		{"a schema that is a boolean", structured(envelope("e1", `"dataschema":true`)), 422, `The attribute "dataschema" must be a string.`},
 		{"a time that is none", binary("{}", "ce-time", "yesterday"), 422, `The attribute "time" must be a timestamp of RFC 3339.`},
 		{"a time that is a number", structured(envelope("e1", `"time":1711974600`)), 422, `The attribute "time" must be a string.`},
 		{"two ids", twice(binary("{}"), "ce-id", "e2"), 422, `The attribute "id" must be there once.`},
@@ -276,6 +295,8 @@ func TestEventsThatAreNone(t *testing.T) {
 		{"a body that is not UTF-8", binary("{\"a\":\"\xff\"}"), 400, `The body is not UTF-8 (at "a").`},
 		{"a body that is not JSON", binary("{"), 400, "The body is not JSON."},
 		{"a body with something behind", binary("{} {}"), 400, "The body has something behind the JSON value."},
+		{"a body with a character behind", binary("[] 7"), 400, "The body has something behind the JSON value."},
+		{"a batch with a character behind", batched("[]7"), 400, "The body has something behind the JSON array."},
 		{"a batch that is one event", batched(envelope("e1")), 400, "The body is no JSON array."},
 		{"a batch of nothing at all", batched(""), 400, "The body is no JSON array."},
 		{"a batch without an end", batched("[" + envelope("e1")), 400, "The body is not JSON."},
@@ -290,7 +311,8 @@ func TestEventsThatAreNone(t *testing.T) {
 			t.Parallel()
 			l, log := &listener{}, &logBuffer{}
 			w := do(newProvider(t, l, func(c *flyext.Config) { unsigned(c); c.Logger = log.logger() }), test.request)
-			if w.Code != test.status || readAnswer(t, w).Message != test.message {
+			code := map[int]string{400: "malformed_body", 413: "body_too_large", 415: "unsupported_type", 422: "invalid_field"}[test.status]
+			if w.Code != test.status || readAnswer(t, w) != (answer{code, test.message}) {
 				t.Errorf("got %d %s", w.Code, w.Body)
 			}
 			if calls := l.recorded(); len(calls) != 0 {

@@ -111,6 +111,10 @@ func TestRFC9421Policy(t *testing.T) {
 		{name: "coverage skipped, digest wrong", request: rfc(`"content-digest"`, good).
 			tampered(func(w *wireRequest) { w.body = "{}" }),
 			policy: flyext.Policy{InsecureSkipCoverage: true}, want: wrongDigest},
+		{name: "an event without a Content-Type", request: newPost().tampered(func(w *wireRequest) { w.header.Del("Content-Type") }).
+			set("Ce-Id", "e1").signRFC9421("sig1", covered+` "ce-id"`, good)},
+		{name: "an event of one field, and a Content-Type that nobody signed", request: newPost().
+			set("Ce-Id", "e1").signRFC9421("sig1", covered+` "ce-id"`, good), want: "a field that says what the event is, is not covered"},
 
 		// Digests.
 		{name: "body exchanged", request: rfc(covered, good).tampered(func(w *wireRequest) { w.body = "{}" }),

@@ -342,3 +342,33 @@ func TestMemoryReplayStoreFull(t *testing.T) {
 	want503(t, auth.Check(xBody(strings.Replace(signingBody, "n1", "n2", 1)).request(t)))
 	wantRefusal(t, auth.Check(first.request(t)), usedBefore)
 }
+
+// failingStore is out of reach at one of its calls.
+type failingStore struct {
+	flyext.ReplayStore
+	calls, failing int
+}
+
+func (s *failingStore) Use(ctx context.Context, n flyext.Nonce) (bool, error) {
+	if s.calls++; s.calls == s.failing {
+		return false, errors.New("out of reach")
+	}
+	return s.ReplayStore.Use(ctx, n)
+}
+
+// Two nonces are entered one after the other. Where the store fails between
+// them, the message is refused, and refused again: never let through.
+func TestStoreFailsBetweenTwoNonces(t *testing.T) {
+	t.Parallel()
+	now := func() time.Time { return time.Unix(signingTime, 0) }
+	auth, err := flyext.NewAuthenticator(flyext.Config{
+		BaseURL: signingBase, Verifier: flyext.AllOf(flyext.XSignature(signingSecret), flyext.MessageSignature(signingKey)),
+		Now: now, ReplayStore: &failingStore{ReplayStore: flyext.NewMemoryReplayStore(0, now), failing: 2},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	message := newPost().xSignature().rfc9421()
+	want503(t, auth.Check(message.request(t)))
+	wantRefusal(t, auth.Check(message.request(t)), usedBefore)
+}

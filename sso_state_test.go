@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -157,6 +158,23 @@ func TestCookiesAreFew(t *testing.T) {
 	}
 }
 
+// What else the service keeps in the browser is no handshake.
+func TestCookiesOfTheService(t *testing.T) {
+	t.Parallel()
+	st := newSSOTest(t)
+	b := st.browser()
+	u, _ := url.Parse(ssoBase + "/callback")
+	for i := range 20 {
+		b.jar.SetCookies(u, []*http.Cookie{{Name: fmt.Sprint("preference-", i), Value: "of-the-service", Secure: true}})
+	}
+	first := b.begin("x1")
+	b.begin("x1")
+	b.get(b.authorize(first))
+	if len(st.signedIn) != 1 {
+		t.Error("the first of two handshakes was forgotten")
+	}
+}
+
 func TestCookieAttributes(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -275,13 +293,18 @@ func TestForgedState(t *testing.T) {
 		"foreign: no issuer":          {with(t, "iss", nil), flyext.CodeInvalidState},
 		"foreign: another client's":   {with(t, "aud", "other"), flyext.CodeInvalidState},
 		"foreign: no audience":        {with(t, "aud", nil), flyext.CodeInvalidState},
-		"without expiry":              {with(t, "exp", nil), flyext.CodeInvalidState},
-		"expiry of another type":      {with(t, "exp", "never"), flyext.CodeInvalidState},
-		"mix of generations":          {with(t, "gen", 1), flyext.CodeInvalidState},
-		"without generation":          {with(t, "gen", nil), flyext.CodeInvalidState},
-		"without organization":        {with(t, "org", nil), flyext.CodeInvalidState},
-		"without nonce":               {with(t, "jti", nil), flyext.CodeInvalidState},
-		"another nonce":               {with(t, "jti", "x"), flyext.CodeUnknownHandshake},
+		"foreign and expired": {func(c jwt.MapClaims) string {
+			c["exp"] = 1
+			return with(t, "iss", "https://other.io/flyio")(c)
+		}, flyext.CodeInvalidState},
+		"not valid yet":          {with(t, "nbf", 1<<40), flyext.CodeInvalidState},
+		"without expiry":         {with(t, "exp", nil), flyext.CodeInvalidState},
+		"expiry of another type": {with(t, "exp", "never"), flyext.CodeInvalidState},
+		"mix of generations":     {with(t, "gen", 1), flyext.CodeInvalidState},
+		"without generation":     {with(t, "gen", nil), flyext.CodeInvalidState},
+		"without organization":   {with(t, "org", nil), flyext.CodeInvalidState},
+		"without nonce":          {with(t, "jti", nil), flyext.CodeInvalidState},
+		"another nonce":          {with(t, "jti", "x"), flyext.CodeUnknownHandshake},
 		"payload null": {func(jwt.MapClaims) string {
 			return sign(t, jwt.SigningMethodHS256, []byte(ssoStateKey), nil)
 		}, flyext.CodeInvalidState},
@@ -403,6 +426,48 @@ func TestStateTooLongToBegin(t *testing.T) {
 	p := st.browser().get(ssoBase + "/extensions/" + long + "/sso")
 	if p.status != http.StatusNotFound || p.header.Get("Location") != "" || strings.Contains(st.logged(), "ERROR") {
 		t.Errorf("got %d to %q, log %s", p.status, p.location(), st.logged())
+	}
+}
+
+// The longest state is one of 4096 bytes: it comes back, and a longer one is
+// neither begun nor taken.
+func TestLongestState(t *testing.T) {
+	t.Parallel()
+	st := newSSOTest(t)
+	b := st.browser()
+	organization, longest := "", ""
+	for n := 2700; ; n++ {
+		st.move("x1", strings.Repeat("o", n))
+		p := b.get(ssoBase + "/extensions/x1/sso")
+		if p.status != http.StatusFound {
+			if p.status != http.StatusInternalServerError || len(p.header["Set-Cookie"]) > 0 || !strings.Contains(st.logged(), "state is too long") {
+				t.Errorf("too long: got %d %s, log %s", p.status, p.body, st.logged())
+			}
+			break
+		}
+		organization, longest = strings.Repeat("o", n), p.location()
+	}
+	if n := len(parameter(t, longest, "state")); n != 4096 {
+		t.Fatalf("the longest state has %d bytes", n)
+	}
+	st.move("x1", organization)
+	st.fly.organizations = []map[string]string{{"id": organization, "role": "admin"}}
+	callback := b.authorize(longest)
+	var claims jwt.MapClaims
+	if _, _, err := jwt.NewParser().ParseUnverified(parameter(t, callback, "state"), &claims); err != nil {
+		t.Fatal(err)
+	}
+	claims["org"] = organization[100:]
+	longer := ""
+	for n := 0; len(longer) != 4097; n++ {
+		longer = with(t, "p", strings.Repeat("x", n))(claims)
+	}
+	st.move("x1", organization[100:])
+	st.fly.organizations = append(st.fly.organizations, map[string]string{"id": organization[100:], "role": "admin"})
+	st.wantRefusal(b.get(edit(t, callback, "state", longer)), http.StatusBadRequest, flyext.CodeInvalidState)
+	st.move("x1", organization)
+	if b.get(callback); len(st.signedIn) != 1 {
+		t.Errorf("nobody came back with the longest state: %s", st.logged())
 	}
 }
 

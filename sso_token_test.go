@@ -67,6 +67,29 @@ func TestInvalidGrantAsText(t *testing.T) {
 	st.wantRefusal(b.get(b.authorize(b.begin("x1"))), http.StatusForbidden, flyext.CodeInvalidGrant)
 }
 
+// A failure need not be JSON.
+func TestInvalidGrantAsForm(t *testing.T) {
+	t.Parallel()
+	st := newSSOTest(t)
+	st.fly.token = func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/x-www-form-urlencoded")
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(w, "error=invalid_grant")
+	}
+	b := st.browser()
+	st.wantRefusal(b.get(b.authorize(b.begin("x1"))), http.StatusForbidden, flyext.CodeInvalidGrant)
+}
+
+// An organization whose name is no text is no scope of everybody's.
+func TestScopeThatIsNoText(t *testing.T) {
+	t.Parallel()
+	st := newSSOTest(t, func(s *flyext.SSO) { s.Generation = flyext.Generation1 })
+	st.move("x1", "\xff")
+	if p := st.browser().get(ssoBase + "/extensions/x1/sso"); p.status != http.StatusInternalServerError || p.location() != "" {
+		t.Errorf("got %d to %q", p.status, p.location())
+	}
+}
+
 // The user is an admin of one organization and wants into the extension of
 // another.
 func TestOrganizationConfusion(t *testing.T) {
@@ -248,6 +271,8 @@ func TestAnswersOfFly(t *testing.T) {
 			`"expires_in" must be a whole number`},
 		"token: expires_in with a space": {token(`{"access_token":"a","expires_in":" 7200"}`), `"expires_in" must be a whole number`},
 		"token: error a number":          {token(`{"access_token":"a","error":7}`), `"error" must be a string`},
+		"token: refresh_token a number":  {token(`{"access_token":"a","refresh_token":7}`), `"refresh_token" must be a string`},
+		"token: expires_in a digit":      {token(`{"access_token":"a","expires_in":7}`), ""},
 		"token: scope an array":          {token(`{"access_token":"a","scope":["read"]}`), `"scope" must be a string`},
 		"token: twice":                   {token(`{"access_token":"a","access_token":"b"}`), "names a member twice"},
 		"token: an array":                {token(`[]`), "not an object"},
@@ -260,6 +285,7 @@ func TestAnswersOfFly(t *testing.T) {
 		"info: unknown members":          {info(`{"x":1,"organizations":[{"id":"g1lx9my4pzemqwk7","role":"admin","slug":"s"}],"user_id":"u1"}`), ""},
 		"info: nulls":                    {info(`{"user_id":"u1","user_name":null,"email":null,"application":null,"organizations":[{"id":"g1lx9my4pzemqwk7","role":"admin"},{"id":"o","role":null}]}`), ""},
 		"info: application without uid":  {info(strings.Replace(minimal, "{", `{"application":{},`, 1)), ""},
+		"info: application uid null":     {info(strings.Replace(minimal, "{", `{"application":{"uid":null},`, 1)), ""},
 		"info: scope as text":            {info(strings.Replace(minimal, "{", `{"scope":"read",`, 1)), ""},
 		"info: no user_id":               {info(strings.Replace(minimal, "user_id", "resource_owner_id", 1)), `"user_id" must be a string that is not empty`},
 		"info: user_id a number":         {info(strings.Replace(minimal, `"u1"`, "1", 1)), `"user_id" must be a string`},
@@ -312,7 +338,12 @@ func TestRecordedIdentity(t *testing.T) {
 		w.Header().Set("Content-Type", "text/plain") // not what oauth2 expects of JSON
 		_, _ = io.WriteString(w, recordedToken)
 	}
-	st.fly.info = func(w http.ResponseWriter, _ *http.Request) { answerJSON(w, 200, recordedInfo) }
+	st.fly.info = func(w http.ResponseWriter, r *http.Request) {
+		if accept := r.Header.Get("Accept"); accept != "application/json" {
+			t.Errorf("asked for %q", accept)
+		}
+		answerJSON(w, 200, recordedInfo)
+	}
 	b := st.browser()
 	p := b.get(b.authorize(b.begin("x1")))
 	want := []flyext.Identity{{

@@ -138,6 +138,27 @@ func TestWebhookSleepFails(t *testing.T) {
 	}
 }
 
+// Who reads the log learns of each attempt that is followed by another one why
+// it failed.
+func TestWebhookAttemptsAreLogged(t *testing.T) {
+	t.Parallel()
+	w := newWebhookTest(t, nil, hookAnswer{status: 503}, hookAnswer{err: io.ErrUnexpectedEOF}, hookAnswer{status: 200})
+	if err := w.hooks.Updated(t.Context(), stream()); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(w.log.text(), "\n")
+	for i, want := range []string{`"status":503`, `"error":"Post \"` + webhookEndpoint + `\": unexpected EOF"`} {
+		for _, part := range []string{want, `"level":"WARN"`, `"action":"resource.updated"`, `"resource_id":"5lgmabb3y30"`, fmt.Sprintf(`"attempt":%d`, i+1), `"wait":`} {
+			if !strings.Contains(lines[i], part) {
+				t.Errorf("%s is not in %s", part, lines[i])
+			}
+		}
+	}
+	if len(lines) != 3 || lines[2] != "" {
+		t.Errorf("log: %s", w.log.text())
+	}
+}
+
 // The connection breaks after the webhook was heard: it is sent again, under
 // another nonce, and so accepted again.
 func TestWebhookWhoseAnswerIsLost(t *testing.T) {

@@ -175,6 +175,9 @@ func TestWebhookOnTheWire(t *testing.T) {
 			if r.method != "POST" || r.url != webhookEndpoint || r.header.Get("Content-Type") != "application/json" {
 				t.Errorf("got %s %s, %v", r.method, r.url, r.header)
 			}
+			if r.header.Get("Accept") != "application/json" || r.header.Get("User-Agent") != "flyext" {
+				t.Errorf("got %v", r.header)
+			}
 			if strings.Contains(r.body, "canary") || strings.Contains(r.body, "config") {
 				t.Errorf("a secret was sent: %s", r.body)
 			}
@@ -412,6 +415,9 @@ func TestNewWebhooksFailsClosed(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*flyext.WebhookConfig){
 		"no name":                    func(c *flyext.WebhookConfig) { c.ProviderName = "" },
+		"this very path":             func(c *flyext.WebhookConfig) { c.ProviderName = "." },
+		"an endpoint with a ?":       func(c *flyext.WebhookConfig) { c.Endpoint = "https://api.fly.io/?" },
+		"an endpoint with a #":       func(c *flyext.WebhookConfig) { c.Endpoint = "https://api.fly.io/#canary" },
 		"a step in the path":         func(c *flyext.WebhookConfig) { c.ProviderName = ".." },
 		"a name that is not UTF-8":   func(c *flyext.WebhookConfig) { c.ProviderName = "\xff" },
 		"no secret":                  func(c *flyext.WebhookConfig) { c.Secret = "" },

@@ -11,6 +11,14 @@ import (
 	"github.com/flyext/flyext/internal/sfv"
 )
 
+// maxComponents bounds the components of all signatures of a message together:
+// the value of each is looked up before any MAC is right, and 64 signatures of 64
+// components would have a stranger's query read 4,096 times.
+const maxComponents = 64
+
+// maxBase bounds the base that one signature has us hash, in bytes.
+const maxBase = 128 << 10
+
 // ParseRFC9421 reads Signature-Input and Signature (RFC 9421, section 4). Both
 // must carry the same labels, each once.
 func ParseRFC9421(h http.Header) ([]Signature, error) {
@@ -30,7 +38,11 @@ func ParseRFC9421(h http.Header) ([]Signature, error) {
 		return nil, errLabels
 	}
 	signatures := make([]Signature, len(inputs))
+	components := 0
 	for i := range inputs {
+		if components += len(inputs[i].Items); components > maxComponents {
+			return nil, errSyntax
+		}
 		value := find(values, inputs[i].Key)
 		if value == nil {
 			return nil, errLabels
@@ -147,7 +159,9 @@ func (s *Signature) appendRFC9421(base []byte, m *Message, o Options) ([]byte, e
 		if err != nil {
 			return nil, err
 		}
-		base = append(base, '\n')
+		if base = append(base, '\n'); len(base) > maxBase {
+			return nil, errFieldValue
+		}
 	}
 	s.Covered.Created = s.HasCreated
 	base = append(base, `"@signature-params": `...)
@@ -220,6 +234,9 @@ func (s *Signature) appendFieldComponent(dst []byte, m *Message, c *sfv.Item) ([
 	if err != nil {
 		return nil, err
 	}
+	if len(dst) > maxBase { // before it is parsed
+		return nil, errFieldValue
+	}
 	if name == "content-digest" {
 		if err := s.coverDigest(parseContentDigest(m.Header["Content-Digest"], "")); err != nil {
 			return nil, err
@@ -237,6 +254,13 @@ func (s *Signature) appendParamField(dst []byte, m *Message, c *sfv.Item) ([]byt
 	lines := m.Header[fieldKey(name)]
 	if len(c.Params) != 1 || len(lines) == 0 {
 		return nil, errUnknown
+	}
+	size := 0
+	for _, line := range lines {
+		size += len(line)
+	}
+	if size > maxBase { // before it is parsed
+		return nil, errFieldValue
 	}
 	p := c.Params[0]
 	member := ""
@@ -292,6 +316,10 @@ func appendSerialized(dst []byte, lines []string, member string) ([]byte, error)
 	return append(dst, text...), nil
 }
 
+// maxQuery bounds the query that one parameter is looked for in, in bytes. It is
+// read anew for each that a signature names.
+const maxQuery = 16 << 10
+
 // appendQueryParam appends the value of the one query parameter that the
 // component names (RFC 9421, section 2.2.8). That protects this parameter and
 // no other, so it does not cover the query.
@@ -301,6 +329,9 @@ func appendQueryParam(dst []byte, m *Message, c *sfv.Item, encode func(string) s
 		return nil, errUnknown
 	}
 	query, _ := m.query()
+	if len(query) > maxQuery {
+		return nil, errQueryParameter
+	}
 	found := false
 	for pair := range strings.SplitSeq(query, "&") {
 		k, v, _ := strings.Cut(pair, "=")
