@@ -3,6 +3,7 @@ package mac_test
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -71,5 +72,40 @@ func BenchmarkSum(b *testing.B) {
 	k, message := mac.New("secret"), make([]byte, 400)
 	for b.Loop() {
 		k.Sum(message)
+	}
+}
+
+func TestParse(t *testing.T) {
+	t.Parallel()
+	sum := mac.New("secret").Sum([]byte("message"))
+	lower := hex.EncodeToString(sum[:])
+	standard := base64.StdEncoding.EncodeToString(sum[:])
+	for _, c := range []struct {
+		name, text string
+		ok         bool
+	}{
+		{"lower-case hex", lower, true},
+		{"upper-case hex", strings.ToUpper(lower), true},
+		{"hex in both cases", strings.ToUpper(lower[:32]) + lower[32:], false},
+		{"hex with a digit too few", lower[1:], false},
+		{"hex with a digit too many", lower + "0", false},
+		{"hex with a letter that is none", lower[:63] + "g", false},
+		{"base64", standard, true},
+		{"base64 without padding", strings.TrimRight(standard, "="), false},
+		{"base64 with spare bits set", standard[:42] + string(standard[42]+1) + "=", false},
+		{"base64 with a line break", standard[:43] + "\n", false},
+		{"base64 with a line break inside", standard[:20] + "\n" + standard[21:], false},
+		{"base64 of 33 bytes", strings.Repeat("A", 44), false},
+		{"base64 of 31 bytes", strings.Repeat("A", 42) + "==", false},
+		{"URL-safe base64", strings.Repeat("_", 43) + "=", false},
+		{"nothing", "", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			got, ok := mac.Parse(c.text)
+			if ok != c.ok || ok && !mac.Equal(got, sum) {
+				t.Errorf("%q: %x, %t", c.text, got, ok)
+			}
+		})
 	}
 }

@@ -1,0 +1,91 @@
+package body_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/flyext/flyext/internal/body"
+)
+
+func TestRead(t *testing.T) {
+	t.Parallel()
+	const limit = 100_000
+	text := func(n int) string { return strings.Repeat("0123456789", n/10+1)[:n] }
+	broken := errors.New("broken")
+	for _, test := range []struct {
+		name   string
+		body   io.Reader // nil: none
+		length int64     // as the request says
+		want   string
+		err    error
+	}{
+		{"none", nil, 0, "", nil},
+		{"empty", strings.NewReader(""), 0, "", nil},
+		{"as long as it says", strings.NewReader(text(436)), 436, text(436), nil},
+		{"longer than what is allocated first", strings.NewReader(text(40_000)), 40_000, text(40_000), nil},
+		{"byte by byte", iotest.OneByteReader(strings.NewReader(text(700))), 700, text(700), nil},
+		{"its end together with its last bytes", iotest.DataErrReader(strings.NewReader(text(436))), 436, text(436), nil},
+		{"of unknown length", strings.NewReader(text(5000)), -1, text(5000), nil},
+		{"shorter than it says", strings.NewReader(text(10)), 436, text(10), nil},
+		{"longer than it says", strings.NewReader(text(5000)), 10, text(5000), nil},
+		{"as long as it may be", strings.NewReader(text(limit)), limit, text(limit), nil},
+		{"as long as it may be, of unknown length", strings.NewReader(text(limit)), -1, text(limit), nil},
+		{"says that it is too long", iotest.ErrReader(errors.New("it was read")), limit + 1, "", body.ErrTooLarge},
+		{"too long, of unknown length", strings.NewReader(text(limit + 1)), -1, "", body.ErrTooLarge},
+		{"too long, and says that it is not", strings.NewReader(text(limit + 1)), 10, "", body.ErrTooLarge},
+		{"breaks off", io.MultiReader(strings.NewReader(text(10)), iotest.ErrReader(broken)), 436, "", broken},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			r := &http.Request{ContentLength: test.length}
+			if test.body != nil {
+				r.Body = io.NopCloser(test.body)
+			}
+			got, err := body.Read(nil, r, limit)
+			if !errors.Is(err, test.err) || string(got) != test.want {
+				t.Errorf("got %d bytes and %v, want %d and %v", len(got), err, len(test.want), test.err)
+			}
+		})
+	}
+}
+
+// The length that a stranger announces costs nothing.
+func TestAnnouncedLengthIsNotAllocated(t *testing.T) {
+	allocated := testing.AllocsPerRun(10, func() {
+		r := &http.Request{ContentLength: 1 << 40, Body: io.NopCloser(bytes.NewReader([]byte("{}")))}
+		got, err := body.Read(nil, r, 1<<41)
+		if err != nil || cap(got) > 32<<10 {
+			t.Errorf("%d bytes of memory for two, %v", cap(got), err)
+		}
+	})
+	if allocated > 10 {
+		t.Errorf("%v allocations", allocated)
+	}
+}
+
+// A server closes the connection of a body that nobody reads to its end.
+func TestServerIsTold(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := body.Read(w, r, 10); !errors.Is(err, body.ErrTooLarge) {
+			t.Errorf("the error is %v", err)
+		}
+		w.WriteHeader(http.StatusRequestEntityTooLarge)
+	}))
+	defer server.Close()
+	chunked := io.MultiReader(strings.NewReader(strings.Repeat("x", 100_000))) // whose length is not known
+	answer, err := server.Client().Post(server.URL, "text/plain", chunked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	if !answer.Close {
+		t.Error("the connection stays open")
+	}
+}
