@@ -39,9 +39,9 @@ const provisionSize = 436
 // parameters among its members, made size bytes long by a last member.
 func provisionBody(size int) []byte {
 	const start = `{"timestamp":1685641159,"nonce":"AAAAAAAAAAAAAAAAAAAAAAAAAA","url":"` + targetURL + `",` +
-		`"id":"30bqn49y2jh","name":"collider-prod","organization_id":"M03FclA4m","organization_name":"Supercollider",` +
-		`"organization_email":"n4vj2@logjam.org","user_id":"NeBO2v7yY5j","user_email":"v0pj8@logjam.org",` +
-		`"user_role":"admin","primary_region":"mad","read_regions":["ord","nrt"],"ip_address":"fdaa:0:22b7:0:1::3"`
+		`"id":"30bqn49y2jh","name":"collider-prod","organization_id":"M03FclA4m","organization_name":"Collider",` +
+		`"organization_email":"n4@logjam.org","user_id":"NeBO2v","user_email":"v0@logjam.org",` +
+		`"user_role":"admin","primary_region":"mad","read_regions":["ord","nrt"],"ip_address":"fdaa::3"`
 	const extra = `,"plan":"`
 	body := []byte(start)
 	if pad := size - len(start) - len(extra) - len(`"}`); pad >= 0 {
