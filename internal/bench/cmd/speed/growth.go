@@ -35,7 +35,7 @@ var thePanels = []panel{
 		{name: "store", label: "one entry"},
 	}},
 	{bench: "GrowKeys", time: "time per request", title: "Rotation", axis: "keys that are valid at once", lines: []line{
-		{name: "x-signature", label: "X-Signature, nonce included"}, {name: "rfc9421", label: "RFC 9421"},
+		{name: "x-signature", label: "X-Signature and nonce"}, {name: "rfc9421", label: "RFC 9421"},
 	}},
 	{bench: "GrowHeaders", time: "time per request", title: "Header", axis: "header fields in the request", lines: []line{
 		{name: "handler", label: "whole handler, X-Signature"}, {name: "covered", label: "RFC 9421, all covered"},

@@ -6,7 +6,7 @@
 //	go run ./internal/bench/cmd/speed -check   as without, and exit with 1 where a target is missed
 //
 // It works from any folder of the repository, and needs a machine with nothing
-// else to do: -record takes some five minutes of it, or one with -short, whose
+// else to do: -record takes six minutes of it at most, or two with -short, whose
 // figures are for a look and not for the documentation.
 package main
 
@@ -67,7 +67,11 @@ func (o options) do(ctx context.Context) (missed []string, err error) {
 	if o.render {
 		text, err = os.ReadFile(filepath.Join(root, runFile))
 	} else {
-		text, err = measure(ctx, filepath.Join(root, "internal", "bench"), o.plan(), os.Stderr)
+		limit := budget
+		if o.short {
+			limit = shortBudget
+		}
+		text, err = measure(ctx, filepath.Join(root, "internal", "bench"), o.plan(), limit, os.Stderr)
 	}
 	if err != nil {
 		return nil, err

@@ -11,9 +11,9 @@ import (
 // The plot's measures, in pixels.
 const (
 	panelWidth, panelHeight = 460, 330
-	left, right             = 66, 18 // of a panel's axes
-	top, bottom             = 62, 52
-	labelGap                = 16 // between two lines of the legend
+	left, right             = 66, 34 // of a panel's axes
+	top, bottom             = 74, 52
+	labelGap, labelWidth    = 17, 200 // between the lines of the legend
 )
 
 // lineStyles tell the lines of a panel apart, by dash as well as by colour.
@@ -84,7 +84,7 @@ func (p panel) draw(b *bytes.Buffer) {
 			last = at
 		}
 	}
-	fmt.Fprintf(b, `<path class="axis" d="M%d %dV%dH%d"/>`+"\n", left, top-8, panelHeight-bottom, panelWidth-right)
+	fmt.Fprintf(b, `<path class="axis" d="M%d %dV%dH%d"/>`+"\n", left, top, panelHeight-bottom, panelWidth-right)
 	fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="middle">%s</text>`+"\n", (left+panelWidth-right)/2, panelHeight-12, p.axis)
 	fmt.Fprintf(b, `<text x="14" y="%d" text-anchor="middle" transform="rotate(-90 14 %[1]d)">%s</text>`+"\n",
 		(top+panelHeight-bottom)/2, p.time)
@@ -128,7 +128,7 @@ func (p panel) drawLine(b *bytes.Buffer, l line, style string, x, y scale) {
 // drawLegend names the lines above the axes, two in a row.
 func (p panel) drawLegend(b *bytes.Buffer) {
 	for i, l := range p.lines {
-		x, y := left+i%2*190, 34+i/2*labelGap
+		x, y := left+i%2*labelWidth, 34+i/2*labelGap
 		fmt.Fprintf(b, `<path class="line %s" d="M%d %dh26"/><text x="%d" y="%d">%s</text>`+"\n",
 			lineStyles[i], x, y, x+32, y+4, html.EscapeString(l.label))
 	}

@@ -43,7 +43,7 @@ func read(text io.Reader) (*run, error) {
 
 func (r *run) add(record *benchfmt.Result) error {
 	for _, key := range configKeys {
-		r.config[key] = record.GetConfig(key)
+		r.config[key] = strings.TrimSpace(record.GetConfig(key))
 	}
 	round, err := strconv.Atoi(record.GetConfig("round"))
 	if err != nil {

@@ -98,11 +98,18 @@ func (r *run) checks() (checks []check) {
 	return append(checks, r.storeChecks()...)
 }
 
+func (c check) figure(v float64) string {
+	if c.unit == "ns" {
+		return duration(v)
+	}
+	return fmt.Sprintf("%.3g %s", v, c.unit)
+}
+
 // misses are the targets that were not reached.
 func (r *run) misses() (missed []string) {
 	for _, c := range r.checks() {
 		if c.got > c.most {
-			missed = append(missed, fmt.Sprintf("%s: %.3g %s, at most %.3g", c.what, c.got, c.unit, c.most))
+			missed = append(missed, fmt.Sprintf("%s: %s, at most %s", c.what, c.figure(c.got), c.figure(c.most)))
 		}
 	}
 	return missed
@@ -207,7 +214,10 @@ func storeTable(r *run) string {
 			return duration(s.of(unit))
 		}
 		share := func(unit string) string {
-			return fmt.Sprintf("%.3g %%", r.value("ReplayFull/"+name, unit).Center)
+			if s := r.value("ReplayFull/"+name, unit); s.rounds > 0 {
+				return fmt.Sprintf("%.3g %%", s.Center)
+			}
+			return "—"
 		}
 		full := share("full-admitted-%")
 		if slices.Contains([]string{"map-mutex", "go-cache", "common-fate"}, name) {
