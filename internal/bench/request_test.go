@@ -9,13 +9,13 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/flyext/flyext"
 	"github.com/flyext/flyext/flytest"
 )
 
@@ -39,9 +39,9 @@ const provisionSize = 436
 // parameters among its members, made size bytes long by a last member.
 func provisionBody(size int) []byte {
 	const start = `{"timestamp":1685641159,"nonce":"AAAAAAAAAAAAAAAAAAAAAAAAAA","url":"` + targetURL + `",` +
-		`"id":"30bqn49y2jh","name":"collider-prod","organization_id":"M03FclA4m","organization_name":"Supercollider Inc",` +
-		`"organization_email":"n4vj2rz6lqm0@customer.logjam.org","user_id":"NeBO2v7yY5j","user_email":"v0pj81kzm@customer.logjam.org",` +
-		`"user_role":"admin","primary_region":"mad","read_regions":["ord","nrt"],"ip_address":"fdaa:0:22b7:0:1::3"`
+		`"id":"30bqn49y2jh","name":"collider-prod","organization_id":"M03FclA4m","organization_name":"Collider",` +
+		`"organization_email":"n4@logjam.org","user_id":"NeBO2v","user_email":"v0@logjam.org",` +
+		`"user_role":"admin","primary_region":"mad","read_regions":["ord","nrt"],"ip_address":"fdaa::3"`
 	const extra = `,"plan":"`
 	body := []byte(start)
 	if pad := size - len(start) - len(extra) - len(`"}`); pad >= 0 {
@@ -63,7 +63,7 @@ type signer struct {
 	last uint64 // the nonces that were used
 }
 
-func newSigner() *signer { return &signer{hash: hmac.New(sha256.New, []byte(secret))} }
+func newSigner(secret string) *signer { return &signer{hash: hmac.New(sha256.New, []byte(secret))} }
 
 func (s *signer) mac(content []byte) []byte {
 	s.hash.Reset()
@@ -82,74 +82,68 @@ func (s *signer) stamp(body []byte, now time.Time) {
 	strconv.AppendInt(body[timestampAt:timestampAt], now.Unix(), 10)
 }
 
+func (s *signer) xSignature(body []byte) string {
+	var text [2 * sha256.Size]byte
+	hex.Encode(text[:], s.mac(body))
+	return string(text[:])
+}
+
 // xSign stamps a body and returns what its X-Signature is.
 func (s *signer) xSign(body []byte, now time.Time) string {
 	s.stamp(body, now)
-	return hex.EncodeToString(s.mac(body))
+	return s.xSignature(body)
 }
 
-// rfc9421Header returns the fields of a POST of body, signed by RFC 9421 with
-// five components. path covers @path instead of @target-uri, for who cannot
-// read the latter.
-func rfc9421Header(body []byte, path bool) http.Header {
-	where, value := "@target-uri", targetURL
-	if path {
-		where, value = "@path", target
-	}
+// The five components that RFC 9421's row covers. Not everybody can read
+// @target-uri.
+var (
+	byTargetURI = []string{"@method", "@target-uri", "content-type", "content-length", "content-digest"}
+	byPath      = []string{"@method", "@path", "content-type", "content-length", "content-digest"}
+)
+
+// rfc9421Header returns the fields of a POST of body, signed by RFC 9421 over
+// components. The fields in more are there as well.
+func rfc9421Header(secret string, components []string, more http.Header, body []byte, created time.Time) http.Header {
 	digest := sha256.Sum256(body)
 	h := http.Header{
-		"Accept":         {"application/json"},
 		"Content-Type":   {"application/json"},
 		"Content-Length": {strconv.Itoa(len(body))},
 		"Content-Digest": {"sha-256=:" + base64.StdEncoding.EncodeToString(digest[:]) + ":"},
-		"User-Agent":     {"Fly.io"},
 	}
-	params := fmt.Sprintf(`("@method" "%s" "content-type" "content-length" "content-digest")`+
-		`;keyid="%s";alg="hmac-sha256";tag="flyio";nonce="B4785E2pU5RnxxqTYYJtHdAcyR7OB503";created=%d`, where, keyID, epoch.Unix())
-	signatureBase := `"@method": POST` + "\n" +
-		`"` + where + `": ` + value + "\n" +
-		`"content-type": ` + h.Get("Content-Type") + "\n" +
-		`"content-length": ` + h.Get("Content-Length") + "\n" +
-		`"content-digest": ` + h.Get("Content-Digest") + "\n" +
-		`"@signature-params": ` + params
+	maps.Copy(h, more)
+	derived := map[string]string{"@method": http.MethodPost, "@target-uri": targetURL, "@path": target}
+	var text strings.Builder
+	for _, name := range components {
+		value := derived[name]
+		if value == "" {
+			value = h.Get(name)
+		}
+		fmt.Fprintf(&text, "%q: %s\n", name, value)
+	}
+	params := fmt.Sprintf(`("%s");keyid="%s";alg="hmac-sha256";tag="flyio";nonce="B4785E2pU5RnxxqTYYJtHdAcyR7OB503";created=%d`,
+		strings.Join(components, `" "`), keyID, created.Unix())
+	fmt.Fprintf(&text, "%q: %s", "@signature-params", params)
 	h.Set("Signature-Input", "sig1="+params)
-	h.Set("Signature", "sig1=:"+base64.StdEncoding.EncodeToString(newSigner().mac([]byte(signatureBase)))+":")
+	h.Set("Signature", "sig1=:"+base64.StdEncoding.EncodeToString(newSigner(secret).mac([]byte(text.String())))+":")
 	return h
 }
 
 // cavageHeader returns the fields of a POST of body, signed by draft-cavage.
-func cavageHeader(body []byte) http.Header {
+func cavageHeader(secret string, body []byte, now time.Time) http.Header {
 	digest := sha256.Sum256(body)
 	h := http.Header{
-		"Accept":         {"application/json"},
 		"Content-Type":   {"application/json"},
 		"Content-Length": {strconv.Itoa(len(body))},
-		"Date":           {epoch.UTC().Format(http.TimeFormat)},
+		"Date":           {now.UTC().Format(http.TimeFormat)},
 		"Digest":         {"SHA-256=" + base64.StdEncoding.EncodeToString(digest[:])},
-		"User-Agent":     {"Fly.io"},
 	}
 	signingString := "(request-target): post " + target + "\n" +
 		"date: " + h.Get("Date") + "\n" +
 		"digest: " + h.Get("Digest") + "\n" +
 		"content-length: " + h.Get("Content-Length")
 	h.Set("Signature", `keyId="`+keyID+`",algorithm="hmac-sha256",headers="(request-target) date digest content-length",signature="`+
-		base64.StdEncoding.EncodeToString(newSigner().mac([]byte(signingString)))+`"`)
+		base64.StdEncoding.EncodeToString(newSigner(secret).mac([]byte(signingString)))+`"`)
 	return h
-}
-
-// message is a POST as a flyext.Verifier sees it.
-func message(h http.Header, body []byte, base *url.URL) *flyext.Message {
-	return &flyext.Message{
-		Method: http.MethodPost, Target: target, Host: authority, Header: h, Body: body, BaseURL: base, Now: epoch,
-	}
-}
-
-func parsedBaseURL() *url.URL {
-	u, err := url.Parse(baseURL)
-	if err != nil {
-		panic(err)
-	}
-	return u
 }
 
 // A batch is a number of X-Signed requests, as net/http hands them to a
@@ -171,13 +165,18 @@ const (
 	batchTime = 125 * time.Millisecond
 )
 
-func newBatch(size int) *batch {
+func newBatch(size int) *batch { return newBatchWith(size, xFields) }
+
+// newBatchWith returns a batch whose requests have a number of fields.
+func newBatchWith(size, fields int) *batch {
 	b := &batch{
-		signer: newSigner(), now: epoch,
+		signer: newSigner(secret), now: epoch,
 		bodies: make([][]byte, batchSize), readers: make([]bytes.Reader, batchSize), requests: make([]http.Request, batchSize),
 	}
 	for i := range b.bodies {
 		b.bodies[i] = provisionBody(size)
+		b.requests[i] = *xRequest(b.bodies[i], forgedSignature)
+		withFields(b.requests[i].Header, fields)
 	}
 	return b
 }
@@ -189,17 +188,31 @@ func (b *batch) clock() time.Time { return b.now }
 func (b *batch) sign() {
 	b.now = b.now.Add(batchTime)
 	for i, body := range b.bodies {
-		signature := b.signer.xSign(body, b.now)
-		b.requests[i] = *xRequest(body, signature)
+		b.requests[i].Header["X-Signature"][0] = b.signer.xSign(body, b.now)
 		b.rewind(i)
 	}
 }
 
+// A body is a reader that need not be closed: io.NopCloser without allocating.
+type body struct{ *bytes.Reader }
+
+func (body) Close() error { return nil }
+
 // rewind gives a request its body back.
-func (b *batch) rewind(i int) *http.Request {
+func (b *batch) rewind(i int) {
 	b.readers[i].Reset(b.bodies[i])
-	b.requests[i].Body = io.NopCloser(&b.readers[i])
-	return &b.requests[i]
+	b.requests[i].Body = body{&b.readers[i]}
+}
+
+// xFields is how many fields an X-Signed request has as it is.
+const xFields = 5
+
+// withFields returns h with as many fields as that, the further ones nobody's.
+func withFields(h http.Header, n int) http.Header {
+	for i := len(h); i < n; i++ {
+		h[fmt.Sprintf("X-Field-%d", i)] = []string{"one of many that a proxy added"}
+	}
+	return h
 }
 
 // xRequest is a POST as net/http hands it to a handler; "" leaves it unsigned.

@@ -43,12 +43,3 @@ func newAuthenticator(tb testing.TB, now func() time.Time, secrets ...string) *f
 	}
 	return a
 }
-
-// newXCheck is what flyext does of an X-Signed body before it decodes: reading
-// it and checking its MAC. flyext has no entry for just that, so it is asked
-// about a body whose MAC is wrong: the comparison takes the same time, and then
-// there is the refusal on top. It returns whether the body was refused.
-func newXCheck(tb testing.TB) func(r *http.Request) (refused bool) {
-	a := newAuthenticator(tb, func() time.Time { return epoch }, secret)
-	return func(r *http.Request) bool { return a.Check(r) != nil }
-}

@@ -1,0 +1,137 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"io"
+	"net/http"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/flyext/flyext"
+)
+
+// A verifier is one that does a row's work: the floor, flyext, or a peer.
+type verifier struct {
+	name string
+	// sign returns the fields of a POST of body, as this verifier wants them.
+	sign func(secret string, body []byte, now time.Time) http.Header
+	// open prepares what one prepares once. What it returns is timed, and for
+	// one goroutine.
+	open func(tb testing.TB, now time.Time) func(h http.Header, body []byte) (accepted bool)
+	// refuses says that a forgery is timed; see xFlyext.
+	refuses bool
+}
+
+func signTargetURI(secret string, body []byte, now time.Time) http.Header {
+	return rfc9421Header(secret, byTargetURI, nil, body, now)
+}
+
+func signPath(secret string, body []byte, now time.Time) http.Header {
+	return rfc9421Header(secret, byPath, nil, body, now)
+}
+
+func signX(secret string, body []byte, _ time.Time) http.Header {
+	return xRequest(body, newSigner(secret).xSignature(body)).Header
+}
+
+// The rows whose work is to verify.
+var (
+	rfc9421Verifiers = append([]verifier{
+		{name: "floor", sign: signTargetURI, open: func(_ testing.TB, now time.Time) func(http.Header, []byte) bool {
+			f := newVerifierFloor()
+			return func(h http.Header, body []byte) bool { return f.rfc9421(http.MethodPost, target, h, body, now) }
+		}},
+		{name: "flyext", sign: signTargetURI, open: openMessageSignature},
+	}, rfc9421Peers...)
+
+	cavageVerifiers = []verifier{
+		{name: "floor", sign: cavageHeader, open: func(_ testing.TB, now time.Time) func(http.Header, []byte) bool {
+			f := newVerifierFloor()
+			return func(h http.Header, body []byte) bool { return f.cavage(http.MethodPost, target, h, body, now) }
+		}},
+		{name: "flyext", sign: cavageHeader, open: openMessageSignature},
+	}
+
+	xVerifiers = append([]verifier{
+		{name: "floor", sign: signX, open: func(testing.TB, time.Time) func(http.Header, []byte) bool {
+			f, request := newXFloor(), reuse()
+			return func(h http.Header, body []byte) bool { return f.check(request(h, body)) }
+		}},
+		xFlyext,
+	}, xPeers...)
+)
+
+// openMessageSignature verifies a message that is fresh each time, as it is
+// under an Authenticator.
+func openMessageSignature(tb testing.TB, now time.Time) func(http.Header, []byte) bool {
+	return verifies(tb, flyext.MessageSignature(key), now)
+}
+
+func verifies(tb testing.TB, v flyext.Verifier, now time.Time) func(http.Header, []byte) bool {
+	base, err := url.Parse(baseURL)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ctx := context.Background()
+	return func(h http.Header, body []byte) bool {
+		_, err := v.Verify(ctx, &flyext.Message{
+			Method: http.MethodPost, Target: target, Host: authority, Header: h, Body: body, BaseURL: base, Now: now,
+		})
+		return err == nil
+	}
+}
+
+// xFlyext is what flyext does of an X-Signed body before it decodes: reading
+// it and checking its MAC. flyext has no entry for just that, so what is timed
+// is the refusal of a body whose MAC is wrong: reading and comparing take the
+// same time then, decoding never begins, and there is an error to make on top.
+var xFlyext = verifier{
+	name: "flyext", sign: signX, refuses: true,
+	open: func(tb testing.TB, now time.Time) func(http.Header, []byte) bool {
+		// The bodies are of the epoch, whatever the time is.
+		a := newAuthenticator(tb, func() time.Time { return epoch }, secret)
+		request := reuse()
+		return func(h http.Header, body []byte) bool { return a.Check(request(h, body)) == nil }
+	},
+}
+
+// reuse returns a way to have a request, as net/http hands it to a handler
+// under TLS, without allocating it.
+func reuse() func(h http.Header, body []byte) *http.Request {
+	reader := bytes.NewReader(nil)
+	content := io.NopCloser(reader)
+	r := xRequest(nil, "")
+	r.TLS = &tls.ConnectionState{}
+	return func(h http.Header, body []byte) *http.Request {
+		reader.Reset(body)
+		r.Header, r.Body, r.ContentLength = h, content, int64(len(body))
+		return r
+	}
+}
+
+// verify measures each verifier of a row.
+func verify(b *testing.B, verifiers []verifier, size int) {
+	for _, v := range verifiers {
+		b.Run(v.name, func(b *testing.B) { v.bench(b, size) })
+	}
+}
+
+func (v verifier) bench(b *testing.B, size int) {
+	now := time.Now().Truncate(time.Second)
+	body := provisionBody(size)
+	signedWith := secret
+	if v.refuses {
+		signedWith = "a secret of somebody else"
+	}
+	h := v.sign(signedWith, body, now)
+	accepts := v.open(b, now)
+	b.ReportAllocs()
+	for b.Loop() {
+		if accepts(h, body) == v.refuses {
+			b.Fatal("not what was expected")
+		}
+	}
+}
