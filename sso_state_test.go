@@ -164,10 +164,10 @@ func TestCookiesOfTheService(t *testing.T) {
 	st := newSSOTest(t)
 	b := st.browser()
 	u, _ := url.Parse(ssoBase + "/callback")
+	first := b.begin("x1")
 	for i := range 20 {
 		b.jar.SetCookies(u, []*http.Cookie{{Name: fmt.Sprint("preference-", i), Value: "of-the-service", Secure: true}})
 	}
-	first := b.begin("x1")
 	b.begin("x1")
 	b.get(b.authorize(first))
 	if len(st.signedIn) != 1 {

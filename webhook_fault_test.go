@@ -159,6 +159,17 @@ func TestWebhookAttemptsAreLogged(t *testing.T) {
 	}
 }
 
+// A deadline that is far away is no reason to give up.
+func TestWebhookWithTimeLeft(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	w := newWebhookTest(t, nil, hookAnswer{status: 503}, hookAnswer{status: 200})
+	if err := w.hooks.Updated(ctx, stream()); err != nil || len(w.fly.all()) != 2 {
+		t.Errorf("%v after %d attempts", err, len(w.fly.all()))
+	}
+}
+
 // The connection breaks after the webhook was heard: it is sent again, under
 // another nonce, and so accepted again.
 func TestWebhookWhoseAnswerIsLost(t *testing.T) {

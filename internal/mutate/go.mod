@@ -1,0 +1,3 @@
+module github.com/flyext/flyext/internal/mutate
+
+go 1.26.0
