@@ -153,7 +153,7 @@ func TestVerificationOf(t *testing.T) {
 
 // Fly.io may sign both formats with one secret. What was signed as a message,
 // with a field in it that a customer chose, is no body and no query of an
-// X-Signature: it has quotes, or lines and spaces that no request line can have.
+// X-Signature: it has quotes, or lines and spaces that no URL can have.
 func TestMACOfAnotherFormat(t *testing.T) {
 	t.Parallel()
 	name := "a&" + url.Values{
@@ -172,9 +172,8 @@ func TestMACOfAnotherFormat(t *testing.T) {
 		if status, _, body := send(t, serve(t, flyext.XSignature(signingSecret), nil), get.bytes()); status != http.StatusBadRequest {
 			t.Errorf("%s as a query on the wire: %d %s", format, status, body)
 		}
-		if strings.Contains(base, `"`) {
-			wantRefusal(t, newAuthenticator(t, flyext.XSignature(signingSecret), 0).Check(get.request(t)), "x-signature: the query could be a body")
-		}
+		// Nor where a server is less strict than net/http's is for HTTP/1.
+		wantRefusal(t, newAuthenticator(t, flyext.XSignature(signingSecret), 0).Check(get.request(t)), "x-signature: the query could be a body")
 	}
 }
 

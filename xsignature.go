@@ -41,7 +41,7 @@ type xSignature struct {
 var (
 	errXSignatureHeader   = errors.New("x-signature: not exactly one X-Signature header")
 	errXSignatureEncoding = errors.New("x-signature: neither hex nor base64 of 32 bytes")
-	errXSignatureContent  = errors.New("x-signature: the query could be a body")
+	errXSignatureContent  = errors.New("x-signature: the query could be a body, or another format's signature base")
 	errXSignatureMethod   = errors.New("x-signature: the method is none that is signed")
 	errXSignatureMismatch = errors.New("x-signature: MAC does not match")
 	errXSignatureUnsigned = errors.New("x-signature: the request has a query or a body that is not signed")
@@ -72,8 +72,9 @@ func (v *xSignature) Verify(_ context.Context, m *Message) (Verification, error)
 		// The MAC does not tell whether it is a body's or a query's, and a body
 		// has texts that a customer chose: "&url=…" among them, it would be a
 		// query. An object with members has a brace and quotes, and no URL may
-		// have them unescaped (RFC 3986, section 2).
-		if strings.ContainsAny(query, `{"`) {
+		// have them unescaped (RFC 3986, section 2), nor the spaces and line
+		// breaks of the bases that message signatures are made of.
+		if strings.ContainsFunc(query, isNoURL) {
 			return Verification{}, errXSignatureContent
 		}
 		content, signsQuery = []byte(query), true
@@ -108,6 +109,8 @@ func (v *xSignature) Verify(_ context.Context, m *Message) (Verification, error)
 		Nonces:     []Nonce{{Key: NonceKey("x-signature", p.nonce), Expires: v.policy.forget(m.Now, signed)}},
 	}, nil
 }
+
+func isNoURL(r rune) bool { return r <= ' ' || r == '{' || r == '"' || r == 0x7f }
 
 // matches compares with every key, so that the time taken does not tell which
 // one fitted.

@@ -193,15 +193,15 @@ func (b *batch) sign() {
 	}
 }
 
-// A body is a reader that need not be closed: io.NopCloser without allocating.
-type body struct{ *bytes.Reader }
+// A content is a reader that need not be closed: io.NopCloser without allocating.
+type content struct{ *bytes.Reader }
 
-func (body) Close() error { return nil }
+func (content) Close() error { return nil }
 
 // rewind gives a request its body back.
 func (b *batch) rewind(i int) {
 	b.readers[i].Reset(b.bodies[i])
-	b.requests[i].Body = body{&b.readers[i]}
+	b.requests[i].Body = content{&b.readers[i]}
 }
 
 // xFields is how many fields an X-Signed request has as it is.
