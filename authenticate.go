@@ -106,9 +106,8 @@ func putBack(r *http.Request, text []byte) {
 // found out, and so in which shape to answer.
 func (a *Authenticator) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, id := withRequestID(r.Context())
+		ctx, id := withRequestID(r.Context(), w.Header())
 		r = r.WithContext(ctx)
-		w.Header()[requestIDHeader] = []string{id}
 		var v Verification
 		log := record{log: a.log, requestID: id}
 		err := log.catch(ctx, func() (err error) {
@@ -243,23 +242,24 @@ func RequestID(ctx context.Context) string {
 }
 
 // A requestContext is a context with the id of its request, which takes one
-// allocation instead of two.
+// allocation instead of three.
 type requestContext struct {
 	context.Context
-	id string
+	header [1]string // the id, as the answer's header has it
 }
 
 // Value implements [context.Context].
 func (c *requestContext) Value(key any) any {
 	if key == (requestIDKey{}) {
-		return c.id
+		return c.header[0]
 	}
 	return c.Context.Value(key)
 }
 
-func withRequestID(ctx context.Context) (context.Context, string) {
-	c := &requestContext{ctx, newRequestID()}
-	return c, c.id
+func withRequestID(ctx context.Context, h http.Header) (context.Context, string) {
+	c := &requestContext{ctx, [1]string{newRequestID()}}
+	h[requestIDHeader] = c.header[:]
+	return c, c.header[0]
 }
 
 // newRequestID returns 128 random bits as text. They are no secret, so they do

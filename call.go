@@ -91,8 +91,7 @@ type call struct {
 	rec      record
 	op       operation
 	start    time.Time
-	ctx      context.Context
-	cancel   context.CancelFunc
+	ctx      callContext
 
 	extension *Extension
 	err       error
@@ -105,15 +104,17 @@ type call struct {
 // until it returns.
 func (p *Provider) call(ctx context.Context, rec record, op operation) ([]byte, error) {
 	c := &call{provider: p, rec: rec, op: op, start: time.Now()}
-	c.ctx, c.cancel = context.WithTimeout(context.WithoutCancel(ctx), p.timeout)
-	if op.id != "" { // or else it takes locks of its own
-		if err := p.locks.lock(c.ctx, op.id); err != nil {
-			c.cancel()
+	c.ctx.Context, c.ctx.deadline = context.WithoutCancel(ctx), c.start.Add(p.timeout)
+	timeout := p.timeout
+	if op.id != "" && !p.locks.tryLock(op.id) { // without an id it takes locks of its own
+		wait, cancel := context.WithDeadline(c.ctx.Context, c.ctx.deadline)
+		defer cancel()
+		if err := p.locks.lock(wait, op.id); err != nil {
 			return nil, timedOut(fmt.Errorf("waiting for another call for this id: %w", err))
 		}
+		timeout = time.Until(c.ctx.deadline)
 	}
-	deadline, _ := c.ctx.Deadline()
-	if !handoff.Do(time.Until(deadline), c) {
+	if !handoff.Do(timeout, c) {
 		return nil, timedOut(errors.New("the Provisioner has not returned"))
 	}
 	// The lock is held until the answer is encoded, because the extension may be
@@ -133,7 +134,7 @@ func (c *call) release() {
 	if c.op.id != "" {
 		c.provider.locks.unlock(c.op.id)
 	}
-	c.cancel()
+	c.ctx.end(context.Canceled)
 }
 
 var errGoexit = errors.New("flyext: the Provisioner ended its goroutine")
@@ -148,17 +149,20 @@ func (c *call) Run() {
 		case http.ErrAbortHandler:
 			c.abort = true
 		default:
-			c.err = c.rec.panicked(c.ctx, v)
+			c.err = c.rec.panicked(&c.ctx, v)
 		}
 		if took := time.Since(c.start); took > flyPatience {
-			c.rec.write(c.ctx, slog.LevelWarn, "slow call", slog.Duration("duration", took))
+			c.rec.write(&c.ctx, slog.LevelWarn, "slow call", slog.Duration("duration", took))
 		}
 	}()
-	c.extension, c.err = c.op.run(c.ctx)
+	c.extension, c.err = c.op.run(&c.ctx)
 	if _, ok := errors.AsType[*Error](c.err); !ok && errors.Is(c.err, context.DeadlineExceeded) {
 		c.err = timedOut(c.err)
 	}
 }
+
+// TimeOut implements [handoff.Task].
+func (c *call) TimeOut() { c.ctx.end(context.DeadlineExceeded) }
 
 // Late implements [handoff.Task]: what came of the call is nobody's any more.
 func (c *call) Late() { c.release() }
@@ -183,18 +187,33 @@ type waiters struct {
 	next  chan struct{}
 }
 
+// tryLock takes the lock of an id if nobody has it.
+func (t *lockTable) tryLock(id string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.take(id)
+}
+
+// take is tryLock under the table's own lock.
+func (t *lockTable) take(id string) bool {
+	if _, held := t.held[id]; held {
+		return false
+	}
+	if t.held == nil {
+		t.held = make(map[string]*waiters)
+	}
+	t.held[id] = nil
+	return true
+}
+
 // lock waits for the lock of an id, or for the context to end.
 func (t *lockTable) lock(ctx context.Context, id string) error {
 	t.mu.Lock()
-	w, held := t.held[id]
-	if !held {
-		if t.held == nil {
-			t.held = make(map[string]*waiters)
-		}
-		t.held[id] = nil
+	if t.take(id) {
 		t.mu.Unlock()
 		return nil
 	}
+	w := t.held[id]
 	if w == nil {
 		w = &waiters{next: make(chan struct{}, 1)}
 		t.held[id] = w

@@ -195,7 +195,7 @@ func (o *object) extra(g Generation) map[string]json.RawMessage {
 		if extra == nil {
 			extra = make(map[string]json.RawMessage)
 		}
-		extra[string(o.name(m))] = json.RawMessage(o.value(m))
+		extra[o.text(o.name(m))] = json.RawMessage(o.value(m))
 	}
 	return extra
 }

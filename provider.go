@@ -219,8 +219,7 @@ func (p *Provider) route(method, target string) route {
 // ServeHTTP implements [http.Handler]. The order of its checks is: route, body,
 // signature, freshness, URL, nonce, payload; then the call.
 func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ctx, requestID := withRequestID(r.Context())
-	w.Header()[requestIDHeader] = []string{requestID}
+	ctx, requestID := withRequestID(r.Context(), w.Header())
 
 	to := p.route(r.Method, requestTarget(r))
 	log := record{log: p.log, requestID: requestID, method: r.Method, route: to.name}

@@ -98,9 +98,8 @@ func (s *SignOn) serve(
 ) {
 	ctx, id := r.Context(), RequestID(r.Context())
 	if id == "" { // not called by a Provider
-		ctx, id = withRequestID(ctx)
+		ctx, id = withRequestID(ctx, w.Header())
 		r = r.WithContext(ctx)
-		w.Header().Set(requestIDHeader, id)
 	}
 	rec := record{log: s.log, requestID: id, method: r.Method, route: route}
 	setPageHeaders(w.Header())

@@ -21,6 +21,9 @@ type Task interface {
 	// ([runtime.LockOSThread]): a coroutine ends on the thread that it began on,
 	// and the runtime stops a program in which it cannot.
 	Run()
+	// TimeOut is called when the time is over and Run has not ended, be it that
+	// it ends at that very moment.
+	TimeOut()
 	// Late is called when Run has ended after its time, on Run's goroutine.
 	Late()
 }
@@ -87,6 +90,7 @@ func (h *handoff) iterate(yield func(int) bool) {
 }
 
 func (h *handoff) timeOut() {
+	h.task.TimeOut()
 	h.resumed, h.yielded = make(chan struct{}), make(chan struct{})
 	if h.settled.CompareAndSwap(false, true) {
 		h.yield(timedOut)

@@ -12,13 +12,24 @@ import (
 	"github.com/flyext/flyext/internal/handoff"
 )
 
-type task struct{ run, late func() }
+type task struct {
+	run, late func()
+	timedOut  *atomic.Int32
+}
 
-func (t task) Run()  { t.run() }
-func (t task) Late() { t.late() }
+func (t task) Run()     { t.run() }
+func (t task) TimeOut() { t.timedOut.Add(1) }
+func (t task) Late()    { t.late() }
 
 // do is [handoff.Do] for two functions.
-func do(timeout time.Duration, run, late func()) bool { return handoff.Do(timeout, task{run, late}) }
+func do(timeout time.Duration, run, late func()) bool {
+	var timedOut atomic.Int32
+	ended := handoff.Do(timeout, task{run, late, &timedOut})
+	if !ended && timedOut.Load() != 1 {
+		panic("it is late, and was not told so first")
+	}
+	return ended
+}
 
 func never(t *testing.T) func() { return func() { t.Error("late was called") } }
 
