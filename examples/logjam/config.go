@@ -19,6 +19,7 @@ type config struct {
 	db      string // the database file; "" means a temporary one
 	key     string // to the secrets in the database; "" means a file beside it
 	once    bool   // end after the show
+	debug   string // where to show an operator the process's state, on loopback; "" means nowhere
 
 	databaseURL string // of PostgreSQL; "" means the file
 
@@ -74,6 +75,7 @@ func readConfig(args []string, lookupEnv func(string) (string, bool), stderr io.
 	flags.StringVar(&c.databaseURL, "database-url", "", "keep the database in PostgreSQL, at this `URL`; needs LOGJAM_KEY")
 	flags.StringVar(&c.webhookAction, "webhooks", "", "instead of serving, `list` the webhooks that failed so far, or retry them")
 	flags.IntVar(&c.ssoGeneration, "sso-generation", int(flyext.Generation2), "sign customers in by this `generation` of the protocol, 1 or 2")
+	flags.StringVar(&c.debug, "debug-addr", "", "show goroutines and memory on this loopback `address`")
 	flags.BoolVar(&c.once, "once", false, "without FLYIO_SIGNING_SECRET: exit after the show")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -140,8 +142,13 @@ func (c *config) complete() error {
 	case c.webhookAction != "" && c.webhookSecret == "":
 		return errors.New("-webhooks is about webhooks, and FLYIO_WEBHOOK_SECRET is not set")
 	}
+	if c.debug != "" && !isLoopback(c.debug) {
+		return errors.New("-debug-addr is for this machine alone: choose an address on loopback, such as 127.0.0.1:6060")
+	}
 	if c.plays() {
 		switch {
+		case c.debug != "":
+			return errors.New("-debug-addr is for a server: set FLYIO_SIGNING_SECRET")
 		case len(c.bearerTokens) > 0:
 			return errors.New("FLYIO_BEARER_TOKEN is set and FLYIO_SIGNING_SECRET is not; a token alone does not authenticate")
 		case c.baseURL != "":

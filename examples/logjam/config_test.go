@@ -100,6 +100,9 @@ func TestBadConfiguration(t *testing.T) {
 			"FLYIO_SIGNING_SECRET": "s", "LOGJAM_KEY": testKey, "DATABASE_URL": "postgres://u:secret@127.0.0.1:1/x?sslmode=disable",
 		}, "-db=", "connect"},
 		{"no URL of a database", with("LOGJAM_KEY", testKey), "-database-url postgres://u:secret@%zz -db=", "database: "},
+		{"a debug address for all", served, "-addr 127.0.0.1:0 -debug-addr 0.0.0.0:0", "choose an address on loopback"},
+		{"a debug address without a server", nil, "-debug-addr 127.0.0.1:0 -db=", "-debug-addr is for a server"},
+		{"a debug address that is taken", served, "-addr 127.0.0.1:0 -debug-addr " + taken.Addr().String(), "address already in use"},
 		{"no directory", served, "-addr 127.0.0.1:0 -db missing/logjam.db", "missing/logjam.db"},
 	}
 	for _, test := range tests {

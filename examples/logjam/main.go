@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -75,6 +76,15 @@ func serve(ctx context.Context, c config, log *slog.Logger) error {
 	s, err := newServer(ctx, c, log)
 	if err != nil {
 		return &startError{err}
+	}
+	if c.debug != "" {
+		listener, err := net.Listen("tcp", c.debug)
+		if err != nil {
+			return errors.Join(&startError{err}, s.listener.Close(), s.logjam.store.close())
+		}
+		defer listener.Close()
+		log.Info("debugging", "address", listener.Addr().String())
+		go serveDebug(listener, log)
 	}
 	s.http.RegisterOnShutdown(func() { log.Info("stopping") }) // nobody is let in any more
 	log.Info("listening", "address", s.listener.Addr().String(), "base_url", s.baseURL)
