@@ -21,6 +21,7 @@ type config struct {
 	once    bool   // end after the show
 
 	databaseURL string // of PostgreSQL; "" means the file
+	redisURL    string // where it is remembered which requests came; "" means in PostgreSQL, else in memory
 
 	signingSecrets []string // Fly.io's; none means that Logjam plays Fly.io itself
 	bearerTokens   []string
@@ -55,6 +56,7 @@ Fly.io against itself and shows what happens.
                         customers do to their streams on the dashboard
   FLYIO_WEBHOOK_URL     another receiver of webhooks than Fly.io
   DATABASE_URL          the same as -database-url, for a server without -db
+  REDIS_URL             the same as -redis-url, for a server
   LOGJAM_KEY            the key to the secrets in the database, 32 bytes in
                         base64; by default a file beside the database,
                         which is none where that is PostgreSQL
@@ -72,6 +74,7 @@ func readConfig(args []string, lookupEnv func(string) (string, bool), stderr io.
 	flags.StringVar(&c.baseURL, "base-url", "", "the public `URL` that Fly.io was given (default http://<addr>/flyio)")
 	flags.StringVar(&c.db, "db", "", "keep the database in this `file` (default "+defaultDB+")")
 	flags.StringVar(&c.databaseURL, "database-url", "", "keep the database in PostgreSQL, at this `URL`; needs LOGJAM_KEY")
+	flags.StringVar(&c.redisURL, "redis-url", "", "remember in Redis, at this `URL`, which requests came (default in PostgreSQL, or in memory)")
 	flags.StringVar(&c.webhookAction, "webhooks", "", "instead of serving, `list` the webhooks that failed so far, or retry them")
 	flags.IntVar(&c.ssoGeneration, "sso-generation", int(flyext.Generation2), "sign customers in by this `generation` of the protocol, 1 or 2")
 	flags.BoolVar(&c.once, "once", false, "without FLYIO_SIGNING_SECRET: exit after the show")
@@ -96,9 +99,12 @@ func readConfig(args []string, lookupEnv func(string) (string, bool), stderr io.
 	c.key = env.text("LOGJAM_KEY")
 	c.webhookSecret = env.text("FLYIO_WEBHOOK_SECRET")
 	c.webhookURL = env.text("FLYIO_WEBHOOK_URL")
-	// The show keeps off: the variable may be there for another program.
+	// The show keeps off: the variables may be there for another program.
 	if !c.plays() && c.db == "" && c.databaseURL == "" {
 		c.databaseURL = env.text("DATABASE_URL")
+	}
+	if !c.plays() && c.redisURL == "" {
+		c.redisURL = env.text("REDIS_URL")
 	}
 	if env.err != nil {
 		return c, env.err
