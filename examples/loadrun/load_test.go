@@ -15,12 +15,16 @@ import (
 // TestLoad is the run of the documentation, made short.
 func TestLoad(t *testing.T) {
 	t.Parallel()
+	path, err := build(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, stores := range []string{onSQLite, onShared} {
 		t.Run(stores, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			p := plan{duration: 8 * time.Second, connections: 64, hostilePart: 20}
-			s, err := newSetting(t.Context(), t, stores, "", dir, p.connections)
+			s, err := newSetting(t.Context(), t, ways{stores: stores, logjam: path, dir: dir}, p.connections)
 			if err != nil {
 				t.Fatal(err)
 			}

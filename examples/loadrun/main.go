@@ -5,6 +5,8 @@
 //	go run ./examples/loadrun                  # 60 s, PostgreSQL and Redis, two machines
 //	go run ./examples/loadrun -stores sqlite   # SQLite and memory, with Go alone
 //
+// (go run hides the exit status: build it for a script.)
+//
 // In the end Fly.io's books are held against Logjam's. The exit status is 1 if
 // anything that was answered is lost, anything was applied twice, anything hostile
 // was admitted or anything genuine was refused, if a slow sender was not cut off,
@@ -21,6 +23,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"time"
 )
 
@@ -39,9 +42,15 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.DurationVar(&p.duration, "duration", time.Minute, "put the load on for so `long`")
 	flags.IntVar(&p.connections, "connections", 64, "this `many` at once")
 	flags.IntVar(&p.hostilePart, "hostile", 20, "this many of a hundred requests are hostile")
-	stores := flags.String("stores", onShared, "what Logjam runs on: shared (PostgreSQL and Redis, two machines) or sqlite (one machine)")
-	logjam := flags.String("logjam", "", "a built Logjam, at this `path` (default: built from this source)")
-	logs := flags.String("logs", "", "keep Logjam's database and logs in this `directory` (default: a temporary one)")
+	var way ways
+	flags.StringVar(&way.stores, "stores", onShared, "what Logjam runs on: shared (PostgreSQL and Redis, two machines), postgresql (that alone) or sqlite (one machine)")
+	flags.StringVar(&way.logjam, "logjam", "", "a built Logjam, at this `path` (default: built from this source)")
+	flags.StringVar(&way.dir, "dir", "", "keep Logjam's database and logs in this `directory` (default: a temporary one)")
+	flags.Func("redis", "another `setting` of Redis, such as \"appendonly no\"; several may be given", func(text string) error {
+		name, value, _ := strings.Cut(text, " ")
+		way.redis = append(way.redis, "--"+name, value)
+		return nil
+	})
 	asJSON := flags.Bool("json", false, "report in JSON")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
@@ -52,25 +61,24 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "loadrun: it takes a second or more, a connection or more, and less than 100 of 100 hostile; and no arguments")
 		return 2
 	}
-	dir := *logs
-	if dir == "" {
+	if way.dir == "" {
 		var err error
-		if dir, err = os.MkdirTemp("", "loadrun-"); err != nil {
+		if way.dir, err = os.MkdirTemp("", "loadrun-"); err != nil {
 			fmt.Fprintln(stderr, "loadrun:", err)
 			return 2
 		}
-		defer os.RemoveAll(dir)
+		defer os.RemoveAll(way.dir)
 	}
 	var r *report
 	var k keeper
 	err := k.ensure(func() error {
-		s, err := newSetting(ctx, &k, *stores, *logjam, dir, p.connections)
+		s, err := newSetting(ctx, &k, way, p.connections)
 		if err != nil {
 			return err
 		}
 		defer s.close()
 		if r, err = run(ctx, p, s.provider, s.faults, s.finish); err == nil {
-			r.Stores = *stores
+			r.Stores = way.stores
 		}
 		return err
 	})

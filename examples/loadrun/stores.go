@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -29,9 +30,18 @@ const baseURL = "http://127.0.0.1:1/flyio"
 
 // Stores that Logjam runs on.
 const (
-	onShared = "shared" // PostgreSQL and Redis, for two machines
-	onSQLite = "sqlite" // a file and memory, for one machine; needs Go alone
+	onShared     = "shared"     // PostgreSQL and Redis, for two machines
+	onPostgreSQL = "postgresql" // PostgreSQL for everything, for two machines
+	onSQLite     = "sqlite"     // a file and memory, for one machine; needs Go alone
 )
+
+// ways are how a run's setting can be chosen.
+type ways struct {
+	stores string
+	logjam string   // the path of a built one; "" means to build it
+	dir    string   // for Logjam's files
+	redis  []string // further settings of Redis
+}
 
 // A setting is Logjam's machines and their stores, running.
 type setting struct {
@@ -41,9 +51,10 @@ type setting struct {
 	close  func()
 }
 
-// newSetting builds and starts Logjam. dir keeps its files. The servers of shared
-// stores are t's, and so is what goes wrong with them.
-func newSetting(ctx context.Context, t testing.TB, stores, logjam, dir string, connections int) (_ *setting, err error) {
+// newSetting builds and starts Logjam. The servers of shared stores are t's, and so
+// is what goes wrong with them.
+func newSetting(ctx context.Context, t testing.TB, way ways, connections int) (_ *setting, err error) {
+	stores, logjam, dir := way.stores, way.logjam, way.dir
 	if logjam == "" {
 		if logjam, err = build(ctx, dir); err != nil {
 			return nil, err
@@ -108,23 +119,31 @@ func newSetting(ctx context.Context, t testing.TB, stores, logjam, dir string, c
 		one := machine("logjam")
 		s.faults = []fault{killing(one, "logjam"), freezing(one)}
 		s.rows = func(ctx context.Context) (map[string]row, error) { return readRows(ctx, "sqlite", db) }
-	case onShared:
+	case onShared, onPostgreSQL:
 		postgresql := servertest.PostgreSQL(t)
-		// Without the last one, Redis tells a nonce to be entered that a crash of its
-		// machine can take away.
-		redis := servertest.Redis(t, "--appendfsync", "always")
 		db := postgresql.NewDatabase()
-		args = append(args, "-database-url", db, "-redis-url", redis.RedisURL())
-		one, two := machine("logjam-1"), machine("logjam-2")
+		args = append(args, "-database-url", db)
 		s.sharedReplays = true
+		s.rows = func(ctx context.Context) (map[string]row, error) { return readRows(ctx, "pgx", db) }
+		if stores == onPostgreSQL {
+			one, two := machine("logjam-1"), machine("logjam-2")
+			s.faults = []fault{
+				killing(one, "logjam"), outage("postgresql", postgresql), killing(two, "logjam"), freezingServer("postgresql", postgresql),
+			}
+			break
+		}
+		// Its file of every write is what a killed Redis knows its nonces from. That
+		// each is on the disk before it is told is for the case that the power fails.
+		redis := servertest.Redis(t, slices.Concat([]string{"--appendfsync", "always"}, way.redis)...)
+		args = append(args, "-redis-url", redis.RedisURL())
+		one, two := machine("logjam-1"), machine("logjam-2")
 		s.faults = []fault{
 			killing(one, "logjam"), outage("redis", redis), killing(two, "logjam"), outage("postgresql", postgresql),
 			freezingServer("redis", redis), freezingServer("postgresql", postgresql),
 		}
-		s.rows = func(ctx context.Context) (map[string]row, error) { return readRows(ctx, "pgx", db) }
 	default:
 		s.close()
-		return nil, fmt.Errorf("there are no stores %q: choose %s or %s", stores, onShared, onSQLite)
+		return nil, fmt.Errorf("there are no stores %q: choose %s, %s or %s", stores, onShared, onPostgreSQL, onSQLite)
 	}
 	for _, p := range processes {
 		if err := p.startOnce(); err != nil {
