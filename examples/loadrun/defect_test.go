@@ -133,7 +133,7 @@ func (s *subject) start(t *testing.T, change func(*flyext.Config)) provider {
 		t.Fatal(err)
 	}
 	s.address = listener.Addr().String()
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 200 * time.Millisecond, ReadTimeout: 300 * time.Millisecond, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 200 * time.Millisecond, ReadTimeout: 2 * time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
 	if s.wrap != nil {
 		server.Handler = s.wrap(handler)
 	}
@@ -144,7 +144,7 @@ func (s *subject) start(t *testing.T, change func(*flyext.Config)) provider {
 	t.Cleanup(func() { server.Close() })
 	return provider{
 		baseURL: baseURL, credentials: credentials, machines: []machine{s}, sharedReplays: true,
-		headers: 200 * time.Millisecond, whole: 300 * time.Millisecond, patience: time.Second,
+		headers: 200 * time.Millisecond, whole: 2 * time.Second, patience: 3 * time.Second, rest: 3 * time.Second,
 		rows: func(context.Context) (map[string]row, error) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -159,7 +159,7 @@ func nowAndThen() bool { return rand.N(20) == 0 }
 // TestDefects: each defect is found, and nothing where there is none. They run
 // one after the other, since goroutines and memory are the process's.
 func TestDefects(t *testing.T) {
-	quick := plan{duration: 500 * time.Millisecond, connections: 4, hostilePart: 20}
+	quick := plan{duration: 300 * time.Millisecond, connections: 4, hostilePart: 20, requests: 250}
 	for _, test := range []struct {
 		name    string
 		subject *subject

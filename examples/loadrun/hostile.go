@@ -61,20 +61,27 @@ const (
 
 var hostileKinds = []string{forged, replayed, truncated, oversized, slow, garbage}
 
-// attack is one hostile request. Most are cheap, so that there are many.
+// A deck is in what order hostile requests come, again and again. Those that cost
+// little are many.
+var deck = []string{
+	forged, replayed, garbage, truncated, replayed, oversized, forged, replayed, slow, garbage,
+	forged, replayed, truncated, replayed, forged, garbage, replayed, forged, replayed, forged,
+}
+
+// attack is one hostile request.
 func (w *worker) attack(ctx context.Context) {
-	switch n := mathrand.N(100); {
-	case n < 30:
+	switch deck[int(w.attacks.Add(1))%len(deck)] {
+	case forged:
 		w.forge(ctx)
-	case n < 65:
+	case replayed:
 		w.replay(ctx)
-	case n < 77:
+	case truncated:
 		w.truncate(ctx)
-	case n < 80:
+	case oversized:
 		w.oversize(ctx)
-	case n < 82:
+	case slow:
 		w.dawdle(ctx)
-	default:
+	case garbage:
 		w.garble(ctx)
 	}
 }

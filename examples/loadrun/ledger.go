@@ -101,6 +101,13 @@ func (l *ledger) stop() {
 	l.counting = false
 }
 
+// arrived is how many requests did.
+func (l *ledger) arrived() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.genuine + l.hostile
+}
+
 // hostileShare is how many of a hundred requests that arrived were hostile.
 func (l *ledger) hostileShare() float64 {
 	l.mu.Lock()

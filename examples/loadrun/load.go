@@ -22,6 +22,7 @@ type plan struct {
 	duration    time.Duration
 	connections int
 	hostilePart int // of a hundred requests that arrive
+	requests    int // that arrive at least, however long it takes
 }
 
 // A provider is what the load is put on.
@@ -40,6 +41,7 @@ type provider struct {
 	// request's header fields, and one of all of it.
 	headers, whole time.Duration
 	patience       time.Duration // on top of that, with a busy machine
+	rest           time.Duration // after which it has let go of what it does not need
 
 	// rows returns what the provider's database has.
 	rows func(ctx context.Context) (map[string]row, error)
@@ -64,6 +66,7 @@ type load struct {
 	keep    keepsakes
 	slow    sync.WaitGroup // senders that take their time
 	slowNow atomic.Int32
+	attacks atomic.Int64
 }
 
 // A worker is one of the connections that Fly.io has.

@@ -20,18 +20,18 @@ func (r *report) print(w io.Writer) {
 	fmt.Fprintf(w, "%d connections for %.0f s against Logjam on %s stores\n", r.Connections, r.Seconds, r.Stores)
 	fmt.Fprintf(w, "%s\n\n", r.Machine)
 
-	fmt.Fprintf(w, "%-10s %8s %8s %8s %8s %8s %8s   %s\n", "genuine", "sent", "answered", "p50 ms", "p99", "p99.9", "max", "not answered")
+	fmt.Fprintf(w, "%-9s %7s %8s %7s %7s %7s %7s  %s\n", "genuine", "sent", "answered", "p50 ms", "p99", "p99.9", "max", "not answered")
 	for _, kind := range genuineKinds {
 		outcomes, l := maps.Clone(r.Outcomes[kind]), r.Latencies[kind]
 		ok := outcomes[outcomeOK]
 		delete(outcomes, outcomeOK)
-		fmt.Fprintf(w, "%-10s %8d %8d %8s %8s %8s %8s", kind, sum(r.Outcomes[kind]), ok, ms(l.Median), ms(l.P99), ms(l.P999), ms(l.Max))
-		wrap(w, "   ", 20, outcomes)
+		fmt.Fprintf(w, "%-9s %7d %8d %7s %7s %7s %7s", kind, sum(r.Outcomes[kind]), ok, ms(l.Median), ms(l.P99), ms(l.P999), ms(l.Max))
+		wrap(w, "  ", 20, outcomes)
 	}
-	fmt.Fprintf(w, "\n%-10s %8s   %s\n", "hostile", "sent", "how they ended")
+	fmt.Fprintf(w, "\n%-9s %7s  %s\n", "hostile", "sent", "how they ended")
 	for _, kind := range hostileKinds {
-		fmt.Fprintf(w, "%-10s %8d", kind, sum(r.Outcomes[kind]))
-		wrap(w, "   ", 58, r.Outcomes[kind])
+		fmt.Fprintf(w, "%-9s %7d", kind, sum(r.Outcomes[kind]))
+		wrap(w, "  ", 61, r.Outcomes[kind])
 	}
 	fmt.Fprintf(w, "\n%d requests arrived, %.0f a second, %.1f %% of them hostile; %d extensions,\n%d changes of them applied\n",
 		r.Requests, float64(r.Requests)/r.Seconds, 100*float64(r.Hostile)/float64(max(r.Requests, 1)), r.Extensions, r.Changes)
@@ -80,7 +80,7 @@ func wrap(w io.Writer, gap string, width int, counts map[string]int) {
 	}
 	for _, outcome := range slices.Sorted(maps.Keys(counts)) {
 		part := fmt.Sprintf("%s %d", outcome, counts[outcome])
-		if line != "" && len(line)+2+len(part) > width {
+		if line != "" && len(line)+3+len(part) > width {
 			line += ","
 			flush()
 		}

@@ -21,7 +21,7 @@ type fault struct {
 const (
 	goroutineMargin = 16
 	heapMargin      = 8 << 20
-	rssMargin       = 48 << 20
+	rssMargin       = 24 << 20
 
 	// nonceBytes is what a memory store is granted for each nonce, which it has to
 	// keep for six minutes, longer than a run takes.
@@ -101,13 +101,16 @@ func run(ctx context.Context, p plan, on provider, faults []fault, finish func(*
 	}
 	every := p.duration / 20
 	until := start.Add(time.Duration(float64(p.duration) * faultsUntil))
-	for i := 0; len(faults) > 0 && time.Now().Add(every).Before(until); i++ {
+	for i := 0; i < len(faults) || len(faults) > 0 && time.Now().Add(every).Before(until); i++ { // each once, even if it takes longer
 		time.Sleep(every)
 		f := faults[i%len(faults)]
 		f.do()
 		r.Faults[f.what]++
 	}
 	time.Sleep(time.Until(l.end))
+	for l.arrived() < p.requests {
+		time.Sleep(10 * time.Millisecond)
+	}
 	l.stop()
 	l.over.Store(true)
 	<-working
@@ -190,7 +193,7 @@ func (l *load) settled(ctx context.Context, before []vitals) (after []vitals, er
 			margin += uint64(outcomes[outcomeOK]) * nonceBytes
 		}
 	}
-	for deadline := time.Now().Add(3 * l.patience); ; time.Sleep(200 * time.Millisecond) {
+	for deadline := time.Now().Add(l.rest); ; time.Sleep(200 * time.Millisecond) {
 		if after, err = l.vitals(ctx); err != nil {
 			return nil, err
 		}

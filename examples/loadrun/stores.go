@@ -75,7 +75,7 @@ func newSetting(ctx context.Context, t testing.TB, way ways, connections int) (_
 	s := &setting{provider: provider{
 		baseURL: baseURL, oauthURL: "http://localhost:" + port, credentials: credentials,
 		headers: 5 * time.Second, whole: 30 * time.Second, // Logjam's
-		patience: 5 * time.Second,
+		patience: 5 * time.Second, rest: 15 * time.Second,
 	}}
 	oauth := &http.Server{Handler: signOn(clientSecret, connections)}
 	go oauth.Serve(listener) // until it is closed
