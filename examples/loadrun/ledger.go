@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -65,7 +66,8 @@ func (l *ledger) violate(v violation, format string, args ...any) {
 }
 
 func (l *ledger) violateLocked(v violation, format string, args ...any) {
-	l.violations[v] = append(l.violations[v], fmt.Sprintf(format, args...))
+	text := strings.Join(strings.Fields(fmt.Sprintf(format, args...)), " ") // on one line, whatever was answered
+	l.violations[v] = append(l.violations[v], text)
 }
 
 // count counts how a request ended.
