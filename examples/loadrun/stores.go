@@ -167,11 +167,13 @@ func signOn(clientSecret string, organizations int) http.Handler {
 	return fly
 }
 
-// How long something is away. Frozen it is longer: that is noticed by deadlines
-// alone.
+// How long something is away. A database is for longer than its clients try to
+// reach it again by themselves, and what is frozen for longer than Logjam waits for
+// its replay store.
 const (
 	downtime   = 300 * time.Millisecond
-	frozenTime = 1200 * time.Millisecond
+	outageTime = time.Second
+	frozenTime = 2500 * time.Millisecond
 )
 
 func killing(p *process, name string) fault {
@@ -197,7 +199,7 @@ func freezing(p *process) fault {
 func outage(name string, s *servertest.Server) fault {
 	return fault{name + " killed", func() {
 		s.Kill()
-		time.Sleep(downtime)
+		time.Sleep(outageTime)
 		s.Start()
 	}}
 }
