@@ -14,6 +14,7 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -289,7 +290,10 @@ func (st *ssoTest) logged() string {
 
 func (st *ssoTest) noSecretsIn(where, text string) {
 	st.t.Helper()
-	for _, secret := range append(st.secrets, st.fly.secrets...) {
+	st.fly.mu.Lock()
+	secrets := slices.Concat(st.secrets, st.fly.secrets)
+	st.fly.mu.Unlock()
+	for _, secret := range secrets {
 		if strings.Contains(text, secret) {
 			st.t.Errorf("%s shows %q:\n%s", where, secret, text)
 		}

@@ -19,8 +19,10 @@ type config struct {
 	db      string // the database file; "" means a temporary one
 	key     string // to the secrets in the database; "" means a file beside it
 	once    bool   // end after the show
+	debug   string // where to show an operator the process's state, on loopback; "" means nowhere
 
 	databaseURL string // of PostgreSQL; "" means the file
+	redisURL    string // where it is remembered which requests came; "" means in PostgreSQL, else in memory
 
 	signingSecrets []string // Fly.io's; none means that Logjam plays Fly.io itself
 	bearerTokens   []string
@@ -55,6 +57,7 @@ Fly.io against itself and shows what happens.
                         customers do to their streams on the dashboard
   FLYIO_WEBHOOK_URL     another receiver of webhooks than Fly.io
   DATABASE_URL          the same as -database-url, for a server without -db
+  REDIS_URL             the same as -redis-url, for a server
   LOGJAM_KEY            the key to the secrets in the database, 32 bytes in
                         base64; by default a file beside the database,
                         which is none where that is PostgreSQL
@@ -72,8 +75,10 @@ func readConfig(args []string, lookupEnv func(string) (string, bool), stderr io.
 	flags.StringVar(&c.baseURL, "base-url", "", "the public `URL` that Fly.io was given (default http://<addr>/flyio)")
 	flags.StringVar(&c.db, "db", "", "keep the database in this `file` (default "+defaultDB+")")
 	flags.StringVar(&c.databaseURL, "database-url", "", "keep the database in PostgreSQL, at this `URL`; needs LOGJAM_KEY")
+	flags.StringVar(&c.redisURL, "redis-url", "", "remember in Redis, at this `URL`, which requests came (default in PostgreSQL, or in memory)")
 	flags.StringVar(&c.webhookAction, "webhooks", "", "instead of serving, `list` the webhooks that failed so far, or retry them")
 	flags.IntVar(&c.ssoGeneration, "sso-generation", int(flyext.Generation2), "sign customers in by this `generation` of the protocol, 1 or 2")
+	flags.StringVar(&c.debug, "debug-addr", "", "show goroutines and memory on this loopback `address`")
 	flags.BoolVar(&c.once, "once", false, "without FLYIO_SIGNING_SECRET: exit after the show")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -96,9 +101,12 @@ func readConfig(args []string, lookupEnv func(string) (string, bool), stderr io.
 	c.key = env.text("LOGJAM_KEY")
 	c.webhookSecret = env.text("FLYIO_WEBHOOK_SECRET")
 	c.webhookURL = env.text("FLYIO_WEBHOOK_URL")
-	// The show keeps off: the variable may be there for another program.
+	// The show keeps off: the variables may be there for another program.
 	if !c.plays() && c.db == "" && c.databaseURL == "" {
 		c.databaseURL = env.text("DATABASE_URL")
+	}
+	if !c.plays() && c.redisURL == "" {
+		c.redisURL = env.text("REDIS_URL")
 	}
 	if env.err != nil {
 		return c, env.err
@@ -140,8 +148,13 @@ func (c *config) complete() error {
 	case c.webhookAction != "" && c.webhookSecret == "":
 		return errors.New("-webhooks is about webhooks, and FLYIO_WEBHOOK_SECRET is not set")
 	}
+	if c.debug != "" && !isLoopback(c.debug) {
+		return errors.New("-debug-addr is for this machine alone: choose an address on loopback, such as 127.0.0.1:6060")
+	}
 	if c.plays() {
 		switch {
+		case c.debug != "":
+			return errors.New("-debug-addr is for a server: set FLYIO_SIGNING_SECRET")
 		case len(c.bearerTokens) > 0:
 			return errors.New("FLYIO_BEARER_TOKEN is set and FLYIO_SIGNING_SECRET is not; a token alone does not authenticate")
 		case c.baseURL != "":

@@ -99,7 +99,13 @@ func TestBadConfiguration(t *testing.T) {
 		{"no PostgreSQL at DATABASE_URL", map[string]string{
 			"FLYIO_SIGNING_SECRET": "s", "LOGJAM_KEY": testKey, "DATABASE_URL": "postgres://u:secret@127.0.0.1:1/x?sslmode=disable",
 		}, "-db=", "connect"},
+		{"no URL of a Redis", served, "-addr 127.0.0.1:0 -redis-url redis://u:secret@%zz", "redis: not a URL"},
+		{"no URL of a Redis at REDIS_URL", with("REDIS_URL", "http://u:secret@127.0.0.1"), "-addr 127.0.0.1:0", "redis: not a URL"},
+		{"empty REDIS_URL", with("REDIS_URL", ""), "", "REDIS_URL is set, but empty"},
 		{"no URL of a database", with("LOGJAM_KEY", testKey), "-database-url postgres://u:secret@%zz -db=", "database: "},
+		{"a debug address for all", served, "-addr 127.0.0.1:0 -debug-addr 0.0.0.0:0", "choose an address on loopback"},
+		{"a debug address without a server", nil, "-debug-addr 127.0.0.1:0 -db=", "-debug-addr is for a server"},
+		{"a debug address that is taken", served, "-addr 127.0.0.1:0 -debug-addr " + taken.Addr().String(), "address already in use"},
 		{"no directory", served, "-addr 127.0.0.1:0 -db missing/logjam.db", "missing/logjam.db"},
 	}
 	for _, test := range tests {
@@ -141,7 +147,7 @@ func TestHelp(t *testing.T) {
 			t.Errorf("a long line: %s", line)
 		}
 	}
-	for _, want := range []string{"FLYIO_SIGNING_SECRET", "FLYIO_CLIENT_ID", "-base-url", "-once", "-database-url", "FLYIO_WEBHOOK_SECRET", "-webhooks"} {
+	for _, want := range []string{"FLYIO_SIGNING_SECRET", "FLYIO_CLIENT_ID", "-base-url", "-once", "-database-url", "-redis-url", "REDIS_URL", "FLYIO_WEBHOOK_SECRET", "-webhooks"} {
 		if !strings.Contains(stderr.String(), want) {
 			t.Errorf("no %s in %s", want, &stderr)
 		}
@@ -187,7 +193,7 @@ func TestVerifier(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			handler, err := routes(c, newLogjam(t, dbPath(t)), testLog(t))
+			handler, err := routes(c, newLogjam(t, dbPath(t)), nil, testLog(t))
 			if err != nil {
 				t.Fatal(err)
 			}

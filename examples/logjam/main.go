@@ -13,7 +13,8 @@
 // and with FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET it has a dashboard, too, to
 // which Fly.io's customers sign in. With FLYIO_WEBHOOK_SECRET it tells Fly.io what
 // they do there; see what could not be told with -webhooks list. A database in
-// PostgreSQL (-database-url) can be shared by several machines.
+// PostgreSQL (-database-url) can be shared by several machines; which requests came
+// is remembered there, too, or in Redis (-redis-url).
 package main
 
 import (
@@ -23,12 +24,16 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/redis/go-redis/v9"
 )
 
 func main() {
+	redis.SetLogger(quietRedis{})
 	signaled, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	ctx, cancel := context.WithCancel(context.Background())
 	context.AfterFunc(signaled, func() {
@@ -76,8 +81,17 @@ func serve(ctx context.Context, c config, log *slog.Logger) error {
 	if err != nil {
 		return &startError{err}
 	}
+	if c.debug != "" {
+		listener, err := net.Listen("tcp", c.debug)
+		if err != nil {
+			return errors.Join(&startError{err}, s.listener.Close(), s.logjam.store.close())
+		}
+		defer listener.Close()
+		log.Info("debugging", "address", listener.Addr().String())
+		go serveDebug(listener, log)
+	}
 	s.http.RegisterOnShutdown(func() { log.Info("stopping") }) // nobody is let in any more
-	log.Info("listening", "address", s.listener.Addr().String(), "base_url", s.baseURL)
+	log.Info("listening", "address", s.listener.Addr().String(), "base_url", s.baseURL, "replay_store", s.replay.where)
 	err = s.serve(ctx)
 	log.Info("stopped")
 	return err

@@ -49,7 +49,6 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		buildDir = dir
-		defer stopPostgreSQL()
 		return browsertest.Main(m)
 	}())
 }
@@ -69,17 +68,24 @@ func command(t *testing.T, env []string, args ...string) *exec.Cmd {
 // A process is a running Logjam.
 type process struct {
 	*exec.Cmd
-	fly      *flytest.Platform
-	stopping chan struct{} // closed once it lets nobody in any more
-	ended    chan struct{} // closed once all of its log was read
-	stderr   bytes.Buffer  // to be read when it has ended
+	fly      *flytest.Platform // which reaches this process, whatever its base URL is
+	replay   string            // where it remembers which requests came
+	stopping chan struct{}     // closed once it lets nobody in any more
+	ended    chan struct{}     // closed once all of its log was read
+	stderr   bytes.Buffer      // to be read when it has ended
 }
 
-var listening = regexp.MustCompile(`msg=listening .*base_url=(\S+)`)
+var listening = regexp.MustCompile(`msg=listening address=(\S+) base_url=(\S+) replay_store=(\S+)`)
 
 // start runs the program as a server, and returns when it listens. There may be
 // more in its environment.
 func start(t *testing.T, db string, env ...string) *process {
+	t.Helper()
+	return startAt(t, "", db, env...)
+}
+
+// startAt is start for a program behind a base URL; "" is its own address.
+func startAt(t *testing.T, baseURL, db string, env ...string) *process {
 	t.Helper()
 	env = append(env, "FLYIO_SIGNING_SECRET="+testSecret)
 	flag := "-db"
@@ -87,7 +93,7 @@ func start(t *testing.T, db string, env ...string) *process {
 		flag, env = "-database-url", append(env, "LOGJAM_KEY="+testKey)
 	}
 	p := &process{
-		Cmd:      command(t, env, "-addr", "127.0.0.1:0", flag, db),
+		Cmd:      command(t, env, "-addr", "127.0.0.1:0", "-base-url", baseURL, flag, db),
 		stopping: make(chan struct{}),
 		ended:    make(chan struct{}),
 	}
@@ -99,13 +105,13 @@ func start(t *testing.T, db string, env ...string) *process {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.Process.Kill(); p.Wait() })
-	baseURL := make(chan string, 1)
+	told := make(chan []string, 1)
 	go func() {
 		defer close(p.ended)
 		for lines := bufio.NewScanner(stderr); lines.Scan(); {
 			fmt.Fprintln(&p.stderr, lines.Text())
 			if found := listening.FindStringSubmatch(lines.Text()); found != nil {
-				baseURL <- found[1]
+				told <- found[1:]
 			}
 			if strings.Contains(lines.Text(), "msg=stopping") {
 				close(p.stopping)
@@ -113,10 +119,16 @@ func start(t *testing.T, db string, env ...string) *process {
 		}
 	}()
 	select {
-	case url := <-baseURL:
-		client := &http.Client{Transport: &http.Transport{}} // its connections end with the process
+	case facts := <-told:
+		p.replay = facts[2]
+		client := &http.Client{Transport: &http.Transport{ // its connections end with the process
+			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, network, facts[0])
+			},
+			MaxIdleConnsPerHost: 16,
+		}}
 		t.Cleanup(client.CloseIdleConnections)
-		p.fly = &flytest.Platform{BaseURL: url, Signer: flytest.XSignature(testSecret), Client: client}
+		p.fly = &flytest.Platform{BaseURL: facts[1], Signer: flytest.XSignature(testSecret), Client: client}
 	case <-p.ended:
 		t.Fatalf("it ended before it listened:\n%s", &p.stderr)
 	}

@@ -36,6 +36,7 @@ type server struct {
 	listener net.Listener
 	logjam   *Logjam
 	baseURL  string
+	replay   replayMemory
 }
 
 // newServer opens the database and listens, so that whatever is wrong with the
@@ -54,6 +55,15 @@ func newServer(ctx context.Context, c config, log *slog.Logger) (_ *server, err 
 	if err != nil {
 		return nil, err
 	}
+	replay, err := openReplay(ctx, c, store, log)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			replay.close()
+		}
+	}()
 	logjam := &Logjam{store, webhooks}
 	listener, err := listen(c)
 	if err != nil {
@@ -67,23 +77,24 @@ func newServer(ctx context.Context, c config, log *slog.Logger) (_ *server, err 
 	if c.baseURL == "" {
 		c.baseURL = localURL(c.addr, listener)
 	}
-	handler, err := routes(c, logjam, log)
+	handler, err := routes(c, logjam, replay.ReplayStore, log)
 	if err != nil {
 		return nil, err
 	}
-	return &server{newHTTPServer(handler, log), listener, logjam, c.baseURL}, nil
+	return &server{newHTTPServer(handler, log), listener, logjam, c.baseURL, replay}, nil
 }
 
 // routes is everything that Logjam answers.
-func routes(c config, logjam *Logjam, log *slog.Logger) (http.Handler, error) {
+func routes(c config, logjam *Logjam, replay flyext.ReplayStore, log *slog.Logger) (http.Handler, error) {
 	base, err := url.Parse(c.baseURL)
 	if err != nil {
 		return nil, err
 	}
 	configuration := flyext.Config{
-		BaseURL:  c.baseURL,
-		Verifier: verifier(c),
-		Logger:   log,
+		BaseURL:     c.baseURL,
+		Verifier:    verifier(c),
+		ReplayStore: replay,
+		Logger:      log,
 	}
 	dashboard := &dashboard{logjam: logjam, store: logjam.store, base: base, secure: base.Scheme == "https", now: time.Now, log: log}
 	if c.hasDashboard() {
@@ -155,5 +166,5 @@ func (s *server) serve(ctx context.Context) error {
 	}
 	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownPatience)
 	defer cancel()
-	return errors.Join(err, s.http.Shutdown(patience), s.logjam.webhooks.stop(patience), s.logjam.store.close())
+	return errors.Join(err, s.http.Shutdown(patience), s.logjam.webhooks.stop(patience), s.replay.close(), s.logjam.store.close())
 }

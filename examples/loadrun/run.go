@@ -1,0 +1,222 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+)
+
+// A fault is something that breaks, and is whole again when do returns.
+type fault struct {
+	what string
+	do   func()
+}
+
+// Where memory and goroutines have to return to: what they were after the first
+// requests, and a margin for what a process legitimately keeps, such as
+// connections to its database.
+const (
+	goroutineMargin = 16
+	heapMargin      = 8 << 20
+	rssMargin       = 24 << 20
+
+	// nonceBytes is what a memory store is granted for each nonce, which it has to
+	// keep for six minutes, longer than a run takes.
+	nonceBytes = 160
+)
+
+// faultsUntil is the part of the time after which nothing breaks any more, so that
+// the last lives of the machines are long ones: what leaks shows.
+const faultsUntil = 0.7
+
+// A report is what came of a run.
+type report struct {
+	Machine     string                    `json:"machine"`
+	Stores      string                    `json:"stores"`
+	Seconds     float64                   `json:"seconds"`
+	Connections int                       `json:"connections"`
+	Outcomes    map[string]map[string]int `json:"outcomes"` // by kind of request
+	Latencies   map[string]latencies      `json:"latencies"`
+	Faults      map[string]int            `json:"faults"`
+	Before      []vitals                  `json:"before"` // of each machine
+	After       []vitals                  `json:"after"`
+	Requests    int                       `json:"requests"`       // that arrived, but for those that verify
+	Hostile     int                       `json:"hostile"`        // of these
+	PeakRSS     int64                     `json:"peak_rss_bytes"` // of all machines together
+	Extensions  int                       `json:"extensions"`
+	Changes     int                       `json:"changes"`
+	Violations  map[violation][]string    `json:"violations"`
+}
+
+// latencies are of requests that were answered.
+type latencies struct {
+	Median time.Duration `json:"p50_ns"`
+	P99    time.Duration `json:"p99_ns"`
+	P999   time.Duration `json:"p99_9_ns"`
+	Max    time.Duration `json:"max_ns"`
+}
+
+// run carries out a plan, breaks things meanwhile, and checks what is left. The
+// faults are made by the calling goroutine. finish, if it is not nil, checks more
+// in the end.
+func run(ctx context.Context, p plan, on provider, faults []fault, finish func(*ledger) error) (*report, error) {
+	l := &load{plan: p, provider: on, ledger: newLedger()}
+	r := &report{
+		Machine:     fmt.Sprintf("%s/%s, %d processors, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version()),
+		Connections: p.connections, Faults: map[string]int{},
+	}
+	workers := make([]*worker, p.connections)
+	for i := range workers {
+		workers[i] = newWorker(l, i)
+	}
+	each := func(do func(w *worker)) {
+		var all sync.WaitGroup
+		for _, w := range workers {
+			all.Go(func() { do(w) })
+		}
+		all.Wait()
+	}
+
+	each(func(w *worker) { w.warmUp(ctx) })
+	l.recount()
+	var err error
+	if r.Before, err = l.vitals(ctx); err != nil {
+		return nil, err
+	}
+
+	start := time.Now()
+	l.end = start.Add(p.duration)
+	var watching sync.WaitGroup
+	watching.Go(func() { r.PeakRSS = l.watch() })
+	working := make(chan struct{})
+	go func() {
+		defer close(working)
+		each(func(w *worker) { w.run(ctx) })
+	}()
+	for i := range maxSlow / 2 {
+		workers[i%len(workers)].dawdle(ctx)
+	}
+	every := p.duration / 20
+	until := start.Add(time.Duration(float64(p.duration) * faultsUntil))
+	for i := 0; i < len(faults) || len(faults) > 0 && time.Now().Add(every).Before(until); i++ { // each once, even if it takes longer
+		time.Sleep(every)
+		f := faults[i%len(faults)]
+		f.do()
+		r.Faults[f.what]++
+	}
+	time.Sleep(time.Until(l.end))
+	for l.arrived() < p.requests {
+		time.Sleep(10 * time.Millisecond)
+	}
+	l.stop()
+	l.over.Store(true)
+	<-working
+	l.slow.Wait()
+	watching.Wait()
+	r.Seconds = time.Since(start).Seconds()
+
+	l.over.Store(false)
+	each(func(w *worker) { w.verify(ctx) })
+	if r.After, err = l.settled(ctx, r.Before); err != nil {
+		return nil, err
+	}
+	rows, err := on.rows(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading what is there: %w", err)
+	}
+	l.settle(rows)
+	if finish != nil {
+		if err := finish(l.ledger); err != nil {
+			return nil, err
+		}
+	}
+	r.Extensions = len(rows)
+	for _, row := range rows {
+		r.Changes += row.changes
+	}
+	r.Outcomes, r.Violations = l.outcomes, l.violations
+	r.Requests, r.Hostile = l.genuine+l.hostile, l.hostile
+	r.Latencies = map[string]latencies{}
+	for kind, all := range l.ledger.latencies {
+		slices.Sort(all)
+		r.Latencies[kind] = latencies{percentile(all, 50), percentile(all, 99), percentile(all, 99.9), all[len(all)-1]}
+	}
+	return r, nil
+}
+
+// warmUp has every part of the provider used once, so that what it keeps from then
+// on is there.
+func (w *worker) warmUp(ctx context.Context) {
+	defer w.client.CloseIdleConnections()
+	w.provision(ctx)
+	for _, id := range w.own {
+		w.update(ctx, id)
+		w.fetch(ctx, id)
+		if w.oauthURL != "" {
+			w.signIn(ctx, id)
+		}
+	}
+}
+
+// watch returns the most memory that the machines had together.
+func (l *load) watch() (peak int64) {
+	for !l.over.Load() {
+		var sum int64
+		for _, m := range l.machines {
+			sum += m.rss()
+		}
+		peak = max(peak, sum)
+		time.Sleep(100 * time.Millisecond)
+	}
+	return peak
+}
+
+func (l *load) vitals(ctx context.Context) (all []vitals, err error) {
+	for i, m := range l.machines {
+		v, err := m.vitals(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("the state of machine %d: %w", i, err)
+		}
+		all = append(all, v)
+	}
+	return all, nil
+}
+
+// settled waits for the machines to come to rest, and says what did not.
+func (l *load) settled(ctx context.Context, before []vitals) (after []vitals, err error) {
+	margin := uint64(heapMargin)
+	if !l.sharedReplays {
+		for _, outcomes := range l.outcomes {
+			margin += uint64(outcomes[outcomeOK]) * nonceBytes
+		}
+	}
+	for deadline := time.Now().Add(l.rest); ; time.Sleep(200 * time.Millisecond) {
+		if after, err = l.vitals(ctx); err != nil {
+			return nil, err
+		}
+		var stays []string
+		for i, v := range after {
+			if v.Goroutines > before[i].Goroutines+goroutineMargin {
+				stays = append(stays, fmt.Sprintf("machine %d had %d goroutines, and has %d", i, before[i].Goroutines, v.Goroutines))
+			}
+			if v.HeapBytes > before[i].HeapBytes+margin {
+				stays = append(stays, fmt.Sprintf("machine %d had %d bytes of heap, and has %d", i, before[i].HeapBytes, v.HeapBytes))
+			}
+			if v.RSSBytes > before[i].RSSBytes+rssMargin+int64(margin-heapMargin) {
+				stays = append(stays, fmt.Sprintf("machine %d had %d bytes of memory, and has %d", i, before[i].RSSBytes, v.RSSBytes))
+			}
+		}
+		if len(stays) == 0 {
+			return after, nil
+		}
+		if time.Now().After(deadline) {
+			for _, text := range stays {
+				l.violate(leaked, "%s", text)
+			}
+			return after, nil
+		}
+	}
+}

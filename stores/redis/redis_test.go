@@ -1,0 +1,328 @@
+package redisstore_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"log"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/flyext/flyext"
+	"github.com/flyext/flyext/internal/servertest"
+	redisstore "github.com/flyext/flyext/stores/redis"
+	"github.com/redis/go-redis/v9"
+)
+
+func TestMain(m *testing.M) {
+	redis.SetLogger(silent{}) // it has much to say of servers that are killed
+	log.SetOutput(io.Discard)
+	os.Exit(m.Run())
+}
+
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
+
+// newStore returns a store with a client of its own, as another machine has one.
+func newStore(t testing.TB, addr string, o redisstore.Options) (*redisstore.Store, *redis.Client) {
+	t.Helper()
+	client := redis.NewClient(&redis.Options{Addr: addr})
+	t.Cleanup(func() { client.Close() })
+	store, err := redisstore.New(client, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store, client
+}
+
+// own is a prefix that no other test has.
+func own(t testing.TB) redisstore.Options {
+	return redisstore.Options{Prefix: t.Name() + ":", Timeout: 20 * time.Second} // the tests' machine may be busy
+}
+
+func numbered(n int) flyext.Nonce {
+	var key [16]byte
+	binary.BigEndian.PutUint64(key[8:], uint64(n))
+	return flyext.Nonce{Key: key, Expires: time.Now().Add(6 * time.Minute)}
+}
+
+func wantUse(t *testing.T, s flyext.ReplayStore, n flyext.Nonce, want bool) {
+	t.Helper()
+	if fresh, err := s.Use(t.Context(), n); fresh != want || err != nil {
+		t.Fatalf("fresh: got %t, %v, want %t", fresh, err, want)
+	}
+}
+
+func wantUsed(t *testing.T, s flyext.ReplayLookup, n flyext.Nonce, want bool) {
+	t.Helper()
+	if used, err := s.Used(t.Context(), n); used != want || err != nil {
+		t.Fatalf("used: got %t, %v, want %t", used, err, want)
+	}
+}
+
+func TestOnce(t *testing.T) {
+	t.Parallel()
+	addr := servertest.SharedRedis(t)
+	a, _ := newStore(t, addr, own(t))
+	b, _ := newStore(t, addr, own(t))
+	for n := range 10 {
+		wantUsed(t, a, numbered(n), false)
+		wantUse(t, a, numbered(n), true)
+		for _, s := range []*redisstore.Store{a, b, a} {
+			wantUsed(t, s, numbered(n), true)
+			wantUse(t, s, numbered(n), false)
+		}
+	}
+	others, _ := newStore(t, addr, redisstore.Options{Prefix: "another:" + t.Name(), Timeout: 20 * time.Second})
+	wantUse(t, others, numbered(1), true)
+}
+
+// TestRace has two machines race for each nonce, 32 requests on either.
+func TestRace(t *testing.T) {
+	t.Parallel()
+	addr := servertest.SharedRedis(t)
+	a, _ := newStore(t, addr, own(t))
+	b, _ := newStore(t, addr, own(t))
+	race(t, 300, a, b)
+}
+
+func race(t *testing.T, nonces int, machines ...flyext.ReplayStore) {
+	t.Helper()
+	admitted := make([]atomic.Int64, nonces)
+	var workers sync.WaitGroup
+	for worker := range 64 {
+		workers.Go(func() {
+			for n := range nonces {
+				fresh, err := machines[worker%len(machines)].Use(t.Context(), numbered(n))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if fresh {
+					admitted[n].Add(1)
+				}
+			}
+		})
+	}
+	workers.Wait()
+	for n := range nonces {
+		if got := admitted[n].Load(); got != 1 {
+			t.Errorf("nonce %d was admitted %d times", n, got)
+		}
+	}
+}
+
+func TestLife(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2001, 2, 3, 4, 5, 6, 0, time.UTC) // which is not Redis' time
+	o := own(t)
+	o.Now = func() time.Time { return now }
+	store, client := newStore(t, servertest.SharedRedis(t), o)
+	for n, test := range []struct {
+		name string
+		left time.Duration // by the machine's clock
+		want time.Duration // by Redis'; 0 means an error
+	}{
+		{"that of a request", 6 * time.Minute, 6 * time.Minute},
+		{"that of an event", 24 * time.Hour, 24 * time.Hour},
+		{"rounded up", 6*time.Minute + time.Nanosecond, 6*time.Minute + time.Millisecond},
+		{"a minute at least", time.Nanosecond, time.Minute},
+		{"over now", 0, 0},
+		{"over", -time.Hour, 0},
+		{"for ever", 290 * 365 * 24 * time.Hour, 100 * 365 * 24 * time.Hour},
+	} {
+		nonce := numbered(n)
+		nonce.Expires = now.Add(test.left)
+		began := time.Now()
+		fresh, err := store.Use(t.Context(), nonce)
+		if test.want == 0 {
+			if fresh || err == nil {
+				t.Errorf("%s: got %t, %v, want an error", test.name, fresh, err)
+			}
+			wantUsed(t, store, nonce, false)
+			continue
+		}
+		if !fresh || err != nil {
+			t.Errorf("%s: got %t, %v", test.name, fresh, err)
+		}
+		keys, err := client.Keys(t.Context(), o.Prefix+"*").Result()
+		if err != nil || len(keys) != 1 {
+			t.Fatalf("%s: the keys are %q, %v", test.name, keys, err)
+		}
+		left, err := client.PTTL(t.Context(), keys[0]).Result()
+		if err != nil || left > test.want || left < test.want-time.Since(began)-time.Millisecond {
+			t.Errorf("%s: it lives for %v, %v, want %v", test.name, left, err, test.want)
+		}
+		// Its time passes.
+		if err := client.PExpire(t.Context(), keys[0], time.Millisecond).Err(); err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+			used, err := store.Used(t.Context(), nonce)
+			if err != nil || time.Now().After(deadline) {
+				t.Fatalf("%s: it does not expire: %v", test.name, err)
+			}
+			if !used {
+				break
+			}
+		}
+		wantUse(t, store, nonce, true)
+		if err := client.Del(t.Context(), keys[0]).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// counter counts what a client sends.
+type counter struct {
+	redis.Hook
+	sent atomic.Int64
+}
+
+func (c *counter) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (c *counter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		c.sent.Add(1)
+		return next(ctx, cmd)
+	}
+}
+func (c *counter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		c.sent.Add(1)
+		return next(ctx, cmds)
+	}
+}
+
+func TestOneRoundTrip(t *testing.T) {
+	t.Parallel()
+	store, client := newStore(t, servertest.SharedRedis(t), own(t))
+	wantUse(t, store, numbered(0), true)
+	count := &counter{}
+	client.AddHook(count)
+	for _, step := range []struct {
+		name string
+		do   func()
+	}{
+		{"fresh", func() { wantUse(t, store, numbered(1), true) }},
+		{"used", func() { wantUse(t, store, numbered(1), false) }},
+		{"looked up", func() { wantUsed(t, store, numbered(1), true) }},
+	} {
+		before := count.sent.Load()
+		if step.do(); count.sent.Load()-before != 1 {
+			t.Errorf("%s: %d round trips, want 1", step.name, count.sent.Load()-before)
+		}
+	}
+}
+
+func TestNew(t *testing.T) {
+	t.Parallel()
+	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
+	defer client.Close()
+	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": "127.0.0.1:1"}})
+	defer ring.Close()
+	var none *redis.Client
+	for _, test := range []struct {
+		name   string
+		client redis.Cmdable
+		o      redisstore.Options
+		want   string // of the error; "" means none
+	}{
+		{"as it is", client, redisstore.Options{}, ""},
+		{"with everything", client, redisstore.Options{Prefix: "a-b_c:d/", Timeout: time.Minute, Replicas: 2, Now: time.Now}, ""},
+		{"several machines", ring, redisstore.Options{}, ""},
+		{"no client", nil, redisstore.Options{}, "client is nil"},
+		{"no client of a type", none, redisstore.Options{}, "client is nil"},
+		{"prefix with a space", client, redisstore.Options{Prefix: "a b"}, "Prefix"},
+		{"prefix with a line", client, redisstore.Options{Prefix: "a\n"}, "Prefix"},
+		{"prefix for one machine of a cluster", client, redisstore.Options{Prefix: "{a}"}, "Prefix"},
+		{"prefix in another script", client, redisstore.Options{Prefix: "ä"}, "Prefix"},
+		{"prefix without end", client, redisstore.Options{Prefix: strings.Repeat("a", 65)}, "Prefix"},
+		{"no time", client, redisstore.Options{Timeout: -1}, "Timeout"},
+		{"fewer than no replicas", client, redisstore.Options{Replicas: -1}, "Replicas"},
+		{"replicas of several machines", ring, redisstore.Options{Replicas: 1}, "*redis.Client"},
+	} {
+		store, err := redisstore.New(test.client, test.o)
+		if test.want == "" {
+			if err != nil {
+				t.Errorf("%s: %v", test.name, err)
+			}
+		} else if store != nil || err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: got %v, %v, want an error of %q", test.name, store, err, test.want)
+		}
+	}
+}
+
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name string
+		args []string
+		want []error
+	}{
+		{"it remembers", nil, nil},
+		{"it is full one day and says so", []string{"--maxmemory", "64mb"}, nil},
+		{"it evicts", []string{"--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru"}, []error{redisstore.ErrEvicts}},
+		{"it evicts what expires", []string{"--maxmemory", "64mb", "--maxmemory-policy", "volatile-ttl"}, []error{redisstore.ErrEvicts}},
+		{"it would evict, were its memory bounded", []string{"--maxmemory-policy", "allkeys-lru"}, nil},
+		{"it forgets when it restarts", []string{"--appendonly", "no"}, []error{redisstore.ErrVolatile}},
+		{"both", []string{"--appendonly", "no", "--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru"},
+			[]error{redisstore.ErrVolatile, redisstore.ErrEvicts}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			store, _ := newStore(t, servertest.Redis(t, test.args...).Addr(), redisstore.Options{Timeout: 20 * time.Second})
+			err := store.Check(t.Context())
+			if len(test.want) == 0 && err != nil {
+				t.Errorf("got %v", err)
+			}
+			for _, want := range test.want {
+				if !errors.Is(err, want) {
+					t.Errorf("got %v, want %v", err, want)
+				}
+			}
+		})
+	}
+}
+
+// TestEvicted shows what Check is for.
+func TestEvicted(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		policy  string
+		evicted bool
+	}{{"allkeys-random", true}, {"noeviction", false}} {
+		t.Run(test.policy, func(t *testing.T) {
+			t.Parallel()
+			server := servertest.Redis(t, "--maxmemory", "3mb", "--maxmemory-policy", test.policy, "--appendfsync", "no")
+			store, client := newStore(t, server.Addr(), redisstore.Options{Timeout: 20 * time.Second})
+			const nonces = 40_000
+			full := 0
+			for n := range nonces {
+				fresh, err := store.Use(t.Context(), numbered(n))
+				if err != nil {
+					full++
+				}
+				if fresh && err != nil {
+					t.Fatal("a full store let a request through")
+				}
+				if full > 10 {
+					break
+				}
+			}
+			kept, err := client.DBSize(t.Context()).Result()
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%d nonces are kept, %d requests were refused", kept, full)
+			if test.evicted != (full == 0) || test.evicted != (kept < nonces/2 && full == 0) {
+				t.Errorf("evicted: want %t", test.evicted)
+			}
+		})
+	}
+}

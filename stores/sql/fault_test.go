@@ -1,0 +1,404 @@
+package sqlstore_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/flyext/flyext"
+	"github.com/flyext/flyext/flytest"
+	"github.com/flyext/flyext/internal/servertest"
+	sqlstore "github.com/flyext/flyext/stores/sql"
+)
+
+// timeout is that of stores whose database is out of order; slack is what the
+// tests' machine may take longer.
+const (
+	timeout = 300 * time.Millisecond
+	slack   = 2 * time.Second
+)
+
+// wantFailure asks a store whose database cannot tell, for a caller with no
+// deadline.
+func wantFailure(t *testing.T, s flyext.ReplayLookup, n flyext.Nonce) error {
+	t.Helper()
+	began := time.Now()
+	fresh, err := s.Use(context.Background(), n)
+	if fresh || err == nil {
+		t.Errorf("fresh: got %t, %v, want an error", fresh, err)
+	}
+	if took := time.Since(began); took > timeout+slack {
+		t.Errorf("it took %v", took)
+	}
+	return err
+}
+
+// wantRecovery waits until a store works again.
+func wantRecovery(t *testing.T, s flyext.ReplayStore, n int) {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for {
+		fresh, err := s.Use(t.Context(), numbered(n))
+		if fresh && err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("it does not recover: %t, %v", fresh, err)
+		}
+		n++ // which may have been entered without an answer
+	}
+}
+
+func TestOutOfOrder(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name         string
+		break_, mend func(*servertest.Server)
+	}{
+		{"killed", (*servertest.Server).Kill, (*servertest.Server).Start},
+		{"frozen", (*servertest.Server).Freeze, (*servertest.Server).Thaw},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			server := servertest.PostgreSQL(t)
+			d := onPostgreSQL(server.NewDatabase())
+			d.machine(t, sqlstore.Options{})
+			store, err := sqlstore.New(d.open(t), sqlstore.Options{Dialect: d.dialect, Timeout: timeout})
+			if err != nil {
+				t.Fatal(err)
+			}
+			patient, err := sqlstore.New(d.open(t), sqlstore.Options{Dialect: d.dialect, Timeout: 20 * time.Second})
+			if err != nil {
+				t.Fatal(err)
+			}
+			used := numbered(1_000)
+			wantRecovery(t, store, 0)
+			wantUse(t, patient, used, true)
+			for round := range 2 {
+				test.break_(server)
+				wantFailure(t, store, used)
+				wantFailure(t, store, numbered(2_000+round))
+				if looked, err := store.Used(t.Context(), used); looked || err == nil {
+					t.Errorf("used: got %t, %v, want an error", looked, err)
+				}
+				test.mend(server)
+				wantRecovery(t, store, 10_000*(round+1))
+				wantUse(t, patient, used, false)
+			}
+		})
+	}
+}
+
+// TestSilence has a server that accepts connections and says nothing.
+func TestSilence(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close() // the kernel accepts
+	const password = "hunter2-of-the-tests"
+	d := onPostgreSQL("postgres://logjam:" + password + "@" + listener.Addr().String() + "/logjam?sslmode=disable")
+	store, err := sqlstore.New(d.open(t), sqlstore.Options{Dialect: d.dialect, Timeout: timeout})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := wantFailure(t, store, numbered(1)); !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), password) {
+		t.Errorf("got %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if fresh, err := store.Use(ctx, numbered(1)); fresh || !errors.Is(err, context.Canceled) {
+		t.Errorf("the caller is gone: got %t, %v", fresh, err)
+	}
+	listener.Close()
+	if err := wantFailure(t, store, numbered(1)); strings.Contains(err.Error(), password) {
+		t.Errorf("the password is in %v", err)
+	}
+}
+
+// TestUndecided has another transaction that has entered the nonce and not ended:
+// what that ends with decides.
+func TestUndecided(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name  string
+		fresh bool
+	}{{"committed", false}, {"rolled back", true}} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			onEach(t, func(t *testing.T, d database) {
+				patient, _ := d.machine(t, sqlstore.Options{})
+				hasty, _ := d.machine(t, sqlstore.Options{Timeout: timeout})
+				wantUse(t, patient, numbered(0), true)
+				other := d.open(t)
+				begin, end := "BEGIN", "ROLLBACK"
+				if d.dialect == sqlstore.SQLite {
+					begin = "BEGIN IMMEDIATE"
+				}
+				if !test.fresh {
+					end = "COMMIT"
+				}
+				conn, err := other.Conn(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				nonce := numbered(1)
+				do := func(statement string, args ...any) {
+					t.Helper()
+					if _, err := conn.ExecContext(t.Context(), statement, args...); err != nil {
+						t.Error(err)
+					}
+				}
+				do(begin)
+				if d.dialect == sqlstore.PostgreSQL {
+					do("INSERT INTO flyext_nonces VALUES ($1, now() + interval '1 hour')", nonce.Key[:])
+				} else {
+					do("INSERT INTO flyext_nonces VALUES ($1, $2)", nonce.Key[:], time.Now().Add(time.Hour).UnixMilli())
+				}
+				wantFailure(t, hasty, nonce)
+				waiting := make(chan struct{})
+				var fresh bool
+				go func() {
+					defer close(waiting)
+					fresh, err = patient.Use(t.Context(), nonce)
+				}()
+				select {
+				case <-waiting:
+					t.Errorf("it did not wait: %t, %v", fresh, err)
+				case <-time.After(200 * time.Millisecond):
+				}
+				do(end)
+				if <-waiting; fresh != test.fresh || err != nil {
+					t.Errorf("got %t, %v, want %t", fresh, err, test.fresh)
+				}
+			})
+		})
+	}
+}
+
+// TestStrictIsolation: some are told that they could not be serialized, and no two
+// pass.
+func TestStrictIsolation(t *testing.T) {
+	t.Parallel()
+	for _, isolation := range []string{"repeatable%20read", "serializable"} {
+		t.Run(isolation, func(t *testing.T) {
+			t.Parallel()
+			d := newPostgreSQL(t).with("default_transaction_isolation=" + isolation)
+			store, _ := d.machine(t, sqlstore.Options{})
+			var passed, failed atomic.Int64
+			const nonces = 30
+			var workers sync.WaitGroup
+			for range 16 {
+				workers.Go(func() {
+					for n := range nonces {
+						fresh, err := store.Use(t.Context(), numbered(n))
+						if fresh {
+							passed.Add(1)
+						}
+						if err != nil {
+							failed.Add(1)
+						}
+					}
+				})
+			}
+			workers.Wait()
+			t.Logf("%d errors", failed.Load())
+			if passed.Load() > nonces {
+				t.Errorf("%d requests passed with %d nonces", passed.Load(), nonces)
+			}
+		})
+	}
+}
+
+// TestBusy is SQLite with two processes, one of which writes for long.
+func TestBusy(t *testing.T) {
+	t.Parallel()
+	for _, busy := range []string{"0", "10000"} {
+		t.Run("busy_timeout="+busy, func(t *testing.T) {
+			t.Parallel()
+			d := newSQLite(t)
+			_, db := d.machine(t, sqlstore.Options{})
+			d.source = strings.Replace(d.source, "busy_timeout%2810000%29", "busy_timeout%28"+busy+"%29", 1)
+			store, err := sqlstore.New(d.open(t), sqlstore.Options{Dialect: d.dialect, Timeout: timeout})
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantRecovery(t, store, 0)
+			execute(t, db, "BEGIN IMMEDIATE")
+			wantFailure(t, store, numbered(1_000))
+			execute(t, db, "ROLLBACK")
+			wantRecovery(t, store, 2_000)
+		})
+	}
+}
+
+func TestNoEntry(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name string
+		d    func(t *testing.T) database
+		want string
+	}{
+		{"PostgreSQL without the table", func(t *testing.T) database { return newPostgreSQL(t) }, "flyext_nonces"},
+		{"SQLite without the table", func(t *testing.T) database { return newSQLite(t) }, "flyext_nonces"},
+		{"a replica of PostgreSQL", func(t *testing.T) database {
+			d := newPostgreSQL(t)
+			d.machine(t, sqlstore.Options{})
+			return d.with("default_transaction_read_only=on")
+		}, "read-only"},
+		{"SQLite, read-only", func(t *testing.T) database {
+			d := newSQLite(t)
+			d.machine(t, sqlstore.Options{})
+			return d.with("mode=ro")
+		}, "readonly"},
+		{"SQLite, full", func(t *testing.T) database {
+			d := newSQLite(t)
+			d.machine(t, sqlstore.Options{})
+			return d.with("_pragma=max_page_count%281%29", "_pragma=cell_size_check%281%29")
+		}, "full"},
+		{"no directory", func(t *testing.T) database {
+			return database{dialect: sqlstore.SQLite, source: "file:" + filepath.Join(t.TempDir(), "none", "nonces.db") + "?"}
+		}, "unable to open"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			d := test.d(t)
+			store, err := sqlstore.New(d.open(t), sqlstore.Options{Dialect: d.dialect, Timeout: 20 * time.Second})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for n := range 100_000 { // until a page is full
+				fresh, err := store.Use(t.Context(), numbered(n))
+				if err != nil {
+					if fresh || !strings.Contains(err.Error(), test.want) {
+						t.Errorf("got %t, %v, want an error of %q", fresh, err, test.want)
+					}
+					return
+				}
+			}
+			t.Error("no error")
+		})
+	}
+}
+
+// A sink is a log.
+type sink struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (s *sink) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(b)
+}
+
+func (s *sink) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
+// TestSweepFails: whoever may not delete is told, and no request fails of it.
+func TestSweepFails(t *testing.T) {
+	t.Parallel()
+	d := newSQLite(t)
+	_, db := d.machine(t, sqlstore.Options{})
+	execute(t, db, "CREATE TRIGGER keep BEFORE DELETE ON flyext_nonces BEGIN SELECT RAISE(FAIL, 'not to be deleted'); END")
+	execute(t, db, "INSERT INTO flyext_nonces VALUES (x'00', 0)")
+	var log sink
+	store, _ := d.machine(t, sqlstore.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	wantUse(t, store, numbered(1), true)
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(log.String(), "not to be deleted"); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("nobody is told: %s", log.String())
+		}
+	}
+	wantUse(t, store, numbered(2), true)
+}
+
+// A provisioner counts its calls.
+type provisioner struct{ calls atomic.Int64 }
+
+func (p *provisioner) Provision(context.Context, *flyext.ProvisionRequest) (*flyext.Extension, error) {
+	p.calls.Add(1)
+	return &flyext.Extension{Secrets: flyext.Secrets{"A_URL": "https://a.example"}}, nil
+}
+
+func (p *provisioner) Update(context.Context, string, *flyext.UpdateRequest) (*flyext.Extension, error) {
+	p.calls.Add(1)
+	return &flyext.Extension{}, nil
+}
+
+// TestProvider: what a store cannot tell is answered with 503, and the service is
+// not asked.
+func TestProvider(t *testing.T) {
+	t.Parallel()
+	server := servertest.PostgreSQL(t)
+	d := onPostgreSQL(server.NewDatabase())
+	service := &provisioner{}
+	machine := func(timeout time.Duration) http.Handler {
+		d.machine(t, sqlstore.Options{})
+		store, err := sqlstore.New(d.open(t), sqlstore.Options{Dialect: d.dialect, Timeout: timeout})
+		if err != nil {
+			t.Fatal(err)
+		}
+		provider, err := flyext.New(service, flyext.Config{
+			BaseURL: "http://127.0.0.1/flyio", Verifier: flyext.XSignature("a secret"), ReplayStore: store,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return provider
+	}
+	one, two, hasty := machine(20*time.Second), machine(20*time.Second), machine(timeout)
+	fly := &flytest.Platform{BaseURL: "http://127.0.0.1/flyio", Signer: flytest.XSignature("a secret")}
+	sign := func() (send func(h http.Handler, status int, code string)) {
+		r, err := fly.NewRequest(t.Context(), http.MethodPost, "/extensions", []byte(`{"id":"x1","organization_id":"o1"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return func(h http.Handler, status int, code string) {
+			t.Helper()
+			again := httptest.NewRequest(r.Method, r.URL.String(), strings.NewReader(string(body)))
+			again.Header = r.Header.Clone()
+			answer := httptest.NewRecorder()
+			h.ServeHTTP(answer, again)
+			if answer.Code != status || !strings.Contains(answer.Body.String(), code) {
+				t.Errorf("got %d %s, want %d %s", answer.Code, answer.Body, status, code)
+			}
+		}
+	}
+	first := sign()
+	first(one, http.StatusOK, "A_URL")
+	first(two, http.StatusUnauthorized, flyext.CodeUnauthenticated)
+	before := service.calls.Load()
+	if before != 1 {
+		t.Errorf("the service was called %d times", before)
+	}
+	server.Kill()
+	first(hasty, http.StatusServiceUnavailable, flyext.CodeReplayUnavailable)
+	sign()(hasty, http.StatusServiceUnavailable, flyext.CodeReplayUnavailable)
+	if calls := service.calls.Load(); calls != before {
+		t.Errorf("the service was called %d times while PostgreSQL was down", calls-before)
+	}
+	server.Start()
+	first(two, http.StatusUnauthorized, flyext.CodeUnauthenticated)
+	sign()(one, http.StatusOK, "A_URL")
+}
