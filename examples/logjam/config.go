@@ -75,7 +75,7 @@ func readConfig(args []string, lookupEnv func(string) (string, bool), stderr io.
 	flags.StringVar(&c.baseURL, "base-url", "", "the public `URL` that Fly.io was given (default http://<addr>/flyio)")
 	flags.StringVar(&c.db, "db", "", "keep the database in this `file` (default "+defaultDB+")")
 	flags.StringVar(&c.databaseURL, "database-url", "", "keep the database in PostgreSQL, at this `URL`; needs LOGJAM_KEY")
-	flags.StringVar(&c.redisURL, "redis-url", "", "remember in Redis, at this `URL`, which requests came (default in PostgreSQL, or in memory)")
+	flags.StringVar(&c.redisURL, "redis-url", "", "remember in Redis, at this `URL`, which requests came")
 	flags.StringVar(&c.webhookAction, "webhooks", "", "instead of serving, `list` the webhooks that failed so far, or retry them")
 	flags.IntVar(&c.ssoGeneration, "sso-generation", int(flyext.Generation2), "sign customers in by this `generation` of the protocol, 1 or 2")
 	flags.StringVar(&c.debug, "debug-addr", "", "show goroutines and memory on this loopback `address`")

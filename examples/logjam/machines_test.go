@@ -145,11 +145,14 @@ func TestSeveralMachines(t *testing.T) {
 	}
 }
 
+// perOrganization is fewer extensions than there are activities kept.
+const perOrganization = keptActivities / 2
+
 // replaysOn sends each machine the same request.
 func replaysOn(t *testing.T, machines [2]*process, replays int) {
 	var admittedBy [2]atomic.Int64
 	inParallel(replays, func(i int) {
-		r := sign(t, machines[0].fly, http.MethodPost, "/extensions", fmt.Sprintf(`{"id":"r%d","organization_id":"org%d"}`, i, i%100))
+		r := sign(t, machines[0].fly, http.MethodPost, "/extensions", fmt.Sprintf(`{"id":"r%d","organization_id":"r%d"}`, i, i/perOrganization))
 		statuses, bodies := toEach(t, machines, [2]copied{r, r})
 		switch statuses {
 		case [2]int{http.StatusOK, http.StatusUnauthorized}:
@@ -168,7 +171,7 @@ func replaysOn(t *testing.T, machines [2]*process, replays int) {
 // does that got no answer to the first.
 func sameExtensionOn(t *testing.T, machines [2]*process, extensions int) {
 	inParallel(extensions, func(i int) {
-		order := fmt.Sprintf(`{"id":"s%d","organization_id":"org%d"}`, i, i%100)
+		order := fmt.Sprintf(`{"id":"s%d","organization_id":"s%d"}`, i, i/perOrganization)
 		first := sign(t, machines[0].fly, http.MethodPost, "/extensions", order)
 		second := sign(t, machines[1].fly, http.MethodPost, "/extensions", order)
 		statuses, bodies := toEach(t, machines, [2]copied{first, second})

@@ -193,12 +193,14 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// TestLostAnswer cuts the connection between Redis and the answer of the first
-// command, so that the client sends it again.
+// TestLostAnswer cuts the connection before the answer to the first command comes
+// through, so that the client sends it again. In between another machine gets a
+// copy of the request.
 func TestLostAnswer(t *testing.T) {
 	t.Parallel()
 	redisAddr := servertest.SharedRedis(t)
 	var sent atomic.Int64
+	between := make(chan struct{})
 	proxy := serve(t, func(conn net.Conn) {
 		defer conn.Close()
 		server, err := net.Dial("tcp", redisAddr)
@@ -222,6 +224,10 @@ func TestLostAnswer(t *testing.T) {
 		}()
 		for chunk := make([]byte, 4096); ; {
 			n, err := server.Read(chunk)
+			if err == nil && cut.Load() {
+				between <- struct{}{} // the other machine's turn
+				<-between
+			}
 			if err != nil || cut.Load() {
 				return
 			}
@@ -234,7 +240,19 @@ func TestLostAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantUse(t, store, numbered(1), true)
+	other, _ := newStore(t, redisAddr, own(t))
+	nonce := numbered(1)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		<-between
+		if fresh, err := other.Use(t.Context(), nonce); fresh || err != nil {
+			t.Errorf("the copy: got %t, %v", fresh, err)
+		}
+		between <- struct{}{}
+	}()
+	wantUse(t, store, nonce, true)
+	<-done
 	if sent.Load() != 2 {
 		t.Errorf("the command was sent %d times, want 2", sent.Load())
 	}
@@ -289,8 +307,13 @@ func TestFailover(t *testing.T) {
 	}
 
 	replica.Freeze()
-	if err := wantFailure(t, store, numbered(5_000)); err == nil {
-		t.Error("a nonce that no replica has was admitted")
+	wantFailure(t, store, numbered(5_000))
+	waiting, err := redisstore.New(client, redisstore.Options{Timeout: 2 * time.Second, Replicas: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := wantFailure(t, waiting, numbered(5_001)); err == nil || !strings.Contains(err.Error(), "0 of 1 replicas") {
+		t.Errorf("a nonce that no replica has: got %v", err)
 	}
 	replica.Thaw()
 
@@ -308,6 +331,39 @@ func TestFailover(t *testing.T) {
 	wantRecovery(t, after, 10_000)
 	wantUse(t, after, used, false)
 	wantFailure(t, store, numbered(20_000)) // it has no replica any more
+}
+
+// TestCluster has a cluster of one, which is down until somebody has its slots.
+func TestCluster(t *testing.T) {
+	t.Parallel()
+	server := servertest.Redis(t, "--cluster-enabled", "yes")
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{server.Addr()}})
+	t.Cleanup(func() { client.Close() })
+	store, err := redisstore.New(client, redisstore.Options{Timeout: timeout})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantFailure(t, store, numbered(1))
+	single := redis.NewClient(&redis.Options{Addr: server.Addr()})
+	t.Cleanup(func() { single.Close() })
+	if err := single.ClusterAddSlotsRange(t.Context(), 0, 16383).Err(); err != nil {
+		t.Fatal(err)
+	}
+	wantRecovery(t, store, 1_000)
+	patient, err := redisstore.New(client, redisstore.Options{Timeout: 20 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	race(t, 20, patient, patient)
+	if err := patient.Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := single.ConfigSet(t.Context(), "appendonly", "no").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := patient.Check(t.Context()); !errors.Is(err, redisstore.ErrVolatile) {
+		t.Errorf("got %v", err)
+	}
 }
 
 // TestSecretsStayOut has a client whose password is wrong.

@@ -153,7 +153,8 @@ func (s *Store) enter(ctx context.Context, n flyext.Nonce, life time.Duration) (
 	var waited *redis.Cmd
 	_, err = s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		entered = p.SetArgs(ctx, s.key(n), mine, set)
-		waited = p.Do(ctx, "WAIT", s.replicas, s.timeout.Milliseconds())
+		// Redis gives up first, and says how many there were; 0 would be for ever.
+		waited = p.Do(ctx, "WAIT", s.replicas, max(1, (s.timeout*3/4).Milliseconds()))
 		return nil
 	})
 	have := int64(0)

@@ -124,6 +124,8 @@ func TestLife(t *testing.T) {
 	o := own(t)
 	o.Now = func() time.Time { return now }
 	store, client := newStore(t, servertest.SharedRedis(t), o)
+	sent := &counter{}
+	client.AddHook(sent)
 	for n, test := range []struct {
 		name string
 		left time.Duration // by the machine's clock
@@ -155,6 +157,9 @@ func TestLife(t *testing.T) {
 		if err != nil || len(keys) != 1 {
 			t.Fatalf("%s: the keys are %q, %v", test.name, keys, err)
 		}
+		if got := sent.life(t); got != test.want {
+			t.Errorf("%s: it is to live for %v, want %v", test.name, got, test.want)
+		}
 		left, err := client.PTTL(t.Context(), keys[0]).Result()
 		if err != nil || left > test.want || left < test.want-time.Since(began)-time.Millisecond {
 			t.Errorf("%s: it lives for %v, %v, want %v", test.name, left, err, test.want)
@@ -179,16 +184,33 @@ func TestLife(t *testing.T) {
 	}
 }
 
-// counter counts what a client sends.
+// counter counts what a client sends, and has the last SET.
 type counter struct {
 	redis.Hook
 	sent atomic.Int64
+	set  []any
+}
+
+// life is how long the last SET was for.
+func (c *counter) life(t *testing.T) time.Duration {
+	t.Helper()
+	for i, word := range c.set {
+		unit, known := map[any]time.Duration{"px": time.Millisecond, "ex": time.Second}[word]
+		if n, ok := c.set[min(i+1, len(c.set)-1)].(int64); known && ok {
+			return time.Duration(n) * unit
+		}
+	}
+	t.Fatalf("no time in %v", c.set)
+	return 0
 }
 
 func (c *counter) DialHook(next redis.DialHook) redis.DialHook { return next }
 func (c *counter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		c.sent.Add(1)
+		if cmd.Name() == "set" {
+			c.set = cmd.Args()
+		}
 		return next(ctx, cmd)
 	}
 }
