@@ -297,7 +297,7 @@ func isTrue(v sfv.Value) bool { return v.Kind == sfv.Boolean && v.Int == 1 }
 // appendSerialized appends a dictionary field, or one member of it, in its
 // strict serialization.
 func appendSerialized(dst []byte, lines []string, member string) ([]byte, error) {
-	// httpsfv reads types of RFC 9651, too, and panics at one that is cut off.
+	// httpsfv v1.1.0 reads the types of RFC 9651, too, and panics at one of them.
 	if _, err := sfv.ParseDictionary(joinLines(lines), nil); err != nil {
 		return nil, errFieldValue
 	}
