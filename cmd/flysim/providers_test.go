@@ -100,6 +100,9 @@ var build = func() func(t *testing.T, name string) string {
 	built := make(map[string]string)
 	return func(t *testing.T, name string) string {
 		t.Helper()
+		if testing.Short() { // as .ci/run says with -race
+			t.Skip("the provider runs in a process of its own, which the race detector does not see")
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		if built[name] == "" {
@@ -118,6 +121,9 @@ var build = func() func(t *testing.T, name string) string {
 // startNode starts the provider that is not Go.
 func startNode(t *testing.T, defect string) provider {
 	t.Helper()
+	if testing.Short() { // as .ci/run says with -race
+		t.Skip("the provider runs in a process of its own, which the race detector does not see")
+	}
 	node, err := exec.LookPath("node")
 	if err != nil {
 		if os.Getenv("CI") == "true" {

@@ -36,6 +36,9 @@ func TestMain(m *testing.M) {
 // TestLoad is the run of the documentation, made short.
 func TestLoad(t *testing.T) {
 	t.Parallel()
+	if testing.Short() { // as .ci/run says with -race
+		t.Skip("Logjam runs in processes of its own, which the race detector does not see")
+	}
 	path, err := built()
 	if err != nil {
 		t.Fatal(err)
@@ -121,6 +124,9 @@ func TestCommand(t *testing.T) {
 // TestExitStatus: a run says what came of it, in JSON too.
 func TestExitStatus(t *testing.T) {
 	t.Parallel()
+	if testing.Short() { // as .ci/run says with -race
+		t.Skip("Logjam runs in a process of its own, which the race detector does not see")
+	}
 	path, err := built()
 	if err != nil {
 		t.Fatal(err)
