@@ -22,8 +22,12 @@ import (
 // different ids they run concurrently, and so they do for the id that Fly.io
 // chose and another one that Provision returned in its place. The context ends with
 // [Config.Timeout], not when the caller hangs up; a method that returns its
-// error is answered with 504. To answer with an error of your choice, return
-// an *[Error].
+// error, or does not return, is answered with 504. To answer with an error of
+// your choice, return an *[Error].
+//
+// A method runs on a goroutine of its own, and must not leave it locked to its
+// thread: it calls [runtime.UnlockOSThread] as often as [runtime.LockOSThread].
+// Nor may a middleware have locked the goroutine that the request is served on.
 type Provisioner interface {
 	// Provision makes the extension, or returns the one that it made for this
 	// req.ID before, secrets included. Fly.io waits about five seconds: what

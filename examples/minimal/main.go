@@ -5,6 +5,7 @@ import (
 	"log"
 	"net/http"
 	"os"
+	"time"
 
 	"github.com/flyext/flyext"
 )
@@ -26,6 +27,6 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	http.Handle("/flyio/", provider)
-	log.Fatal(http.ListenAndServe("localhost:8080", nil))
+	server := &http.Server{Addr: "localhost:8080", Handler: provider, ReadTimeout: 10 * time.Second}
+	log.Fatal(server.ListenAndServe())
 }
