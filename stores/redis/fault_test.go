@@ -321,7 +321,7 @@ func TestFailover(t *testing.T) {
 	at.Store(replica.Addr())
 	err = wantFailure(t, store, used) // it is there, and not the master yet
 	t.Logf("before it takes over: %v", err)
-	if err := onReplica.SlaveOf(t.Context(), "NO", "ONE").Err(); err != nil {
+	if err := onReplica.ReplicaOf(t.Context(), "NO", "ONE").Err(); err != nil {
 		t.Fatal(err)
 	}
 	after, err := redisstore.New(client, redisstore.Options{Timeout: timeout})
