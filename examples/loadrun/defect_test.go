@@ -196,7 +196,7 @@ func TestDefects(t *testing.T) {
 		{"replays are admitted", &subject{}, func(c *flyext.Config) { c.ReplayStore = forgetful{} }, []violation{admitted, lost, twice}},
 		{"anything is admitted", &subject{}, func(c *flyext.Config) { c.Verifier = trusting{} }, []violation{admitted, lost, twice}},
 		{"bodies of any size are admitted", &subject{}, func(c *flyext.Config) { c.MaxBodyBytes = 8 << 20 }, []violation{admitted}},
-		{"genuine requests are refused", &subject{}, func(c *flyext.Config) { c.Verifier = flyext.XSignature("signing-secret") }, []violation{refused}},
+		{"genuine requests are refused", &subject{}, func(c *flyext.Config) { c.Verifier = flyext.XSignature("signing-secret") }, []violation{refused, lost}},
 		{"slow senders are waited for", &subject{slow: true}, nil, []violation{held}},
 		{"goroutines stay", &subject{wrap: func(h http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
