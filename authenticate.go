@@ -27,6 +27,7 @@ type Authenticator struct {
 	now      func() time.Time
 	log      *slog.Logger
 	maxBody  int64
+	clock    *clockGuard
 }
 
 // NewAuthenticator returns an authenticator for a configuration, of which it
@@ -52,6 +53,7 @@ func NewAuthenticator(c Config) (*Authenticator, error) {
 	if a.now == nil {
 		a.now = time.Now
 	}
+	a.clock = newClockGuard(a.now())
 	if a.replay == nil {
 		a.replay = NewMemoryReplayStore(0, a.now)
 	}
@@ -145,9 +147,16 @@ func (a *Authenticator) admit(w http.ResponseWriter, r *http.Request) (*Message,
 		Method: r.Method, Target: requestTarget(r), Host: r.Host, Header: r.Header, Body: text,
 		BaseURL: a.base, Now: a.now(),
 	}
+	came := a.clock.at(m.Now)
 	v, err := a.verifier.Verify(r.Context(), m)
 	if err != nil {
 		return nil, Verification{}, unauthenticated(err)
+	}
+	if len(v.Nonces) == 0 {
+		return m, v, nil
+	}
+	if a.clock.blind(came) {
+		return nil, Verification{}, replayUnavailable(errClockSetBack)
 	}
 	for _, n := range v.Nonces {
 		switch fresh, err := a.replay.Use(r.Context(), n); {
@@ -156,6 +165,9 @@ func (a *Authenticator) admit(w http.ResponseWriter, r *http.Request) (*Message,
 		case !fresh:
 			return nil, Verification{}, unauthenticated(errReplay)
 		}
+	}
+	if !a.clock.admit(came, v.Nonces) {
+		return nil, Verification{}, replayUnavailable(errClockSetBack)
 	}
 	return m, v, nil
 }

@@ -152,7 +152,7 @@ func (v *messageSignature) verify(wire *msgsig.Message, now time.Time, s *msgsig
 	if err != nil {
 		return Nonce{}, err
 	}
-	return Nonce{Key: nonceKey(wire, s), Expires: v.policy.forget(now, signed)}, nil
+	return v.policy.nonce(nonceKey(wire, s), now, signed), nil
 }
 
 // maxKeptBase bounds what is kept of a signature base's memory, in bytes.

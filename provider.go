@@ -87,7 +87,8 @@ type Config struct {
 	Timeout time.Duration
 
 	// Now is the clock that signatures and the sign-on are judged by; nil means
-	// [time.Now].
+	// [time.Now]. While it is set back behind messages that this process admitted
+	// and ReplayStore may have forgotten, requests are answered with 503.
 	Now func() time.Time
 
 	// Logger receives a record for every request that is refused, fails or is
@@ -151,6 +152,7 @@ func New(p Provisioner, c Config) (*Provider, error) {
 		if eventAuth, err = NewAuthenticator(events); err != nil {
 			return nil, err
 		}
+		eventAuth.clock = auth.clock
 	}
 	var signOn *SignOn
 	if c.SSO != nil {

@@ -13,7 +13,8 @@ import (
 // before; both in one atomic step, because of two copies of a request that
 // arrive at the same instant exactly one may pass. The nonce stays until it
 // expires at least. A store that cannot tell returns an error, and the request
-// is answered with 503: it is never let through.
+// is answered with 503: it is never let through. It should forget by a clock that
+// nobody sets back; an [Authenticator] notices if [Config.Now] is.
 //
 // A service on several machines needs a store that they share. It must be safe
 // for concurrent use.

@@ -71,6 +71,10 @@ type Nonce struct {
 	// Expires is when it may be forgotten, because the message would be too
 	// old by then.
 	Expires time.Time
+
+	// freshUntil is when the message becomes too old by the clock of the one who
+	// verified it, or zero: not known, and no later than Expires.
+	freshUntil time.Time
 }
 
 // mergeNonces adds nonces to a list, each key once: what two verifiers or two
@@ -80,8 +84,14 @@ func mergeNonces(nonces []Nonce, more ...Nonce) []Nonce {
 		i := slices.IndexFunc(nonces, func(have Nonce) bool { return have.Key == n.Key })
 		if i < 0 {
 			nonces = append(nonces, n)
-		} else if n.Expires.After(nonces[i].Expires) {
-			nonces[i].Expires = n.Expires
+			continue
+		}
+		have := &nonces[i]
+		if n.Expires.After(have.Expires) {
+			have.Expires = n.Expires
+		}
+		if n.freshUntil.IsZero() || !have.freshUntil.IsZero() && n.freshUntil.After(have.freshUntil) {
+			have.freshUntil = n.freshUntil
 		}
 	}
 	return nonces
@@ -207,6 +217,11 @@ func (p *Policy) forget(now, signed time.Time) time.Time {
 		signed = now
 	}
 	return signed.Add(p.MaxAge + p.ClockSkew)
+}
+
+// nonce is what a message uses up that was signed then.
+func (p *Policy) nonce(key [16]byte, now, signed time.Time) Nonce {
+	return Nonce{Key: key, Expires: p.forget(now, signed), freshUntil: signed.Add(p.MaxAge)}
 }
 
 // BearerToken verifies "Authorization: Bearer <token>", which the proposal asks

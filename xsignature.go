@@ -106,7 +106,7 @@ func (v *xSignature) Verify(_ context.Context, m *Message) (Verification, error)
 	}
 	return Verification{
 		Generation: Generation2,
-		Nonces:     []Nonce{{Key: NonceKey("x-signature", p.nonce), Expires: v.policy.forget(m.Now, signed)}},
+		Nonces:     []Nonce{v.policy.nonce(NonceKey("x-signature", p.nonce), m.Now, signed)},
 	}, nil
 }
 
