@@ -27,7 +27,7 @@ const (
 	CodeUnsupported       = "unsupported"        // 501: the provider does not offer this
 	CodeInternal          = "internal"           // 500
 	CodeTimeout           = "timeout"            // 504: the Provisioner's deadline passed
-	CodeReplayUnavailable = "replay_unavailable" // 503: the ReplayStore failed
+	CodeReplayUnavailable = "replay_unavailable" // 503: the ReplayStore failed, or cannot be trusted because the clock was set back
 )
 
 // The codes of the errors that the sign-on answers with, beside those above.
