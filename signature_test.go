@@ -58,6 +58,7 @@ func TestXSignaturePolicy(t *testing.T) {
 		{name: "POST", request: newPost().xSignature()},
 		{name: "GET", request: xQuery(query)},
 		{name: "DELETE", request: newGet(query).tampered(setMethod("DELETE")).xSignature()},
+		{name: "HEAD", request: xQuery(query).tampered(setMethod("HEAD"))},
 		{name: "timestamp as a string", request: xBody(strings.Replace(signingBody, "1700000000", `"1700000000"`, 1))},
 		{name: "hex in upper case", request: recode(newPost(), func(m []byte) string { return fmt.Sprintf("%X", m) })},
 		{name: "base64", request: recode(newPost(), base64.StdEncoding.EncodeToString)},
@@ -149,12 +150,14 @@ func TestXSignaturePolicy(t *testing.T) {
 
 		// What the MAC does not reach.
 		{name: "body on a GET", request: xQuery(query).tampered(func(w *wireRequest) { w.body = "{}" }), want: xUnsigned},
+		{name: "a body of one byte on a GET", request: xQuery(query).tampered(func(w *wireRequest) { w.body = "0" }), want: xUnsigned},
 		{name: "query on a POST", request: newPost().xSignature().tampered(func(w *wireRequest) { w.target += "?a=b" }), want: xUnsigned},
 		{name: "query on a POST that its url has too", request: func() *wireRequest {
 			w := xURLOf("https://logjam.test/flyio/extensions?a=b")
 			w.target += "?a=b"
 			return w
 		}()},
+		{name: "no query on a POST whose url has one", request: xURLOf("https://logjam.test/flyio/extensions?a=b")},
 		{name: "another query on a POST", request: func() *wireRequest {
 			w := xURLOf("https://logjam.test/flyio/extensions?a=b")
 			w.target += "?a=c"
@@ -208,6 +211,7 @@ func TestBearerToken(t *testing.T) {
 		{"none", nil, bHeader},
 		{"another scheme", []string{"Basic new"}, bHeader},
 		{"no scheme", []string{"new"}, bHeader},
+		{"scheme alone", []string{"Bearer"}, bHeader},
 		{"twice", []string{"Bearer new", "Bearer new"}, bHeader},
 		{"wrong", []string{"Bearer other"}, bMismatch},
 		{"empty", []string{"Bearer "}, bMismatch},
@@ -220,6 +224,24 @@ func TestBearerToken(t *testing.T) {
 			t.Parallel()
 			wantRefusal(t, newAuthenticator(t, v, 0).Check(newPost().set("Authorization", c.lines...).request(t)), c.want)
 		})
+	}
+}
+
+// The generation decides the shape of the answer.
+func TestGenerations(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		verifier flyext.Verifier
+		request  *wireRequest
+		want     flyext.Generation
+	}{
+		"X-Signature":       {flyext.XSignature(signingSecret), newPost().xSignature(), flyext.Generation2},
+		"message signature": {flyext.MessageSignature(signingKey), newPost().rfc9421(), flyext.Generation1},
+		"bearer token":      {flyext.BearerToken("t"), newPost().set("Authorization", "Bearer t"), flyext.Generation1},
+	} {
+		if v, err := c.verifier.Verify(t.Context(), c.request.message(t)); err != nil || v.Generation != c.want {
+			t.Errorf("%s: got %+v, %v", name, v, err)
+		}
 	}
 }
 
@@ -401,5 +423,17 @@ func TestVerifiersRedactThemselves(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Of a key one sees which it is.
+func TestKeyPrintsItsID(t *testing.T) {
+	t.Parallel()
+	key := flyext.Key{ID: "k", Secret: "s"}
+	text, err := json.Marshal(key)
+	for _, got := range []string{fmt.Sprint(key), key.LogValue().String(), strings.Trim(string(text), `"`)} {
+		if got != "Key(k)" || err != nil {
+			t.Errorf("got %q, %v", got, err)
+		}
 	}
 }

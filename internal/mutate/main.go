@@ -189,25 +189,35 @@ func (r *rig) mutatePackage(dir string, files []string, reasons map[string]strin
 	begin := time.Now()
 	var wait sync.WaitGroup
 	var mu sync.Mutex
-	killers := map[string][]string{} // by file: the tests that noticed mutants of it, the latest first
+	killers := map[string][]string{} // by file and program: the tests that noticed mutants of it, the latest first
 	next := make(chan mutant)
 	for range r.processes {
 		wait.Go(func() {
 			for m := range next {
-				mu.Lock()
-				first := slices.Clone(killers[m.file])
-				mu.Unlock()
-				killer, killed := "", false
-				for _, p := range programs {
-					if killer, killed = p.kills(m.id, first); killed {
+				killer, killed, by := "", false, ""
+				for i := range 2 * len(programs) { // first the likely tests of each, then all of each
+					p := programs[i%len(programs)]
+					tests := "."
+					if by = m.file + p.path; i < len(programs) {
+						mu.Lock()
+						tests = "^(" + strings.Join(killers[by][:min(len(killers[by]), 5)], "|") + ")$"
+						mu.Unlock()
+					}
+					if tests == "^()$" {
+						continue
+					}
+					if killer, killed = p.fails(m.id, tests); killed {
 						break
 					}
 				}
 				mu.Lock()
 				if killed {
 					dead = append(dead, m)
+					if killer == "" {
+						fmt.Fprintf(r.out, "STOPPED %s:%d %s: %s -> %s\n", m.file, m.line, m.where, m.from, m.to)
+					}
 					if killer != "" {
-						killers[m.file] = slices.Insert(slices.DeleteFunc(killers[m.file], func(k string) bool { return k == killer }), 0, killer)
+						killers[by] = slices.Insert(slices.DeleteFunc(killers[by], func(k string) bool { return k == killer }), 0, killer)
 					}
 				} else {
 					survivors = append(survivors, m)
@@ -228,18 +238,8 @@ func (r *rig) mutatePackage(dir string, files []string, reasons map[string]strin
 	return survivors, dead, nil
 }
 
-// kills says which test fails under a mutant. It tries first those that have
-// failed under others. A program that does not end, or takes memory without end,
-// has failed.
-func (p program) kills(id int, first []string) (test string, killed bool) {
-	if first = first[:min(len(first), 5)]; len(first) > 0 {
-		if test, killed = p.fails(id, "^("+strings.Join(first, "|")+")$"); killed {
-			return test, true
-		}
-	}
-	return p.fails(id, ".")
-}
-
+// fails says which test fails under a mutant. A program that does not end, or
+// takes memory without end, has failed.
 func (p program) fails(id int, tests string) (test string, failed bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), p.timeout)
 	defer cancel()
