@@ -20,6 +20,7 @@ import (
 const (
 	xHeader   = "not exactly one X-Signature header"
 	xEncoding = "neither hex nor base64 of 32 bytes"
+	xContent  = "the query could be a body"
 	xMismatch = "x-signature: MAC does not match"
 	xMethod   = "the method is none that is signed"
 	xUnsigned = "a query or a body that is not signed"
@@ -108,6 +109,8 @@ func TestXSignaturePolicy(t *testing.T) {
 		{name: "timestamp with a fraction", request: xBody(strings.Replace(signingBody, "1700000000", "1700000000.5", 1)), want: xTime},
 		{name: "timestamp with an exponent", request: xBody(strings.Replace(signingBody, "1700000000", "17e8", 1)), want: xTime},
 		{name: "timestamp negative", request: xBody(strings.Replace(signingBody, "1700000000", "-1700000000", 1)), want: xTime},
+		{name: "timestamp of 15 digits", request: xBody(strings.Replace(signingBody, "1700000000", "999999999999999", 1)), want: fromTheFuture},
+		{name: "timestamp of 16 digits as a string", request: xBody(strings.Replace(signingBody, "1700000000", `"0000001700000000"`, 1)), want: xTime},
 		{name: "timestamp past 64 bits", request: xBody(strings.Replace(signingBody, "1700000000", "18446744075409551616", 1)), want: xTime},
 		{name: "timestamp twice in a query", request: xQuery(query + "&timestamp=1700000000"), want: xTime},
 		{name: "query that does not parse", request: xQuery(query + "&a=%zz"), want: xTime},
@@ -166,6 +169,19 @@ func TestXSignaturePolicy(t *testing.T) {
 		{name: "body on a GET, coverage skipped", request: xQuery(query).tampered(func(w *wireRequest) { w.body = "{}" }),
 			policy: flyext.Policy{InsecureSkipCoverage: true}},
 	}, func(p flyext.Policy) flyext.Verifier { return p.XSignature(signingSecret) })
+}
+
+// What no URL has unescaped may be a body's or another format's base: that its
+// MAC is right says nothing.
+func TestXSignatureOfNoQuery(t *testing.T) {
+	t.Parallel()
+	v := flyext.XSignature(signingSecret)
+	for c, want := range map[string]string{
+		"!": "", "|": "", "%22": "", "\u00e9": "", "{": xContent, `"`: xContent, " ": xContent, "\n": xContent, "\x00": xContent, "\x7f": xContent,
+	} {
+		w := xQuery(signedQuery(extensionPath) + "&a=" + c)
+		wantRefusal(t, newAuthenticator(t, v, 0).Check(w.request(t)), want)
+	}
 }
 
 // A genuine body that is no JSON object is told so: its sender knows the secret.

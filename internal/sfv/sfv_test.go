@@ -47,6 +47,9 @@ func TestParseDictionary(t *testing.T) {
 		{"no comma", "a b", -1},
 		{"key in upper case", "A=1", -1},
 		{"key of a digit", "1=1", -1},
+		{"no key", "=1", -1},
+		{"no key before a list", `=("x")`, -1},
+		{"no name of a parameter", "a;=1", -1},
 		{"nothing behind the equals sign", "a=", -1},
 		{"space behind the equals sign", "a= 1", -1},
 		{"space before a semicolon", "a ;b", -1},
@@ -110,6 +113,45 @@ func TestValuesAndRaw(t *testing.T) {
 	}
 	if item.Value != (sfv.Value{Kind: sfv.Bytes, Text: "\x01\x02"}) || item.Params[0].Value.Text != "z" {
 		t.Errorf("item is %+v", item)
+	}
+}
+
+func TestItem(t *testing.T) {
+	t.Parallel()
+	list := func(items string) []sfv.Item {
+		members, err := sfv.ParseDictionary("a=("+items+"), b", nil)
+		if err != nil || members[1].Value != (sfv.Value{Kind: sfv.Boolean, Int: 1}) || members[1].Raw != "" {
+			t.Fatalf("%+v, %v", members, err)
+		}
+		return members[0].Items
+	}
+	item := list(`"x";a=1;b="2"`)[0]
+	for name, want := range map[string]sfv.Value{"a": {Kind: sfv.Integer, Int: 1}, "b": {Kind: sfv.String, Text: "2"}} {
+		if got, ok := item.Param(name); !ok || got != want {
+			t.Errorf("parameter %s is %+v, %t", name, got, ok)
+		}
+	}
+	if got, ok := item.Param("c"); ok || got != (sfv.Value{}) {
+		t.Errorf("there is a parameter c: %+v", got)
+	}
+	for _, c := range []struct {
+		name, pair string
+		want       bool
+	}{
+		{"the same", `"x" "x"`, true},
+		{"parameters in another order", `"x";a=1;b=2 "x";b=2;a=1`, true},
+		{"another value", `"x" "y"`, false},
+		{"another kind", `"x" x`, false},
+		{"a parameter more", `"x" "x";a`, false},
+		{"a parameter less", `"x";a "x"`, false},
+		{"a parameter of another value", `"x";a=1 "x";a=2`, false},
+		{"a parameter of another name", `"x";a=1 "x";b=1`, false},
+		{"a parameter of another name that is false", `"x";a=?0 "x";b=?0`, false},
+		{"the second parameter of another value", `"x";a;b=1 "x";a;b=2`, false},
+	} {
+		if pair := list(c.pair); pair[0].Equal(&pair[1]) != c.want {
+			t.Errorf("%s: %s: equal is %t", c.name, c.pair, !c.want)
+		}
 	}
 }
 
