@@ -133,6 +133,10 @@ func TestXSignaturePolicy(t *testing.T) {
 		{name: "path with a slash behind", request: xURLOf("https://logjam.test/flyio/extensions/"), want: xURL},
 		{name: "host of a user", request: xURLOf("https://logjam.test@logjam.test/flyio/extensions"), want: xURL},
 		{name: "opaque url", request: xURLOf("https:logjam.test/flyio/extensions"), want: xURL},
+		{name: "an empty host", request: xURLOf("https:///flyio/extensions"), want: xURL},
+		{name: "no scheme", request: xURLOf("://logjam.test/flyio/extensions"), want: xURL},
+		{name: "a host that goes on", request: xURLOf("https://logjam.test.evil.test/flyio/extensions"), want: xURL},
+		{name: "a scheme that goes on", request: xURLOf("httpss://logjam.test/flyio/extensions"), want: xURL},
 		{name: "no host", request: xURLOf("/flyio/extensions"), want: xURL},
 		{name: "GET for another extension", request: xQuery(query).tampered(func(w *wireRequest) {
 			w.target = strings.Replace(w.target, "/x1?", "/x2?", 1)

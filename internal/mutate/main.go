@@ -183,7 +183,7 @@ func (r *rig) mutatePackage(dir string, files []string, reasons map[string]strin
 		if test, failed := p.fails(0, "."); failed {
 			return nil, nil, fmt.Errorf("without any mutant %s of %s fails", test, tests)
 		}
-		p.timeout = 10*time.Second + 5*time.Since(begin)
+		p.timeout = time.Minute + 10*time.Since(begin)
 		programs = append(programs, p)
 	}
 	begin := time.Now()
@@ -239,11 +239,12 @@ func (r *rig) mutatePackage(dir string, files []string, reasons map[string]strin
 }
 
 // fails says which test fails under a mutant. A program that does not end, or
-// takes memory without end, has failed.
+// takes memory without end, has failed. A loop without end is told by its 20 s of
+// processor time, since on a busy machine the time itself says little.
 func (p program) fails(id int, tests string) (test string, failed bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), p.timeout)
 	defer cancel()
-	c := exec.CommandContext(ctx, "sh", "-c", `ulimit -v 8000000; exec "$0" -test.failfast -test.v -test.run "$1"`, p.path, tests)
+	c := exec.CommandContext(ctx, "sh", "-c", `ulimit -v 8000000; ulimit -t 20; exec "$0" -test.failfast -test.v -test.run "$1"`, p.path, tests)
 	c.Dir, c.Env = p.dir, append(os.Environ(), "MUTANT="+strconv.Itoa(id))
 	pipe, err := c.StdoutPipe()
 	if err != nil || c.Start() != nil {
