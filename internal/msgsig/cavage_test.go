@@ -70,6 +70,7 @@ func TestParseCavage(t *testing.T) {
 		{"a time that is a word", `keyId="k",created="now"` + rest, errParameter},
 		{"expires that is a word", `keyId="k",expires="now"` + rest, errParameter},
 		{"expires whose fraction is a word", `keyId="k",expires="1.x"` + rest, errParameter},
+		{"expires whose whole is a word", `keyId="k",expires="x.5"` + rest, errParameter},
 		{"expires that ends in a dot", `keyId="k",expires=1.` + rest, nil},
 
 		{"no signature", `keyId="k",headers="date"`, errValue},

@@ -41,9 +41,10 @@ func main() {
 	processes := flag.Int("p", 2, "how many mutants are tested at once")
 	accepted := flag.String("accepted", "internal/mutate/accepted.txt", "the survivors that are expected, with their reasons")
 	only := flag.String("only", "", "try only mutants whose name has this `text` in it")
+	own := flag.Bool("own", false, "run the tests of the file's package alone, which is quicker and lets more survive")
 	list := flag.Bool("list", false, "list the mutants and test nothing")
 	flag.Parse()
-	r := &rig{processes: *processes, accepted: *accepted, only: *only, list: *list, out: os.Stdout}
+	r := &rig{processes: *processes, accepted: *accepted, only: *only, own: *own, list: *list, out: os.Stdout}
 	if err := r.run(flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "mutate:", err)
 		os.Exit(1)
@@ -53,7 +54,7 @@ func main() {
 type rig struct {
 	processes      int
 	accepted, only string
-	list           bool
+	own, list      bool
 	out            io.Writer
 	scratch        string
 }
@@ -168,6 +169,9 @@ func (r *rig) mutatePackage(dir string, files []string, reasons map[string]strin
 		return nil, nil, err
 	}
 	var programs []program
+	if r.own {
+		root = own
+	}
 	for i, tests := range slices.Compact([]string{own, root}) {
 		p := program{path: filepath.Join(r.scratch, strconv.Itoa(i)), dir: tests}
 		build := exec.Command("go", "test", "-vet=off", "-c", "-overlay", overlay, "-o", p.path, ".")
