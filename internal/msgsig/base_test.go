@@ -241,6 +241,16 @@ func TestBaseOfCavage(t *testing.T) {
 	}
 }
 
+func TestBaseOfCavageFails(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]error{"(request-target)": errMethodCase, "content-digest": errAbsent, "digest": errAbsent, "date": errAbsent} {
+		s := parsed(t, Cavage, `keyId="k",headers="`+name+`"`)
+		if _, err := s.AppendBase(nil, &Message{Method: "Post", Target: "/"}, Options{}); !errors.Is(err, want) || s.Covered.Digest {
+			t.Errorf("%s: got %v, want %v", name, err, want)
+		}
+	}
+}
+
 func TestBaseOfZntrio(t *testing.T) {
 	t.Parallel()
 	m := signedMessage()

@@ -152,11 +152,17 @@ func TestDigests(t *testing.T) {
 		}
 	}
 	// A covered field is a digest more, and takes none away.
-	s := &Signature{}
-	first := s.coverDigest(parseDigest([]string{"SHA-256=" + base64Of(make([]byte, 32))}))
-	second := s.coverDigest(parseContentDigest([]string{"sha-256=:" + is256 + ":"}, ""))
-	if err := s.CheckDigests([]byte(bodyText)); first != nil || second != nil || err == nil {
-		t.Errorf("%v, %v, and the body is %v", first, second, err)
+	right, wrong := "SHA-256="+is256, "SHA-256="+base64Of(make([]byte, 32))
+	for _, lines := range [][2]string{{right, wrong}, {wrong, right}} {
+		s := &Signature{}
+		for _, line := range lines {
+			if err := s.coverDigest(parseDigest([]string{line})); err != nil {
+				t.Error(err)
+			}
+		}
+		if s.CheckDigests([]byte(bodyText)) == nil {
+			t.Errorf("%q: of two covered fields one is enough", lines)
+		}
 	}
 }
 

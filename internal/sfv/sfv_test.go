@@ -135,6 +135,36 @@ func TestValuesAndRaw(t *testing.T) {
 	}
 }
 
+func TestDecodeBase64(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, text string
+		size       int // -1: refused
+	}{
+		{"nothing", "", 0},
+		{"one byte", "AA==", 1},
+		{"64 bytes", strings.Repeat("A", 86) + "==", 64},
+		{"66 bytes", strings.Repeat("A", 88), 66},
+		{"69 bytes", strings.Repeat("A", 92), 69},
+		{"66 bytes and more", strings.Repeat("A", 88) + "A", -1},
+		{"66 bytes and what is no digit", strings.Repeat("A", 88) + "!", -1},
+		{"69 bytes and what is no digit", strings.Repeat("A", 92) + "!", -1},
+		{"3 bytes and what is no digit", "AAAA!", -1},
+		{"a line break first", "\nAAAA", -1},
+		{"a line break last", "AAAA\n", -1},
+		{"a carriage return first", "\rAAAA", -1},
+		{"a carriage return inside", "AA\rAA", -1},
+		{"a carriage return in much", strings.Repeat("A", 92) + "\r", -1},
+		{"no padding", "AA", -1},
+		{"spare bits", "AB==", -1},
+		{"spare bits of much", strings.Repeat("A", 89) + "B==", -1},
+	} {
+		if got, ok := sfv.DecodeBase64(c.text); ok != (c.size >= 0) || ok && got != string(make([]byte, c.size)) {
+			t.Errorf("%s: got %q, %t", c.name, got, ok)
+		}
+	}
+}
+
 func TestItem(t *testing.T) {
 	t.Parallel()
 	list := func(items string) []sfv.Item {
@@ -144,8 +174,11 @@ func TestItem(t *testing.T) {
 		}
 		return members[0].Items
 	}
-	item := list(`"x";a=1;b="2"`)[0]
-	for name, want := range map[string]sfv.Value{"a": {Kind: sfv.Integer, Int: 1}, "b": {Kind: sfv.String, Text: "2"}} {
+	item := list(`"x";a=1;b="2";t=?1;f=?0;d=-1.5`)[0]
+	for name, want := range map[string]sfv.Value{
+		"a": {Kind: sfv.Integer, Int: 1}, "b": {Kind: sfv.String, Text: "2"},
+		"t": {Kind: sfv.Boolean, Int: 1}, "f": {Kind: sfv.Boolean}, "d": {Kind: sfv.Decimal},
+	} {
 		if got, ok := item.Param(name); !ok || got != want {
 			t.Errorf("parameter %s is %+v, %t", name, got, ok)
 		}
