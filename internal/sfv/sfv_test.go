@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -161,6 +162,41 @@ func TestDecodeBase64(t *testing.T) {
 	} {
 		if got, ok := sfv.DecodeBase64(c.text); ok != (c.size >= 0) || ok && got != string(make([]byte, c.size)) {
 			t.Errorf("%s: got %q, %t", c.name, got, ok)
+		}
+	}
+}
+
+// Each byte, where a class of bytes decides.
+func TestCharacters(t *testing.T) {
+	t.Parallel()
+	const lower, upper, digits = "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789"
+	for _, c := range []struct {
+		name, before, behind, class, also string // also: what is read too, as something else
+	}{
+		{"the first of a key", "", "=1", lower + "*", ""},
+		{"in a key", "a", "b=1", lower + digits + "_-.*", ",;"},
+		{"the first of a token", "k=", "b", lower + upper + "*", ""},
+		{"in a token", "k=a", "b", lower + upper + digits + "!#$%&'*+-.^_`|~:/", ",;"},
+		{"a digit", "k=", "", digits + lower + upper + "*", ""},
+		{"a digit behind another", "k=1", "", digits, " \t"},
+		{"a digit behind a point", "k=1.", "", digits, ""},
+	} {
+		for b := range 256 {
+			char := string([]byte{byte(b)})
+			text := c.before + char + c.behind
+			members, err := sfv.ParseDictionary(text, nil)
+			in := strings.Contains(c.class, char)
+			if want := in || strings.Contains(c.also, char); (err == nil) != want {
+				t.Errorf("%s: %q is read: %t", c.name, text, !want)
+			}
+			if !in || err != nil {
+				continue
+			}
+			key, value, _ := strings.Cut(text, "=")
+			if m := members[0]; len(members) != 1 || m.Key != key || m.Raw != value || m.Value.Kind == sfv.Token && m.Value.Text != value ||
+				m.Value.Kind == sfv.Integer && strconv.FormatInt(m.Value.Int, 10) != value {
+				t.Errorf("%s: %q is read as %+v", c.name, text, members)
+			}
 		}
 	}
 }
