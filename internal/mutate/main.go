@@ -146,6 +146,8 @@ func readAccepted(name string) (map[string]string, error) {
 type program struct {
 	path, dir string
 	timeout   time.Duration
+	seconds   int           // of processor time
+	used      time.Duration // of it, without any mutant
 }
 
 func (r *rig) mutatePackage(dir string, files []string, reasons map[string]string) (survivors, dead []mutant, err error) {
@@ -183,11 +185,11 @@ func (r *rig) mutatePackage(dir string, files []string, reasons map[string]strin
 			continue
 		}
 		begin := time.Now()
-		p.timeout = 5 * time.Minute
+		p.timeout, p.seconds = 5*time.Minute, 300
 		if test, failed := p.fails(0, "."); failed {
 			return nil, nil, fmt.Errorf("without any mutant %s of %s fails", test, tests)
 		}
-		p.timeout = time.Minute + 10*time.Since(begin)
+		p.timeout, p.seconds = time.Minute+10*time.Since(begin), 3+int(5*p.used.Seconds())
 		programs = append(programs, p)
 	}
 	begin := time.Now()
@@ -243,12 +245,12 @@ func (r *rig) mutatePackage(dir string, files []string, reasons map[string]strin
 }
 
 // fails says which test fails under a mutant. A program that does not end, or
-// takes memory without end, has failed. A loop without end is told by its 20 s of
+// takes memory without end, has failed. A loop without end is told by its
 // processor time, since on a busy machine the time itself says little.
-func (p program) fails(id int, tests string) (test string, failed bool) {
+func (p *program) fails(id int, tests string) (test string, failed bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), p.timeout)
 	defer cancel()
-	c := exec.CommandContext(ctx, "sh", "-c", `ulimit -v 8000000; ulimit -t 20; exec "$0" -test.failfast -test.v -test.run "$1"`, p.path, tests)
+	c := exec.CommandContext(ctx, "sh", "-c", `ulimit -v 8000000; ulimit -t "$2"; exec "$0" -test.failfast -test.v -test.run "$1"`, p.path, tests, strconv.Itoa(p.seconds))
 	c.Dir, c.Env = p.dir, append(os.Environ(), "MUTANT="+strconv.Itoa(id))
 	pipe, err := c.StdoutPipe()
 	if err != nil || c.Start() != nil {
@@ -260,7 +262,11 @@ func (p program) fails(id int, tests string) (test string, failed bool) {
 			cancel() // one is enough
 		}
 	}
-	return test, c.Wait() != nil
+	err = c.Wait()
+	if id == 0 {
+		p.used = c.ProcessState.UserTime() + c.ProcessState.SystemTime()
+	}
+	return test, err != nil
 }
 
 func goList(dir, format string) (string, error) {
