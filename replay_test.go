@@ -240,6 +240,8 @@ func want503(t *testing.T, err error) {
 	e, ok := errors.AsType[*flyext.Error](err)
 	if !ok || e.Status != http.StatusServiceUnavailable || e.Code != flyext.CodeReplayUnavailable {
 		t.Errorf("got %v, want 503", err)
+	} else if e.Message == "" || e.Err == nil {
+		t.Errorf("the sender is told %q, and the log %v", e.Message, e.Err)
 	}
 }
 

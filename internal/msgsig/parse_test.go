@@ -175,8 +175,8 @@ func TestIsLength(t *testing.T) {
 	}{
 		{[]string{"0"}, 0, true}, {[]string{"120"}, 120, true}, {[]string{" 9\t"}, 9, true}, {[]string{"0000000012"}, 12, true},
 		{[]string{"1234567890"}, 1234567890, true}, {[]string{"00000000012"}, 12, false}, {nil, 0, false}, {[]string{""}, 0, false},
-		{[]string{"1", "1"}, 1, false}, {[]string{"1"}, 2, false}, {[]string{"/"}, -1, false}, {[]string{":"}, 10, false},
-		{[]string{"1:"}, 20, false}, {[]string{"-1"}, -1, false}, {[]string{"+1"}, 1, false}, {[]string{"1/"}, 9, false},
+		{[]string{"1", "1"}, 1, false}, {[]string{"1"}, 2, false}, {[]string{"/"}, 255, false}, {[]string{":"}, 10, false},
+		{[]string{"1:"}, 20, false}, {[]string{"-1"}, 2531, false}, {[]string{"+1"}, 2511, false}, {[]string{"1/"}, 265, false}, // as bytes wrap
 	} {
 		if got := isLength(c.lines, c.n); got != c.want {
 			t.Errorf("%q is %d: %t", c.lines, c.n, got)

@@ -71,6 +71,15 @@ func TestElement(t *testing.T) {
 	}
 }
 
+func TestStart(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int{"{}": 0, " []": 1, "\t\r\n 1": 4, "!": 0} {
+		if got := split.Start([]byte(text)); got != want {
+			t.Errorf("%q begins at %d", text, got)
+		}
+	}
+}
+
 // FuzzSplit compares with a decoder that reads token by token.
 func FuzzSplit(f *testing.F) {
 	for _, text := range []string{
