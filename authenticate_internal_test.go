@@ -27,6 +27,8 @@ func TestRequestTarget(t *testing.T) {
 		"/https://h.test":       "/https://h.test",
 		"http:/a":               "http:/a",
 		"*":                     "*",
+		"http":                  "http",
+		"https":                 "https",
 		"":                      "/made/by%20hand?x",
 	} {
 		r := &http.Request{RequestURI: line, URL: &url.URL{Path: "/made/by hand", RawQuery: "x"}}

@@ -120,12 +120,15 @@ func TestBaseOfRFC9421(t *testing.T) {
 		{`"content-digest";key=sha-256`, "", Covered{}, errUnknown},
 		{`"content-digest";key="sha-1"`, "", Covered{}, errAbsent},
 		{`"content-digest";key="md5"`, "", Covered{}, errDigestAlgorithm},
+		{`"content-digest";tr`, "", Covered{}, errUnknown},
+		{`"content-digest";name="sha-256"`, "", Covered{}, errUnknown},
 		{`"x-break"`, "", Covered{}, errFieldValue},
 		{`"x-del"`, "", Covered{}, errFieldValue},
 	} {
 		for _, params := range []string{"", ";created=17"} {
 			s := parsed(t, RFC9421, "("+c.components+")"+params)
-			base, err := s.AppendBase([]byte("before"), m, Options{})
+			draft := params != "" && !strings.Contains(c.components, "@query-params")
+			base, err := s.AppendBase([]byte("before"), m, Options{DraftQueryParams: draft})
 			if !errors.Is(err, c.err) || (err == nil) != (c.err == nil) {
 				t.Errorf("%s: got %v, want %v", c.components, err, c.err)
 			}
@@ -144,6 +147,17 @@ func TestBaseOfRFC9421(t *testing.T) {
 			if err := s.CheckDigests([]byte("{}")); (err != nil) != c.covered.Digest {
 				t.Errorf("%s: of another body %v", c.components, err)
 			}
+		}
+	}
+}
+
+// A host that cannot be signed, or a digest that cannot be read, is no base.
+func TestBaseOfRFC9421Fails(t *testing.T) {
+	t.Parallel()
+	m := &Message{Method: "GET", Scheme: "https", Host: "a\nb", Target: "/", Header: http.Header{"Content-Digest": {"a="}}}
+	for _, component := range []string{`"@authority"`, `"@target-uri"`, `"content-digest";sf`, `"content-digest";key="a"`} {
+		if base, err := parsed(t, RFC9421, "("+component+")").AppendBase(nil, m, Options{}); !errors.Is(err, errFieldValue) {
+			t.Errorf("%s: got %q, %v", component, base, err)
 		}
 	}
 }
@@ -181,6 +195,7 @@ func TestQueryParam(t *testing.T) {
 		{"of RFC 9421", `"@query-param";name="a%20b"`, "a+b=c+d", "c%20d", nil},
 		{"of draft-05", `"@query-params";name="a b"`, "a+b=c+d", "c d", nil},
 		{"among empty ones", `"@query-param";name="a"`, "&&a=1&", "1", nil},
+		{"no name among empty ones", `"@query-param";name=""`, "a=1&&", "", errQueryParameter},
 		{"twice", `"@query-param";name="a"`, "a=1&a=1", "", errQueryParameter},
 		{"twice, and once escaped", `"@query-param";name="a"`, "a=1&%61=1", "", errQueryParameter},
 		{"of draft-05 twice", `"@query-params";name="a"`, "a=1&a=1", "", errQueryParameter},
@@ -204,6 +219,10 @@ func TestQueryParam(t *testing.T) {
 func TestLongestBase(t *testing.T) {
 	t.Parallel()
 	frame := len("\"x\": \n")
+	digest := func(size int) []string {
+		room := size - len("sha-256=:AAAA:,x=::")
+		return []string{"sha-256=:AAAA:," + strings.Repeat(" ", room%4) + "x=:" + strings.Repeat("A", room/4*4) + ":"}
+	}
 	for _, c := range []struct {
 		name, component string
 		lines           []string
@@ -212,9 +231,11 @@ func TestLongestBase(t *testing.T) {
 		{"the longest base", `"x"`, []string{strings.Repeat("a", maxBase-frame)}, nil},
 		{"a longer one", `"x"`, []string{strings.Repeat("a", maxBase-frame+1)}, errFieldValue},
 		{"a longer field", `"x"`, []string{strings.Repeat("a", maxBase+1)}, errFieldValue},
+		{"the longest digests", `"content-digest";key="sha-256"`, digest(maxBase), nil},
+		{"longer digests", `"content-digest";key="sha-256"`, digest(maxBase + 1), errFieldValue},
 		{"long lines under a parameter", `"x";bs`, []string{strings.Repeat("a", maxBase/2), strings.Repeat("a", maxBase/2+1)}, errFieldValue},
 	} {
-		m := &Message{Header: http.Header{"X": c.lines}}
+		m := &Message{Header: http.Header{"X": c.lines, "Content-Digest": c.lines}}
 		if _, err := parsed(t, RFC9421, "("+c.component+")").AppendBase(nil, m, Options{}); !errors.Is(err, c.err) {
 			t.Errorf("%s: got %v, want %v", c.name, err, c.err)
 		}
