@@ -2,10 +2,12 @@ package flyext_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"testing/iotest"
 
 	"github.com/flyext/flyext"
 )
@@ -38,6 +40,18 @@ func TestBodyIsThereAgain(t *testing.T) {
 		if string(text) != c.want || err != nil {
 			t.Errorf("%s: Handler leaves %q, %v", name, text, err)
 		}
+	}
+}
+
+// A body that breaks off is the sender's to send again, and the log's to tell of.
+func TestBodyBreaksOff(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("broken")
+	r := newPost().xSignature().request(t)
+	r.Body = io.NopCloser(iotest.ErrReader(broken))
+	e, ok := errors.AsType[*flyext.Error](newAuthenticator(t, flyext.XSignature(signingSecret), 0).Check(r))
+	if !ok || e.Status != http.StatusBadRequest || e.Code != flyext.CodeIncompleteBody || e.Message == "" || !errors.Is(e, broken) {
+		t.Errorf("got %+v", e)
 	}
 }
 
