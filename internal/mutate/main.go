@@ -9,7 +9,15 @@
 // does.
 //
 // The tests are those of the file's package and of the package at the root of
-// its module.
+// its module, or with -own the former alone. A line STOPPED tells of a mutant that
+// no test failed for, but that crashed, or used up its time, which is more than
+// five times what the tests need without it: a loop without end, or a deadlock.
+//
+// On two processors that several other jobs kept busy, four mutants at once
+// (-p 4), the files that verify took, building not counted: internal/msgsig with
+// -own 483 s for 1,034 mutants, internal/sfv with -own 103 s for 469,
+// xsignature.go 370 s for 279, authenticate.go 494 s for 191, and signature.go,
+// two at once, 199 s for 176.
 package main
 
 import (
