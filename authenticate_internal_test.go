@@ -1,6 +1,7 @@
 package flyext
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -63,5 +64,13 @@ func TestNewRequestID(t *testing.T) {
 				t.Errorf("digit %d is %c: %t", i, digits[d], ok)
 			}
 		}
+	}
+}
+
+// A reason is found below the name of the verifier that gives it.
+func TestRefusalUnwraps(t *testing.T) {
+	t.Parallel()
+	if err := error(refusal{errMismatch}); !errors.Is(err, errMismatch) || err.Error() != "message signature: MAC does not match" {
+		t.Errorf("got %v", err)
 	}
 }
