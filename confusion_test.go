@@ -3,6 +3,7 @@ package flyext_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -217,5 +218,25 @@ func TestLogInjection(t *testing.T) {
 	}
 	if len(lines) != 5 { // one of them is the panic's
 		t.Errorf("%d lines in the log: %s", len(lines), log.String())
+	}
+}
+
+// A MAC is all of its bytes and no others.
+func TestMACOfAnotherLength(t *testing.T) {
+	t.Parallel()
+	v := flyext.Policy{ZntrioDialect: true}.MessageSignature(signingKey)
+	for name, w := range map[string]*wireRequest{"RFC 9421": newPost().rfc9421(), "draft-cavage": newPost().cavage(), "zntrio": newPost().zntrio()} {
+		field := w.header.Get("Signature")
+		at := strings.LastIndexByte(field, '=') - 43 // of 44 digits
+		sum, err := base64.StdEncoding.DecodeString(field[at : at+44])
+		if err != nil || len(sum) != 32 {
+			t.Fatalf("%s: %q: %v", name, field, err)
+		}
+		for _, value := range []string{string(sum[:31]), string(sum[:1]), string(sum) + "\x00", string(sum) + string(sum)} {
+			w.set("Signature", field[:at]+encode64(value)+field[at+44:])
+			wantRefusal(t, newAuthenticator(t, v, 0).Check(w.request(t)), wrongMAC)
+		}
+		w.set("Signature", field)
+		wantRefusal(t, newAuthenticator(t, v, 0).Check(w.request(t)), "")
 	}
 }

@@ -240,6 +240,8 @@ func want503(t *testing.T, err error) {
 	e, ok := errors.AsType[*flyext.Error](err)
 	if !ok || e.Status != http.StatusServiceUnavailable || e.Code != flyext.CodeReplayUnavailable {
 		t.Errorf("got %v, want 503", err)
+	} else if e.Message == "" || e.Err == nil {
+		t.Errorf("the sender is told %q, and the log %v", e.Message, e.Err)
 	}
 }
 
@@ -249,27 +251,34 @@ func TestNonceExpires(t *testing.T) {
 	t.Parallel()
 	p := flyext.Policy{MaxAge: 10 * time.Minute, ClockSkew: 2 * time.Minute, ZntrioDialect: true}
 	for name, w := range everyFormat() {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			store := &scriptedStore{fresh: true}
-			auth, err := flyext.NewAuthenticator(flyext.Config{
-				BaseURL: signingBase, Verifier: flyext.AnyOf(p.XSignature(signingSecret), p.MessageSignature(signingKey)),
-				Now:         func() time.Time { return time.Unix(signingTime+60, 0) },
-				ReplayStore: store,
+		for _, c := range []struct {
+			name     string
+			admitted int64 // seconds after it was signed
+			expires  time.Duration
+		}{
+			{"signed a minute ago: the clock may step back", 60, 13 * time.Minute},
+			{"signed a minute ahead: a machine that is behind takes it for as much longer", -60, 12 * time.Minute},
+		} {
+			t.Run(name+", "+c.name, func(t *testing.T) {
+				t.Parallel()
+				store := &scriptedStore{fresh: true}
+				auth, err := flyext.NewAuthenticator(flyext.Config{
+					BaseURL: signingBase, Verifier: flyext.AnyOf(p.XSignature(signingSecret), p.MessageSignature(signingKey)),
+					Now:         func() time.Time { return time.Unix(signingTime+c.admitted, 0) },
+					ReplayStore: store,
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				wantRefusal(t, auth.Check(w.clone().request(t)), "")
+				if len(store.asked) != 1 {
+					t.Fatalf("the store was asked %d times", len(store.asked))
+				}
+				if want := time.Unix(signingTime, 0).Add(c.expires); !store.asked[0].Expires.Equal(want) {
+					t.Errorf("the nonce expires at %v, want %v", store.asked[0].Expires, want)
+				}
 			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			wantRefusal(t, auth.Check(w.request(t)), "")
-			if len(store.asked) != 1 {
-				t.Fatalf("the store was asked %d times", len(store.asked))
-			}
-			// Counted from its admission, a minute after it was signed: the clock
-			// may step back.
-			if want := time.Unix(signingTime+60, 0).Add(12 * time.Minute); !store.asked[0].Expires.Equal(want) {
-				t.Errorf("the nonce expires at %v, want %v", store.asked[0].Expires, want)
-			}
-		})
+		}
 	}
 }
 

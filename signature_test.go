@@ -20,6 +20,7 @@ import (
 const (
 	xHeader   = "not exactly one X-Signature header"
 	xEncoding = "neither hex nor base64 of 32 bytes"
+	xContent  = "the query could be a body"
 	xMismatch = "x-signature: MAC does not match"
 	xMethod   = "the method is none that is signed"
 	xUnsigned = "a query or a body that is not signed"
@@ -58,6 +59,7 @@ func TestXSignaturePolicy(t *testing.T) {
 		{name: "POST", request: newPost().xSignature()},
 		{name: "GET", request: xQuery(query)},
 		{name: "DELETE", request: newGet(query).tampered(setMethod("DELETE")).xSignature()},
+		{name: "HEAD", request: xQuery(query).tampered(setMethod("HEAD"))},
 		{name: "timestamp as a string", request: xBody(strings.Replace(signingBody, "1700000000", `"1700000000"`, 1))},
 		{name: "hex in upper case", request: recode(newPost(), func(m []byte) string { return fmt.Sprintf("%X", m) })},
 		{name: "base64", request: recode(newPost(), base64.StdEncoding.EncodeToString)},
@@ -107,6 +109,10 @@ func TestXSignaturePolicy(t *testing.T) {
 		{name: "timestamp with a fraction", request: xBody(strings.Replace(signingBody, "1700000000", "1700000000.5", 1)), want: xTime},
 		{name: "timestamp with an exponent", request: xBody(strings.Replace(signingBody, "1700000000", "17e8", 1)), want: xTime},
 		{name: "timestamp negative", request: xBody(strings.Replace(signingBody, "1700000000", "-1700000000", 1)), want: xTime},
+		{name: "timestamp with a colon for a digit", request: xBody(strings.Replace(signingBody, "1700000000", `"170000000:"`, 1)), want: xTime},
+		{name: "timestamp with a slash for a digit", request: xBody(strings.Replace(signingBody, "1700000000", `"170000000/"`, 1)), want: xTime},
+		{name: "timestamp of 15 digits", request: xBody(strings.Replace(signingBody, "1700000000", "999999999999999", 1)), want: fromTheFuture},
+		{name: "timestamp of 16 digits as a string", request: xBody(strings.Replace(signingBody, "1700000000", `"0000001700000000"`, 1)), want: xTime},
 		{name: "timestamp past 64 bits", request: xBody(strings.Replace(signingBody, "1700000000", "18446744075409551616", 1)), want: xTime},
 		{name: "timestamp twice in a query", request: xQuery(query + "&timestamp=1700000000"), want: xTime},
 		{name: "query that does not parse", request: xQuery(query + "&a=%zz"), want: xTime},
@@ -129,6 +135,11 @@ func TestXSignaturePolicy(t *testing.T) {
 		{name: "path with a slash behind", request: xURLOf("https://logjam.test/flyio/extensions/"), want: xURL},
 		{name: "host of a user", request: xURLOf("https://logjam.test@logjam.test/flyio/extensions"), want: xURL},
 		{name: "opaque url", request: xURLOf("https:logjam.test/flyio/extensions"), want: xURL},
+		{name: "an empty host", request: xURLOf("https:///flyio/extensions"), want: xURL},
+		{name: "no colon and slashes", request: xURLOf("httpslogjam.test/flyio/extensions"), want: xURL},
+		{name: "no scheme", request: xURLOf("://logjam.test/flyio/extensions"), want: xURL},
+		{name: "a host that goes on", request: xURLOf("https://logjam.test.evil.test/flyio/extensions"), want: xURL},
+		{name: "a scheme that goes on", request: xURLOf("httpss://logjam.test/flyio/extensions"), want: xURL},
 		{name: "no host", request: xURLOf("/flyio/extensions"), want: xURL},
 		{name: "GET for another extension", request: xQuery(query).tampered(func(w *wireRequest) {
 			w.target = strings.Replace(w.target, "/x1?", "/x2?", 1)
@@ -149,12 +160,14 @@ func TestXSignaturePolicy(t *testing.T) {
 
 		// What the MAC does not reach.
 		{name: "body on a GET", request: xQuery(query).tampered(func(w *wireRequest) { w.body = "{}" }), want: xUnsigned},
+		{name: "a body of one byte on a GET", request: xQuery(query).tampered(func(w *wireRequest) { w.body = "0" }), want: xUnsigned},
 		{name: "query on a POST", request: newPost().xSignature().tampered(func(w *wireRequest) { w.target += "?a=b" }), want: xUnsigned},
 		{name: "query on a POST that its url has too", request: func() *wireRequest {
 			w := xURLOf("https://logjam.test/flyio/extensions?a=b")
 			w.target += "?a=b"
 			return w
 		}()},
+		{name: "no query on a POST whose url has one", request: xURLOf("https://logjam.test/flyio/extensions?a=b")},
 		{name: "another query on a POST", request: func() *wireRequest {
 			w := xURLOf("https://logjam.test/flyio/extensions?a=b")
 			w.target += "?a=c"
@@ -163,6 +176,19 @@ func TestXSignaturePolicy(t *testing.T) {
 		{name: "body on a GET, coverage skipped", request: xQuery(query).tampered(func(w *wireRequest) { w.body = "{}" }),
 			policy: flyext.Policy{InsecureSkipCoverage: true}},
 	}, func(p flyext.Policy) flyext.Verifier { return p.XSignature(signingSecret) })
+}
+
+// What no URL has unescaped may be a body's or another format's base: that its
+// MAC is right says nothing.
+func TestXSignatureOfNoQuery(t *testing.T) {
+	t.Parallel()
+	v := flyext.XSignature(signingSecret)
+	for c, want := range map[string]string{
+		"!": "", "|": "", "%22": "", "\u00e9": "", "{": xContent, `"`: xContent, " ": xContent, "\n": xContent, "\x00": xContent, "\x7f": xContent,
+	} {
+		w := xQuery(signedQuery(extensionPath) + "&a=" + c)
+		wantRefusal(t, newAuthenticator(t, v, 0).Check(w.request(t)), want)
+	}
 }
 
 // A genuine body that is no JSON object is told so: its sender knows the secret.
@@ -208,6 +234,7 @@ func TestBearerToken(t *testing.T) {
 		{"none", nil, bHeader},
 		{"another scheme", []string{"Basic new"}, bHeader},
 		{"no scheme", []string{"new"}, bHeader},
+		{"scheme alone", []string{"Bearer"}, bHeader},
 		{"twice", []string{"Bearer new", "Bearer new"}, bHeader},
 		{"wrong", []string{"Bearer other"}, bMismatch},
 		{"empty", []string{"Bearer "}, bMismatch},
@@ -220,6 +247,24 @@ func TestBearerToken(t *testing.T) {
 			t.Parallel()
 			wantRefusal(t, newAuthenticator(t, v, 0).Check(newPost().set("Authorization", c.lines...).request(t)), c.want)
 		})
+	}
+}
+
+// The generation decides the shape of the answer.
+func TestGenerations(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		verifier flyext.Verifier
+		request  *wireRequest
+		want     flyext.Generation
+	}{
+		"X-Signature":       {flyext.XSignature(signingSecret), newPost().xSignature(), flyext.Generation2},
+		"message signature": {flyext.MessageSignature(signingKey), newPost().rfc9421(), flyext.Generation1},
+		"bearer token":      {flyext.BearerToken("t"), newPost().set("Authorization", "Bearer t"), flyext.Generation1},
+	} {
+		if v, err := c.verifier.Verify(t.Context(), c.request.message(t)); err != nil || v.Generation != c.want {
+			t.Errorf("%s: got %+v, %v", name, v, err)
+		}
 	}
 }
 
@@ -401,5 +446,17 @@ func TestVerifiersRedactThemselves(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Of a key one sees which it is.
+func TestKeyPrintsItsID(t *testing.T) {
+	t.Parallel()
+	key := flyext.Key{ID: "k", Secret: "s"}
+	text, err := json.Marshal(key)
+	for _, got := range []string{fmt.Sprint(key), key.LogValue().String(), strings.Trim(string(text), `"`)} {
+		if got != "Key(k)" || err != nil {
+			t.Errorf("got %q, %v", got, err)
+		}
 	}
 }

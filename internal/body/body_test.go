@@ -55,6 +55,15 @@ func TestRead(t *testing.T) {
 	}
 }
 
+func TestNoBody(t *testing.T) {
+	t.Parallel()
+	for _, none := range []io.ReadCloser{nil, http.NoBody} {
+		if got, err := body.Read(nil, &http.Request{Body: none}, 1); got != nil || err != nil {
+			t.Errorf("%v: got %v, %v", none, got, err)
+		}
+	}
+}
+
 // The length that a stranger announces costs nothing.
 func TestAnnouncedLengthIsNotAllocated(t *testing.T) {
 	allocated := testing.AllocsPerRun(10, func() {

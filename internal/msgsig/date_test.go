@@ -29,4 +29,10 @@ func TestParseDate(t *testing.T) {
 			t.Errorf("%q: %v, %v", text, got, err)
 		}
 	}
+	one := "Thu, 05 Mar 2026 09:08:07 GMT"
+	for _, lines := range [][]string{nil, {one, one}} {
+		if got, err := parseDate(lines); err == nil {
+			t.Errorf("%q: %v", lines, got)
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"go/constant"
 	"go/token"
 	"go/types"
+	"math"
 	"path"
 	"slices"
 	"strconv"
@@ -351,6 +352,9 @@ func (s *source) constant(n ast.Expr, parent ast.Node, text string, tv types.Typ
 		more := text + " + 1"
 		if name == "time.Duration" && constant.Sign(tv.Value) != 0 { // of which a nanosecond is nothing
 			more = "2 * (" + text + ")"
+			if i, ok := constant.Int64Val(tv.Value); !ok || i > math.MaxInt64/2 || i < math.MinInt64/2 {
+				more = text + " / 2"
+			}
 		}
 		s.around(n, "mutantOr["+name+"]("+s.add(n, text, more)+", "+more+", ", ")")
 	case tv.Value.Kind() == constant.Bool:

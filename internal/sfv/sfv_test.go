@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -47,8 +48,18 @@ func TestParseDictionary(t *testing.T) {
 		{"no comma", "a b", -1},
 		{"key in upper case", "A=1", -1},
 		{"key of a digit", "1=1", -1},
+		{"no key", "=1", -1},
+		{"no key before a list", `=("x")`, -1},
+		{"no name of a parameter", "a;=1", -1},
 		{"nothing behind the equals sign", "a=", -1},
 		{"space behind the equals sign", "a= 1", -1},
+		{"key of an asterisk", "*=1", 1},
+		{"token of an asterisk", "a=*", 1},
+		{"string with a space and a tilde", `a="x ~"`, 1},
+		{"escaped string not closed", `a="\"x`, -1},
+		{"escaped string cut short by a tab", "a=\"\\\"x\t,b", -1},
+		{"string cut short by a tab", "a=\"x\t,b", -1},
+		{"space behind a semicolon", "a; b", 1},
 		{"space before a semicolon", "a ;b", -1},
 		{"string not closed", `a="x`, -1},
 		{"string escapes another character", `a="\x"`, -1},
@@ -73,6 +84,20 @@ func TestParseDictionary(t *testing.T) {
 		{"4 digits behind a point", "a=1.0001", -1},
 		{"point without digits", "a=1.", -1},
 		{"date of RFC 9651", "a=@1", -1},
+		{"list cut short in a string", `a=("x`, -1},
+		{"list cut short in a parameter", `a=("x";b="y`, -1},
+		{"64 items and a comma", "a=(" + strings.Repeat("1 ", 64) + ",b", -1},
+		{"item of a question mark", "a=(?)", -1},
+		{"item of a minus", "a=(-)", -1},
+		{"parameter without a name", "a;", -1},
+		{"parameter without a name, and a member", "a;,b", -1},
+		{"parameter without a name in a list", `a=("x";)`, -1},
+		{"parameter without a value", "a;b=", -1},
+		{"parameter of a question mark", "a;b=?", -1},
+		{"parameter of a question mark in a list", `a=("x";b=?)`, -1},
+		{"parameter cut short", `a;b="x`, -1},
+		{"64 parameters and a semicolon", "a;" + many(64, ";") + ";", -1},
+		{"64 parameters of an item and a semicolon", `a=("x";` + many(64, ";") + ";)", -1},
 		{"NUL", "a\x00", -1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -110,6 +135,115 @@ func TestValuesAndRaw(t *testing.T) {
 	}
 	if item.Value != (sfv.Value{Kind: sfv.Bytes, Text: "\x01\x02"}) || item.Params[0].Value.Text != "z" {
 		t.Errorf("item is %+v", item)
+	}
+}
+
+func TestDecodeBase64(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, text string
+		size       int // -1: refused
+	}{
+		{"nothing", "", 0},
+		{"one byte", "AA==", 1},
+		{"64 bytes", strings.Repeat("A", 86) + "==", 64},
+		{"66 bytes", strings.Repeat("A", 88), 66},
+		{"69 bytes", strings.Repeat("A", 92), 69},
+		{"66 bytes and more", strings.Repeat("A", 88) + "A", -1},
+		{"66 bytes and what is no digit", strings.Repeat("A", 88) + "!", -1},
+		{"69 bytes and what is no digit", strings.Repeat("A", 92) + "!", -1},
+		{"3 bytes and what is no digit", "AAAA!", -1},
+		{"a line break first", "\nAAAA", -1},
+		{"a line break last", "AAAA\n", -1},
+		{"a carriage return first", "\rAAAA", -1},
+		{"a carriage return inside", "AA\rAA", -1},
+		{"a carriage return in much", strings.Repeat("A", 92) + "\r", -1},
+		{"no padding", "AA", -1},
+		{"spare bits", "AB==", -1},
+		{"spare bits of much", strings.Repeat("A", 89) + "B==", -1},
+	} {
+		if got, ok := sfv.DecodeBase64(c.text); ok != (c.size >= 0) || ok && got != string(make([]byte, c.size)) {
+			t.Errorf("%s: got %q, %t", c.name, got, ok)
+		}
+	}
+}
+
+// Each byte, where a class of bytes decides.
+func TestCharacters(t *testing.T) {
+	t.Parallel()
+	const lower, upper, digits = "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789"
+	for _, c := range []struct {
+		name, before, behind, class, also string // also: what is read too, as something else
+	}{
+		{"the first of a key", "", "=1", lower + "*", ""},
+		{"in a key", "a", "b=1", lower + digits + "_-.*", ",;"},
+		{"the first of a token", "k=", "b", lower + upper + "*", ""},
+		{"in a token", "k=a", "b", lower + upper + digits + "!#$%&'*+-.^_`|~:/", ",;"},
+		{"in a string", `k="`, `"`, lower + upper + digits + " !#$%&'()*+,-./:;<=>?@[]^_`{|}~", ""},
+		{"behind an escape in a string", `k="\"`, `"`, lower + upper + digits + " !#$%&'()*+,-./:;<=>?@[]^_`{|}~", ""},
+		{"a digit", "k=", "", digits + lower + upper + "*", ""},
+		{"a digit behind another", "k=1", "", digits, " \t"},
+		{"a digit behind a point", "k=1.", "", digits, ""},
+	} {
+		for b := range 256 {
+			char := string([]byte{byte(b)})
+			text := c.before + char + c.behind
+			members, err := sfv.ParseDictionary(text, nil)
+			in := strings.Contains(c.class, char)
+			if want := in || strings.Contains(c.also, char); (err == nil) != want {
+				t.Errorf("%s: %q is read: %t", c.name, text, !want)
+			}
+			if !in || err != nil {
+				continue
+			}
+			key, value, _ := strings.Cut(text, "=")
+			if m := members[0]; len(members) != 1 || m.Key != key || m.Raw != value || m.Value.Kind == sfv.Token && m.Value.Text != value ||
+				m.Value.Kind == sfv.Integer && strconv.FormatInt(m.Value.Int, 10) != value {
+				t.Errorf("%s: %q is read as %+v", c.name, text, members)
+			}
+		}
+	}
+}
+
+func TestItem(t *testing.T) {
+	t.Parallel()
+	list := func(items string) []sfv.Item {
+		members, err := sfv.ParseDictionary("a=("+items+"), b", nil)
+		if err != nil || members[1].Value != (sfv.Value{Kind: sfv.Boolean, Int: 1}) || members[1].Raw != "" {
+			t.Fatalf("%+v, %v", members, err)
+		}
+		return members[0].Items
+	}
+	item := list(`"x";a=1;b="2";t=?1;f=?0;d=-1.5`)[0]
+	for name, want := range map[string]sfv.Value{
+		"a": {Kind: sfv.Integer, Int: 1}, "b": {Kind: sfv.String, Text: "2"},
+		"t": {Kind: sfv.Boolean, Int: 1}, "f": {Kind: sfv.Boolean}, "d": {Kind: sfv.Decimal},
+	} {
+		if got, ok := item.Param(name); !ok || got != want {
+			t.Errorf("parameter %s is %+v, %t", name, got, ok)
+		}
+	}
+	if got, ok := item.Param("c"); ok || got != (sfv.Value{}) {
+		t.Errorf("there is a parameter c: %+v", got)
+	}
+	for _, c := range []struct {
+		name, pair string
+		want       bool
+	}{
+		{"the same", `"x" "x"`, true},
+		{"parameters in another order", `"x";a=1;b=2 "x";b=2;a=1`, true},
+		{"another value", `"x" "y"`, false},
+		{"another kind", `"x" x`, false},
+		{"a parameter more", `"x" "x";a`, false},
+		{"a parameter less", `"x";a "x"`, false},
+		{"a parameter of another value", `"x";a=1 "x";a=2`, false},
+		{"a parameter of another name", `"x";a=1 "x";b=1`, false},
+		{"a parameter of another name that is false", `"x";a=?0 "x";b=?0`, false},
+		{"the second parameter of another value", `"x";a;b=1 "x";a;b=2`, false},
+	} {
+		if pair := list(c.pair); pair[0].Equal(&pair[1]) != c.want {
+			t.Errorf("%s: %s: equal is %t", c.name, c.pair, !c.want)
+		}
 	}
 }
 

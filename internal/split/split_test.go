@@ -59,6 +59,7 @@ func TestElement(t *testing.T) {
 	}{
 		{"empty", ` [ ] `, nil},
 		{"one", `["a"]`, []string{`"a"`}},
+		{"numbers before all that ends one", "[1,2\t,3\n,4\r,5 ,6]", []string{"1", "2", "3", "4", "5", "6"}},
 		{"empty ones", `[[],{},""]`, []string{`[]`, `{}`, `""`}},
 		{"of every kind", ` [ 1 , "a,b" ,[2,3] , {"c":[4]},null ]`, []string{`1`, `"a,b"`, `[2,3]`, `{"c":[4]}`, `null`}},
 	} {
@@ -68,6 +69,15 @@ func TestElement(t *testing.T) {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
+	}
+}
+
+func TestStart(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int{"{}": 0, " []": 1, "\t\r\n 1": 4, "!": 0} {
+		if got := split.Start([]byte(text)); got != want {
+			t.Errorf("%q begins at %d", text, got)
+		}
 	}
 }
 
