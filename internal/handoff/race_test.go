@@ -8,8 +8,9 @@ import (
 
 type funcs struct{ run, late func() }
 
-func (f funcs) Run()  { f.run() }
-func (f funcs) Late() { f.late() }
+func (f funcs) Run()   { f.run() }
+func (funcs) TimeOut() {}
+func (f funcs) Late()  { f.late() }
 
 // What only happens when Run ends and the timer fires at one instant, step by
 // step.
