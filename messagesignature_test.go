@@ -94,6 +94,8 @@ func TestRFC9421Policy(t *testing.T) {
 		{name: "body uncovered", request: rfc(`"@method" "@target-uri" "content-length"`, good), want: uncoveredBody},
 		{name: "body added to a GET", request: rfcGet("/flyio/extensions/x1", `"@method" "@path"`).
 			tampered(func(w *wireRequest) { w.body = "{}" }), want: uncoveredBody},
+		{name: "a byte of a body added to a GET", request: rfcGet("/flyio/extensions/x1", `"@method" "@path"`).
+			tampered(func(w *wireRequest) { w.body = "0" }), want: uncoveredBody},
 		{name: "body covered on a GET", request: newGet("/flyio/extensions/x1").tampered(func(w *wireRequest) {
 			w.body = "{}"
 			w.setDigests()
@@ -268,6 +270,8 @@ func TestCavagePolicy(t *testing.T) {
 		{name: "no body, no length", request: newGet("/flyio/extensions/x1").signCavage("(request-target) date", cavageParams)},
 		{name: "no body, no length, and a body added", request: newGet("/flyio/extensions/x1").signCavage("(request-target) date", cavageParams).
 			tampered(func(w *wireRequest) { w.body = "{}" }), want: uncoveredLength},
+		{name: "no body, no length, and a byte added", request: newGet("/flyio/extensions/x1").signCavage("(request-target) date", cavageParams).
+			tampered(func(w *wireRequest) { w.body = "0" }), want: uncoveredLength},
 		{name: "authority required, and the Host field", request: sign("(request-target) date content-length host"),
 			policy: flyext.Policy{RequireComponents: []string{"@authority"}}},
 		{name: "length of another body", request: sign(example).tampered(func(w *wireRequest) { w.body = "{}" }), want: wrongLength},

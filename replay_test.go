@@ -282,6 +282,21 @@ func TestNonceExpires(t *testing.T) {
 	}
 }
 
+// A time that nobody signed is a stranger's, and must not have a nonce forgotten
+// earlier than the signed one has.
+func TestNonceExpiresByTheSignedTime(t *testing.T) {
+	t.Parallel()
+	m := newPost().signCavage("(request-target) date content-length", cavageParams+fmt.Sprintf("created=%d,", signingTime-90)).message(t)
+	m.Now = time.Unix(signingTime-60, 0)
+	v, err := flyext.MessageSignature(signingKey).Verify(t.Context(), m)
+	if err != nil || len(v.Nonces) != 1 {
+		t.Fatalf("%+v, %v", v, err)
+	}
+	if want := time.Unix(signingTime, 0).Add(6 * time.Minute); !v.Nonces[0].Expires.Equal(want) {
+		t.Errorf("the nonce expires at %v, want %v", v.Nonces[0].Expires, want)
+	}
+}
+
 func TestNonceKey(t *testing.T) {
 	t.Parallel()
 	seen := map[[16]byte]int{}
