@@ -45,7 +45,9 @@ func (o *object) name(m member) []byte {
 	return o.body[m.nameStart:m.nameEnd]
 }
 
-func (o *object) value(m member) jsontext.Value { return o.body[m.valueStart:m.valueEnd] }
+// value returns a member's value. What is appended to it does not reach what
+// stands behind it in the body.
+func (o *object) value(m member) jsontext.Value { return o.body[m.valueStart:m.valueEnd:m.valueEnd] }
 
 // parse parses the body, once. Nothing here says yes to what two JSON parsers
 // might read differently: duplicate members, invalid UTF-8 and a second value
@@ -65,7 +67,7 @@ func parseObject(body []byte) (*object, error) {
 	if !jsontext.Value(body).IsValid() || body[split.Start(body)] != '{' {
 		return nil, whyNoObject(body)
 	}
-	if len(body) > math.MaxUint32 {
+	if uint64(len(body)) > math.MaxUint32 { // an int may be too small for that number
 		return nil, malformed("The body is too large to be decoded.", nil)
 	}
 	o := &object{body: body}
