@@ -83,14 +83,15 @@ func parseBaseURL(text string) (*url.URL, error) {
 
 // Check reads the request's body, whole, and returns nil if the request is
 // genuine, fresh, meant for this URL, and here for the first time. The body is
-// then there to be read again, intact. Otherwise the error is an *[Error] with
-// the answer to give: 401 (always the same one), 400, 413 or 503; its Err is
-// for the log alone.
+// then there to be read again, intact, and so is that of a request that was
+// refused once it was read. Otherwise the error is an *[Error] with the answer
+// to give: 401 (always the same one), 400, 413 or 503; its Err is for the log
+// alone.
 //
 // A request can be checked once: the second time it is a replay.
 func (a *Authenticator) Check(r *http.Request) error {
 	m, _, err := a.admit(nil, r)
-	if err == nil {
+	if m != nil { // be it refused: the service may know another way to verify it
 		putBack(r, m.Body)
 	}
 	return err
@@ -137,7 +138,8 @@ func VerificationOf(ctx context.Context) Verification {
 	return v
 }
 
-// admit does all of Check, and returns what it read and found out.
+// admit does all of Check, and returns what it read, be it refused, and what it
+// found out.
 func (a *Authenticator) admit(w http.ResponseWriter, r *http.Request) (*Message, Verification, error) {
 	text, err := readBody(w, r, a.maxBody)
 	if err != nil {
@@ -150,7 +152,7 @@ func (a *Authenticator) admit(w http.ResponseWriter, r *http.Request) (*Message,
 	came := a.clock.at(m.Now)
 	v, err := a.verifier.Verify(r.Context(), m)
 	if err != nil {
-		return nil, Verification{}, unauthenticated(err)
+		return m, Verification{}, unauthenticated(err)
 	}
 	if len(v.Nonces) == 0 {
 		return m, v, nil
@@ -161,9 +163,9 @@ func (a *Authenticator) admit(w http.ResponseWriter, r *http.Request) (*Message,
 	for _, n := range v.Nonces {
 		switch fresh, err := a.replay.Use(r.Context(), n); {
 		case err != nil:
-			return nil, Verification{}, replayUnavailable(err)
+			return m, Verification{}, replayUnavailable(err)
 		case !fresh:
-			return nil, Verification{}, unauthenticated(errReplay)
+			return m, Verification{}, unauthenticated(errReplay)
 		}
 	}
 	if !a.clock.admit(came, v.Nonces) {

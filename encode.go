@@ -113,7 +113,11 @@ func (w *objectWriter) text(name, value string) {
 	w.quote(value)
 }
 
+// value writes any value; nil is null, as it is to encoding/json.
 func (w *objectWriter) value(name string, value json.RawMessage) {
+	if value == nil {
+		value = json.RawMessage("null")
+	}
 	w.comma()
 	w.quote(name)
 	buf, err := jsontext.AppendFormat(append(w.buf, ':'), value)

@@ -426,3 +426,48 @@ func TestExtrasOfGeneration1(t *testing.T) {
 		}
 	}
 }
+
+// A value that is nil is null, as it is to encoding/json.
+func TestExtraThatIsNil(t *testing.T) {
+	t.Parallel()
+	p := &testProvisioner{fetch: func(context.Context, string) (*flyext.Extension, error) {
+		return &flyext.Extension{Extra: map[string]json.RawMessage{"plan": nil, "size": json.RawMessage("1")}}, nil
+	}}
+	w := do(newProvider(t, p, unsigned), httptest.NewRequest("GET", "/flyio/extensions/x", nil))
+	if want := `{"id":"x","status":"ready","plan":null,"size":1}`; w.Code != 200 || w.Body.String() != want {
+		t.Errorf("got %d %s, want %s", w.Code, w.Body, want)
+	}
+}
+
+// What a provider does to one member must not reach the next one.
+func TestExtrasAreApart(t *testing.T) {
+	t.Parallel()
+	p := &testProvisioner{provision: func(_ context.Context, r *flyext.ProvisionRequest) (*flyext.Extension, error) {
+		_ = append(r.Extra["a"], strings.Repeat("x", 20)...)
+		if got := string(r.Extra["b"]); got != "[2]" {
+			t.Errorf("got %s", got)
+		}
+		return &flyext.Extension{Secrets: flyext.Secrets{}}, nil
+	}}
+	body := `{"a":1,"b":[2],"id":"x","organization_id":"o"}`
+	if w := do(newProvider(t, p, unsigned), httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(body))); w.Code != 200 {
+		t.Error(w.Body)
+	}
+}
+
+// Whom Check refuses may be known to the service in another way, for which it
+// needs the body.
+func TestBodyOfRefusedRequest(t *testing.T) {
+	t.Parallel()
+	auth, err := flyext.NewAuthenticator(flyext.Config{BaseURL: testBase, Verifier: flyext.XSignature(testSecret)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader("{}"))
+	if err := auth.Check(r); err == nil {
+		t.Error("it was admitted")
+	}
+	if body, err := io.ReadAll(r.Body); err != nil || string(body) != "{}" {
+		t.Errorf("got %q, %v", body, err)
+	}
+}
