@@ -64,6 +64,9 @@ func (c *callContext) AfterFunc(f func()) (stop func() bool) {
 	}
 }
 
+// String keeps fmt from reading what others may be writing.
+func (c *callContext) String() string { return "flyext.callContext" }
+
 // end ends the context, for the first reason that is given.
 func (c *callContext) end(err error) {
 	c.mu.Lock()

@@ -202,12 +202,18 @@ func (o *object) extra(g Generation) map[string]json.RawMessage {
 	return extra
 }
 
-// text keeps a text that was read. All of an object share one allocation, so
-// that who holds on to one of them holds on to some hundred bytes, and never to
-// the body.
+// maxShared is how long a text may be to share its memory with others, in bytes.
+const maxShared = 256
+
+// text keeps a text that was read. The short ones of an object share one
+// allocation, so that who holds on to one of them holds on to some hundred bytes,
+// and never to the body.
 func (o *object) text(text []byte) string {
+	if len(text) > maxShared {
+		return string(text)
+	}
 	if o.texts.Cap() == 0 {
-		o.texts.Grow(256)
+		o.texts.Grow(maxShared)
 	}
 	start := o.texts.Len()
 	o.texts.Write(text)
