@@ -49,7 +49,20 @@ func Read(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 			}
 			return nil, err
 		case len(text) == cap(text):
-			text = append(text, 0)[:len(text)]
+			text = grow(text, r.ContentLength)
 		}
 	}
+}
+
+// grow makes more room. Who has sent so much is believed a little more of the
+// length that was announced, if any was: few copies are made then, and no more
+// room than is needed.
+func grow(text []byte, announced int64) []byte {
+	room := 2 * cap(text)
+	if announced >= int64(cap(text)) {
+		room = int(min(4*int64(cap(text)), announced+1))
+	}
+	bigger := make([]byte, len(text), room)
+	copy(bigger, text)
+	return bigger
 }
