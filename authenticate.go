@@ -158,7 +158,7 @@ func (a *Authenticator) admit(w http.ResponseWriter, r *http.Request) (*Message,
 		return m, v, nil
 	}
 	if a.clock.blind(came) {
-		return nil, Verification{}, replayUnavailable(errClockSetBack)
+		return m, Verification{}, replayUnavailable(errClockSetBack)
 	}
 	for _, n := range v.Nonces {
 		switch fresh, err := a.replay.Use(r.Context(), n); {
@@ -169,7 +169,7 @@ func (a *Authenticator) admit(w http.ResponseWriter, r *http.Request) (*Message,
 		}
 	}
 	if !a.clock.admit(came, v.Nonces) {
-		return nil, Verification{}, replayUnavailable(errClockSetBack)
+		return m, Verification{}, replayUnavailable(errClockSetBack)
 	}
 	return m, v, nil
 }
@@ -277,7 +277,7 @@ func withRequestID(ctx context.Context, h http.Header) (context.Context, string)
 }
 
 // newRequestID returns 128 random bits as text. They are no secret, so they do
-// not have to be crypto/rand's, which take ten times as long.
+// not have to be crypto/rand's, which take longer.
 func newRequestID() string {
 	const digits = "0123456789abcdefghjkmnpqrstvwxyz"
 	var id [26]byte

@@ -2,6 +2,7 @@ package flyext_test
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -91,7 +92,9 @@ func TestClockSetBackBehindWhatIsForgotten(t *testing.T) {
 					if c.replay != "" {
 						wantRefusal(t, auth.Check(captured()), c.replay)
 					} else {
-						want503(t, auth.Check(captured()))
+						r := captured()
+						want503(t, auth.Check(r))
+						wantBody(t, r)
 					}
 					genuine := signAt(t, signer, wall.now, "genuine")
 					if c.genuine {
@@ -109,6 +112,15 @@ func TestClockSetBackBehindWhatIsForgotten(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// wantBody demands that a body which was read is there again, if there was one.
+func wantBody(t *testing.T, r *http.Request) {
+	t.Helper()
+	body, err := io.ReadAll(r.Body)
+	if err != nil || int64(len(body)) != r.ContentLength {
+		t.Errorf("%d bytes of the body are left of %d, %v", len(body), r.ContentLength, err)
 	}
 }
 
@@ -131,7 +143,9 @@ func TestClockSetBackAndSlowStore(t *testing.T) {
 		wall.set(-3 * time.Minute)
 		wantRefusal(t, auth.Check(captured()), usedBefore)
 		store.slow = 10 * time.Second
-		want503(t, auth.Check(captured()))
+		late := captured()
+		want503(t, auth.Check(late))
+		wantBody(t, late)
 	})
 }
 

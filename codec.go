@@ -206,8 +206,8 @@ func (o *object) extra(g Generation) map[string]json.RawMessage {
 const maxShared = 256
 
 // text keeps a text that was read. The short ones of an object share one
-// allocation, so that who holds on to one of them holds on to some hundred bytes,
-// and never to the body.
+// allocation, so that who holds on to one of them holds on to those beside it, and
+// never to the body.
 func (o *object) text(text []byte) string {
 	if len(text) > maxShared {
 		return string(text)

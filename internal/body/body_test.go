@@ -64,6 +64,32 @@ func TestNoBody(t *testing.T) {
 	}
 }
 
+// What is allocated is what was sent, a few times at most, and no more than what
+// was announced.
+func TestRoom(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name      string
+		sent      int
+		announced int64
+		most      int // that may be allocated in the end
+	}{
+		{"announced and sent", 1 << 20, 1 << 20, 1<<20 + 1},
+		{"much announced and little sent", 20_000, 1 << 40, 80_000},
+		{"nothing announced", 20_000, -1, 80_000},
+		{"less announced than sent", 20_000, 10, 80_000},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			r := &http.Request{ContentLength: test.announced, Body: io.NopCloser(bytes.NewReader(make([]byte, test.sent)))}
+			got, err := body.Read(nil, r, 1<<41)
+			if err != nil || len(got) != test.sent || cap(got) > test.most {
+				t.Errorf("%d bytes in room for %d, want %d in %d at most: %v", len(got), cap(got), test.sent, test.most, err)
+			}
+		})
+	}
+}
+
 // The length that a stranger announces costs nothing.
 func TestAnnouncedLengthIsNotAllocated(t *testing.T) {
 	allocated := testing.AllocsPerRun(10, func() {

@@ -3,7 +3,7 @@
 //
 // Starting a goroutine and waiting for it on a channel would do the same. But
 // both wake another processor, which finds nothing to do: on a machine that is
-// not busy that costs more than all else that a request needs. A coroutine,
+// not busy that can cost as much as all else that a request needs. A coroutine,
 // which is what [iter.Pull] makes of an iterator, is switched to and back
 // directly.
 package handoff
@@ -47,7 +47,7 @@ func Do(timeout time.Duration, task Task) (ended bool) {
 
 // How an iteration came back to Do.
 const (
-	returned = iota // Run did
+	_        = iota // Run returned: the iteration is over
 	exited          // Run ended its goroutine
 	timedOut        // Run goes on
 )
@@ -71,11 +71,11 @@ type handoff struct {
 func (h *handoff) iterate(yield func(int) bool) {
 	h.yield = yield
 	timer := time.AfterFunc(h.timeout, h.timeOut)
-	returned := false
+	ended := false
 	defer func() {
 		if h.settled.CompareAndSwap(false, true) {
 			timer.Stop()
-			if !returned {
+			if !ended {
 				yield(exited) // and so to Do, before the goroutine is gone
 			}
 			return
@@ -86,7 +86,7 @@ func (h *handoff) iterate(yield func(int) bool) {
 		<-h.yielded
 	}()
 	h.task.Run()
-	returned = true
+	ended = true
 }
 
 func (h *handoff) timeOut() {

@@ -19,46 +19,10 @@ import (
 	"github.com/flyext/flyext"
 	"github.com/flyext/flyext/flytest"
 	"github.com/flyext/flyext/internal/servertest"
+	"github.com/flyext/flyext/internal/storetest"
 	redisstore "github.com/flyext/flyext/stores/redis"
 	"github.com/redis/go-redis/v9"
 )
-
-// timeout is that of stores whose Redis is out of order; slack is what the tests'
-// machine may take longer, far less than the client's own timeouts.
-const (
-	timeout = 300 * time.Millisecond
-	slack   = 2 * time.Second
-)
-
-// wantFailure asks a store whose Redis cannot tell, for a caller with no deadline.
-func wantFailure(t *testing.T, s flyext.ReplayLookup, n flyext.Nonce) error {
-	t.Helper()
-	began := time.Now()
-	fresh, err := s.Use(context.Background(), n)
-	if fresh || err == nil {
-		t.Errorf("fresh: got %t, %v, want an error", fresh, err)
-	}
-	if took := time.Since(began); took > timeout+slack {
-		t.Errorf("it took %v", took)
-	}
-	return err
-}
-
-// wantRecovery waits until a store works again.
-func wantRecovery(t *testing.T, s flyext.ReplayStore, n int) {
-	t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	for {
-		fresh, err := s.Use(t.Context(), numbered(n))
-		if fresh && err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("it does not recover: %t, %v", fresh, err)
-		}
-		n++ // which may have been entered without an answer
-	}
-}
 
 func TestOutOfOrder(t *testing.T) {
 	t.Parallel()
@@ -72,14 +36,14 @@ func TestOutOfOrder(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			server := servertest.Redis(t)
-			store, _ := newStore(t, server.Addr(), redisstore.Options{Timeout: timeout})
-			wantRecovery(t, store, 0)
-			used := numbered(1_000)
-			wantUse(t, store, used, true)
+			store, _ := newStore(t, server.Addr(), redisstore.Options{Timeout: storetest.Timeout})
+			storetest.WantRecovery(t, store, 0)
+			used := storetest.Numbered(1_000)
+			storetest.WantUse(t, store, used, true)
 			for round := range 2 {
 				test.break_(server)
-				wantFailure(t, store, used)
-				wantFailure(t, store, numbered(2_000+round))
+				storetest.WantFailure(t, store, used)
+				storetest.WantFailure(t, store, storetest.Numbered(2_000+round))
 				if looked, err := store.Used(t.Context(), used); looked || err == nil {
 					t.Errorf("used: got %t, %v, want an error", looked, err)
 				}
@@ -87,8 +51,8 @@ func TestOutOfOrder(t *testing.T) {
 					t.Error("it can be checked")
 				}
 				test.mend(server)
-				wantRecovery(t, store, 10_000*(round+1))
-				wantUse(t, store, used, false)
+				storetest.WantRecovery(t, store, 10_000*(round+1))
+				storetest.WantUse(t, store, used, false)
 			}
 		})
 	}
@@ -137,13 +101,13 @@ func readCommand(r *bufio.Reader) (words []string, err error) {
 
 func TestSilence(t *testing.T) {
 	t.Parallel()
-	store, _ := newStore(t, serve(t, func(net.Conn) {}), redisstore.Options{Timeout: timeout})
-	if err := wantFailure(t, store, numbered(1)); !errors.Is(err, context.DeadlineExceeded) {
+	store, _ := newStore(t, serve(t, func(net.Conn) {}), redisstore.Options{Timeout: storetest.Timeout})
+	if err := storetest.WantFailure(t, store, storetest.Numbered(1)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if fresh, err := store.Use(ctx, numbered(1)); fresh || !errors.Is(err, context.Canceled) {
+	if fresh, err := store.Use(ctx, storetest.Numbered(1)); fresh || !errors.Is(err, context.Canceled) {
 		t.Errorf("the caller is gone: got %t, %v", fresh, err)
 	}
 }
@@ -183,10 +147,10 @@ func TestAnswers(t *testing.T) {
 					}
 				}
 			})
-			store, _ := newStore(t, addr, redisstore.Options{Timeout: timeout})
+			store, _ := newStore(t, addr, redisstore.Options{Timeout: storetest.Timeout})
 			began := time.Now()
-			fresh, err := store.Use(context.Background(), numbered(1))
-			if fresh || err == nil && answer[0] == '-' || time.Since(began) > timeout+slack {
+			fresh, err := store.Use(context.Background(), storetest.Numbered(1))
+			if fresh || err == nil && answer[0] == '-' || time.Since(began) > storetest.Timeout+storetest.Slack {
 				t.Errorf("got %t, %v after %v", fresh, err, time.Since(began))
 			}
 		})
@@ -241,7 +205,7 @@ func TestLostAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	other, _ := newStore(t, redisAddr, own(t))
-	nonce := numbered(1)
+	nonce := storetest.Numbered(1)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -251,12 +215,12 @@ func TestLostAnswer(t *testing.T) {
 		}
 		between <- struct{}{}
 	}()
-	wantUse(t, store, nonce, true)
+	storetest.WantUse(t, store, nonce, true)
 	<-done
 	if sent.Load() != 2 {
 		t.Errorf("the command was sent %d times, want 2", sent.Load())
 	}
-	wantUse(t, store, numbered(1), false)
+	storetest.WantUse(t, store, storetest.Numbered(1), false)
 }
 
 // replicaOf starts a replica and returns when it has what its master has.
@@ -291,11 +255,11 @@ func TestFailover(t *testing.T) {
 		return new(net.Dialer).DialContext(ctx, "tcp", at.Load().(string))
 	}})
 	t.Cleanup(func() { client.Close() })
-	store, err := redisstore.New(client, redisstore.Options{Timeout: timeout, Replicas: 1})
+	store, err := redisstore.New(client, redisstore.Options{Timeout: storetest.Timeout, Replicas: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantRecovery(t, store, 0)
+	storetest.WantRecovery(t, store, 0)
 	used := flyext.Nonce{Key: [16]byte{1}, Expires: time.Now().Add(6 * time.Minute)}
 	for deadline := time.Now().Add(time.Minute); ; used.Key[1]++ {
 		if fresh, err := store.Use(t.Context(), used); fresh && err == nil {
@@ -307,30 +271,30 @@ func TestFailover(t *testing.T) {
 	}
 
 	replica.Freeze()
-	wantFailure(t, store, numbered(5_000))
+	storetest.WantFailure(t, store, storetest.Numbered(5_000))
 	waiting, err := redisstore.New(client, redisstore.Options{Timeout: 2 * time.Second, Replicas: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := wantFailure(t, waiting, numbered(5_001)); err == nil || !strings.Contains(err.Error(), "0 of 1 replicas") {
+	if err := storetest.WantFailure(t, waiting, storetest.Numbered(5_001)); err == nil || !strings.Contains(err.Error(), "0 of 1 replicas") {
 		t.Errorf("a nonce that no replica has: got %v", err)
 	}
 	replica.Thaw()
 
 	master.Kill()
 	at.Store(replica.Addr())
-	err = wantFailure(t, store, used) // it is there, and not the master yet
+	err = storetest.WantFailure(t, store, used) // it is there, and not the master yet
 	t.Logf("before it takes over: %v", err)
 	if err := onReplica.ReplicaOf(t.Context(), "NO", "ONE").Err(); err != nil {
 		t.Fatal(err)
 	}
-	after, err := redisstore.New(client, redisstore.Options{Timeout: timeout})
+	after, err := redisstore.New(client, redisstore.Options{Timeout: storetest.Timeout})
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantRecovery(t, after, 10_000)
-	wantUse(t, after, used, false)
-	wantFailure(t, store, numbered(20_000)) // it has no replica any more
+	storetest.WantRecovery(t, after, 10_000)
+	storetest.WantUse(t, after, used, false)
+	storetest.WantFailure(t, store, storetest.Numbered(20_000)) // it has no replica any more
 }
 
 // TestCluster has a cluster of one, which is down until somebody has its slots.
@@ -339,22 +303,22 @@ func TestCluster(t *testing.T) {
 	server := servertest.Redis(t, "--cluster-enabled", "yes")
 	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{server.Addr()}})
 	t.Cleanup(func() { client.Close() })
-	store, err := redisstore.New(client, redisstore.Options{Timeout: timeout})
+	store, err := redisstore.New(client, redisstore.Options{Timeout: storetest.Timeout})
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantFailure(t, store, numbered(1))
+	storetest.WantFailure(t, store, storetest.Numbered(1))
 	single := redis.NewClient(&redis.Options{Addr: server.Addr()})
 	t.Cleanup(func() { single.Close() })
 	if err := single.ClusterAddSlotsRange(t.Context(), 0, 16383).Err(); err != nil {
 		t.Fatal(err)
 	}
-	wantRecovery(t, store, 1_000)
+	storetest.WantRecovery(t, store, 1_000)
 	patient, err := redisstore.New(client, redisstore.Options{Timeout: 20 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
-	race(t, 20, patient, patient)
+	storetest.Race(t, 20, patient, patient)
 	if err := patient.Check(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -373,11 +337,11 @@ func TestSecretsStayOut(t *testing.T) {
 	server := servertest.Redis(t, "--requirepass", "another")
 	client := redis.NewClient(&redis.Options{Addr: server.Addr(), Password: password})
 	t.Cleanup(func() { client.Close() })
-	store, err := redisstore.New(client, redisstore.Options{Timeout: timeout})
+	store, err := redisstore.New(client, redisstore.Options{Timeout: storetest.Timeout})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := wantFailure(t, store, numbered(1)); strings.Contains(err.Error(), password) {
+	if err := storetest.WantFailure(t, store, storetest.Numbered(1)); strings.Contains(err.Error(), password) {
 		t.Errorf("the password is in %v", err)
 	}
 	if err := store.Check(t.Context()); err == nil || strings.Contains(err.Error(), password) {
@@ -415,7 +379,7 @@ func TestProvider(t *testing.T) {
 		}
 		machines[i] = provider
 	}
-	impatient, _ := newStore(t, server.Addr(), redisstore.Options{Timeout: timeout})
+	impatient, _ := newStore(t, server.Addr(), redisstore.Options{Timeout: storetest.Timeout})
 	hasty, err := flyext.New(service, flyext.Config{
 		BaseURL: "http://127.0.0.1/flyio", Verifier: flyext.XSignature("a secret"), ReplayStore: impatient,
 	})

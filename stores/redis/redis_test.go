@@ -2,19 +2,17 @@ package redisstore_test
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"io"
 	"log"
 	"os"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/flyext/flyext"
 	"github.com/flyext/flyext/internal/servertest"
+	"github.com/flyext/flyext/internal/storetest"
 	redisstore "github.com/flyext/flyext/stores/redis"
 	"github.com/redis/go-redis/v9"
 )
@@ -46,41 +44,14 @@ func own(t testing.TB) redisstore.Options {
 	return redisstore.Options{Prefix: t.Name() + ":", Timeout: 20 * time.Second} // the tests' machine may be busy
 }
 
-func numbered(n int) flyext.Nonce {
-	var key [16]byte
-	binary.BigEndian.PutUint64(key[8:], uint64(n))
-	return flyext.Nonce{Key: key, Expires: time.Now().Add(6 * time.Minute)}
-}
-
-func wantUse(t *testing.T, s flyext.ReplayStore, n flyext.Nonce, want bool) {
-	t.Helper()
-	if fresh, err := s.Use(t.Context(), n); fresh != want || err != nil {
-		t.Fatalf("fresh: got %t, %v, want %t", fresh, err, want)
-	}
-}
-
-func wantUsed(t *testing.T, s flyext.ReplayLookup, n flyext.Nonce, want bool) {
-	t.Helper()
-	if used, err := s.Used(t.Context(), n); used != want || err != nil {
-		t.Fatalf("used: got %t, %v, want %t", used, err, want)
-	}
-}
-
 func TestOnce(t *testing.T) {
 	t.Parallel()
 	addr := servertest.SharedRedis(t)
 	a, _ := newStore(t, addr, own(t))
 	b, _ := newStore(t, addr, own(t))
-	for n := range 10 {
-		wantUsed(t, a, numbered(n), false)
-		wantUse(t, a, numbered(n), true)
-		for _, s := range []*redisstore.Store{a, b, a} {
-			wantUsed(t, s, numbered(n), true)
-			wantUse(t, s, numbered(n), false)
-		}
-	}
+	storetest.Once(t, 10, a, b)
 	others, _ := newStore(t, addr, redisstore.Options{Prefix: "another:" + t.Name(), Timeout: 20 * time.Second})
-	wantUse(t, others, numbered(1), true)
+	storetest.WantUse(t, others, storetest.Numbered(1), true)
 }
 
 // TestRace has two machines race for each nonce, 32 requests on either.
@@ -89,33 +60,7 @@ func TestRace(t *testing.T) {
 	addr := servertest.SharedRedis(t)
 	a, _ := newStore(t, addr, own(t))
 	b, _ := newStore(t, addr, own(t))
-	race(t, 300, a, b)
-}
-
-func race(t *testing.T, nonces int, machines ...flyext.ReplayStore) {
-	t.Helper()
-	admitted := make([]atomic.Int64, nonces)
-	var workers sync.WaitGroup
-	for worker := range 64 {
-		workers.Go(func() {
-			for n := range nonces {
-				fresh, err := machines[worker%len(machines)].Use(t.Context(), numbered(n))
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				if fresh {
-					admitted[n].Add(1)
-				}
-			}
-		})
-	}
-	workers.Wait()
-	for n := range nonces {
-		if got := admitted[n].Load(); got != 1 {
-			t.Errorf("nonce %d was admitted %d times", n, got)
-		}
-	}
+	storetest.Race(t, 300, a, b)
 }
 
 func TestLife(t *testing.T) {
@@ -139,7 +84,7 @@ func TestLife(t *testing.T) {
 		{"over", -time.Hour, 0},
 		{"for ever", 290 * 365 * 24 * time.Hour, 100 * 365 * 24 * time.Hour},
 	} {
-		nonce := numbered(n)
+		nonce := storetest.Numbered(n)
 		nonce.Expires = now.Add(test.left)
 		began := time.Now()
 		fresh, err := store.Use(t.Context(), nonce)
@@ -147,7 +92,7 @@ func TestLife(t *testing.T) {
 			if fresh || err == nil {
 				t.Errorf("%s: got %t, %v, want an error", test.name, fresh, err)
 			}
-			wantUsed(t, store, nonce, false)
+			storetest.WantUsed(t, store, nonce, false)
 			continue
 		}
 		if !fresh || err != nil {
@@ -177,7 +122,7 @@ func TestLife(t *testing.T) {
 				break
 			}
 		}
-		wantUse(t, store, nonce, true)
+		storetest.WantUse(t, store, nonce, true)
 		if err := client.Del(t.Context(), keys[0]).Err(); err != nil {
 			t.Fatal(err)
 		}
@@ -224,16 +169,16 @@ func (c *counter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 func TestOneRoundTrip(t *testing.T) {
 	t.Parallel()
 	store, client := newStore(t, servertest.SharedRedis(t), own(t))
-	wantUse(t, store, numbered(0), true)
+	storetest.WantUse(t, store, storetest.Numbered(0), true)
 	count := &counter{}
 	client.AddHook(count)
 	for _, step := range []struct {
 		name string
 		do   func()
 	}{
-		{"fresh", func() { wantUse(t, store, numbered(1), true) }},
-		{"used", func() { wantUse(t, store, numbered(1), false) }},
-		{"looked up", func() { wantUsed(t, store, numbered(1), true) }},
+		{"fresh", func() { storetest.WantUse(t, store, storetest.Numbered(1), true) }},
+		{"used", func() { storetest.WantUse(t, store, storetest.Numbered(1), false) }},
+		{"looked up", func() { storetest.WantUsed(t, store, storetest.Numbered(1), true) }},
 	} {
 		before := count.sent.Load()
 		if step.do(); count.sent.Load()-before != 1 {
@@ -326,7 +271,7 @@ func TestEvicted(t *testing.T) {
 			const nonces = 40_000
 			full := 0
 			for n := range nonces {
-				fresh, err := store.Use(t.Context(), numbered(n))
+				fresh, err := store.Use(t.Context(), storetest.Numbered(n))
 				if err != nil {
 					full++
 				}

@@ -18,46 +18,9 @@ import (
 	"github.com/flyext/flyext"
 	"github.com/flyext/flyext/flytest"
 	"github.com/flyext/flyext/internal/servertest"
+	"github.com/flyext/flyext/internal/storetest"
 	sqlstore "github.com/flyext/flyext/stores/sql"
 )
-
-// timeout is that of stores whose database is out of order; slack is what the
-// tests' machine may take longer.
-const (
-	timeout = 300 * time.Millisecond
-	slack   = 2 * time.Second
-)
-
-// wantFailure asks a store whose database cannot tell, for a caller with no
-// deadline.
-func wantFailure(t *testing.T, s flyext.ReplayLookup, n flyext.Nonce) error {
-	t.Helper()
-	began := time.Now()
-	fresh, err := s.Use(context.Background(), n)
-	if fresh || err == nil {
-		t.Errorf("fresh: got %t, %v, want an error", fresh, err)
-	}
-	if took := time.Since(began); took > timeout+slack {
-		t.Errorf("it took %v", took)
-	}
-	return err
-}
-
-// wantRecovery waits until a store works again.
-func wantRecovery(t *testing.T, s flyext.ReplayStore, n int) {
-	t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	for {
-		fresh, err := s.Use(t.Context(), numbered(n))
-		if fresh && err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("it does not recover: %t, %v", fresh, err)
-		}
-		n++ // which may have been entered without an answer
-	}
-}
 
 func TestOutOfOrder(t *testing.T) {
 	t.Parallel()
@@ -73,7 +36,7 @@ func TestOutOfOrder(t *testing.T) {
 			server := servertest.PostgreSQL(t)
 			d := onPostgreSQL(server.NewDatabase())
 			d.machine(t, sqlstore.Options{})
-			store, err := sqlstore.New(d.open(t), sqlstore.Options{Dialect: d.dialect, Timeout: timeout})
+			store, err := sqlstore.New(d.open(t), sqlstore.Options{Dialect: d.dialect, Timeout: storetest.Timeout})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -81,19 +44,19 @@ func TestOutOfOrder(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			used := numbered(1_000)
-			wantRecovery(t, store, 0)
-			wantUse(t, patient, used, true)
+			used := storetest.Numbered(1_000)
+			storetest.WantRecovery(t, store, 0)
+			storetest.WantUse(t, patient, used, true)
 			for round := range 2 {
 				test.break_(server)
-				wantFailure(t, store, used)
-				wantFailure(t, store, numbered(2_000+round))
+				storetest.WantFailure(t, store, used)
+				storetest.WantFailure(t, store, storetest.Numbered(2_000+round))
 				if looked, err := store.Used(t.Context(), used); looked || err == nil {
 					t.Errorf("used: got %t, %v, want an error", looked, err)
 				}
 				test.mend(server)
-				wantRecovery(t, store, 10_000*(round+1))
-				wantUse(t, patient, used, false)
+				storetest.WantRecovery(t, store, 10_000*(round+1))
+				storetest.WantUse(t, patient, used, false)
 			}
 		})
 	}
@@ -109,20 +72,20 @@ func TestSilence(t *testing.T) {
 	defer listener.Close() // the kernel accepts
 	const password = "hunter2-of-the-tests"
 	d := onPostgreSQL("postgres://logjam:" + password + "@" + listener.Addr().String() + "/logjam?sslmode=disable")
-	store, err := sqlstore.New(d.open(t), sqlstore.Options{Dialect: d.dialect, Timeout: timeout})
+	store, err := sqlstore.New(d.open(t), sqlstore.Options{Dialect: d.dialect, Timeout: storetest.Timeout})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := wantFailure(t, store, numbered(1)); !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), password) {
+	if err := storetest.WantFailure(t, store, storetest.Numbered(1)); !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), password) {
 		t.Errorf("got %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if fresh, err := store.Use(ctx, numbered(1)); fresh || !errors.Is(err, context.Canceled) {
+	if fresh, err := store.Use(ctx, storetest.Numbered(1)); fresh || !errors.Is(err, context.Canceled) {
 		t.Errorf("the caller is gone: got %t, %v", fresh, err)
 	}
 	listener.Close()
-	if err := wantFailure(t, store, numbered(1)); strings.Contains(err.Error(), password) {
+	if err := storetest.WantFailure(t, store, storetest.Numbered(1)); strings.Contains(err.Error(), password) {
 		t.Errorf("the password is in %v", err)
 	}
 }
@@ -139,8 +102,8 @@ func TestUndecided(t *testing.T) {
 			t.Parallel()
 			onEach(t, func(t *testing.T, d database) {
 				patient, _ := d.machine(t, sqlstore.Options{})
-				hasty, _ := d.machine(t, sqlstore.Options{Timeout: timeout})
-				wantUse(t, patient, numbered(0), true)
+				hasty, _ := d.machine(t, sqlstore.Options{Timeout: storetest.Timeout})
+				storetest.WantUse(t, patient, storetest.Numbered(0), true)
 				other := d.open(t)
 				begin, end := "BEGIN", "ROLLBACK"
 				if d.dialect == sqlstore.SQLite {
@@ -154,7 +117,7 @@ func TestUndecided(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer conn.Close()
-				nonce := numbered(1)
+				nonce := storetest.Numbered(1)
 				do := func(statement string, args ...any) {
 					t.Helper()
 					if _, err := conn.ExecContext(t.Context(), statement, args...); err != nil {
@@ -167,7 +130,7 @@ func TestUndecided(t *testing.T) {
 				} else {
 					do("INSERT INTO flyext_nonces VALUES ($1, $2)", nonce.Key[:], time.Now().Add(time.Hour).UnixMilli())
 				}
-				wantFailure(t, hasty, nonce)
+				storetest.WantFailure(t, hasty, nonce)
 				waiting := make(chan struct{})
 				var fresh bool
 				go func() {
@@ -203,7 +166,7 @@ func TestStrictIsolation(t *testing.T) {
 			for range 16 {
 				workers.Go(func() {
 					for n := range nonces {
-						fresh, err := store.Use(t.Context(), numbered(n))
+						fresh, err := store.Use(t.Context(), storetest.Numbered(n))
 						if fresh {
 							passed.Add(1)
 						}
@@ -231,15 +194,15 @@ func TestBusy(t *testing.T) {
 			d := newSQLite(t)
 			_, db := d.machine(t, sqlstore.Options{})
 			d.source = strings.Replace(d.source, "busy_timeout%2810000%29", "busy_timeout%28"+busy+"%29", 1)
-			store, err := sqlstore.New(d.open(t), sqlstore.Options{Dialect: d.dialect, Timeout: timeout})
+			store, err := sqlstore.New(d.open(t), sqlstore.Options{Dialect: d.dialect, Timeout: storetest.Timeout})
 			if err != nil {
 				t.Fatal(err)
 			}
-			wantRecovery(t, store, 0)
+			storetest.WantRecovery(t, store, 0)
 			execute(t, db, "BEGIN IMMEDIATE")
-			wantFailure(t, store, numbered(1_000))
+			storetest.WantFailure(t, store, storetest.Numbered(1_000))
 			execute(t, db, "ROLLBACK")
-			wantRecovery(t, store, 2_000)
+			storetest.WantRecovery(t, store, 2_000)
 		})
 	}
 }
@@ -280,7 +243,7 @@ func TestNoEntry(t *testing.T) {
 				t.Fatal(err)
 			}
 			for n := range 100_000 { // until a page is full
-				fresh, err := store.Use(t.Context(), numbered(n))
+				fresh, err := store.Use(t.Context(), storetest.Numbered(n))
 				if err != nil {
 					if fresh || !strings.Contains(err.Error(), test.want) {
 						t.Errorf("got %t, %v, want an error of %q", fresh, err, test.want)
@@ -320,13 +283,13 @@ func TestSweepFails(t *testing.T) {
 	execute(t, db, "INSERT INTO flyext_nonces VALUES (x'00', 0)")
 	var log sink
 	store, _ := d.machine(t, sqlstore.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
-	wantUse(t, store, numbered(1), true)
+	storetest.WantUse(t, store, storetest.Numbered(1), true)
 	for deadline := time.Now().Add(time.Minute); !strings.Contains(log.String(), "not to be deleted"); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("nobody is told: %s", log.String())
 		}
 	}
-	wantUse(t, store, numbered(2), true)
+	storetest.WantUse(t, store, storetest.Numbered(2), true)
 }
 
 // A provisioner counts its calls.
@@ -363,7 +326,7 @@ func TestProvider(t *testing.T) {
 		}
 		return provider
 	}
-	one, two, hasty := machine(20*time.Second), machine(20*time.Second), machine(timeout)
+	one, two, hasty := machine(20*time.Second), machine(20*time.Second), machine(storetest.Timeout)
 	fly := &flytest.Platform{BaseURL: "http://127.0.0.1/flyio", Signer: flytest.XSignature("a secret")}
 	sign := func() (send func(h http.Handler, status int, code string)) {
 		r, err := fly.NewRequest(t.Context(), http.MethodPost, "/extensions", []byte(`{"id":"x1","organization_id":"o1"}`))

@@ -3,7 +3,6 @@ package sqlstore_test
 import (
 	"context"
 	"database/sql"
-	"encoding/binary"
 	"fmt"
 	"net"
 	"net/url"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/flyext/flyext"
 	"github.com/flyext/flyext/internal/servertest"
+	"github.com/flyext/flyext/internal/storetest"
 	sqlstore "github.com/flyext/flyext/stores/sql"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -105,26 +105,6 @@ func (d database) machine(t testing.TB, o sqlstore.Options) (*sqlstore.Store, *s
 	return store, db
 }
 
-func numbered(n int) flyext.Nonce {
-	var key [16]byte
-	binary.BigEndian.PutUint64(key[8:], uint64(n))
-	return flyext.Nonce{Key: key, Expires: time.Now().Add(6 * time.Minute)}
-}
-
-func wantUse(t *testing.T, s flyext.ReplayStore, n flyext.Nonce, want bool) {
-	t.Helper()
-	if fresh, err := s.Use(t.Context(), n); fresh != want || err != nil {
-		t.Fatalf("fresh: got %t, %v, want %t", fresh, err, want)
-	}
-}
-
-func wantUsed(t *testing.T, s flyext.ReplayLookup, n flyext.Nonce, want bool) {
-	t.Helper()
-	if used, err := s.Used(t.Context(), n); used != want || err != nil {
-		t.Fatalf("used: got %t, %v, want %t", used, err, want)
-	}
-}
-
 func execute(t *testing.T, db *sql.DB, statement string, args ...any) {
 	t.Helper()
 	if _, err := db.ExecContext(t.Context(), statement, args...); err != nil {
@@ -146,26 +126,14 @@ func count(t testing.TB, db *sql.DB) (n int) {
 	return n
 }
 
-func once(t *testing.T, nonces int, a, b *sqlstore.Store) {
-	t.Helper()
-	for n := range nonces {
-		wantUsed(t, a, numbered(n), false)
-		wantUse(t, a, numbered(n), true)
-		for _, s := range []*sqlstore.Store{a, b, a} {
-			wantUsed(t, s, numbered(n), true)
-			wantUse(t, s, numbered(n), false)
-		}
-	}
-}
-
 func TestOnce(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		a, _ := d.machine(t, sqlstore.Options{})
 		b, _ := d.machine(t, sqlstore.Options{})
-		once(t, 10, a, b)
+		storetest.Once(t, 10, a, b)
 		others, _ := d.machine(t, sqlstore.Options{Table: "other_nonces"})
-		wantUse(t, others, numbered(1), true)
+		storetest.WantUse(t, others, storetest.Numbered(1), true)
 	})
 }
 
@@ -181,7 +149,7 @@ func TestPooled(t *testing.T) {
 			b, onB := d.machine(t, sqlstore.Options{})
 			onA.SetMaxIdleConns(0)
 			onB.SetMaxIdleConns(0)
-			once(t, 2, a, b)
+			storetest.Once(t, 2, a, b)
 		})
 	}
 }
@@ -194,29 +162,7 @@ func TestRace(t *testing.T) {
 		a, db := d.machine(t, sqlstore.Options{})
 		b, _ := d.machine(t, sqlstore.Options{})
 		for range 2 {
-			const nonces = 60
-			var admitted [nonces]atomic.Int64
-			var workers sync.WaitGroup
-			for worker := range 64 {
-				workers.Go(func() {
-					for n := range nonces {
-						fresh, err := []*sqlstore.Store{a, b}[worker%2].Use(t.Context(), numbered(n))
-						if err != nil {
-							t.Error(err)
-							return
-						}
-						if fresh {
-							admitted[n].Add(1)
-						}
-					}
-				})
-			}
-			workers.Wait()
-			for n := range nonces {
-				if got := admitted[n].Load(); got != 1 {
-					t.Errorf("nonce %d was admitted %d times", n, got)
-				}
-			}
+			storetest.Race(t, 60, a, b)
 			d.expire(t, db)
 		}
 	})
@@ -240,7 +186,7 @@ func TestLife(t *testing.T) {
 			{"over", -time.Hour, 0},
 			{"for ever", 290 * 365 * 24 * time.Hour, 100 * 365 * 24 * time.Hour},
 		} {
-			nonce := numbered(n)
+			nonce := storetest.Numbered(n)
 			nonce.Expires = now.Add(test.left)
 			var before, after, expires int64
 			if err := db.QueryRowContext(t.Context(), "SELECT "+d.now).Scan(&before); err != nil {
@@ -251,7 +197,7 @@ func TestLife(t *testing.T) {
 				if fresh || err == nil {
 					t.Errorf("%s: got %t, %v, want an error", test.name, fresh, err)
 				}
-				wantUsed(t, store, nonce, false)
+				storetest.WantUsed(t, store, nonce, false)
 				continue
 			}
 			if !fresh || err != nil {
@@ -264,11 +210,11 @@ func TestLife(t *testing.T) {
 			if want := test.want.Milliseconds(); expires < before+want || expires > after+want+1 {
 				t.Errorf("%s: it lives for %d ms, want %d", test.name, expires-before, want)
 			}
-			wantUsed(t, store, nonce, true)
+			storetest.WantUsed(t, store, nonce, true)
 			d.expire(t, db)
-			wantUsed(t, store, nonce, false)
-			wantUse(t, store, nonce, true)
-			wantUse(t, store, nonce, false)
+			storetest.WantUsed(t, store, nonce, false)
+			storetest.WantUse(t, store, nonce, true)
+			storetest.WantUse(t, store, nonce, false)
 		}
 	})
 }
@@ -297,7 +243,7 @@ func TestBounded(t *testing.T) {
 			for worker := range width {
 				workers.Go(func() {
 					for n := worker; n < live; n += width {
-						if fresh, err := store.Use(t.Context(), numbered(round*live+n)); !fresh || err != nil {
+						if fresh, err := store.Use(t.Context(), storetest.Numbered(round*live+n)); !fresh || err != nil {
 							t.Errorf("got %t, %v", fresh, err)
 						}
 					}
@@ -323,7 +269,7 @@ func TestSweepSkips(t *testing.T) {
 	d := newPostgreSQL(t)
 	first, db := d.machine(t, sqlstore.Options{})
 	for n := range 20 {
-		wantUse(t, first, numbered(n), true)
+		storetest.WantUse(t, first, storetest.Numbered(n), true)
 	}
 	d.expire(t, db)
 	tx, err := db.BeginTx(t.Context(), nil)
@@ -331,13 +277,13 @@ func TestSweepSkips(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tx.Rollback()
-	some := numbered(5)
+	some := storetest.Numbered(5)
 	held, err := tx.ExecContext(t.Context(), "SELECT 1 FROM flyext_nonces WHERE key < $1 FOR UPDATE", some.Key[:])
 	if n, _ := held.RowsAffected(); n != 5 || err != nil {
 		t.Fatal(n, err)
 	}
 	store, _ := d.machine(t, sqlstore.Options{}) // whose first entry sweeps
-	wantUse(t, store, numbered(100), true)
+	storetest.WantUse(t, store, storetest.Numbered(100), true)
 	for deadline := time.Now().Add(time.Minute); count(t, db) != 6; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d rows are left, want those that are held and the new one", count(t, db))
@@ -346,7 +292,7 @@ func TestSweepSkips(t *testing.T) {
 	if err := tx.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	wantUse(t, store, numbered(0), true)
+	storetest.WantUse(t, store, storetest.Numbered(0), true)
 }
 
 func TestMigrate(t *testing.T) {
@@ -367,7 +313,7 @@ func TestMigrate(t *testing.T) {
 		}
 		machines.Wait()
 		store, db := d.machine(t, sqlstore.Options{})
-		wantUse(t, store, numbered(1), true)
+		storetest.WantUse(t, store, storetest.Numbered(1), true)
 
 		table := "main.other_nonces"
 		if d.dialect == sqlstore.PostgreSQL {
@@ -385,8 +331,8 @@ func TestMigrate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantUse(t, other, numbered(1), true)
-		wantUse(t, other, numbered(1), false)
+		storetest.WantUse(t, other, storetest.Numbered(1), true)
+		storetest.WantUse(t, other, storetest.Numbered(1), false)
 		var indexes int
 		query := "SELECT count(*) FROM sqlite_master WHERE name LIKE '%nonces_expires_at'"
 		if d.dialect == sqlstore.PostgreSQL {
@@ -471,16 +417,16 @@ func TestOneRoundTrip(t *testing.T) {
 				t.Fatal(err)
 			}
 			// The first ones connect, sweep and, in one mode, prepare.
-			wantUse(t, store, numbered(0), true)
-			wantUsed(t, store, numbered(0), true)
+			storetest.WantUse(t, store, storetest.Numbered(0), true)
+			storetest.WantUsed(t, store, storetest.Numbered(0), true)
 			settled(t, db, &writes)
 			for _, step := range []struct {
 				name string
 				do   func()
 			}{
-				{"fresh", func() { wantUse(t, store, numbered(1), true) }},
-				{"used", func() { wantUse(t, store, numbered(1), false) }},
-				{"looked up", func() { wantUsed(t, store, numbered(1), true) }},
+				{"fresh", func() { storetest.WantUse(t, store, storetest.Numbered(1), true) }},
+				{"used", func() { storetest.WantUse(t, store, storetest.Numbered(1), false) }},
+				{"looked up", func() { storetest.WantUsed(t, store, storetest.Numbered(1), true) }},
 			} {
 				before := writes.Load()
 				if step.do(); writes.Load()-before != 1 {
