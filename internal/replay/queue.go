@@ -12,8 +12,9 @@ import (
 // A map beside a list would take twice the memory, move a thousand keys at once
 // when it grows, and never shrink. Here the entries themselves are the hash
 // table: each leads to the one before it in its bucket. Buckets are added and
-// taken away one at a time (linear hashing), and all of it lies in small blocks,
-// which nothing ever copies; so no call does more than a few entries' work.
+// taken away a few at a time (linear hashing), and all of it lies in small
+// blocks, which nothing ever copies; so no call does more than a few entries'
+// work.
 type queue struct {
 	blocks     []*block // of entries, from the one that the oldest is in
 	spare      *block   // the last one that was emptied
@@ -92,7 +93,7 @@ func (q *queue) has(hash uint32, key Key) bool {
 // push adds an entry.
 func (q *queue) push(hash uint32, key Key, deadline time.Duration) {
 	if q.buckets <= q.end-q.first {
-		q.split()
+		q.grow()
 	}
 	if q.index(q.end) == len(q.blocks) {
 		b := q.spare
@@ -162,6 +163,34 @@ func filterBit(hash uint32) uint32 { return 1 << (hash >> 27) }
 // highBit returns the bit by which a bucket's number differs from that of the
 // bucket that it was split off from.
 func highBit(bucket uint32) uint32 { return 1 << (bits.Len32(bucket) - 1) }
+
+// perGrow is how many buckets grow adds.
+const perGrow = 32
+
+// grow adds buckets. Of many entries hardly any is in the processor's cache, and
+// reading them one after the other is most of what splitting takes; so it reads
+// those of all the buckets side by side first, for which the processor waits
+// about once.
+func (q *queue) grow() {
+	if q.buckets >= perGrow { // so many that none of those to split is yet to come
+		var ids [perGrow]uint32
+		high := highBit(q.buckets)
+		for i := range ids {
+			ids[i] = q.chain(q.buckets + uint32(i) - high).newest
+		}
+		for more := true; more; {
+			more = false
+			for i, id := range ids {
+				if q.holds(id) {
+					ids[i], more = q.at(id).next, true
+				}
+			}
+		}
+	}
+	for range perGrow {
+		q.split()
+	}
+}
 
 // split adds a bucket, and moves to it what belongs there.
 func (q *queue) split() {
