@@ -39,7 +39,7 @@ func MessageSignature(keys ...Key) Verifier { return Policy{}.MessageSignature(k
 // MessageSignature is [MessageSignature] under this policy.
 func (p Policy) MessageSignature(keys ...Key) Verifier {
 	v := &messageSignature{keysByID: make(map[string][]*mac.Key)}
-	v.bases.New = func() any { return new([]byte) }
+	v.rooms.New = func() any { return new(signatureRoom) }
 	v.policy, v.err = p.withDefaults()
 	if len(keys) == 0 {
 		v.err = errors.New("flyext: MessageSignature needs a key")
@@ -60,7 +60,26 @@ type messageSignature struct {
 	policy   Policy
 	keys     []*mac.Key
 	keysByID map[string][]*mac.Key
-	bases    sync.Pool // of *[]byte, to make signature bases in
+	rooms    sync.Pool // of *signatureRoom
+}
+
+// A signatureRoom is the memory that a message is verified in.
+type signatureRoom struct {
+	msgsig.Room
+	wire msgsig.Message
+	base []byte
+}
+
+// maxKeptBase bounds what is kept of a signature base's memory, in bytes.
+const maxKeptBase = 16 << 10
+
+// reset forgets the message.
+func (r *signatureRoom) reset() {
+	r.Reset()
+	r.wire = msgsig.Message{}
+	if cap(r.base) > maxKeptBase {
+		r.base = nil
+	}
 }
 
 var (
@@ -82,17 +101,19 @@ func (v *messageSignature) Verify(_ context.Context, m *Message) (Verification, 
 	if err := v.ready(m); err != nil {
 		return Verification{}, err
 	}
-	wire := &msgsig.Message{
+	room := v.rooms.Get().(*signatureRoom)
+	defer func() { room.reset(); v.rooms.Put(room) }()
+	room.wire = msgsig.Message{
 		Method: m.Method, Scheme: m.BaseURL.Scheme, Host: m.Host, Target: m.Target, Header: m.Header, Body: m.Body,
 	}
-	signatures, err := v.parse(wire)
+	signatures, err := v.parse(room)
 	if err != nil {
 		return Verification{}, refusal{err}
 	}
 	var first error
 	var nonces []Nonce
 	for i := range signatures {
-		nonce, err := v.verify(wire, m.Now, &signatures[i])
+		nonce, err := v.verify(room, m.Now, &signatures[i])
 		if err == nil {
 			nonces = mergeNonces(nonces, nonce)
 			continue
@@ -118,20 +139,22 @@ func (e refusal) Unwrap() error { return e.reason }
 
 // parse reads the signatures in the one format that the headers announce. No
 // other is tried then: two readings of one header are a way past a check.
-func (v *messageSignature) parse(wire *msgsig.Message) ([]msgsig.Signature, error) {
-	if len(wire.Header["Signature-Input"]) == 0 {
-		return msgsig.ParseCavage(wire.Header)
+func (v *messageSignature) parse(room *signatureRoom) ([]msgsig.Signature, error) {
+	h := room.wire.Header
+	if len(h["Signature-Input"]) == 0 {
+		return msgsig.ParseCavage(h, &room.Room)
 	}
-	signatures, err := msgsig.ParseRFC9421(wire.Header)
+	signatures, err := msgsig.ParseRFC9421(h, &room.Room)
 	if err != nil && v.policy.ZntrioDialect {
-		return msgsig.ParseZntrio(wire.Header)
+		return msgsig.ParseZntrio(h, &room.Room)
 	}
 	return signatures, err
 }
 
 // verify checks one signature: MAC, then what it covers, then its time. Before
 // the MAC is right, nothing of it is believed.
-func (v *messageSignature) verify(wire *msgsig.Message, now time.Time, s *msgsig.Signature) (Nonce, error) {
+func (v *messageSignature) verify(room *signatureRoom, now time.Time, s *msgsig.Signature) (Nonce, error) {
+	wire := &room.wire
 	if !algorithmAllowed(s) {
 		return Nonce{}, errAlgorithm
 	}
@@ -139,7 +162,7 @@ func (v *messageSignature) verify(wire *msgsig.Message, now time.Time, s *msgsig
 	if err != nil {
 		return Nonce{}, err
 	}
-	if err := v.checkMAC(wire, s, keys); err != nil {
+	if err := v.checkMAC(room, s, keys); err != nil {
 		return Nonce{}, err
 	}
 	if err := s.CheckDigests(wire.Body); err != nil {
@@ -155,19 +178,13 @@ func (v *messageSignature) verify(wire *msgsig.Message, now time.Time, s *msgsig
 	return v.policy.nonce(nonceKey(wire, s), now, signed), nil
 }
 
-// maxKeptBase bounds what is kept of a signature base's memory, in bytes.
-const maxKeptBase = 16 << 10
-
-func (v *messageSignature) checkMAC(wire *msgsig.Message, s *msgsig.Signature, keys []*mac.Key) error {
-	buf := v.bases.Get().(*[]byte)
-	defer v.bases.Put(buf)
-	base, err := s.AppendBase((*buf)[:0], wire, msgsig.Options{DraftQueryParams: v.policy.DraftQueryParams})
+func (v *messageSignature) checkMAC(room *signatureRoom, s *msgsig.Signature, keys []*mac.Key) error {
+	options := msgsig.Options{DraftQueryParams: v.policy.DraftQueryParams}
+	base, err := s.AppendBase(room.base[:0], &room.wire, options)
 	if err != nil {
 		return err
 	}
-	if cap(base) <= maxKeptBase {
-		*buf = base
-	}
+	room.base = base
 	var received [mac.Size]byte
 	if copy(received[:], s.Value); len(s.Value) != mac.Size || !matches(keys, base, received) {
 		return errMismatch

@@ -75,11 +75,14 @@ func parseHex(text string) (sum [Size]byte, ok bool) {
 	return sum, err == nil && n == Size
 }
 
+// strictBase64 is made once: making it copies its tables.
+var strictBase64 = base64.StdEncoding.Strict()
+
 func parseBase64(text string) (sum [Size]byte, ok bool) {
 	var digits [(Size + 2) / 3 * 4]byte
 	copy(digits[:], text)
 	var buf [Size + 1]byte // room for what so many digits can hold
-	n, err := base64.StdEncoding.Strict().Decode(buf[:], digits[:])
+	n, err := strictBase64.Decode(buf[:], digits[:])
 	copy(sum[:], buf[:])
 	return sum, err == nil && n == Size
 }

@@ -37,11 +37,11 @@ func parsed(t *testing.T, dialect Dialect, input string) *Signature {
 	var err error
 	switch dialect {
 	case Cavage:
-		s, err = ParseCavage(http.Header{"Signature": {input + `,signature="AAAA"`}})
+		s, err = ParseCavage(http.Header{"Signature": {input + `,signature="AAAA"`}}, new(Room))
 	case Zntrio:
-		s, err = ParseZntrio(http.Header{"Signature-Input": {"s=" + input}, "Signature": {"s=:AAAA:"}})
+		s, err = ParseZntrio(http.Header{"Signature-Input": {"s=" + input}, "Signature": {"s=:AAAA:"}}, new(Room))
 	default:
-		s, err = ParseRFC9421(http.Header{"Signature-Input": {"s=" + input}, "Signature": {"s=:AAAA:"}})
+		s, err = ParseRFC9421(http.Header{"Signature-Input": {"s=" + input}, "Signature": {"s=:AAAA:"}}, new(Room))
 	}
 	if err != nil || len(s) != 1 || s[0].Dialect != dialect || s[0].Value != "\x00\x00\x00" {
 		t.Fatalf("%s: %+v, %v", input, s, err)
@@ -391,7 +391,7 @@ func TestParseZntrio(t *testing.T) {
 		{"a parameter twice", "s=(date); created=1; created=1", value, errParameter},
 		{"a parameter of another kind", `s=(date); created="1"`, value, errParameter},
 	} {
-		if _, err := ParseZntrio(http.Header{"Signature-Input": {c.input}, "Signature": {c.value}}); !errors.Is(err, c.want) {
+		if _, err := ParseZntrio(http.Header{"Signature-Input": {c.input}, "Signature": {c.value}}, new(Room)); !errors.Is(err, c.want) {
 			t.Errorf("%s: got %v, want %v", c.name, err, c.want)
 		}
 	}
@@ -399,7 +399,7 @@ func TestParseZntrio(t *testing.T) {
 		{"Signature-Input": {"s=(date)"}}, {"Signature": {value}},
 		{"Signature-Input": {"s=(date)", "s=(date)"}, "Signature": {value}}, {"Signature-Input": {"s=(date)"}, "Signature": {value, value}},
 	} {
-		if _, err := ParseZntrio(h); !errors.Is(err, ErrNone) {
+		if _, err := ParseZntrio(h, new(Room)); !errors.Is(err, ErrNone) {
 			t.Errorf("%v: got %v", h, err)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 // ParseCavage reads the signature of draft-cavage-http-signatures-12 (section
 // 4) from the Signature header or from Authorization with the scheme Signature.
 // A signer that sends both must have sent the same.
-func ParseCavage(h http.Header) ([]Signature, error) {
+func ParseCavage(h http.Header, room *Room) ([]Signature, error) {
 	text := ""
 	switch lines := h["Signature"]; len(lines) {
 	case 0:
@@ -34,7 +34,7 @@ func ParseCavage(h http.Header) ([]Signature, error) {
 	if text == "" {
 		return nil, ErrNone
 	}
-	signatures := make([]Signature, 1)
+	signatures := room.make(1)
 	return signatures, signatures[0].readCavage(text)
 }
 
@@ -107,7 +107,6 @@ func (s *Signature) readCavage(text string) error {
 	if hasHeaders && headers == "" {
 		return errNothingCovered
 	}
-	s.components = make([]sfv.Item, 0, min(1+strings.Count(headers, " "), maxCavageComponents))
 	for more := true; more; {
 		var name string
 		name, headers, more = strings.Cut(headers, " ")
@@ -116,18 +115,21 @@ func (s *Signature) readCavage(text string) error {
 		}
 		// Some signers write the names in their caller's case and sign them
 		// in lower case, as the draft says.
-		s.components = append(s.components, named(strings.ToLower(name)))
+		s.cover(strings.ToLower(name))
 	}
 	return nil
 }
 
-// named is a component without parameters.
-func named(name string) sfv.Item { return sfv.Item{Value: sfv.Value{Kind: sfv.String, Text: name}} }
+// cover adds a component without parameters. Only a message's one signature may.
+func (s *Signature) cover(name string) {
+	s.components = append(s.components, sfv.Item{Value: sfv.Value{Kind: sfv.String, Text: name}})
+	s.room.components = s.components
+}
 
 // cavageParam reads name="value" or name=123 and the comma behind it.
 func cavageParam(s string) (name, value, rest string, err error) {
 	name, s, ok := strings.Cut(s, "=")
-	if !ok || name == "" || hasAny(name, ' ', '\t', '"', ',') {
+	if !ok || !isCavageName(name) {
 		return "", "", "", errSyntax
 	}
 	if strings.HasPrefix(s, `"`) {
@@ -144,17 +146,27 @@ func cavageParam(s string) (name, value, rest string, err error) {
 		}
 		value, s = s[:end], s[end:]
 	}
-	s = strings.TrimLeft(s, " \t")
+	s = trimStart(s)
 	if s == "" {
 		return name, value, "", nil
 	}
 	if s[0] != ',' {
 		return "", "", "", errSyntax
 	}
-	if rest = strings.TrimLeft(s[1:], " \t"); rest == "" {
+	if rest = trimStart(s[1:]); rest == "" {
 		return "", "", "", errSyntax
 	}
 	return name, value, rest, nil
+}
+
+func isCavageName(name string) bool {
+	for i := 0; i < len(name); i++ {
+		switch name[i] {
+		case ' ', '\t', '"', ',':
+			return false
+		}
+	}
+	return name != ""
 }
 
 func hasAny(s string, chars ...byte) bool {
@@ -217,7 +229,7 @@ func (s *Signature) appendCavage(base []byte, m *Message) ([]byte, error) {
 				err = s.coverField(m, name)
 			}
 			if err == nil && name == "content-digest" {
-				err = s.coverDigest(parseContentDigest(m.Header["Content-Digest"], ""))
+				err = s.coverContentDigest(m.Header["Content-Digest"], "")
 			}
 		}
 		if err != nil {

@@ -21,24 +21,6 @@ var (
 	errDigestMismatch  = errors.New("the covered digest is not the body's")
 )
 
-// coverDigest takes the digests of a covered field. At least one must be of an
-// algorithm that still protects: a covered md5 is no covered body.
-func (s *Signature) coverDigest(digests []digest, err error) error {
-	if err != nil {
-		return err
-	}
-	if len(digests) == 0 {
-		return errDigestAlgorithm
-	}
-	if s.digests == nil {
-		s.digests = digests
-	} else {
-		s.digests = append(s.digests, digests...)
-	}
-	s.Covered.Digest = true
-	return nil
-}
-
 // CheckDigests recomputes every covered digest. It is to be called once the MAC
 // is right: before, the digests are a stranger's.
 func (s *Signature) CheckDigests(body []byte) error {
@@ -66,41 +48,40 @@ func (s *Signature) SumBody(body []byte) string {
 	return string(sum[:])
 }
 
-// parseContentDigest reads Content-Digest (RFC 9530, section 2), or one member
-// of it.
-func parseContentDigest(lines []string, member string) ([]digest, error) {
-	var room [2]sfv.Member
-	members, err := sfv.ParseDictionary(joinLines(lines), room[:])
+// coverContentDigest takes what a covered Content-Digest (RFC 9530, section 2)
+// says, or one member of it.
+func (s *Signature) coverContentDigest(lines []string, member string) error {
+	members, err := sfv.ParseDictionary(joinLines(lines), &s.room.fields)
 	if err != nil {
-		return nil, errDigestSyntax
+		return errDigestSyntax
 	}
-	var digests []digest
+	covered := false
 	for i := range members {
 		m := &members[i]
 		if m.IsList || m.Value.Kind != sfv.Bytes {
-			return nil, errDigestSyntax
+			return errDigestSyntax
 		}
 		if member != "" && m.Key != member {
 			continue
 		}
 		switch m.Key {
 		case "sha-256":
-			digests = append(digests, digest{sum: m.Value.Text})
+			covered = s.add(digest{sum: m.Value.Text})
 		case "sha-512":
-			digests = append(digests, digest{sha512: true, sum: m.Value.Text})
+			covered = s.add(digest{sha512: true, sum: m.Value.Text})
 		}
 	}
-	return digests, nil
+	return s.isCovered(covered)
 }
 
-// parseDigest reads Digest (RFC 3230, section 4.3.2), whose algorithm names
-// know no case.
-func parseDigest(lines []string) ([]digest, error) {
-	var digests []digest
+// coverDigest takes what a covered Digest (RFC 3230, section 4.3.2) says, whose
+// algorithm names know no case.
+func (s *Signature) coverDigest(lines []string) error {
+	covered := false
 	for part := range strings.SplitSeq(strings.Join(lines, ","), ",") {
 		name, value, ok := strings.Cut(trim(part), "=")
 		if !ok {
-			return nil, errDigestSyntax
+			return errDigestSyntax
 		}
 		is256, is512 := strings.EqualFold(name, "sha-256"), strings.EqualFold(name, "sha-512")
 		if !is256 && !is512 {
@@ -108,9 +89,27 @@ func parseDigest(lines []string) ([]digest, error) {
 		}
 		sum, ok := sfv.DecodeBase64(value)
 		if !ok {
-			return nil, errDigestSyntax
+			return errDigestSyntax
 		}
-		digests = append(digests, digest{sha512: is512, sum: sum})
+		covered = s.add(digest{sha512: is512, sum: sum})
 	}
-	return digests, nil
+	return s.isCovered(covered)
+}
+
+func (s *Signature) add(d digest) bool {
+	if s.digests == nil {
+		s.digests = s.oneDigest[:0]
+	}
+	s.digests = append(s.digests, d)
+	return true
+}
+
+// isCovered notes whether a field has a digest that still protects: a covered
+// md5 is no covered body.
+func (s *Signature) isCovered(covered bool) error {
+	if !covered {
+		return errDigestAlgorithm
+	}
+	s.Covered.Digest = true
+	return nil
 }

@@ -77,7 +77,7 @@ func FuzzParseCavage(f *testing.F) {
 	f.Add("keyId=\"k\nhost: other.test\",headers=\"(keyid)\",signature=\"AAAA\"", "", "/a", "v")
 	f.Add(`headers="(keyid) (algorithm)",keyId="k",algorithm="hs2019",signature="AAAA"`, "", "/a", "v")
 	f.Fuzz(func(t *testing.T, signature, authorization, target, value string) {
-		signatures, err := ParseCavage(http.Header{"Signature": {signature}, "Authorization": {authorization}})
+		signatures, err := ParseCavage(http.Header{"Signature": {signature}, "Authorization": {authorization}}, new(Room))
 		if err != nil {
 			return
 		}
@@ -95,7 +95,7 @@ func FuzzParseRFC9421(f *testing.F) {
 	}
 	f.Add(`s=("@query-params";name="b" "@query-param";name="b" "x-a";bs "content-digest";key="sha-256")`, "s=:AAAA:", "/?b=c", "sha-256=:AAAA:")
 	f.Fuzz(func(t *testing.T, input, signature, target, value string) {
-		signatures, err := ParseRFC9421(http.Header{"Signature-Input": {input}, "Signature": {signature}})
+		signatures, err := ParseRFC9421(http.Header{"Signature-Input": {input}, "Signature": {signature}}, new(Room))
 		if err != nil {
 			return
 		}
@@ -115,7 +115,7 @@ func FuzzParseZntrio(f *testing.F) {
 	}
 	f.Add(`s=(@request-target); keyid="k"`, "s=:AAAA:", "/a\nhost: other.test", "v")
 	f.Fuzz(func(t *testing.T, input, signature, target, value string) {
-		signatures, err := ParseZntrio(http.Header{"Signature-Input": {input}, "Signature": {signature}})
+		signatures, err := ParseZntrio(http.Header{"Signature-Input": {input}, "Signature": {signature}}, new(Room))
 		if err != nil {
 			return
 		}
@@ -133,11 +133,11 @@ func FuzzDigest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, digest, contentDigest, member string) {
 		bodies := [][]byte{nil, []byte("{}"), []byte("another")}
 		for _, cover := range []func(*Signature) error{
-			func(s *Signature) error { return s.coverDigest(parseDigest([]string{digest})) },
-			func(s *Signature) error { return s.coverDigest(parseContentDigest([]string{contentDigest}, member)) },
-			func(s *Signature) error { return s.coverDigest(parseContentDigest([]string{contentDigest}, "")) },
+			func(s *Signature) error { return s.coverDigest([]string{digest}) },
+			func(s *Signature) error { return s.coverContentDigest([]string{contentDigest}, member) },
+			func(s *Signature) error { return s.coverContentDigest([]string{contentDigest}, "") },
 		} {
-			s := &Signature{}
+			s := &Signature{room: new(Room)}
 			err := cover(s)
 			right := 0
 			for _, body := range bodies {

@@ -11,6 +11,7 @@ package msgsig
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,6 +58,37 @@ type Signature struct {
 
 	createdText, expiresText string // draft-cavage: as received
 	digests                  []digest
+
+	room      *Room
+	oneDigest [1]digest // for digests: few signatures cover two
+}
+
+// Room is the memory that the signatures of a message are in, and what they
+// lead to. They are its own until it is reset. The zero value is ready.
+type Room struct {
+	fields     sfv.Room
+	signatures []Signature
+	components []sfv.Item // of a signature that is no structured field
+}
+
+// maxKept is of how many signatures the memory is kept for the next message.
+const maxKept = 4
+
+// Reset lets the memory be used again, for another message.
+func (r *Room) Reset() {
+	r.fields.Reset()
+	r.components = sfv.Empty(r.components, maxComponents)
+	r.signatures = sfv.Empty(r.signatures, maxKept)
+}
+
+// make returns n signatures that say nothing yet.
+func (r *Room) make(n int) []Signature {
+	r.signatures = slices.Grow(r.signatures[:0], n)[:n]
+	for i := range r.signatures {
+		r.signatures[i] = Signature{room: r}
+	}
+	r.signatures[0].components = r.components[:0] // where it is the only one
+	return r.signatures
 }
 
 // Covered says what a signature's base protects.
@@ -139,16 +171,22 @@ func (m *Message) appendLowerMethod(dst []byte) ([]byte, error) {
 	return m.appendLine(dst, strings.ToLower(m.Method))
 }
 
-// fieldKeys are the keys that net/http has the fields under which signatures
-// cover most. Others have to be made.
-var fieldKeys = map[string]string{
-	"authorization": "Authorization", "content-digest": "Content-Digest", "content-length": "Content-Length",
-	"content-type": "Content-Type", "date": "Date", "digest": "Digest",
-}
-
+// fieldKey returns the key that net/http has a field under. That of a field which
+// signatures cover often need not be made.
 func fieldKey(name string) string {
-	if key, ok := fieldKeys[name]; ok {
-		return key
+	switch name {
+	case "authorization":
+		return "Authorization"
+	case "content-digest":
+		return "Content-Digest"
+	case "content-length":
+		return "Content-Length"
+	case "content-type":
+		return "Content-Type"
+	case "date":
+		return "Date"
+	case "digest":
+		return "Digest"
 	}
 	return http.CanonicalHeaderKey(name)
 }
@@ -190,11 +228,16 @@ func (m *Message) appendLine(dst []byte, line string) ([]byte, error) {
 // trim takes the spaces and tabs around a field's value away (RFC 9110, section
 // 5.5).
 func trim(s string) string {
-	for s != "" && (s[0] == ' ' || s[0] == '\t') {
-		s = s[1:]
-	}
+	s = trimStart(s)
 	for s != "" && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
 		s = s[:len(s)-1]
+	}
+	return s
+}
+
+func trimStart(s string) string {
+	for s != "" && (s[0] == ' ' || s[0] == '\t') {
+		s = s[1:]
 	}
 	return s
 }
@@ -215,7 +258,7 @@ func (s *Signature) coverField(m *Message, name string) error {
 		}
 		s.Covered.ContentLength = true
 	case "digest":
-		return s.coverDigest(parseDigest(m.Header["Digest"]))
+		return s.coverDigest(m.Header["Digest"])
 	}
 	return nil
 }
@@ -264,9 +307,12 @@ func isLength(lines []string, n int) bool {
 // case.
 func IsFieldName(name string) bool {
 	for i := 0; i < len(name); i++ {
-		c := name[i]
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
-			return false
+		switch c := name[i]; c {
+		case '!', '#', '$', '%', '&', '\'', '*', '+', '-', '.', '^', '_', '`', '|', '~':
+		default:
+			if (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+				return false
+			}
 		}
 	}
 	return name != ""

@@ -46,13 +46,13 @@ func TestParseRFC9421(t *testing.T) {
 		{"nonce of another kind", `s=();nonce=n`, value, errParameter},
 		{"tag of another kind", `s=();tag=1`, value, errParameter},
 	} {
-		s, err := ParseRFC9421(http.Header{"Signature-Input": {c.input}, "Signature": {c.value}})
+		s, err := ParseRFC9421(http.Header{"Signature-Input": {c.input}, "Signature": {c.value}}, new(Room))
 		if !errors.Is(err, c.want) || (err == nil) != (c.want == nil) || err == nil && len(s) == 0 {
 			t.Errorf("%s: got %d signatures, %v, want %v", c.name, len(s), err, c.want)
 		}
 	}
 	for _, h := range []http.Header{{"Signature-Input": {`s=()`}}, {"Signature": {value}}, {}} {
-		if _, err := ParseRFC9421(h); !errors.Is(err, ErrNone) {
+		if _, err := ParseRFC9421(h, new(Room)); !errors.Is(err, ErrNone) {
 			t.Errorf("%v: got %v", h, err)
 		}
 	}
@@ -63,7 +63,7 @@ func TestReadRFC9421(t *testing.T) {
 	s, err := ParseRFC9421(http.Header{
 		"Signature-Input": {`a=("x");created=1;expires=2;keyid="k";alg="h";nonce="n";tag="t";other=3`, `b=("y" "z")`},
 		"Signature":       {`b=:AAAA:`, `a=:AQID:`},
-	})
+	}, new(Room))
 	if err != nil || len(s) != 2 {
 		t.Fatalf("%d signatures, %v", len(s), err)
 	}
@@ -134,12 +134,12 @@ func TestDigests(t *testing.T) {
 		{"9530, no dictionary", true, []string{"sha-256=:" + is256}, false, errDigestSyntax},
 		{"9530, sha-512 of another body", true, []string{"sha-512=:" + base64Of(long[1:]) + ":"}, false, nil},
 	} {
-		s := &Signature{}
+		s := &Signature{room: new(Room)}
 		var err error
 		if c.isRFC {
-			err = s.coverDigest(parseContentDigest(c.lines, ""))
+			err = s.coverContentDigest(c.lines, "")
 		} else {
-			err = s.coverDigest(parseDigest(c.lines))
+			err = s.coverDigest(c.lines)
 		}
 		if !errors.Is(err, c.want) || s.Covered.Digest != (c.want == nil) {
 			t.Errorf("%s: covered %t, %v, want %v", c.name, s.Covered.Digest, err, c.want)
@@ -154,9 +154,9 @@ func TestDigests(t *testing.T) {
 	// A covered field is a digest more, and takes none away.
 	right, wrong := "SHA-256="+is256, "SHA-256="+base64Of(make([]byte, 32))
 	for _, lines := range [][2]string{{right, wrong}, {wrong, right}} {
-		s := &Signature{}
+		s := &Signature{room: new(Room)}
 		for _, line := range lines {
-			if err := s.coverDigest(parseDigest([]string{line})); err != nil {
+			if err := s.coverDigest([]string{line}); err != nil {
 				t.Error(err)
 			}
 		}

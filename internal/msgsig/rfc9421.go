@@ -21,23 +21,22 @@ const maxBase = 128 << 10
 
 // ParseRFC9421 reads Signature-Input and Signature (RFC 9421, section 4). Both
 // must carry the same labels, each once.
-func ParseRFC9421(h http.Header) ([]Signature, error) {
+func ParseRFC9421(h http.Header, room *Room) ([]Signature, error) {
 	if len(h["Signature-Input"]) == 0 || len(h["Signature"]) == 0 {
 		return nil, ErrNone
 	}
-	var room, valueRoom [2]sfv.Member // most messages have one signature
-	inputs, err := sfv.ParseDictionary(joinLines(h["Signature-Input"]), room[:])
+	inputs, err := sfv.ParseDictionary(joinLines(h["Signature-Input"]), &room.fields)
 	if err != nil {
 		return nil, errSyntax
 	}
-	values, err := sfv.ParseDictionary(joinLines(h["Signature"]), valueRoom[:])
+	values, err := sfv.ParseDictionary(joinLines(h["Signature"]), &room.fields)
 	if err != nil {
 		return nil, errSyntax
 	}
 	if len(inputs) == 0 || len(inputs) != len(values) {
 		return nil, errLabels
 	}
-	signatures := make([]Signature, len(inputs))
+	signatures := room.make(len(inputs))
 	components := 0
 	for i := range inputs {
 		if components += len(inputs[i].Items); components > maxComponents {
@@ -238,7 +237,7 @@ func (s *Signature) appendFieldComponent(dst []byte, m *Message, c *sfv.Item) ([
 		return nil, errFieldValue
 	}
 	if name == "content-digest" {
-		if err := s.coverDigest(parseContentDigest(m.Header["Content-Digest"], "")); err != nil {
+		if err := s.coverContentDigest(m.Header["Content-Digest"], ""); err != nil {
 			return nil, err
 		}
 	}
@@ -287,7 +286,7 @@ func (s *Signature) appendParamField(dst []byte, m *Message, c *sfv.Item) ([]byt
 		return nil, err
 	}
 	if name == "content-digest" {
-		return dst, s.coverDigest(parseContentDigest(lines, member))
+		return dst, s.coverContentDigest(lines, member)
 	}
 	return dst, nil
 }
@@ -298,7 +297,7 @@ func isTrue(v sfv.Value) bool { return v.Kind == sfv.Boolean && v.Int == 1 }
 // strict serialization.
 func appendSerialized(dst []byte, lines []string, member string) ([]byte, error) {
 	// httpsfv v1.1.0 reads the types of RFC 9651, too, and panics at one of them.
-	if _, err := sfv.ParseDictionary(joinLines(lines), nil); err != nil {
+	if _, err := sfv.ParseDictionary(joinLines(lines), new(sfv.Room)); err != nil {
 		return nil, errFieldValue
 	}
 	dict, err := httpsfv.UnmarshalDictionary(lines)

@@ -17,7 +17,7 @@ import (
 // That is no structured field: the names are not quoted and stand between
 // commas. Only the one spelling that the library emits is read, and only one
 // signature: a comma is ambiguous already.
-func ParseZntrio(h http.Header) ([]Signature, error) {
+func ParseZntrio(h http.Header, room *Room) ([]Signature, error) {
 	if len(h["Signature-Input"]) != 1 || len(h["Signature"]) != 1 {
 		return nil, ErrNone
 	}
@@ -26,8 +26,9 @@ func ParseZntrio(h http.Header) ([]Signature, error) {
 	if !ok || !okValue || label == "" || label != valueLabel {
 		return nil, errLabels
 	}
-	signatures := []Signature{{Dialect: Zntrio, params: input}}
+	signatures := room.make(1)
 	s := &signatures[0]
+	s.Dialect, s.params = Zntrio, input
 	var err error
 	value, opened := strings.CutPrefix(value, ":")
 	value, closed := strings.CutSuffix(value, ":")
@@ -46,10 +47,10 @@ func ParseZntrio(h http.Header) ([]Signature, error) {
 		if len(s.components) == 64 || name == "" || strings.ContainsAny(name, " \t\",;=()") || strings.ToLower(name) != name {
 			return nil, errSyntax
 		}
-		s.components = append(s.components, named(name))
+		s.cover(name)
 	}
 	// Behind the list stand ordinary parameters, with a space before each.
-	members, err := sfv.ParseDictionary("x=()"+params, nil)
+	members, err := sfv.ParseDictionary("x=()"+params, &room.fields)
 	if err != nil || len(members) != 1 {
 		return nil, errParameter
 	}

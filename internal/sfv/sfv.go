@@ -13,6 +13,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -94,21 +95,44 @@ var (
 	errTooMany   = errors.New("sfv: too many elements")
 )
 
+// Room is memory for dictionaries. What was parsed into it is its own until it
+// is reset. The zero value is ready.
+type Room struct {
+	members []Member
+	items   []Item
+	params  []Param
+}
+
+// Reset lets the memory be used again. What a stranger has made large is not
+// kept.
+func (r *Room) Reset() {
+	r.members, r.items, r.params = Empty(r.members, maxElements), Empty(r.items, maxElements), Empty(r.params, maxElements)
+}
+
+// Empty returns the memory of s, cleared, for as many elements as most.
+func Empty[T any](s []T, most int) []T {
+	if cap(s) > most {
+		return nil
+	}
+	clear(s)
+	return s[:0]
+}
+
 // ParseDictionary reads a dictionary (RFC 8941, section 4.2.2) from the value
-// of a field, lines joined by commas, into the room that there is. Keys and
-// parameters must be unique.
-func ParseDictionary(s string, room []Member) ([]Member, error) {
-	p := parser{s: s}
+// of a field, lines joined by commas. Keys and parameters must be unique.
+func ParseDictionary(s string, room *Room) ([]Member, error) {
+	p := parser{s: s, Room: room}
+	start := len(p.members)
 	p.skip(" ")
-	members := room[:0]
 	if p.done() {
-		return members, nil
+		return nil, nil
 	}
 	for {
-		if len(members) == maxElements {
+		if len(p.members)-start == maxElements {
 			return nil, errTooMany
 		}
-		members = append(members, Member{})
+		p.members = append(p.members, Member{})
+		members := p.members[start:]
 		m := &members[len(members)-1]
 		if err := p.member(m); err != nil {
 			return nil, fmt.Errorf("%w at byte %d", err, p.i)
@@ -120,7 +144,7 @@ func ParseDictionary(s string, room []Member) ([]Member, error) {
 		}
 		p.skip(" \t")
 		if p.done() {
-			return members, nil
+			return slices.Clip(members), nil
 		}
 		if !p.eat(',') {
 			return nil, fmt.Errorf("%w at byte %d", errSyntax, p.i)
@@ -130,6 +154,7 @@ func ParseDictionary(s string, room []Member) ([]Member, error) {
 }
 
 type parser struct {
+	*Room
 	s string
 	i int
 }
@@ -177,7 +202,7 @@ func (p *parser) member(m *Member) (err error) {
 	if err != nil {
 		return err
 	}
-	if m.Params, err = p.params(); err != nil {
+	if m.Params, err = p.readParams(); err != nil {
 		return err
 	}
 	m.Raw = p.s[start:p.i]
@@ -186,17 +211,17 @@ func (p *parser) member(m *Member) (err error) {
 
 func (p *parser) innerList() ([]Item, error) {
 	p.i++ // "("
-	items := make([]Item, 0, 6)
+	start := len(p.items)
 	for {
 		p.skip(" ")
 		if p.eat(')') {
-			return items, nil
+			return slices.Clip(p.items[start:]), nil
 		}
-		if len(items) == maxElements {
+		if len(p.items)-start == maxElements {
 			return nil, errTooMany
 		}
-		items = append(items, Item{})
-		if err := p.item(&items[len(items)-1]); err != nil {
+		p.items = append(p.items, Item{})
+		if err := p.item(&p.items[len(p.items)-1]); err != nil {
 			return nil, err
 		}
 		if c := p.peek(); c != ' ' && c != ')' {
@@ -210,16 +235,17 @@ func (p *parser) item(it *Item) (err error) {
 	if it.Value, err = p.bareItem(); err != nil {
 		return err
 	}
-	if it.Params, err = p.params(); err != nil {
+	if it.Params, err = p.readParams(); err != nil {
 		return err
 	}
 	it.Raw = p.s[start:p.i]
 	return nil
 }
 
-func (p *parser) params() ([]Param, error) {
-	var params []Param
+func (p *parser) readParams() ([]Param, error) {
+	start := len(p.params)
 	for p.eat(';') {
+		params := p.params[start:]
 		if len(params) == maxElements {
 			return nil, errTooMany
 		}
@@ -239,12 +265,9 @@ func (p *parser) params() ([]Param, error) {
 				return nil, errDuplicate
 			}
 		}
-		if params == nil {
-			params = make([]Param, 0, 6)
-		}
-		params = append(params, Param{name, v})
+		p.params = append(p.params, Param{name, v})
 	}
-	return params, nil
+	return slices.Clip(p.params[start:]), nil
 }
 
 func (p *parser) key() (string, error) {
@@ -332,6 +355,9 @@ func (p *parser) bytes() (Value, error) {
 	return Value{Kind: Bytes, Text: text}, nil
 }
 
+// strictBase64 is made once: making it copies its tables.
+var strictBase64 = base64.StdEncoding.Strict()
+
 // DecodeBase64 decodes base64 in its one spelling: with its padding, and without
 // the line breaks that encoding/base64 overlooks. A digest or a MAC, up to
 // SHA-512's, is allocated once.
@@ -341,11 +367,11 @@ func DecodeBase64(text string) (string, bool) {
 	}
 	var digits [88]byte
 	if len(text) > len(digits) {
-		b, err := base64.StdEncoding.Strict().DecodeString(text)
+		b, err := strictBase64.DecodeString(text)
 		return string(b), err == nil
 	}
 	var b [66]byte
-	n, err := base64.StdEncoding.Strict().Decode(b[:], digits[:copy(digits[:], text)])
+	n, err := strictBase64.Decode(b[:], digits[:copy(digits[:], text)])
 	return string(b[:n]), err == nil
 }
 

@@ -102,7 +102,7 @@ func TestParseDictionary(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			members, err := sfv.ParseDictionary(c.text, nil)
+			members, err := sfv.ParseDictionary(c.text, new(sfv.Room))
 			if (err != nil) != (c.members < 0) || err == nil && len(members) != c.members {
 				t.Errorf("got %d members, %v, want %d", len(members), err, c.members)
 			}
@@ -112,7 +112,7 @@ func TestParseDictionary(t *testing.T) {
 
 func TestValuesAndRaw(t *testing.T) {
 	t.Parallel()
-	members, err := sfv.ParseDictionary(`sig=("a\"b";x  "c");created=-12;b;t=tok, d=:AQI=:;q="z"`, nil)
+	members, err := sfv.ParseDictionary(`sig=("a\"b";x  "c");created=-12;b;t=tok, d=:AQI=:;q="z"`, new(sfv.Room))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +188,7 @@ func TestCharacters(t *testing.T) {
 		for b := range 256 {
 			char := string([]byte{byte(b)})
 			text := c.before + char + c.behind
-			members, err := sfv.ParseDictionary(text, nil)
+			members, err := sfv.ParseDictionary(text, new(sfv.Room))
 			in := strings.Contains(c.class, char)
 			if want := in || strings.Contains(c.also, char); (err == nil) != want {
 				t.Errorf("%s: %q is read: %t", c.name, text, !want)
@@ -208,7 +208,7 @@ func TestCharacters(t *testing.T) {
 func TestItem(t *testing.T) {
 	t.Parallel()
 	list := func(items string) []sfv.Item {
-		members, err := sfv.ParseDictionary("a=("+items+"), b", nil)
+		members, err := sfv.ParseDictionary("a=("+items+"), b", new(sfv.Room))
 		if err != nil || members[1].Value != (sfv.Value{Kind: sfv.Boolean, Int: 1}) || members[1].Raw != "" {
 			t.Fatalf("%+v, %v", members, err)
 		}
@@ -287,7 +287,7 @@ func FuzzParseDictionary(f *testing.F) {
 	f.Add(`a=000000000000000,b`)
 	f.Add(`a=1, b=-1.5, c="s\"\\", d=t/o:k*, e=:AAA=:, f=?0, g=("x";a "y");b`)
 	f.Fuzz(func(t *testing.T, text string) {
-		ours, err := sfv.ParseDictionary(text, nil)
+		ours, err := sfv.ParseDictionary(text, new(sfv.Room))
 		if err != nil {
 			return
 		}
@@ -368,5 +368,43 @@ func sameValue(t *testing.T, text string, ours sfv.Value, theirs any) {
 	}
 	if ours != want {
 		t.Fatalf("%q: %+v, httpsfv has %+v", text, ours, want)
+	}
+}
+
+// A room that was reset is used again, but not what a stranger has made large.
+func TestRoom(t *testing.T) {
+	const text = `a=("x";p "y");q=1, b`
+	var room sfv.Room
+	parse := func() {
+		room.Reset()
+		if members, err := sfv.ParseDictionary(text, &room); err != nil || len(members) != 2 || len(members[0].Items) != 2 {
+			t.Errorf("%+v, %v", members, err)
+		}
+	}
+	parse()
+	if n := testing.AllocsPerRun(10, parse); n != 0 {
+		t.Errorf("in a room that was used before it takes %v allocations", n)
+	}
+	one, err := sfv.ParseDictionary("a;p=x", &room)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sfv.ParseDictionary("b;p=y", &room); err != nil || one[0].Key != "a" || one[0].Params[0].Value.Text != "x" {
+		t.Errorf("what is parsed into the same room takes the place of what was: %+v, %v", one, err)
+	}
+	for _, c := range []struct{ size, kept int }{{0, 0}, {3, 3}, {4, 4}, {5, 0}} {
+		s := make([]int, c.size)
+		for i := range s {
+			s[i] = 1
+		}
+		emptied := sfv.Empty(s, 4)
+		if len(emptied) != 0 || cap(emptied) != c.kept {
+			t.Errorf("of %d, %d are kept, want %d", c.size, cap(emptied), c.kept)
+		}
+		for _, v := range emptied[:cap(emptied)] {
+			if v != 0 {
+				t.Errorf("of %d, some are left", c.size)
+			}
+		}
 	}
 }
