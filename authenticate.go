@@ -28,6 +28,7 @@ type Authenticator struct {
 	log      *slog.Logger
 	maxBody  int64
 	clock    *clockGuard
+	reuses   bool // the memory of a message
 }
 
 // NewAuthenticator returns an authenticator for a configuration, of which it
@@ -49,6 +50,7 @@ func NewAuthenticator(c Config) (*Authenticator, error) {
 	}
 	a := &Authenticator{
 		base: base, verifier: c.Verifier, replay: c.ReplayStore, now: c.Now, log: c.Logger, maxBody: c.MaxBodyBytes,
+		reuses: forgets(c.Verifier),
 	}
 	if a.now == nil {
 		a.now = time.Now
@@ -90,17 +92,35 @@ func parseBaseURL(text string) (*url.URL, error) {
 //
 // A request can be checked once: the second time it is a replay.
 func (a *Authenticator) Check(r *http.Request) error {
-	m, _, err := a.admit(nil, r)
-	if m != nil { // be it refused: the service may know another way to verify it
-		putBack(r, m.Body)
-	}
+	in := a.intake()
+	_, err := a.admit(nil, r, in)
+	a.putBack(r, in) // be it refused: the service may know another way to verify it
 	return err
 }
 
-// putBack makes a body that was read readable again.
-func putBack(r *http.Request, text []byte) {
-	if len(text) > 0 {
+func (a *Authenticator) intake() *intake {
+	if !a.reuses {
+		return new(intake)
+	}
+	return intakes.Get().(*intake)
+}
+
+// release lets the memory of a request be used again, if nobody can have kept
+// any of it.
+func (a *Authenticator) release(in *intake) {
+	if a.reuses {
+		in.release()
+	}
+}
+
+// putBack makes a body that was read readable again, and releases all but that.
+func (a *Authenticator) putBack(r *http.Request, in *intake) {
+	if text := in.message.Body; len(text) > 0 {
 		r.Body = io.NopCloser(bytes.NewReader(text))
+	}
+	if a.reuses {
+		in.message.Body, in.body = nil, nil
+		in.release()
 	}
 }
 
@@ -114,11 +134,13 @@ func (a *Authenticator) Handler(next http.Handler) http.Handler {
 		var v Verification
 		log := record{log: a.log, requestID: id}
 		err := log.catch(ctx, func() (err error) {
-			var m *Message
-			if m, v, err = a.admit(w, r); err == nil {
-				putBack(r, m.Body)
+			in := a.intake()
+			if v, err = a.admit(w, r, in); err != nil {
+				a.release(in)
+				return err
 			}
-			return err
+			a.putBack(r, in)
+			return nil
 		})
 		if err != nil {
 			log.refuse(ctx, w, err)
@@ -138,40 +160,41 @@ func VerificationOf(ctx context.Context) Verification {
 	return v
 }
 
-// admit does all of Check, and returns what it read, be it refused, and what it
-// found out.
-func (a *Authenticator) admit(w http.ResponseWriter, r *http.Request) (*Message, Verification, error) {
-	text, err := readBody(w, r, a.maxBody)
+// admit does all of Check, and returns what it found out. What it read is in the
+// intake, be it refused.
+func (a *Authenticator) admit(w http.ResponseWriter, r *http.Request, in *intake) (Verification, error) {
+	text, err := readBody(w, r, a.maxBody, in.body)
 	if err != nil {
-		return nil, Verification{}, err
+		return Verification{}, err
 	}
-	m := &Message{
+	m := &in.message
+	*m = Message{
 		Method: r.Method, Target: requestTarget(r), Host: r.Host, Header: r.Header, Body: text,
-		BaseURL: a.base, Now: a.now(),
+		BaseURL: a.base, Now: a.now(), intake: in,
 	}
 	came := a.clock.at(m.Now)
 	v, err := a.verifier.Verify(r.Context(), m)
 	if err != nil {
-		return m, Verification{}, unauthenticated(err)
+		return Verification{}, unauthenticated(err)
 	}
 	if len(v.Nonces) == 0 {
-		return m, v, nil
+		return v, nil
 	}
 	if a.clock.blind(came) {
-		return m, Verification{}, replayUnavailable(errClockSetBack)
+		return Verification{}, replayUnavailable(errClockSetBack)
 	}
 	for _, n := range v.Nonces {
 		switch fresh, err := a.replay.Use(r.Context(), n); {
 		case err != nil:
-			return m, Verification{}, replayUnavailable(err)
+			return Verification{}, replayUnavailable(err)
 		case !fresh:
-			return m, Verification{}, unauthenticated(errReplay)
+			return Verification{}, unauthenticated(errReplay)
 		}
 	}
 	if !a.clock.admit(came, v.Nonces) {
-		return m, Verification{}, replayUnavailable(errClockSetBack)
+		return Verification{}, replayUnavailable(errClockSetBack)
 	}
-	return m, v, nil
+	return v, nil
 }
 
 var errReplay = errors.New("message was used before")
@@ -220,9 +243,9 @@ func requestTarget(r *http.Request) string {
 
 const defaultMaxBodyBytes = 1 << 20
 
-// readBody reads the body once, whole and bounded.
-func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
-	text, err := body.Read(w, r, limit)
+// readBody reads the body once, whole and bounded, into the room that there is.
+func readBody(w http.ResponseWriter, r *http.Request, limit int64, room []byte) ([]byte, error) {
+	text, err := body.Read(w, r, limit, room)
 	switch {
 	case errors.Is(err, body.ErrTooLarge):
 		return nil, tooLarge(limit)
@@ -256,10 +279,11 @@ func RequestID(ctx context.Context) string {
 }
 
 // A requestContext is a context with the id of its request, which takes one
-// allocation instead of two.
+// allocation instead of three.
 type requestContext struct {
 	context.Context
-	id string
+	id    string
+	field [1]string // the id as the answer's header field
 }
 
 // Value implements [context.Context].
@@ -271,9 +295,10 @@ func (c *requestContext) Value(key any) any {
 }
 
 func withRequestID(ctx context.Context, h http.Header) (context.Context, string) {
-	c := &requestContext{ctx, newRequestID()}
-	h[requestIDHeader] = []string{c.id}
-	return c, c.id
+	id := newRequestID()
+	c := &requestContext{ctx, id, [1]string{id}}
+	h[requestIDHeader] = c.field[:]
+	return c, id
 }
 
 // newRequestID returns 128 random bits as text. They are no secret, so they do

@@ -38,7 +38,7 @@ type member struct {
 }
 
 // name returns a member's name.
-func (o *object) name(m member) []byte {
+func (o *object) name(m *member) []byte {
 	if m.escaped {
 		return unquote(o.body[m.nameStart-1 : m.nameEnd+1])
 	}
@@ -47,31 +47,44 @@ func (o *object) name(m member) []byte {
 
 // value returns a member's value. What is appended to it does not reach what
 // stands behind it in the body.
-func (o *object) value(m member) jsontext.Value { return o.body[m.valueStart:m.valueEnd:m.valueEnd] }
+func (o *object) value(m *member) jsontext.Value { return o.body[m.valueStart:m.valueEnd:m.valueEnd] }
 
 // parse parses the body, once. Nothing here says yes to what two JSON parsers
 // might read differently: duplicate members, invalid UTF-8 and a second value
 // behind the first are errors.
 func (m *Message) parse() (*object, error) {
-	if m.object == nil {
-		o, err := parseObject(m.Body)
-		if err != nil {
-			return nil, err
-		}
-		m.object = o
+	if m.object != nil {
+		return m.object, nil
 	}
-	return m.object, nil
+	var o *object
+	if m.intake != nil {
+		o = &m.intake.object
+	} else {
+		o = new(object)
+	}
+	if err := o.parse(m.Body); err != nil {
+		return nil, err
+	}
+	m.object = o
+	return o, nil
 }
 
 func parseObject(body []byte) (*object, error) {
+	o := &object{}
+	if err := o.parse(body); err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
+func (o *object) parse(body []byte) error {
 	if !jsontext.Value(body).IsValid() || body[split.Start(body)] != '{' {
-		return nil, whyNoObject(body)
+		return whyNoObject(body)
 	}
 	if uint64(len(body)) > math.MaxUint32 { // an int may be too small for that number
-		return nil, malformed("The body is too large to be decoded.", nil)
+		return malformed("The body is too large to be decoded.", nil)
 	}
-	o := &object{body: body}
-	o.members = o.room[:0]
+	o.body, o.members = body, o.room[:0]
 	for name, value, ok := split.Member(body, 0); ok; name, value, ok = split.Member(body, value.End) {
 		o.members = append(o.members, member{
 			nameStart: uint32(name.Start + 1), nameEnd: uint32(name.End - 1),
@@ -79,7 +92,7 @@ func parseObject(body []byte) (*object, error) {
 			escaped: bytes.IndexByte(body[name.Start:name.End], '\\') >= 0,
 		})
 	}
-	return o, nil
+	return nil
 }
 
 // whyNoObject says what keeps a body from being one JSON object.
@@ -137,22 +150,30 @@ func malformedJSON(err error) *Error {
 
 // take returns a member and marks it as known.
 func (o *object) take(name string) (jsontext.Value, bool) {
-	for i := range o.members {
-		if i += o.next; i >= len(o.members) {
-			i -= len(o.members)
-		}
-		if m := &o.members[i]; string(o.name(*m)) == name {
-			m.known, o.next = true, i+1
-			return o.value(*m), true
+	i := o.find(name, o.next, len(o.members))
+	if i < 0 {
+		i = o.find(name, 0, o.next)
+	}
+	if i < 0 {
+		return nil, false
+	}
+	m := &o.members[i]
+	m.known, o.next = true, i+1
+	return o.value(m), true
+}
+
+// find returns the first member of that name among some, or -1.
+func (o *object) find(name string, from, upto int) int {
+	for i := from; i < upto; i++ {
+		if m := &o.members[i]; string(o.name(m)) == name {
+			return i
 		}
 	}
-	return nil, false
+	return -1
 }
 
 // has says whether there is a member, be it null.
-func (o *object) has(name string) bool {
-	return slices.ContainsFunc(o.members, func(m member) bool { return string(o.name(m)) == name })
-}
+func (o *object) has(name string) bool { return o.find(name, 0, len(o.members)) >= 0 }
 
 // param reads a string that the signature needs; also a number's digits, where
 // numeric says so. What is of another type is "": absent.
@@ -189,15 +210,22 @@ func (o *object) extra(g Generation) map[string]json.RawMessage {
 			o.take(name)
 		}
 	}
-	var extra map[string]json.RawMessage
-	for _, m := range o.members {
-		if m.known {
-			continue
+	size := 0
+	for i := range o.members {
+		if m := &o.members[i]; !m.known {
+			size += len(o.value(m))
 		}
-		if extra == nil {
-			extra = make(map[string]json.RawMessage)
+	}
+	if size == 0 {
+		return nil
+	}
+	extra, values := make(map[string]json.RawMessage), make([]byte, 0, size)
+	for i := range o.members {
+		if m := &o.members[i]; !m.known {
+			start := len(values)
+			values = append(values, o.value(m)...)
+			extra[o.text(o.name(m))] = slices.Clip(values[start:])
 		}
-		extra[o.text(o.name(m))] = json.RawMessage(o.value(m))
 	}
 	return extra
 }

@@ -1,7 +1,6 @@
 package flyext
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -91,8 +90,13 @@ func (w *objectWriter) end() ([]byte, error) {
 }
 
 func (w *objectWriter) quote(text string) {
-	buf, err := jsontext.AppendQuote(w.buf, text)
-	w.buf, w.err = buf, cmp.Or(w.err, err)
+	w.append(jsontext.AppendQuote(w.buf, text))
+}
+
+func (w *objectWriter) append(buf []byte, err error) {
+	if w.buf = buf; w.err == nil {
+		w.err = err
+	}
 }
 
 func (w *objectWriter) comma() {
@@ -120,8 +124,7 @@ func (w *objectWriter) value(name string, value json.RawMessage) {
 	}
 	w.comma()
 	w.quote(name)
-	buf, err := jsontext.AppendFormat(append(w.buf, ':'), value)
-	w.buf, w.err = buf, cmp.Or(w.err, err)
+	w.append(jsontext.AppendFormat(append(w.buf, ':'), value))
 }
 
 // secrets writes a member for each secret, in the order of their names.

@@ -331,7 +331,8 @@ func decodeStructured(o *object, g Generation) (*Event, error) {
 	hasData, hasEncoded = hasData && data.Kind() != 'n', hasEncoded && encoded.Kind() != 'n'
 
 	a := &attributes{values: make(map[string]string)}
-	for _, m := range o.members {
+	for i := range o.members {
+		m := &o.members[i]
 		if m.known {
 			continue
 		}

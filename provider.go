@@ -249,11 +249,14 @@ func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if to.name == routeEvents {
 			auth = p.eventAuth
 		}
-		m, v, err := auth.admit(w, r)
-		if err != nil {
-			return err
+		in := auth.intake()
+		v, err := auth.admit(w, r, in)
+		if err == nil {
+			do, err = p.operation(&in.message, v.Generation, to, log)
 		}
-		do, err = p.operation(m, v.Generation, to, log)
+		if to.name != routeEvents { // whose data is the body
+			auth.release(in)
+		}
 		return err
 	})
 	if err != nil {

@@ -29,7 +29,7 @@ type Message struct {
 	// Host is the Host header or :authority.
 	Host   string
 	Header http.Header
-	// Body is the whole body. It must not be changed.
+	// Body is the whole body. It must not be changed, nor kept.
 	Body []byte
 	// BaseURL is the provider's public base URL, from its configuration.
 	BaseURL *url.URL
@@ -37,6 +37,7 @@ type Message struct {
 	Now time.Time
 
 	object *object // the parsed body; see Message.parse
+	intake *intake // what has room for it; nil where nothing has
 }
 
 // A Verifier decides whether a message comes from Fly.io.

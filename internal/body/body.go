@@ -17,10 +17,11 @@ const (
 	maxFirst = 16 << 10
 )
 
-// Read reads a request's body to its end, and returns nil without one. Its
-// error is ErrTooLarge where there are more than limit bytes, or the reader's.
-// Of w see [http.MaxBytesReader]; it may be nil.
-func Read(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+// Read reads a request's body to its end, and returns nil without one. It takes
+// the room that there is, and more where that is not enough. Its error is
+// ErrTooLarge where there are more than limit bytes, or the reader's. Of w see
+// [http.MaxBytesReader]; it may be nil.
+func Read(w http.ResponseWriter, r *http.Request, limit int64, room []byte) ([]byte, error) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil, nil
 	}
@@ -33,7 +34,10 @@ func Read(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 		// it to its end.
 		source, size = http.MaxBytesReader(w, r.Body, limit), minRead
 	}
-	text := make([]byte, 0, size+1) // one more, for the end to show
+	text := room[:0]
+	if cap(text) <= size {
+		text = make([]byte, 0, size+1) // one more, for the end to show
+	}
 	for {
 		n, err := source.Read(text[len(text):cap(text)])
 		text = text[:len(text)+n]

@@ -47,7 +47,7 @@ func TestRead(t *testing.T) {
 			if test.body != nil {
 				r.Body = io.NopCloser(test.body)
 			}
-			got, err := body.Read(nil, r, limit)
+			got, err := body.Read(nil, r, limit, nil)
 			if !errors.Is(err, test.err) || string(got) != test.want {
 				t.Errorf("got %d bytes and %v, want %d and %v", len(got), err, len(test.want), test.err)
 			}
@@ -58,7 +58,7 @@ func TestRead(t *testing.T) {
 func TestNoBody(t *testing.T) {
 	t.Parallel()
 	for _, none := range []io.ReadCloser{nil, http.NoBody} {
-		if got, err := body.Read(nil, &http.Request{Body: none}, 1); got != nil || err != nil {
+		if got, err := body.Read(nil, &http.Request{Body: none}, 1, nil); got != nil || err != nil {
 			t.Errorf("%v: got %v, %v", none, got, err)
 		}
 	}
@@ -82,7 +82,7 @@ func TestRoom(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			r := &http.Request{ContentLength: test.announced, Body: io.NopCloser(bytes.NewReader(make([]byte, test.sent)))}
-			got, err := body.Read(nil, r, 1<<41)
+			got, err := body.Read(nil, r, 1<<41, nil)
 			if err != nil || len(got) != test.sent || cap(got) > test.most {
 				t.Errorf("%d bytes in room for %d, want %d in %d at most: %v", len(got), cap(got), test.sent, test.most, err)
 			}
@@ -94,7 +94,7 @@ func TestRoom(t *testing.T) {
 func TestAnnouncedLengthIsNotAllocated(t *testing.T) {
 	allocated := testing.AllocsPerRun(10, func() {
 		r := &http.Request{ContentLength: 1 << 40, Body: io.NopCloser(bytes.NewReader([]byte("{}")))}
-		got, err := body.Read(nil, r, 1<<41)
+		got, err := body.Read(nil, r, 1<<41, nil)
 		if err != nil || cap(got) > 32<<10 {
 			t.Errorf("%d bytes of memory for two, %v", cap(got), err)
 		}
@@ -108,7 +108,7 @@ func TestAnnouncedLengthIsNotAllocated(t *testing.T) {
 func TestServerIsTold(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, err := body.Read(w, r, 10); !errors.Is(err, body.ErrTooLarge) {
+		if _, err := body.Read(w, r, 10, nil); !errors.Is(err, body.ErrTooLarge) {
 			t.Errorf("the error is %v", err)
 		}
 		w.WriteHeader(http.StatusRequestEntityTooLarge)
@@ -122,5 +122,35 @@ func TestServerIsTold(t *testing.T) {
 	answer.Body.Close()
 	if !answer.Close {
 		t.Error("the connection stays open")
+	}
+}
+
+// A body takes the room that there is, if it is enough for it and for its end to
+// show.
+func TestGivenRoom(t *testing.T) {
+	t.Parallel()
+	const text = "0123456789"
+	for _, test := range []struct {
+		name string
+		room int
+		took bool
+	}{
+		{"none", 0, false},
+		{"as long as the body", len(text), false},
+		{"one more", len(text) + 1, true},
+		{"much", 1 << 20, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			room := append(make([]byte, 0, test.room), "before"[:min(6, test.room)]...)
+			r := &http.Request{ContentLength: int64(len(text)), Body: io.NopCloser(strings.NewReader(text))}
+			got, err := body.Read(nil, r, 100, room)
+			if string(got) != text || err != nil {
+				t.Fatalf("got %q, %v", got, err)
+			}
+			if took := cap(got) == test.room; took != test.took {
+				t.Errorf("%d bytes for the body, of %d that there were", cap(got), test.room)
+			}
+		})
 	}
 }

@@ -35,8 +35,8 @@ const (
 )
 
 // plan is what is measured. A round measures a floor and what is compared with
-// it one right after the other; many short rounds rather than few long ones
-// keep what else the machine does from falling on one of them alone.
+// it one right after the other; ten short rounds rather than few long ones keep
+// what else the machine does from falling on one of them alone.
 func (o options) plan() []part {
 	store := func(name string, rounds int) []part {
 		return []part{
@@ -51,7 +51,7 @@ func (o options) plan() []part {
 		return n
 	}
 	parts := []part{{
-		"^Benchmark(RFC9421|Cavage|XCheck|XAdmit|Handler|RefuseUnsigned|RefuseForged|Loopback)$", "50ms", rounds(20, fewest), true,
+		"^Benchmark(RFC9421|Cavage|XCheck|XAdmit|Handler|RefuseUnsigned|RefuseForged|Loopback)$", "200ms", rounds(10, fewest), true,
 	}}
 	parts = append(parts, store("flyext", rounds(6, 1))...)
 	if !o.record {

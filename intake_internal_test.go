@@ -1,0 +1,27 @@
+package flyext
+
+import "testing"
+
+// What is kept of a body's memory is what the next one is likely to need. It does
+// not run beside others, which would take the memory away.
+func TestKeptBody(t *testing.T) {
+	for _, c := range []struct {
+		name             string
+		room, body, kept int
+	}{
+		{"none came", 10, 0, 10},
+		{"it had more", 10, 100, 100},
+		{"the largest that is kept", 10, maxKeptBody, maxKeptBody},
+		{"one that is larger", 10, maxKeptBody + 1, 10},
+	} {
+		in := &intake{body: make([]byte, 0, c.room)}
+		if c.body > 0 {
+			in.message.Body = make([]byte, c.body)
+		}
+		in.message.Method, in.object.next = "POST", 1
+		in.release()
+		if cap(in.body) != c.kept || len(in.body) != 0 || in.message.Method != "" || in.message.Body != nil || in.object.next != 0 {
+			t.Errorf("%s: %d of %d bytes are kept, want %d", c.name, cap(in.body), c.body, c.kept)
+		}
+	}
+}

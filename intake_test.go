@@ -1,0 +1,204 @@
+package flyext_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/flyext/flyext"
+)
+
+// filled is a body whose every member says n.
+func filled(n int) string {
+	return fmt.Sprintf(`{"id":"id%[1]d","organization_id":"org%[1]d","name":"name%[1]d","user_email":"%[1]d@%[2]s",`+
+		`"read_regions":["r%[1]d","s%[1]d"],"extra%[1]d":{"n":%[1]d},"a\u006eother":"%[3]s"}`,
+		n, strings.Repeat("x", 300), strings.Repeat(fmt.Sprint(n), 100))
+}
+
+// What a Provisioner was given stays what it was, while other requests come: not
+// even one that has not returned at its deadline sees anything of theirs.
+func TestRequestsStayApart(t *testing.T) {
+	t.Parallel()
+	verifiers := map[string]flyext.Verifier{
+		"X-Signature": flyext.XSignature(testSecret),
+		"any of":      flyext.AnyOf(flyext.BearerToken("t"), flyext.XSignature(testSecret)),
+		"a service's": &keeper{Verifier: flyext.XSignature(testSecret)},
+	}
+	for name, v := range verifiers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				const many, rounds = 8, 20
+				var mu sync.Mutex
+				requests := map[string]*flyext.ProvisionRequest{}
+				p := newProvider(t, &testProvisioner{
+					provision: func(ctx context.Context, req *flyext.ProvisionRequest) (*flyext.Extension, error) {
+						if strings.HasSuffix(req.ID, "7") {
+							time.Sleep(time.Minute) // long past the deadline
+						}
+						mu.Lock()
+						defer mu.Unlock()
+						requests[req.ID] = req
+						return &flyext.Extension{Secrets: flyext.Secrets{}}, nil
+					},
+				}, func(c *flyext.Config) { c.Verifier = v })
+				var all sync.WaitGroup
+				for g := range many {
+					all.Go(func() {
+						for i := range rounds {
+							n := 1000*(g+1) + i
+							do(p, xsigned("POST", "/flyio/extensions", filled(n)))
+							// One that is refused has a body as well.
+							forged := xsigned("POST", "/flyio/extensions", filled(9999))
+							forged.Header.Set("X-Signature", strings.Repeat("0", 64))
+							do(p, forged)
+							// So has one that cannot be decoded.
+							do(p, xsigned("POST", "/flyio/extensions", `{"id":7}`))
+						}
+					})
+				}
+				all.Wait()
+				time.Sleep(time.Hour)
+				mu.Lock()
+				defer mu.Unlock()
+				if len(requests) != many*rounds {
+					t.Errorf("%d requests came, want %d", len(requests), many*rounds)
+				}
+				for id, req := range requests {
+					n := strings.TrimPrefix(id, "id")
+					got := fmt.Sprint(req.ID, req.OrganizationID, req.Name, req.UserEmail, req.ReadRegions,
+						string(req.Extra["extra"+n]), string(req.Extra["another"]), len(req.Extra))
+					want := fmt.Sprint("id"+n, "org"+n, "name"+n, n+"@"+strings.Repeat("x", 300), []string{"r" + n, "s" + n},
+						`{"n":`+n+`}`, `"`+strings.Repeat(n, 100)+`"`, 2)
+					if got != want {
+						t.Errorf("%s:\ngot  %s\nwant %s", id, got, want)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A keeper is a verifier that keeps what it must not.
+type keeper struct {
+	flyext.Verifier
+	mu   sync.Mutex
+	kept []*flyext.Message
+}
+
+func (k *keeper) Verify(ctx context.Context, m *flyext.Message) (flyext.Verification, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.kept = append(k.kept, m)
+	return k.Verifier.Verify(ctx, m)
+}
+
+// A verifier of a service's own that keeps a message sees no other one there, be
+// it within one of ours.
+func TestKeptMessage(t *testing.T) {
+	t.Parallel()
+	for name, around := range map[string]func(flyext.Verifier) flyext.Verifier{
+		"by itself": func(v flyext.Verifier) flyext.Verifier { return v },
+		"all of":    func(v flyext.Verifier) flyext.Verifier { return flyext.AllOf(flyext.XSignature(testSecret), v) },
+		"any of": func(v flyext.Verifier) flyext.Verifier {
+			return flyext.AllOf(flyext.AnyOf(v, flyext.BearerToken("t")))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k := &keeper{Verifier: flyext.XSignature(testSecret)}
+			p := newProvider(t, &testProvisioner{}, func(c *flyext.Config) { c.Verifier = around(k) })
+			auth, err := flyext.NewAuthenticator(flyext.Config{BaseURL: testBase, Verifier: around(k)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var bodies []string
+			for n := range 100 {
+				r := xsigned("POST", "/flyio/extensions", filled(n))
+				text, err := io.ReadAll(r.Body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Body = io.NopCloser(bytes.NewReader(text))
+				bodies = append(bodies, string(text))
+				if n%2 == 0 {
+					do(p, r)
+				} else if err := auth.Check(r); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for n, m := range k.kept {
+				if string(m.Body) != bodies[n] || m.Method != "POST" || m.Target != "/flyio/extensions" {
+					t.Errorf("message %d has become %+v", n, m)
+				}
+			}
+			if len(k.kept) != len(bodies) {
+				t.Errorf("%d messages came, want %d", len(k.kept), len(bodies))
+			}
+		})
+	}
+}
+
+// A body that was put back is the handler's, and the data of an event its
+// receiver's, as long as they like.
+func TestBodiesStayApart(t *testing.T) {
+	t.Parallel()
+	auth, err := flyext.NewAuthenticator(flyext.Config{BaseURL: testBase, Verifier: flyext.XSignature(testSecret)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var requests []*http.Request
+	handler := auth.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { requests = append(requests, r) }))
+	l := &listener{}
+	p := newProvider(t, l, func(c *flyext.Config) {
+		c.Verifier, c.EventVerifier = flyext.XSignature(testSecret), flyext.BearerToken("t")
+	})
+	var sent, events [][]byte
+	// It leaves memory to use again, enough for all of them.
+	large := func() { do(p, xsigned("POST", "/flyio/extensions", `{"pad":"`+strings.Repeat("p", 5000)+`"}`)) }
+	for n := range 50 {
+		large()
+		r := xsigned("POST", "/flyio/extensions", filled(n))
+		text, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent = append(sent, text)
+		r.Body = io.NopCloser(bytes.NewReader(text))
+		if n%2 == 0 {
+			handler.ServeHTTP(httptest.NewRecorder(), r)
+		} else if err := auth.Check(r); err != nil {
+			t.Fatal(err)
+		} else {
+			requests = append(requests, r)
+		}
+		large()
+		data := []byte(fmt.Sprintf(`{"machine_id":"m%d"}`, n))
+		e := binary(string(data), "ce-id", fmt.Sprint("e", n), "authorization", "Bearer t")
+		if w := do(p, e); w.Code != http.StatusOK {
+			t.Fatalf("got %d %s", w.Code, w.Body)
+		}
+		events = append(events, data)
+	}
+	for n, r := range requests {
+		if text, err := io.ReadAll(r.Body); err != nil || !bytes.Equal(text, sent[n]) {
+			t.Errorf("body %d has become %q, %v", n, text, err)
+		}
+	}
+	var got [][]byte
+	for _, e := range l.received() {
+		got = append(got, e.Data)
+	}
+	if !reflect.DeepEqual(got, events) {
+		t.Errorf("the events have become %q", got)
+	}
+}
