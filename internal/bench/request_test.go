@@ -54,6 +54,7 @@ func provisionBody(size int) []byte {
 var (
 	timestampAt = bytes.Index(provisionBody(0), []byte("1685641159"))
 	nonceAt     = bytes.Index(provisionBody(0), []byte("AAAA"))
+	idAt        = bytes.Index(provisionBody(0), []byte("30bqn49y2jh"))
 )
 
 // A signer computes HMACs for requests. It is for one goroutine.
@@ -72,13 +73,15 @@ func (s *signer) mac(content []byte) []byte {
 	return s.sum
 }
 
-// stamp writes a fresh nonce and the time into a body.
+// stamp writes a fresh nonce, the time and the id of another extension into a
+// body: two requests for one extension would wait for each other.
 func (s *signer) stamp(body []byte, now time.Time) {
 	s.last++
 	nonce := body[nonceAt : nonceAt+nonceSize]
 	for i, n := len(nonce)-1, s.last; i >= 0; i, n = i-1, n/26 {
 		nonce[i] = 'A' + byte(n%26)
 	}
+	copy(body[idAt:], nonce[len(nonce)-len("30bqn49y2jh"):])
 	strconv.AppendInt(body[timestampAt:timestampAt], now.Unix(), 10)
 }
 
