@@ -35,19 +35,17 @@ var epoch = time.Unix(1_685_641_159, 0)
 // provisionSize is the body's length that the table is measured with.
 const provisionSize = 436
 
-// provisionBody is a provision request as Fly.io sends it, with the signature's
-// parameters among its members, made size bytes long by a last member.
+// provisionBody is a provision request with the members that Fly.io's page names,
+// the signature's parameters among them, made size bytes long by the name of the
+// organization.
 func provisionBody(size int) []byte {
-	const start = `{"timestamp":1685641159,"nonce":"AAAAAAAAAAAAAAAAAAAAAAAAAA","url":"` + targetURL + `",` +
-		`"id":"30bqn49y2jh","name":"collider-prod","organization_id":"M03FclA4m","organization_name":"Collider",` +
-		`"organization_email":"n4@logjam.org","user_id":"NeBO2v","user_email":"v0@logjam.org",` +
-		`"user_role":"admin","primary_region":"mad","read_regions":["ord","nrt"],"ip_address":"fdaa::3"`
-	const extra = `,"plan":"`
-	body := []byte(start)
-	if pad := size - len(start) - len(extra) - len(`"}`); pad >= 0 {
-		body = append(append(append(body, extra...), strings.Repeat("x", pad)...), '"')
-	}
-	return append(body, '}')
+	const (
+		start = `{"timestamp":1685641159,"nonce":"AAAAAAAAAAAAAAAAAAAAAAAAAA","url":"` + targetURL + `",` +
+			`"id":"30bqn49y2jh","name":"collider-prod","organization_id":"M03FclA4m","organization_name":"Collider`
+		end = `","organization_email":"n4@logjam.org","user_id":"NeBO2v","user_email":"v0@logjam.org",` +
+			`"user_role":"admin","primary_region":"mad","read_regions":["ord","nrt"],"ip_address":"fdaa::3"}`
+	)
+	return []byte(start + strings.Repeat("x", max(0, size-len(start)-len(end))) + end)
 }
 
 // Where the members are that differ from request to request.

@@ -240,7 +240,7 @@ func (r *run) page() ([]byte, error) {
 	var b bytes.Buffer
 	err := pageTemplate.Execute(&b, map[string]any{
 		"Table": table(r.rows()), "Stores": storeTable(r), "Growth": growthTables(r), "Missed": r.misses(), "Config": r.config,
-		"Rounds": r.value("Handler/flyext", "ns/op").rounds,
+		"Rounds": r.value("Handler/flyext", "ns/op").rounds, "LoopbackRounds": r.value("Loopback/flyext", "ns/op").rounds,
 	})
 	return b.Bytes(), err
 }
