@@ -235,7 +235,7 @@ func (q *queue) join() {
 	into := q.chain(q.buckets - highBit(q.buckets))
 	into.filter |= from.filter
 	a, b, end := into.newest, from.newest, &into.newest
-	for q.holds(a) || q.holds(b) {
+	for q.holds(b) { // a is what the last one leads to already
 		if !q.holds(a) || q.holds(b) && b-q.first > a-q.first {
 			a, b = b, a
 		}

@@ -171,6 +171,24 @@ func TestEndsOfTime(t *testing.T) {
 	}
 }
 
+func TestSaturatingAdd(t *testing.T) {
+	t.Parallel()
+	const least, most = math.MinInt64, math.MaxInt64
+	for _, c := range []struct{ a, b, want time.Duration }{
+		{0, 0, 0},
+		{5, 3, 8}, {5, -3, 2}, {-5, 3, -2}, {-5, -3, -8},
+		{most - 2, 1, most - 1}, {most - 1, 1, most}, {most, 1, most}, {most - 1, 2, most}, {most, most, most},
+		{0, most, most}, {1, most, most}, {-1, most, most - 1}, {1, most - 2, most - 1}, {most, 0, most}, {most, -1, most - 1},
+		{least + 2, -1, least + 1}, {least + 1, -1, least}, {least, -1, least}, {least + 1, -2, least}, {least, least, least},
+		{0, least, least}, {-1, least, least}, {1, least, least + 1}, {-1, least + 2, least + 1}, {least, 0, least}, {least, 1, least + 1},
+		{least, most, -1}, {most, least, -1},
+	} {
+		if got := saturatingAdd(c.a, c.b); got != c.want {
+			t.Errorf("%d + %d: got %d, want %d", int64(c.a), int64(c.b), int64(got), int64(c.want))
+		}
+	}
+}
+
 // Lifetimes are exact, after years of uptime too.
 func TestLongUptime(t *testing.T) {
 	t.Parallel()
