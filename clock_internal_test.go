@@ -130,6 +130,26 @@ func TestClockGuard(t *testing.T) {
 	}
 }
 
+// A message whose nonce is not forgotten is not counted among those of an earlier
+// turn that are.
+func TestClockGuardCountsTurnsApart(t *testing.T) {
+	t.Parallel()
+	g := newGuardTest(guardStart)
+	turn := forgettingWidth * time.Duration(len(g.pending))
+	for range 3 {
+		if !g.sent(Policy{}, 0) {
+			t.Fatal("a message was refused, and no clock was set")
+		}
+		g.pass(turn)
+	}
+	g.sent(Policy{}, 0)
+	g.pass(3 * time.Minute)
+	g.set(-2 * time.Minute)
+	if !g.sent(Policy{}, 0) {
+		t.Error("a message was refused that nothing forgotten can be")
+	}
+}
+
 // With traffic there is no moment, and no way back to it, at which the guard
 // overlooks one of the messages that could be admitted again.
 func TestClockGuardHasNoGap(t *testing.T) {
