@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http/httptest"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -75,6 +76,29 @@ func TestOrganizationEmailInBothSpellings(t *testing.T) {
 	}
 }
 
+func TestUpdateRequestReachesTheProvisioner(t *testing.T) {
+	t.Parallel()
+	var got *flyext.UpdateRequest
+	p := &testProvisioner{update: func(_ context.Context, _ string, r *flyext.UpdateRequest) (*flyext.Extension, error) {
+		got = r
+		return &flyext.Extension{}, nil
+	}}
+	body := `{"plan": "big", "ip_address": "fdaa::3", "read_regions": ["ord"], "primary_region": "mad", "user_role": "member",
+		"user_email": "u@fly.io", "user_id": "u1", "organization_email": "o@fly.io", "organization_name": "Org", "organization_id": "o1", "name": "n1"}`
+	if w := do(newProvider(t, p, nil), xsigned("PATCH", "/flyio/extensions/x1", body)); w.Code != 200 {
+		t.Fatal(w.Body)
+	}
+	want := &flyext.UpdateRequest{
+		Name: flyext.Set("n1"), OrganizationID: flyext.Set("o1"), OrganizationName: flyext.Set("Org"),
+		OrganizationEmail: flyext.Set("o@fly.io"), UserID: flyext.Set("u1"), UserEmail: flyext.Set("u@fly.io"),
+		UserRole: flyext.Set("member"), PrimaryRegion: flyext.Set("mad"), ReadRegions: flyext.Set([]string{"ord"}),
+		IPAddress: flyext.Set(netip.MustParseAddr("fdaa::3")), Extra: map[string]json.RawMessage{"plan": json.RawMessage(`"big"`)},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
 func TestUpdateTellsAbsentNullEmptyAndSetApart(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -128,6 +152,7 @@ func TestBodiesThatAreRefused(t *testing.T) {
 		{"no JSON", `hello`, 400, "malformed_body", "not JSON"},
 		{"an array", `[]`, 400, "malformed_body", "not an object"},
 		{"null", `null`, 400, "malformed_body", "not an object"},
+		{"an array that is none", `[{"a":1,"a":2}]`, 400, "malformed_body", "not JSON"},
 		{"a truncated object", `{"id":"x"`, 400, "malformed_body", "not JSON"},
 		{"a truncated string", `{"id":"x`, 400, "malformed_body", "not JSON"},
 		{"a trailing comma", `{"id":"x",}`, 400, "malformed_body", "not JSON"},
@@ -152,6 +177,9 @@ func TestBodiesThatAreRefused(t *testing.T) {
 		{"empty organization_id", `{"id":"x","organization_id":""}`, 422, "invalid_field", `"organization_id"`},
 		{"name of another type", with(`"name":{}`), 422, "invalid_field", `"name"`},
 		{"read_regions of another type", with(`"read_regions":"mad"`), 422, "invalid_field", `"read_regions"`},
+		{"read_regions as an object", with(`"read_regions":{"a":"mad"}`), 422, "invalid_field", `"read_regions"`},
+		{"read_regions as a number", with(`"read_regions":12`), 422, "invalid_field", `"read_regions"`},
+		{"two mistakes", `{"organization_id":"","id":5,"name":5}`, 422, "invalid_field", `"id"`},
 		{"read_regions with a null", with(`"read_regions":["mad",null]`), 422, "invalid_field", `"read_regions"`},
 		{"ip_address with a zone", with(`"ip_address":"fdaa::1%eth0"`), 422, "invalid_field", `"ip_address"`},
 		{"read_regions of numbers", with(`"read_regions":[1]`), 422, "invalid_field", `"read_regions"`},
@@ -183,12 +211,15 @@ func TestBodiesThatAreRefused(t *testing.T) {
 
 func TestBodiesThatAreAccepted(t *testing.T) {
 	t.Parallel()
+	// Those of the signature's parameters are no extras.
+	known := []string{"id", "organization_id", "name", "read_regions", "ip_address", "email", "timestamp", "nonce", "url"}
 	for name, body := range map[string]string{
 		"blank name":              `{"id":"x","organization_id":"o","name":""}`,
 		"null everywhere":         `{"id":"x","organization_id":"o","name":null,"read_regions":null,"ip_address":null,"email":null}`,
 		"empty ip_address":        `{"id":"x","organization_id":"o","ip_address":""}`,
 		"white space around":      " \r\n\t{ \"id\" : \"x\" , \"organization_id\":\"o\" }\r\n",
 		"signing parameters":      `{"id":"x","organization_id":"o","timestamp":"5","nonce":7,"url":null}`,
+		"a member of one byte":    `{"id":"x","organization_id":"o","nobody":1}`,
 		"members nobody knows":    `{"id":"x","organization_id":"o","website":{"a":[1,2,{"b":null}]},"public":false}`,
 		"a number that is large":  `{"id":"x","organization_id":"o","big":123456789012345678901234567890}`,
 		"an escaped member name":  `{"\u0069d":"x","organization_id":"o"}`,
@@ -197,10 +228,16 @@ func TestBodiesThatAreAccepted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := &testProvisioner{provision: func(_ context.Context, r *flyext.ProvisionRequest) (*flyext.Extension, error) {
-				for _, parameter := range []string{"timestamp", "nonce", "url"} {
-					if _, ok := r.Extra[parameter]; ok {
-						t.Errorf("%s, of the signature, is among the extras", parameter)
-					}
+				var extras map[string]json.RawMessage
+				if err := json.Unmarshal([]byte(body), &extras); err != nil {
+					t.Error(err)
+				}
+				maps.DeleteFunc(extras, func(name string, _ json.RawMessage) bool { return slices.Contains(known, name) })
+				if len(extras) == 0 {
+					extras = nil
+				}
+				if !reflect.DeepEqual(r.Extra, extras) {
+					t.Errorf("the extras are %q, want %q", r.Extra, extras)
 				}
 				return &flyext.Extension{Secrets: flyext.Secrets{}}, nil
 			}}

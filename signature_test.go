@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -247,6 +248,32 @@ func TestBearerToken(t *testing.T) {
 			t.Parallel()
 			wantRefusal(t, newAuthenticator(t, v, 0).Check(newPost().set("Authorization", c.lines...).request(t)), c.want)
 		})
+	}
+}
+
+// A service may verify a message that it made itself.
+func TestVerifyMessageMadeByHand(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		verifier flyext.Verifier
+		request  *wireRequest
+	}{
+		"X-Signature":       {flyext.XSignature(signingSecret), newPost().xSignature()},
+		"message signature": {flyext.MessageSignature(signingKey), newPost().rfc9421()},
+	} {
+		base, err := url.Parse(signingBase)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := &flyext.Message{
+			Method: c.request.method, Target: c.request.target, Host: c.request.host, Header: c.request.header, Body: []byte(c.request.body),
+			BaseURL: base, Now: time.Unix(signingTime, 0),
+		}
+		for range 2 { // verifying uses nothing up
+			if v, err := c.verifier.Verify(t.Context(), m); err != nil || len(v.Nonces) != 1 {
+				t.Errorf("%s: got %+v, %v", name, v, err)
+			}
+		}
 	}
 }
 
