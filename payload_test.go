@@ -99,6 +99,17 @@ func TestUpdateRequestReachesTheProvisioner(t *testing.T) {
 	}
 }
 
+func TestUpdatesThatAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, body := range []string{`{"name":5}`, `{"organization_id":[]}`, `{"read_regions":"mad"}`, `{"ip_address":"x"}`} {
+		p := &testProvisioner{}
+		w := do(newProvider(t, p, nil), xsigned("PATCH", "/flyio/extensions/x1", body))
+		if a := readAnswer(t, w); w.Code != 422 || a.Error != "invalid_field" || len(p.recorded()) != 0 {
+			t.Errorf("%s: got %d %+v, and the calls %v", body, w.Code, a, p.recorded())
+		}
+	}
+}
+
 func TestUpdateTellsAbsentNullEmptyAndSetApart(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
