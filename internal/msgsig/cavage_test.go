@@ -57,6 +57,7 @@ func TestParseCavage(t *testing.T) {
 		{"a slash behind a number", `keyId="k",created=1/` + rest, errSyntax},
 		{"a colon behind a number", `keyId="k",created=1:` + rest, errSyntax},
 		{"no comma", `keyId="k" headers="date",signature="AAAA"`, errSyntax},
+		{"two commas", `keyId="k",` + rest, errSyntax},
 		{"a semicolon", `keyId="k";headers="date",signature="AAAA"`, errSyntax},
 		{"a comma at the end", `keyId="k"` + rest + `,`, errSyntax},
 		{"a comma and a space at the end", `keyId="k"` + rest + `, `, errSyntax},

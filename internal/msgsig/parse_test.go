@@ -166,6 +166,18 @@ func TestDigests(t *testing.T) {
 	}
 }
 
+// A key that need not be made is the one that would be.
+func TestFieldKey(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{
+		"authorization", "content-digest", "content-length", "content-type", "date", "digest", "host", "x-request-id", "*",
+	} {
+		if got, want := fieldKey(name), http.CanonicalHeaderKey(name); got != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+}
+
 func TestIsLength(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -373,6 +373,13 @@ func sameValue(t *testing.T, text string, ours sfv.Value, theirs any) {
 
 // A room that was reset is used again, but not what a stranger has made large.
 func TestRoom(t *testing.T) {
+	many := func(n int, separator string) string {
+		names := make([]string, n)
+		for i := range names {
+			names[i] = "k" + strconv.Itoa(i)
+		}
+		return strings.Join(names, separator)
+	}
 	const text = `a=("x";p "y");q=1, b`
 	var room sfv.Room
 	parse := func() {
@@ -391,6 +398,30 @@ func TestRoom(t *testing.T) {
 	}
 	if _, err := sfv.ParseDictionary("b;p=y", &room); err != nil || one[0].Key != "a" || one[0].Params[0].Value.Text != "x" {
 		t.Errorf("what is parsed into the same room takes the place of what was: %+v, %v", one, err)
+	}
+	// What was parsed before does not count among what may be parsed, and is gone.
+	for _, c := range []struct {
+		text string
+		ok   bool
+	}{
+		{many(64, ","), true}, {many(65, ","), false},
+		{"a=(" + strings.Repeat("1 ", 64) + ")", true}, {"a=(" + strings.Repeat("1 ", 65) + ")", false},
+		{"a;" + many(64, ";"), true}, {"a;" + many(65, ";"), false},
+	} {
+		if _, err := sfv.ParseDictionary(c.text, &room); (err == nil) != c.ok {
+			t.Errorf("%q behind others: %v", c.text, err)
+		}
+	}
+	room.Reset()
+	parse()
+	two, err := sfv.ParseDictionary(`c=("x";p=y);q=z`, &room)
+	if err != nil {
+		t.Fatal(err)
+	}
+	items, params, itemParams := two[0].Items, two[0].Params, two[0].Items[0].Params
+	room.Reset()
+	if two[0].Key != "" || items[0].Raw != "" || params[0].Name != "" || itemParams[0].Name != "" {
+		t.Errorf("what was parsed is still there: %+v %+v %+v %+v", two, items, params, itemParams)
 	}
 	for _, c := range []struct{ size, kept int }{{0, 0}, {3, 3}, {4, 4}, {5, 0}} {
 		s := make([]int, c.size)
