@@ -236,7 +236,7 @@ func (q *queue) join() {
 	into.filter |= from.filter
 	a, b, end := into.newest, from.newest, &into.newest
 	for q.holds(b) { // a is what the last one leads to already
-		if !q.holds(a) || q.holds(b) && b-q.first > a-q.first {
+		if !q.holds(a) || b-q.first > a-q.first {
 			a, b = b, a
 		}
 		e := q.at(a)
