@@ -92,34 +92,33 @@ func parseBaseURL(text string) (*url.URL, error) {
 //
 // A request can be checked once: the second time it is a replay.
 func (a *Authenticator) Check(r *http.Request) error {
-	in := a.intake()
+	in := a.take(true)
+	defer a.release(in)
 	_, err := a.admit(nil, r, in)
-	a.putBack(r, in) // be it refused: the service may know another way to verify it
+	putBack(r, in.message.Body) // be it refused: the service may know another way to verify it
 	return err
 }
 
-func (a *Authenticator) intake() *intake {
-	if !a.reuses {
-		return new(intake)
-	}
-	return intakes.Get().(*intake)
-}
-
-// release lets the memory of a request be used again, if nobody can have kept
-// any of it.
-func (a *Authenticator) release(in *intake) {
-	if a.reuses {
-		in.release()
-	}
-}
-
-// putBack makes a body that was read readable again, and releases all but that.
-func (a *Authenticator) putBack(r *http.Request, in *intake) {
-	if text := in.message.Body; len(text) > 0 {
+// putBack makes a body that was read readable again.
+func putBack(r *http.Request, text []byte) {
+	if len(text) > 0 {
 		r.Body = io.NopCloser(bytes.NewReader(text))
 	}
+}
+
+// take returns memory for a request, and release lets it be used again, if nobody
+// can have kept any of it. A lasting body is none of that memory.
+func (a *Authenticator) take(lasting bool) *intake {
+	in := new(intake)
 	if a.reuses {
-		in.message.Body, in.body = nil, nil
+		in = intakes.Get().(*intake)
+	}
+	in.lasting = lasting
+	return in
+}
+
+func (a *Authenticator) release(in *intake) {
+	if a.reuses {
 		in.release()
 	}
 }
@@ -134,13 +133,12 @@ func (a *Authenticator) Handler(next http.Handler) http.Handler {
 		var v Verification
 		log := record{log: a.log, requestID: id}
 		err := log.catch(ctx, func() (err error) {
-			in := a.intake()
-			if v, err = a.admit(w, r, in); err != nil {
-				a.release(in)
-				return err
+			in := a.take(true)
+			defer a.release(in)
+			if v, err = a.admit(w, r, in); err == nil {
+				putBack(r, in.message.Body)
 			}
-			a.putBack(r, in)
-			return nil
+			return err
 		})
 		if err != nil {
 			log.refuse(ctx, w, err)
@@ -163,7 +161,7 @@ func VerificationOf(ctx context.Context) Verification {
 // admit does all of Check, and returns what it found out. What it read is in the
 // intake, be it refused.
 func (a *Authenticator) admit(w http.ResponseWriter, r *http.Request, in *intake) (Verification, error) {
-	text, err := readBody(w, r, a.maxBody, in.body)
+	text, err := readBody(w, r, a.maxBody, in)
 	if err != nil {
 		return Verification{}, err
 	}
@@ -243,13 +241,19 @@ func requestTarget(r *http.Request) string {
 
 const defaultMaxBodyBytes = 1 << 20
 
-// readBody reads the body once, whole and bounded, into the room that there is.
-func readBody(w http.ResponseWriter, r *http.Request, limit int64, room []byte) ([]byte, error) {
+// readBody reads the body once, whole and bounded, into the room that there is
+// unless it is to stay.
+func readBody(w http.ResponseWriter, r *http.Request, limit int64, in *intake) ([]byte, error) {
+	var room []byte
+	if !in.lasting {
+		room = in.room
+	}
 	text, err := body.Read(w, r, limit, room)
 	switch {
 	case errors.Is(err, body.ErrTooLarge):
 		return nil, tooLarge(limit)
 	case err != nil:
+		in.room = nil // a reader that gave up may not be done with it
 		return nil, &Error{
 			Status: http.StatusBadRequest, Code: CodeIncompleteBody,
 			Message: "The body ended before it was complete.", Err: err,

@@ -57,7 +57,7 @@ func (m *Message) parse() (*object, error) {
 		return m.object, nil
 	}
 	var o *object
-	if m.intake != nil {
+	if m.intake != nil && m == &m.intake.message { // and no copy of it, whose body may be another
 		o = &m.intake.object
 	} else {
 		o = new(object)
@@ -84,7 +84,8 @@ func (o *object) parse(body []byte) error {
 	if uint64(len(body)) > math.MaxUint32 { // an int may be too small for that number
 		return malformed("The body is too large to be decoded.", nil)
 	}
-	o.body, o.members = body, o.room[:0]
+	*o = object{body: body}
+	o.members = o.room[:0]
 	for name, value, ok := split.Member(body, 0); ok; name, value, ok = split.Member(body, value.End) {
 		o.members = append(o.members, member{
 			nameStart: uint32(name.Start + 1), nameEnd: uint32(name.End - 1),

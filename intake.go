@@ -8,7 +8,8 @@ import "sync"
 type intake struct {
 	message Message
 	object  object
-	body    []byte // room for the body
+	room    []byte // for a body that nobody needs for longer
+	lasting bool   // the body is somebody's, and stays
 }
 
 var intakes = sync.Pool{New: func() any { return new(intake) }}
@@ -17,13 +18,13 @@ var intakes = sync.Pool{New: func() any { return new(intake) }}
 // the largest body by default.
 const maxKeptBody = defaultMaxBodyBytes + 1
 
-// release lets the memory be used again, the body's too.
+// release lets the memory be used again, but for a body that stays.
 func (in *intake) release() {
-	body := in.message.Body
-	if body == nil || cap(body) > maxKeptBody {
-		body = in.body
+	room := in.room
+	if body := in.message.Body; body != nil && !in.lasting && cap(body) <= maxKeptBody {
+		room = body[:0]
 	}
-	*in = intake{body: body[:0]}
+	*in = intake{room: room}
 	intakes.Put(in)
 }
 

@@ -8,20 +8,22 @@ func TestKeptBody(t *testing.T) {
 	for _, c := range []struct {
 		name             string
 		room, body, kept int
+		lasting          bool
 	}{
-		{"none came", 10, 0, 10},
-		{"it had more", 10, 100, 100},
-		{"the largest that is kept", 10, maxKeptBody, maxKeptBody},
-		{"one that is larger", 10, maxKeptBody + 1, 10},
+		{"none came", 10, 0, 10, false},
+		{"it had more", 10, 100, 100, false},
+		{"it had more, and it stays", 10, 100, 10, true},
+		{"the largest that is kept", 10, maxKeptBody, maxKeptBody, false},
+		{"one that is larger", 10, maxKeptBody + 1, 10, false},
 	} {
-		in := &intake{body: make([]byte, 0, c.room)}
+		in := &intake{room: make([]byte, 0, c.room), lasting: c.lasting}
 		if c.body > 0 {
 			in.message.Body = make([]byte, c.body)
 		}
 		in.message.Method, in.object.next = "POST", 1
 		in.release()
-		if cap(in.body) != c.kept || len(in.body) != 0 || in.message.Method != "" || in.message.Body != nil || in.object.next != 0 {
-			t.Errorf("%s: %d of %d bytes are kept, want %d", c.name, cap(in.body), c.body, c.kept)
+		if cap(in.room) != c.kept || len(in.room) != 0 || in.lasting || in.message.Method != "" || in.message.Body != nil || in.object.next != 0 {
+			t.Errorf("%s: %d of %d bytes are kept, want %d", c.name, cap(in.room), c.body, c.kept)
 		}
 	}
 }

@@ -249,14 +249,12 @@ func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if to.name == routeEvents {
 			auth = p.eventAuth
 		}
-		in := auth.intake()
+		in := auth.take(to.name == routeEvents) // whose data is the body
 		v, err := auth.admit(w, r, in)
 		if err == nil {
 			do, err = p.operation(&in.message, v.Generation, to, log)
 		}
-		if to.name != routeEvents { // whose data is the body
-			auth.release(in)
-		}
+		auth.release(in)
 		return err
 	})
 	if err != nil {

@@ -295,7 +295,7 @@ type group struct {
 }
 
 func newGroup(name string, verifiers []Verifier) group {
-	g := group{verifiers: verifiers}
+	g := group{verifiers: slices.Clone(verifiers)}
 	if len(verifiers) == 0 {
 		g.err = fmt.Errorf("flyext: %s of no verifiers", name)
 	}

@@ -51,7 +51,8 @@ func (s *Signature) SumBody(body []byte) string {
 // coverContentDigest takes what a covered Content-Digest (RFC 9530, section 2)
 // says, or one member of it.
 func (s *Signature) coverContentDigest(lines []string, member string) error {
-	members, err := sfv.ParseDictionary(joinLines(lines), &s.room.fields)
+	defer s.room.digests.Reset() // nothing leads to it: a sum is a copy
+	members, err := sfv.ParseDictionary(joinLines(lines), &s.room.digests)
 	if err != nil {
 		return errDigestSyntax
 	}

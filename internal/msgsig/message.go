@@ -50,7 +50,7 @@ type Signature struct {
 	Created, Expires       int64 // unix seconds
 	HasCreated, HasExpires bool
 
-	// Covered is filled by Base.
+	// Covered is filled by AppendBase.
 	Covered Covered
 
 	components []sfv.Item // a name each, with parameters in RFC 9421 alone
@@ -67,6 +67,7 @@ type Signature struct {
 // lead to. They are its own until it is reset. The zero value is ready.
 type Room struct {
 	fields     sfv.Room
+	digests    sfv.Room // of one field at a time
 	signatures []Signature
 	components []sfv.Item // of a signature that is no structured field
 }
@@ -77,6 +78,7 @@ const maxKept = 4
 // Reset lets the memory be used again, for another message.
 func (r *Room) Reset() {
 	r.fields.Reset()
+	r.digests.Reset()
 	r.components = sfv.Empty(r.components, maxComponents)
 	r.signatures = sfv.Empty(r.signatures, maxKept)
 }

@@ -3,6 +3,7 @@ package msgsig
 import (
 	"fmt"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -84,6 +85,19 @@ func TestRoomForgets(t *testing.T) {
 			t.Errorf("what was read is still there: %+v", signatures)
 		}
 	}
+	// Of a message that is no RFC 9421, and is read as zntrio's then.
+	h := list(3)
+	h["Signature"][2] = "other=:AAAA:"
+	if _, err := ParseRFC9421(h, room); err == nil {
+		t.Error("signatures of different labels are read")
+	}
+	first := room.signatures
+	if _, err := ParseZntrio(http.Header{"Signature-Input": {`s=(date); keyid="z"`}, "Signature": {`s=:AAAA:`}}, room); err != nil {
+		t.Fatal(err)
+	}
+	if room.Reset(); first[0].KeyID != "" || first[1].KeyID != "" || first[0].params != "" || first[1].params != "" {
+		t.Errorf("what was read is still there: %+v", first)
+	}
 	if _, err := ParseCavage(http.Header{"Signature": {`keyId="c",headers="date",signature="AAAA"`}}, room); err != nil {
 		t.Fatal(err)
 	}
@@ -91,4 +105,50 @@ func TestRoomForgets(t *testing.T) {
 	if room.Reset(); names[0].Value.Text != "" {
 		t.Errorf("what was read is still there: %+v", names)
 	}
+}
+
+// What a stranger covers 64 times is held once. It does not run beside others,
+// whose memory would count.
+func TestCoveredDigestsAreNotHeld(t *testing.T) {
+	const signed = 64
+	field := "sha-256=:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=:"
+	for i := range 16 {
+		field += fmt.Sprintf(", k%d=:AAAA:", i)
+		for j := range 60 {
+			field += fmt.Sprintf(";p%d", j)
+		}
+	}
+	inputs, values := make([]string, signed), make([]string, signed)
+	for i := range signed {
+		inputs[i], values[i] = fmt.Sprintf(`s%d=("content-digest")`, i), fmt.Sprintf("s%d=:AAAA:", i)
+	}
+	m := &Message{Body: []byte("abc"), Header: http.Header{
+		"Content-Digest": {field}, "Signature-Input": inputs, "Signature": values,
+	}}
+	held := func() int64 {
+		var stats runtime.MemStats
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&stats)
+		return int64(stats.HeapAlloc)
+	}
+	room := new(Room)
+	before := held()
+	signatures, err := ParseRFC9421(m.Header, room)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var base []byte
+	for i := range signatures {
+		if base, err = signatures[i].AppendBase(base[:0], m, Options{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if grown := held() - before; grown > 1<<20 {
+		t.Errorf("%d signatures of one digest hold %d bytes", signed, grown)
+	}
+	if err := signatures[signed-1].CheckDigests(m.Body); err != nil {
+		t.Error(err)
+	}
+	runtime.KeepAlive(room)
 }

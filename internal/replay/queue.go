@@ -13,8 +13,8 @@ import (
 // when it grows, and never shrink. Here the entries themselves are the hash
 // table: each leads to the one before it in its bucket. Buckets are added and
 // taken away a few at a time (linear hashing), and all of it lies in small
-// blocks, which nothing ever copies; so no call does more than a few entries'
-// work.
+// blocks, which nothing ever copies; so no call does more than some dozens of
+// entries' work.
 type queue struct {
 	blocks     []*block // of entries, from the one that the oldest is in
 	spare      *block   // the last one that was emptied
@@ -170,7 +170,8 @@ const perGrow = 32
 // grow adds buckets. Of many entries hardly any is in the processor's cache, and
 // reading them one after the other is most of what splitting takes; so it reads
 // those of all the buckets side by side first, for which the processor waits
-// about once.
+// about once. (Behind the bucket that doubles their number, it is others that are
+// split; there are few of those.)
 func (q *queue) grow() {
 	if q.buckets >= perGrow { // so many that none of those to split is yet to come
 		var ids [perGrow]uint32
@@ -223,8 +224,9 @@ func (q *queue) split() {
 }
 
 // sparse reports whether there are many more buckets than entries, enough for
-// join and split not to follow each other for ever.
-func (q *queue) sparse() bool { return q.end-q.first < q.buckets/4 }
+// join and grow not to follow each other for ever, and for join to give memory
+// back in the end.
+func (q *queue) sparse() bool { return q.buckets > blockSize && q.end-q.first < q.buckets/4 }
 
 // join takes the last bucket away, and moves what is in it to where it came
 // from, newer entries before older ones. The last of them leads out of the

@@ -191,3 +191,25 @@ func TestCapacityIsBounded(t *testing.T) {
 		t.Errorf("got %d, want %d", c.capacity, maxQueue)
 	}
 }
+
+// Where there is little to remember, buckets are not added and taken away with
+// each entry.
+func TestFewEntriesKeepTheirBuckets(t *testing.T) {
+	t.Parallel()
+	var at clock
+	c := New(1000, at.now)
+	changes, buckets := 0, uint32(0)
+	for n := range 10_000 {
+		wantEnter(t, c, n, at.in(time.Minute), true, nil)
+		if n%4 == 3 { // they have expired when the next one comes
+			at.set(time.Duration(n) * time.Hour)
+		}
+		if c.keys.buckets != buckets {
+			buckets = c.keys.buckets
+			changes++
+		}
+	}
+	if changes > 10 {
+		t.Errorf("there were %d times more or fewer buckets", changes)
+	}
+}

@@ -85,9 +85,14 @@ type Member struct {
 	Params []Param // of the list or the item
 }
 
-// maxElements bounds members, items and parameters, each for itself. No signer
-// comes near it; without it a stranger would choose how long we work.
-const maxElements = 64
+// maxElements bounds members, items and parameters, each for itself, and
+// maxInRoom how many items and how many parameters there may be in a room. No
+// signer comes near them; without them a stranger would choose how long we work,
+// and what we hold meanwhile.
+const (
+	maxElements = 64
+	maxInRoom   = 1024
+)
 
 var (
 	errSyntax    = errors.New("sfv: syntax error")
@@ -114,7 +119,7 @@ func Empty[T any](s []T, most int) []T {
 	if cap(s) > most {
 		return nil
 	}
-	clear(s)
+	clear(s[:cap(s)])
 	return s[:0]
 }
 
@@ -217,7 +222,7 @@ func (p *parser) innerList() ([]Item, error) {
 		if p.eat(')') {
 			return slices.Clip(p.items[start:]), nil
 		}
-		if len(p.items)-start == maxElements {
+		if len(p.items)-start == maxElements || len(p.items) == maxInRoom {
 			return nil, errTooMany
 		}
 		p.items = append(p.items, Item{})
@@ -246,7 +251,7 @@ func (p *parser) readParams() ([]Param, error) {
 	start := len(p.params)
 	for p.eat(';') {
 		params := p.params[start:]
-		if len(params) == maxElements {
+		if len(params) == maxElements || len(p.params) == maxInRoom {
 			return nil, errTooMany
 		}
 		p.skip(" ")

@@ -439,3 +439,35 @@ func TestRoom(t *testing.T) {
 		}
 	}
 }
+
+// There is a bound to what all dictionaries in a room have together.
+func TestRoomIsBounded(t *testing.T) {
+	t.Parallel()
+	for name, pieces := range map[string][2]string{"items": {"a=(", " 1"}, "parameters": {"a", ";p"}} {
+		var room sfv.Room
+		parse := func(n int) error {
+			text := pieces[0]
+			for i := range n {
+				if text += pieces[1]; name == "parameters" {
+					text += strconv.Itoa(i)
+				}
+			}
+			if name == "items" {
+				text += ")"
+			}
+			_, err := sfv.ParseDictionary(text, &room)
+			return err
+		}
+		for range 1024 / 64 {
+			if err := parse(64); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+		if parse(0) != nil || parse(1) == nil {
+			t.Errorf("%s: not 1024 are the most", name)
+		}
+		if room.Reset(); parse(64) != nil {
+			t.Errorf("%s: a room that was reset is full", name)
+		}
+	}
+}

@@ -1,0 +1,166 @@
+package flyext_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/flyext/flyext"
+)
+
+// A verify is a verifier of a service's own.
+type verify func(context.Context, *flyext.Message) (flyext.Verification, error)
+
+func (f verify) Verify(ctx context.Context, m *flyext.Message) (flyext.Verification, error) {
+	return f(ctx, m)
+}
+
+// A verifier of a service's own may copy a message: what is decoded of the copy is
+// the copy's, and what the Provisioner gets the request's.
+func TestCopyOfAMessage(t *testing.T) {
+	t.Parallel()
+	ours := flyext.XSignature(testSecret)
+	for name, first := range map[string]bool{"verified alone": false, "verified after the request": true} {
+		other := xsigned("PATCH", "/flyio/extensions/x", `{"x1":1,"x2":2,"x3":3,"x4":4,"name":"of the copy"}`)
+		otherBody, err := io.ReadAll(other.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		p := newProvider(t, &testProvisioner{update: func(_ context.Context, _ string, req *flyext.UpdateRequest) (*flyext.Extension, error) {
+			got = append(got, req.Name.Value, req.UserID.Value)
+			return &flyext.Extension{}, nil
+		}}, func(c *flyext.Config) {
+			c.Verifier = verify(func(ctx context.Context, m *flyext.Message) (flyext.Verification, error) {
+				another := *m
+				if first {
+					if _, err := ours.Verify(ctx, m); err != nil {
+						return flyext.Verification{}, err
+					}
+				}
+				another.Body, another.Header = otherBody, other.Header
+				return ours.Verify(ctx, &another)
+			})
+		})
+		w := do(p, xsigned("PATCH", "/flyio/extensions/x", `{"user_id":"of the request"}`))
+		if w.Code != http.StatusOK || fmt.Sprint(got) != "[ of the request]" {
+			t.Errorf("%s: got %d %s, %q", name, w.Code, w.Body, got)
+		}
+	}
+}
+
+// It may even verify several copies at once.
+func TestCopiesOfAMessageAtOnce(t *testing.T) {
+	t.Parallel()
+	one, another := flyext.XSignature(testSecret), flyext.XSignature("another", testSecret)
+	p := newProvider(t, &testProvisioner{}, func(c *flyext.Config) {
+		c.Verifier = verify(func(ctx context.Context, m *flyext.Message) (v flyext.Verification, err error) {
+			first, second := *m, *m
+			var all sync.WaitGroup
+			all.Go(func() { _, _ = one.Verify(ctx, &first) })
+			all.Go(func() { v, err = another.Verify(ctx, &second) })
+			all.Wait()
+			return v, err
+		})
+	})
+	for n := range 100 {
+		if w := do(p, xsigned("POST", "/flyio/extensions", filled(n))); w.Code != http.StatusOK {
+			t.Fatalf("got %d %s", w.Code, w.Body)
+		}
+	}
+}
+
+// Whoever keeps an event keeps its own memory, and not what another request has
+// made large. It does not run beside others, whose memory would count.
+func TestEventKeepsNoOtherMemory(t *testing.T) {
+	const events, size = 30, 1_000_000
+	l := &listener{}
+	p := newProvider(t, l, func(c *flyext.Config) {
+		c.Verifier, c.EventVerifier = flyext.XSignature(testSecret), flyext.BearerToken("t")
+	})
+	large := strings.Repeat("p", size)
+	held := func() int64 {
+		var m runtime.MemStats
+		for range 3 { // a sync.Pool forgets in two steps
+			runtime.GC()
+		}
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := held()
+	for n := range events {
+		if w := do(p, httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(large))); w.Code != http.StatusUnauthorized {
+			t.Fatalf("got %d %s", w.Code, w.Body)
+		}
+		e := binary(`{"machine_id":"m"}`, "ce-id", fmt.Sprint("e", n), "authorization", "Bearer t")
+		if w := do(p, e); w.Code != http.StatusOK {
+			t.Fatalf("got %d %s", w.Code, w.Body)
+		}
+	}
+	if grown := held() - before; grown > events*size/10 {
+		t.Errorf("%d events of 18 bytes hold %d bytes", len(l.received()), grown)
+	}
+	runtime.KeepAlive(l)
+}
+
+// A lateReader gives up, as at a deadline, and writes all the same into what it
+// was given, when it is told to.
+type lateReader struct{ write, wrote chan struct{} }
+
+func (l *lateReader) Read(p []byte) (int, error) {
+	go func() {
+		<-l.write
+		for i := range p {
+			p[i] = '!'
+		}
+		l.wrote <- struct{}{}
+	}()
+	return 0, errors.New("deadline")
+}
+
+type storeFunc func(context.Context, flyext.Nonce) (bool, error)
+
+func (f storeFunc) Use(ctx context.Context, n flyext.Nonce) (bool, error) { return f(ctx, n) }
+
+// What a reader writes that has given up reaches no other request, least of all
+// between its verification and its decoding. It does not run beside others, which
+// would take the memory that this is about.
+func TestLateReader(t *testing.T) {
+	late := &lateReader{make(chan struct{}), make(chan struct{})}
+	p := newProvider(t, &testProvisioner{}, func(c *flyext.Config) {
+		c.ReplayStore = storeFunc(func(context.Context, flyext.Nonce) (bool, error) {
+			late.write <- struct{}{}
+			<-late.wrote
+			return true, nil
+		})
+	})
+	do(p, httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(strings.Repeat("x", 5000)))) // leaves memory
+	r := httptest.NewRequest("POST", "/flyio/extensions", io.NopCloser(late))
+	r.ContentLength = 100
+	if w := do(p, r); w.Code != http.StatusBadRequest {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+	if w := do(p, xsigned("POST", "/flyio/extensions", minimal)); w.Code != http.StatusOK {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+}
+
+// A group is of the verifiers that it was made of.
+func TestGroupKeepsItsVerifiers(t *testing.T) {
+	t.Parallel()
+	for name, group := range map[string]func(...flyext.Verifier) flyext.Verifier{"all of": flyext.AllOf, "any of": flyext.AnyOf} {
+		verifiers := []flyext.Verifier{flyext.XSignature(testSecret)}
+		p := newProvider(t, &testProvisioner{}, func(c *flyext.Config) { c.Verifier = group(verifiers...) })
+		verifiers[0] = flyext.XSignature("another")
+		if w := do(p, xsigned("POST", "/flyio/extensions", minimal)); w.Code != http.StatusOK {
+			t.Errorf("%s: got %d %s", name, w.Code, w.Body)
+		}
+	}
+}
