@@ -97,3 +97,32 @@ func TestCallContextDoneAfterTheEnd(t *testing.T) {
 		t.Error("done is open after the end")
 	}
 }
+
+// AfterFunc by itself: package context calls it only of a context that has not
+// ended, or just so.
+func TestCallContextAfterFunc(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCallContext(t.Context())
+		ran := 0
+		stop := c.AfterFunc(func() { ran++ })
+		if !stop() || stop() {
+			t.Error("stopping said no the first time, or yes the second")
+		}
+		late := c.AfterFunc(func() { ran++ })
+		c.end(context.Canceled)
+		if late() || len(c.after) != 0 {
+			t.Error("what runs is stopped, or kept")
+		}
+		if c.AfterFunc(func() { ran++ })() {
+			t.Error("what came too late is stopped")
+		}
+		synctest.Wait()
+		if ran != 2 {
+			t.Errorf("%d ran, want 2", ran)
+		}
+		if c.String() != "flyext.callContext" {
+			t.Errorf("it is printed as %q", c)
+		}
+	})
+}

@@ -1,6 +1,10 @@
 package flyext
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/flyext/flyext/internal/msgsig"
+)
 
 // What is kept of a body's memory is what the next one is likely to need. It does
 // not run beside others, which would take the memory away.
@@ -24,6 +28,19 @@ func TestKeptBody(t *testing.T) {
 		in.release()
 		if cap(in.room) != c.kept || len(in.room) != 0 || in.lasting || in.message.Method != "" || in.message.Body != nil || in.object.next != 0 {
 			t.Errorf("%s: %d of %d bytes are kept, want %d", c.name, cap(in.room), c.body, c.kept)
+		}
+	}
+}
+
+// What a message signature was verified in forgets the message, and keeps no base
+// that a stranger has made large.
+func TestSignatureRoomForgets(t *testing.T) {
+	t.Parallel()
+	for size, kept := range map[int]bool{1: true, maxKeptBase: true, maxKeptBase + 1: false} {
+		room := &signatureRoom{wire: msgsig.Message{Method: "POST"}, base: make([]byte, 0, size)}
+		room.reset()
+		if room.wire.Method != "" || (cap(room.base) == size) != kept {
+			t.Errorf("of %d bytes %d are kept, and of the message %+v", size, cap(room.base), room.wire)
 		}
 	}
 }

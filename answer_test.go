@@ -1,0 +1,81 @@
+package flyext_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/flyext/flyext"
+)
+
+// Every answer says what it is and that nobody keeps it; the handlers around may
+// add to each field.
+func TestFieldsOfAnswers(t *testing.T) {
+	t.Parallel()
+	fails := func(err error) *testProvisioner {
+		return &testProvisioner{provision: func(context.Context, *flyext.ProvisionRequest) (*flyext.Extension, error) {
+			return &flyext.Extension{}, err
+		}}
+	}
+	unsignedPost := httptest.NewRequest("POST", "/flyio/extensions", nil)
+	for _, c := range []struct {
+		name        string
+		provisioner flyext.Provisioner
+		request     *http.Request
+		status      int
+		body        string // "" is any
+		challenge   string
+	}{
+		{"provisioned", &testProvisioner{}, xsigned("POST", "/flyio/extensions", minimal), 200, "", ""},
+		{"unsigned", &testProvisioner{}, unsignedPost,
+			401, `{"error":"unauthenticated","message":"The request is not authenticated."}`, "Signature"},
+		{"a chosen 401", fails(&flyext.Error{Status: 401, Code: "unauthenticated", Message: "Of the service."}),
+			xsigned("POST", "/flyio/extensions", minimal), 401, `{"error":"unauthenticated","message":"Of the service."}`, "Signature"},
+		{"our words under another code", fails(&flyext.Error{Status: 402, Code: "unpaid", Message: "The request is not authenticated."}),
+			xsigned("POST", "/flyio/extensions", minimal), 402, `{"error":"unpaid","message":"The request is not authenticated."}`, ""},
+		{"an extension beside an error", fails(flyext.Conflict("Busy.")),
+			xsigned("POST", "/flyio/extensions", minimal), 409, `{"error":"conflict","message":"Busy."}`, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := httptest.NewRecorder()
+			newProvider(t, c.provisioner, nil).ServeHTTP(w, c.request)
+			if got := w.Body.String(); w.Code != c.status || c.body != "" && got != c.body {
+				t.Errorf("got %d %s, want %d %s", w.Code, got, c.status, c.body)
+			}
+			for name, want := range map[string]string{
+				"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff",
+				"Www-Authenticate": c.challenge,
+			} {
+				if got := w.Header().Get(name); got != want {
+					t.Errorf("%s is %q, want %q", name, got, want)
+				}
+			}
+			for name, values := range w.Header() {
+				if len(values) != 1 || cap(values) != 1 {
+					t.Errorf("who adds to %s writes into another field", name)
+				}
+			}
+		})
+	}
+}
+
+// A target that is no path, or cannot be decoded, is nowhere.
+func TestTargetsThatAreNone(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ base, method, target string }{
+		{"https://logjam.test", "OPTIONS", "*"},
+		{"https://logjam.test", "GET", "*"},
+		{testBase, "GET", "/flyio/extensions/%zz"},
+		{testBase, "GET", "/flyio/extensions/%ff"},
+	} {
+		p := &testProvisioner{}
+		r := httptest.NewRequest(c.method, "/", nil)
+		r.RequestURI = c.target
+		w := do(newProvider(t, p, func(config *flyext.Config) { unsigned(config); config.BaseURL = c.base }), r)
+		if w.Code != http.StatusNotFound || len(p.recorded()) != 0 {
+			t.Errorf("%s %s: got %d, and the calls %v", c.method, c.target, w.Code, p.recorded())
+		}
+	}
+}
