@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/flyext/flyext"
 )
@@ -76,6 +77,41 @@ func TestTargetsThatAreNone(t *testing.T) {
 		w := do(newProvider(t, p, func(config *flyext.Config) { unsigned(config); config.BaseURL = c.base }), r)
 		if w.Code != http.StatusNotFound || len(p.recorded()) != 0 {
 			t.Errorf("%s %s: got %d, and the calls %v", c.method, c.target, w.Code, p.recorded())
+		}
+	}
+}
+
+// Each generation is answered in its own shape, by what verified the request.
+func TestGenerationOfTheAnswer(t *testing.T) {
+	t.Parallel()
+	verifier := flyext.AnyOf(flyext.MessageSignature(signingKey), flyext.XSignature(signingSecret), flyext.BearerToken("t"))
+	secrets := flyext.Secrets{"A": "b"}
+	for name, c := range map[string]struct {
+		request *wireRequest
+		want    string
+		shape   flyext.Generation
+	}{
+		"RFC 9421":     {newPost().rfc9421(), `{"A":"b"}`, flyext.Generation1},
+		"draft-cavage": {newPost().cavage(), `{"A":"b"}`, flyext.Generation1},
+		"bearer token": {newPost().set("Authorization", "Bearer t"), `{"A":"b"}`, flyext.Generation1},
+		"X-Signature":  {newPost().xSignature(), `{"id":"x1","config":{"A":"b"}}`, flyext.Generation2},
+	} {
+		p := newProvider(t, &testProvisioner{provision: func(context.Context, *flyext.ProvisionRequest) (*flyext.Extension, error) {
+			return &flyext.Extension{Secrets: secrets}, nil
+		}}, func(config *flyext.Config) {
+			config.Verifier = verifier
+			config.Now = func() time.Time { return time.Unix(signingTime, 0) }
+		})
+		if w := do(p, c.request.clone().request(t)); w.Code != 200 || w.Body.String() != c.want {
+			t.Errorf("%s: got %d %s, want %s", name, w.Code, w.Body, c.want)
+		}
+		var got flyext.Verification
+		handler := newAuthenticator(t, verifier, 0).Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			got = flyext.VerificationOf(r.Context())
+		}))
+		handler.ServeHTTP(httptest.NewRecorder(), c.request.clone().request(t))
+		if got.Generation != c.shape {
+			t.Errorf("%s: the handler behind is told %+v", name, got)
 		}
 	}
 }

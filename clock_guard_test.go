@@ -2,6 +2,7 @@ package flyext_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"sync"
@@ -203,4 +204,31 @@ func signAt(t *testing.T, signer flytest.Signer, now func() time.Time, id string
 		t.Fatal(err)
 	}
 	return func() *http.Request { return received(r) }
+}
+
+// What uses no nonce up cannot be forgotten, whatever the clock does.
+func TestClockSetBackWithoutNonces(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var wall wallClock
+		store := &forgetfulStore{wall: wall.now, keys: map[[16]byte]time.Time{}}
+		auth, err := flyext.NewAuthenticator(flyext.Config{
+			BaseURL: testBase, Verifier: flyext.AnyOf(verifiesFormats(), flyext.BearerToken("t")), Now: wall.now, ReplayStore: store,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		for _, signer := range formatsWithSigners() {
+			wantRefusal(t, auth.Check(signAt(t, signer, wall.now, "signed")()), "")
+		}
+		time.Sleep(10 * time.Minute)
+		wall.set(-10 * time.Minute)
+		for _, signer := range formatsWithSigners() {
+			if e, ok := errors.AsType[*flyext.Error](auth.Check(signAt(t, signer, wall.now, "another")())); !ok || e.Status != http.StatusServiceUnavailable {
+				t.Errorf("signed: got %v", e)
+			}
+		}
+		wantRefusal(t, auth.Check(newPost().set("Authorization", "Bearer t").request(t)), "")
+	})
 }
