@@ -109,10 +109,10 @@ func putBack(r *http.Request, text []byte) {
 // take returns memory for a request, and release lets it be used again, if nobody
 // can have kept any of it. A lasting body is none of that memory.
 func (a *Authenticator) take(lasting bool) *intake {
-	in := new(intake)
-	if a.reuses {
-		in = intakes.Get().(*intake)
+	if !a.reuses {
+		return &intake{lasting: lasting}
 	}
+	in := intakes.Get().(*intake)
 	in.lasting = lasting
 	return in
 }
