@@ -56,6 +56,38 @@ func TestCopyOfAMessage(t *testing.T) {
 	}
 }
 
+// Copies are apart from each other, too.
+func TestCopiesOfAMessage(t *testing.T) {
+	t.Parallel()
+	ours := flyext.XSignature(testSecret)
+	p := newProvider(t, &testProvisioner{}, func(c *flyext.Config) {
+		c.Verifier = verify(func(ctx context.Context, m *flyext.Message) (flyext.Verification, error) {
+			one, another := *m, *m
+			r := xsigned("POST", "/flyio/extensions", filled(2))
+			another.Header = r.Header
+			var err error
+			if another.Body, err = io.ReadAll(r.Body); err != nil {
+				t.Error(err)
+			}
+			var keys [][16]byte
+			for _, each := range []*flyext.Message{&one, &another, &one, &another} {
+				v, err := ours.Verify(ctx, each)
+				if err != nil || len(v.Nonces) != 1 {
+					t.Fatalf("%+v, %v", v, err)
+				}
+				keys = append(keys, v.Nonces[0].Key)
+			}
+			if keys[0] != keys[2] || keys[1] != keys[3] || keys[0] == keys[1] {
+				t.Errorf("the nonces of one, another, one and another are %x", keys)
+			}
+			return ours.Verify(ctx, m)
+		})
+	})
+	if w := do(p, xsigned("POST", "/flyio/extensions", filled(1))); w.Code != http.StatusOK {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+}
+
 // It may even verify several copies at once.
 func TestCopiesOfAMessageAtOnce(t *testing.T) {
 	t.Parallel()
