@@ -67,7 +67,7 @@ type Signature struct {
 // lead to. They are its own until it is reset. The zero value is ready.
 type Room struct {
 	fields     sfv.Room
-	digests    sfv.Room // of one field at a time
+	digests    sfv.Room // of one field at a time, which forgets it by itself
 	signatures []Signature
 	components []sfv.Item // of a signature that is no structured field
 }
@@ -78,7 +78,6 @@ const maxKept = 4
 // Reset lets the memory be used again, for another message.
 func (r *Room) Reset() {
 	r.fields.Reset()
-	r.digests.Reset()
 	r.components = sfv.Empty(r.components, maxComponents)
 	r.signatures = sfv.Empty(r.signatures, maxKept)
 }
