@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -44,9 +45,9 @@ func TestContextEndsWithTheCall(t *testing.T) {
 func TestDeadlineAfterWaiting(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		calls := 0
+		var calls atomic.Int32
 		p := &testProvisioner{fetch: func(context.Context, string) (*flyext.Extension, error) {
-			if calls++; calls == 1 {
+			if calls.Add(1) == 1 {
 				time.Sleep(20 * time.Second)
 			} else {
 				time.Sleep(time.Hour)
@@ -60,8 +61,8 @@ func TestDeadlineAfterWaiting(t *testing.T) {
 		if w := do(provider, fetchRequest("x1")); w.Code != 504 {
 			t.Errorf("got %d %s", w.Code, w.Body)
 		}
-		if took := time.Since(start); took != 25*time.Second || calls != 2 {
-			t.Errorf("answered after %v and %d calls", took, calls)
+		if took := time.Since(start); took != 25*time.Second || calls.Load() != 2 {
+			t.Errorf("answered after %v and %d calls", took, calls.Load())
 		}
 		time.Sleep(2 * time.Hour)
 	})

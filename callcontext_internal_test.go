@@ -3,6 +3,7 @@ package flyext
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -104,22 +105,22 @@ func TestCallContextAfterFunc(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newCallContext(t.Context())
-		ran := 0
-		stop := c.AfterFunc(func() { ran++ })
+		var ran atomic.Int32
+		stop := c.AfterFunc(func() { ran.Add(1) })
 		if !stop() || stop() {
 			t.Error("stopping said no the first time, or yes the second")
 		}
-		late := c.AfterFunc(func() { ran++ })
+		late := c.AfterFunc(func() { ran.Add(1) })
 		c.end(context.Canceled)
 		if late() || len(c.after) != 0 {
 			t.Error("what runs is stopped, or kept")
 		}
-		if c.AfterFunc(func() { ran++ })() {
+		if c.AfterFunc(func() { ran.Add(1) })() {
 			t.Error("what came too late is stopped")
 		}
 		synctest.Wait()
-		if ran != 2 {
-			t.Errorf("%d ran, want 2", ran)
+		if ran.Load() != 2 {
+			t.Errorf("%d ran, want 2", ran.Load())
 		}
 		if c.String() != "flyext.callContext" {
 			t.Errorf("it is printed as %q", c)
