@@ -44,6 +44,17 @@ func (s *forgetfulStore) Use(_ context.Context, n flyext.Nonce) (bool, error) {
 	return true, nil
 }
 
+// forgetting returns an authenticator with such a store, both on that clock.
+func forgetting(t *testing.T, wall *wallClock, v flyext.Verifier) (*flyext.Authenticator, *forgetfulStore) {
+	t.Helper()
+	store := &forgetfulStore{wall: wall.now, keys: map[[16]byte]time.Time{}}
+	auth, err := flyext.NewAuthenticator(flyext.Config{BaseURL: testBase, Verifier: v, Now: wall.now, ReplayStore: store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return auth, store
+}
+
 // A message is captured when it is used. The clock of the provider is set back,
 // after its nonce was forgotten, to where the message is fresh.
 func TestClockSetBackBehindWhatIsForgotten(t *testing.T) {
@@ -72,13 +83,7 @@ func TestClockSetBackBehindWhatIsForgotten(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					var wall wallClock
-					store := &forgetfulStore{wall: wall.now, keys: map[[16]byte]time.Time{}}
-					auth, err := flyext.NewAuthenticator(flyext.Config{
-						BaseURL: testBase, Verifier: verifiesFormats(), Now: wall.now, ReplayStore: store,
-					})
-					if err != nil {
-						t.Fatal(err)
-					}
+					auth, store := forgetting(t, &wall, verifiesFormats())
 					time.Sleep(time.Second)
 					captured := signAt(t, signer, wall.now, "captured")
 					wantRefusal(t, auth.Check(captured()), "")
@@ -108,7 +113,7 @@ func TestClockSetBackBehindWhatIsForgotten(t *testing.T) {
 						}
 					}
 					// Who has no secret learns nothing of it.
-					err = auth.Check(signAt(t, flytest.XSignature("guessed"), wall.now, "forged")())
+					err := auth.Check(signAt(t, flytest.XSignature("guessed"), wall.now, "forged")())
 					wantRefusal(t, err, xMismatch)
 				})
 			})
@@ -130,13 +135,7 @@ func TestClockSetBackAndSlowStore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var wall wallClock
-		store := &forgetfulStore{wall: wall.now, keys: map[[16]byte]time.Time{}}
-		auth, err := flyext.NewAuthenticator(flyext.Config{
-			BaseURL: testBase, Verifier: verifiesFormats(), Now: wall.now, ReplayStore: store,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		auth, store := forgetting(t, &wall, verifiesFormats())
 		time.Sleep(time.Second)
 		captured := signAt(t, flytest.XSignature(testSecret), wall.now, "captured")
 		wantRefusal(t, auth.Check(captured()), "")
@@ -163,13 +162,7 @@ func TestClockSetRight(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					var right, wall wallClock
-					auth, err := flyext.NewAuthenticator(flyext.Config{
-						BaseURL: testBase, Verifier: verifiesFormats(), Now: wall.now,
-						ReplayStore: &forgetfulStore{wall: wall.now, keys: map[[16]byte]time.Time{}},
-					})
-					if err != nil {
-						t.Fatal(err)
-					}
+					auth, _ := forgetting(t, &wall, verifiesFormats())
 					traffic := func(reason string) {
 						for range 60 {
 							time.Sleep(10 * time.Second)
@@ -211,13 +204,7 @@ func TestClockSetBackWithoutNonces(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var wall wallClock
-		store := &forgetfulStore{wall: wall.now, keys: map[[16]byte]time.Time{}}
-		auth, err := flyext.NewAuthenticator(flyext.Config{
-			BaseURL: testBase, Verifier: flyext.AnyOf(verifiesFormats(), flyext.BearerToken("t")), Now: wall.now, ReplayStore: store,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		auth, _ := forgetting(t, &wall, flyext.AnyOf(verifiesFormats(), flyext.BearerToken("t")))
 		time.Sleep(time.Second)
 		for _, signer := range formatsWithSigners() {
 			wantRefusal(t, auth.Check(signAt(t, signer, wall.now, "signed")()), "")

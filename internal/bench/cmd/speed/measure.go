@@ -35,7 +35,7 @@ const (
 )
 
 // plan is what is measured. A round measures a floor and what is compared with
-// it one right after the other; ten short rounds rather than few long ones keep
+// it one right after the other; many short rounds rather than few long ones keep
 // what else the machine does from falling on one of them alone.
 func (o options) plan() []part {
 	store := func(name string, rounds int) []part {
@@ -52,7 +52,7 @@ func (o options) plan() []part {
 	}
 	parts := []part{
 		{"^Benchmark(RFC9421|Cavage|XCheck|XAdmit|Handler|RefuseUnsigned|RefuseForged)$", "200ms", rounds(10, fewest), true},
-		// Half of what loopback takes is the kernel's, which varies most.
+		// A third of what loopback takes is system calls. Its ratio varies most.
 		{"^BenchmarkLoopback$", "200ms", rounds(24, fewest), true},
 	}
 	parts = append(parts, store("flyext", rounds(10, 1))...)
