@@ -171,6 +171,11 @@ func TestJoinKeepsOrder(t *testing.T) {
 	}
 	for q.buckets > 1 {
 		q.join()
+		for n := range 1000 { // whatever number of buckets there is
+			if !q.has(spread(n), numbered(n)) {
+				t.Fatalf("key %d is not there, in %d buckets", n, q.buckets)
+			}
+		}
 	}
 	for popped := range 1000 {
 		if popped%100 == 0 {
@@ -211,5 +216,37 @@ func TestFewEntriesKeepTheirBuckets(t *testing.T) {
 	}
 	if changes > 10 {
 		t.Errorf("there were %d times more or fewer buckets", changes)
+	}
+}
+
+// Whatever number of buckets is left, what comes then is found when they are more
+// again: also what belongs to the last of them, or to one that is yet to come.
+func TestAnyNumberOfBuckets(t *testing.T) {
+	t.Parallel()
+	for buckets := uint32(500); buckets < 530; buckets++ {
+		q := after(0)
+		for n := range 600 {
+			q.push(spread(n), numbered(n), 0)
+		}
+		for range 500 {
+			q.pop()
+		}
+		for q.buckets > buckets {
+			q.join()
+		}
+		hashes := []uint32{buckets - 1, buckets, buckets + 1, 255, 511, 1023, 1<<32 - 1}
+		for i, hash := range hashes {
+			q.push(hash, numbered(10_000+i), 0)
+		}
+		q.check(t)
+		for n := range 600 {
+			q.push(spread(600+n), numbered(600+n), 0)
+		}
+		q.check(t)
+		for i, hash := range hashes {
+			if !q.has(hash, numbered(10_000+i)) {
+				t.Errorf("with %d buckets a key of hash %d was lost", buckets, hash)
+			}
+		}
 	}
 }
