@@ -301,13 +301,13 @@ func optional[T any](o *object, read reader[T], names ...string) (opt Optional[T
 		switch {
 		case !ok:
 		case value.Kind() == 'n':
-			opt = Null[T]()
+			opt = OptionalNull[T]()
 		default:
 			v, err := read(o, value)
 			if err != nil {
 				o.invalid(name, err.Error())
 			}
-			return Set(v)
+			return OptionalOf(v)
 		}
 	}
 	return opt

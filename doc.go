@@ -43,7 +43,7 @@
 //
 // With [Config.SSO] the handler also receives customers' browsers (flyctl ext
 // ... dashboard), takes them through Fly.io's OAuth, and hands whoever belongs to
-// the extension's organization to the service's [SSO.SignIn]. [SignOn] does that
+// the extension's organization to the service's [SSOConfig.SignIn]. [SignOn] does that
 // alone, for routes of a service's own.
 //
 // # Both directions

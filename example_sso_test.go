@@ -11,8 +11,8 @@ import (
 	"github.com/flyext/flyext"
 )
 
-func ExampleSSO() {
-	sso := &flyext.SSO{
+func ExampleSSOConfig() {
+	sso := &flyext.SSOConfig{
 		ClientID:     "elMJpuhA5bXb",
 		ClientSecret: "from Fly.io",
 		StateKey:     "32 random bytes, from your own secrets",
@@ -48,7 +48,7 @@ func ExampleSSO() {
 }
 
 func ExampleSignOn_Begin() {
-	signOn, err := flyext.NewSignOn(flyext.Config{BaseURL: "https://logjam.io/flyio", SSO: &flyext.SSO{
+	signOn, err := flyext.NewSignOn(flyext.Config{BaseURL: "https://logjam.io/flyio", SSO: &flyext.SSOConfig{
 		ClientID: "elMJpuhA5bXb", ClientSecret: "from Fly.io", StateKey: "32 random bytes, from your own secrets",
 		OrganizationOf: func(context.Context, string) (string, error) { return "g1lx9my4pzemqwk7", nil },
 		SignIn: func(w http.ResponseWriter, r *http.Request, id *flyext.Identity) error {

@@ -164,7 +164,7 @@ func ExampleError() {
 }
 
 func ExampleOptional() {
-	update := flyext.UpdateRequest{ReadRegions: flyext.Set([]string{})}
+	update := flyext.UpdateRequest{ReadRegions: flyext.OptionalOf([]string{})}
 	if regions, ok := update.ReadRegions.Get(); ok {
 		fmt.Println("replicas from now on:", len(regions))
 	}

@@ -89,10 +89,10 @@ func TestUpdateRequestReachesTheProvisioner(t *testing.T) {
 		t.Fatal(w.Body)
 	}
 	want := &flyext.UpdateRequest{
-		Name: flyext.Set("n1"), OrganizationID: flyext.Set("o1"), OrganizationName: flyext.Set("Org"),
-		OrganizationEmail: flyext.Set("o@fly.io"), UserID: flyext.Set("u1"), UserEmail: flyext.Set("u@fly.io"),
-		UserRole: flyext.Set("member"), PrimaryRegion: flyext.Set("mad"), ReadRegions: flyext.Set([]string{"ord"}),
-		IPAddress: flyext.Set(netip.MustParseAddr("fdaa::3")), Extra: map[string]json.RawMessage{"plan": json.RawMessage(`"big"`)},
+		Name: flyext.OptionalOf("n1"), OrganizationID: flyext.OptionalOf("o1"), OrganizationName: flyext.OptionalOf("Org"),
+		OrganizationEmail: flyext.OptionalOf("o@fly.io"), UserID: flyext.OptionalOf("u1"), UserEmail: flyext.OptionalOf("u@fly.io"),
+		UserRole: flyext.OptionalOf("member"), PrimaryRegion: flyext.OptionalOf("mad"), ReadRegions: flyext.OptionalOf([]string{"ord"}),
+		IPAddress: flyext.OptionalOf(netip.MustParseAddr("fdaa::3")), Extra: map[string]json.RawMessage{"plan": json.RawMessage(`"big"`)},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -117,9 +117,9 @@ func TestUpdateTellsAbsentNullEmptyAndSetApart(t *testing.T) {
 		want       flyext.Optional[[]string]
 	}{
 		{"absent", `{}`, flyext.Optional[[]string]{}},
-		{"null", `{"read_regions":null}`, flyext.Null[[]string]()},
-		{"empty", `{"read_regions":[]}`, flyext.Set([]string{})},
-		{"set", `{"read_regions":["mad"]}`, flyext.Set([]string{"mad"})},
+		{"null", `{"read_regions":null}`, flyext.OptionalNull[[]string]()},
+		{"empty", `{"read_regions":[]}`, flyext.OptionalOf([]string{})},
+		{"set", `{"read_regions":["mad"]}`, flyext.OptionalOf([]string{"mad"})},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -72,7 +72,7 @@ type Config struct {
 	EventVerifier Verifier
 
 	// SSO signs Fly.io's customers in to the service; nil answers them with 501.
-	SSO *SSO
+	SSO *SSOConfig
 
 	// ReplayStore remembers the nonces that were used and, if it is a
 	// [ReplayLookup], the events that were received; nil means

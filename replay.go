@@ -2,6 +2,7 @@ package flyext
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/flyext/flyext/internal/replay"
@@ -21,6 +22,12 @@ import (
 type ReplayStore interface {
 	Use(ctx context.Context, n Nonce) (fresh bool, err error)
 }
+
+// ErrNonceExpired reports that a nonce's expiry is not after the clock of the
+// [ReplayStore], so the store could have forgotten a copy of it. A store returns
+// an error that wraps it instead of reporting such a nonce as fresh. The request
+// is answered with 503, and the log names the store's clock as the cause.
+var ErrNonceExpired = errors.New("the store's clock is past the nonce's expiry")
 
 // A ReplayLookup is a [ReplayStore] that can also tell whether a nonce was used
 // and has not expired, without using it up.

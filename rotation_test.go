@@ -229,15 +229,15 @@ func TestStateKeyRotatesUnderLoad(t *testing.T) {
 		}
 	}
 	wait()
-	for _, step := range []func(*flyext.SSO){
-		func(s *flyext.SSO) { s.OldStateKeys = []string{newKey} },
-		func(s *flyext.SSO) { s.StateKey, s.OldStateKeys = newKey, []string{ssoStateKey} },
+	for _, step := range []func(*flyext.SSOConfig){
+		func(s *flyext.SSOConfig) { s.OldStateKeys = []string{newKey} },
+		func(s *flyext.SSOConfig) { s.StateKey, s.OldStateKeys = newKey, []string{ssoStateKey} },
 	} {
 		service.Store(st.newProvider(step))
 		wait()
 	}
 	on.Lock() // ten minutes later nobody is on their way who began with the old one
-	service.Store(st.newProvider(func(s *flyext.SSO) { s.StateKey = newKey }))
+	service.Store(st.newProvider(func(s *flyext.SSOConfig) { s.StateKey = newKey }))
 	on.Unlock()
 	wait()
 	over.Store(true)

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// An SSO says how Fly.io's customers sign in to the service: who the service
+// An SSOConfig says how Fly.io's customers sign in to the service: who the service
 // is to Fly.io's OAuth server, what its extensions belong to, and what to do
 // with a user once it is known who that is. ClientID, ClientSecret, StateKey,
 // OrganizationOf and SignIn are required. Register the redirect URL
@@ -25,7 +25,7 @@ import (
 // for a service with routes of its own. It prints and logs without its secrets.
 //
 // See https://fly.io/docs/reference/extensions_api/#single-sign-on-flow.
-type SSO struct {
+type SSOConfig struct {
 	// ClientID and ClientSecret are what Fly.io issued.
 	ClientID     string
 	ClientSecret string
@@ -88,13 +88,13 @@ type SSO struct {
 }
 
 // Format implements [fmt.Formatter]: whatever the verb, no secret is printed.
-func (s SSO) Format(f fmt.State, _ rune) { redactedFormat(f, "SSO") }
+func (s SSOConfig) Format(f fmt.State, _ rune) { redactedFormat(f, "SSOConfig") }
 
 // LogValue implements [slog.LogValuer].
-func (s SSO) LogValue() slog.Value { return slog.StringValue("SSO(" + redacted + ")") }
+func (s SSOConfig) LogValue() slog.Value { return slog.StringValue("SSOConfig(" + redacted + ")") }
 
 // MarshalText implements [encoding.TextMarshaler]. It leaves everything out.
-func (s SSO) MarshalText() ([]byte, error) { return []byte("SSO(" + redacted + ")"), nil }
+func (s SSOConfig) MarshalText() ([]byte, error) { return []byte("SSOConfig(" + redacted + ")"), nil }
 
 // A Destination is what a user wants to see: an extension or, with the
 // OrganizationID alone, everything that an organization has.
@@ -120,7 +120,7 @@ type Identity struct {
 	// handshake began for an organization.
 	ExtensionID string
 	// OrganizationID is the organization of that extension, and Role the user's
-	// role in it: one of [SSO.Roles].
+	// role in it: one of [SSOConfig.Roles].
 	OrganizationID string
 	Role           string
 
@@ -152,7 +152,7 @@ const (
 
 // A SignOn takes browsers through the handshake of OAuth 2.0 (RFC 6749,
 // section 4.1, with the PKCE of RFC 7636): [SignOn.Begin] sends one to Fly.io,
-// [SignOn.Callback] receives it back and hands the user to [SSO.SignIn].
+// [SignOn.Callback] receives it back and hands the user to [SSOConfig.SignIn].
 // [Provider] has one inside; a service that keeps routes of its own uses one
 // directly.
 //
@@ -172,7 +172,7 @@ const (
 //
 // It is safe for concurrent use.
 type SignOn struct {
-	sso     SSO
+	sso     SSOConfig
 	oauth   oauth2.Config
 	client  *http.Client
 	infoURL string
@@ -204,7 +204,7 @@ func NewSignOn(c Config) (*SignOn, error) {
 	}
 	server, err := url.Parse(sso.OAuthURL)
 	if err != nil || !isSecureURL(server) || server.User != nil || server.RawQuery != "" || server.Fragment != "" {
-		return nil, errors.New("flyext: SSO.OAuthURL is no https URL, nor http on a loopback address")
+		return nil, errors.New("flyext: SSOConfig.OAuthURL is no https URL, nor http on a loopback address")
 	}
 	s := &SignOn{
 		sso: sso, base: base, secure: base.Scheme == "https", now: c.Now, log: c.Logger,
@@ -237,7 +237,7 @@ func NewSignOn(c Config) (*SignOn, error) {
 }
 
 // withDefaults returns a checked copy.
-func (s *SSO) withDefaults() (SSO, error) {
+func (s *SSOConfig) withDefaults() (SSOConfig, error) {
 	d := *s
 	if d.Generation == 0 {
 		d.Generation = Generation2
@@ -258,19 +258,19 @@ func (s *SSO) withDefaults() (SSO, error) {
 	short := func(key string) bool { return len(key) < minStateKey }
 	switch {
 	case d.ClientID == "" || d.ClientSecret == "":
-		return d, errors.New("flyext: SSO.ClientID or SSO.ClientSecret is missing")
+		return d, errors.New("flyext: SSOConfig.ClientID or SSOConfig.ClientSecret is missing")
 	case short(d.StateKey) || slices.ContainsFunc(d.OldStateKeys, short):
-		return d, fmt.Errorf("flyext: SSO.StateKey or one of SSO.OldStateKeys is shorter than %d bytes", minStateKey)
+		return d, fmt.Errorf("flyext: SSOConfig.StateKey or one of SSOConfig.OldStateKeys is shorter than %d bytes", minStateKey)
 	case d.OrganizationOf == nil || d.SignIn == nil:
-		return d, errors.New("flyext: SSO.OrganizationOf or SSO.SignIn is missing")
+		return d, errors.New("flyext: SSOConfig.OrganizationOf or SSOConfig.SignIn is missing")
 	case d.Generation != Generation1 && d.Generation != Generation2:
-		return d, errors.New("flyext: SSO.Generation is unknown")
+		return d, errors.New("flyext: SSOConfig.Generation is unknown")
 	case len(d.Roles) == 0 || slices.Contains(d.Roles, ""):
-		return d, errors.New("flyext: SSO.Roles is empty or has an empty role")
+		return d, errors.New("flyext: SSOConfig.Roles is empty or has an empty role")
 	case d.Generation == Generation1 && !slices.Contains(d.Roles, roleAdmin):
-		return d, errors.New("flyext: SSO.Roles is without admin, the only role in generation 1")
+		return d, errors.New("flyext: SSOConfig.Roles is without admin, the only role in generation 1")
 	case d.Timeout < 0:
-		return d, errors.New("flyext: SSO.Timeout is negative")
+		return d, errors.New("flyext: SSOConfig.Timeout is negative")
 	}
 	return d, nil
 }
@@ -290,8 +290,8 @@ func isSecureURL(u *url.URL) bool {
 }
 
 // Begin answers a GET from a customer's browser: with a redirect to Fly.io or,
-// where [SSO.SignedIn] knows the browser, to the destination. Any other method
-// is refused with 405, an extension that [SSO.OrganizationOf] does not know as
+// where [SSOConfig.SignedIn] knows the browser, to the destination. Any other method
+// is refused with 405, an extension that [SSOConfig.OrganizationOf] does not know as
 // that says.
 //
 // Only one of the destination's fields is needed. An OrganizationID beside an
@@ -328,8 +328,8 @@ func (s *SignOn) Begin(w http.ResponseWriter, r *http.Request, to Destination) {
 
 var (
 	errNoDestination  = errors.New("flyext: Begin needs an ExtensionID or an OrganizationID")
-	errNoOrganization = errors.New("flyext: SSO.OrganizationOf returned neither an organization nor an error")
-	errNoAnswer       = errors.New("flyext: SSO.SignIn neither answered nor returned an error")
+	errNoOrganization = errors.New("flyext: SSOConfig.OrganizationOf returned neither an organization nor an error")
+	errNoAnswer       = errors.New("flyext: SSOConfig.SignIn neither answered nor returned an error")
 )
 
 // resolve completes a destination. An organization without an id would be
@@ -365,7 +365,7 @@ func (s *SignOn) resolve(ctx context.Context, to Destination) (Destination, erro
 
 // Callback answers the GET that Fly.io sends the browser back with: it checks
 // that this browser began the handshake, trades the code for who the user is,
-// and hands the user to [SSO.SignIn] if they may enter. It is to be mounted at
+// and hands the user to [SSOConfig.SignIn] if they may enter. It is to be mounted at
 // {base}/callback; as an [http.Handler] it is http.HandlerFunc(s.Callback).
 func (s *SignOn) Callback(w http.ResponseWriter, r *http.Request) {
 	s.serve(w, r, callbackPath, func(w *answerWriter, r *http.Request, rec *record) error {

@@ -106,7 +106,7 @@ func overTCP(t *testing.T, st *ssoTest, server string, client *http.Client) {
 		t.Fatal(err)
 	}
 	st.world[u.Host] = st.fly
-	st.world["logjam.io"] = st.newProvider(func(s *flyext.SSO) { s.OAuthURL, s.HTTPClient = server, client })
+	st.world["logjam.io"] = st.newProvider(func(s *flyext.SSOConfig) { s.OAuthURL, s.HTTPClient = server, client })
 }
 
 func TestFlyIsDown(t *testing.T) {
@@ -142,7 +142,7 @@ func TestFlyIsSlow(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				st := newSSOTest(t, func(s *flyext.SSO) { s.Timeout = 3 * time.Second })
+				st := newSSOTest(t, func(s *flyext.SSOConfig) { s.Timeout = 3 * time.Second })
 				fail(st)
 				b := st.browser()
 				callback := b.authorize(b.begin("x1"))
@@ -164,7 +164,7 @@ func TestFlyTrickles(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		closed := false
-		st := newSSOTest(t, func(s *flyext.SSO) {
+		st := newSSOTest(t, func(s *flyext.SSOConfig) {
 			s.HTTPClient = &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 				return &http.Response{StatusCode: 200, Header: http.Header{}, Request: r, Body: &trickle{r.Context(), &closed}}, nil
 			})}

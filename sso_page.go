@@ -134,7 +134,7 @@ func (s *SignOn) serve(
 // one against a path that a router has changed.
 func redirect(w http.ResponseWriter, location string) error {
 	if _, err := url.Parse(location); err != nil {
-		return errors.New("flyext: SSO.SignedIn returned no URL")
+		return errors.New("flyext: SSOConfig.SignedIn returned no URL")
 	}
 	w.Header().Set("Location", location)
 	w.WriteHeader(http.StatusFound)

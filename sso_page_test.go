@@ -46,7 +46,7 @@ func TestRefusalPage(t *testing.T) {
 func TestRefusalPageEscapes(t *testing.T) {
 	t.Parallel()
 	const evil = `<img src=x onerror=alert(1)>"'&`
-	st := newSSOTest(t, func(s *flyext.SSO) {
+	st := newSSOTest(t, func(s *flyext.SSOConfig) {
 		s.OrganizationOf = func(context.Context, string) (string, error) {
 			return "", &flyext.Error{Status: 404, Code: evil, Message: "No such stream: " + evil}
 		}

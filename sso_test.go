@@ -19,7 +19,7 @@ func TestSSOSignsIn(t *testing.T) {
 	t.Parallel()
 	all := []flyext.Membership{{"o1", "admin"}, {"o2", "member"}, {"o4", "auditor"}}
 	for name, c := range map[string]struct {
-		change    func(*flyext.SSO)
+		change    func(*flyext.SSOConfig)
 		extension string
 		authorize string
 		scope     string
@@ -47,7 +47,7 @@ func TestSSOSignsIn(t *testing.T) {
 			},
 		},
 		"generation 1": {
-			change:    func(s *flyext.SSO) { s.Generation = flyext.Generation1 },
+			change:    func(s *flyext.SSOConfig) { s.Generation = flyext.Generation1 },
 			extension: "x1", authorize: "https://fly.io/oauth/authorize",
 			scope: `{"organization_id":"o1","permission":"admin"}`,
 			want: flyext.Identity{
@@ -57,7 +57,7 @@ func TestSSOSignsIn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			change := func(*flyext.SSO) {}
+			change := func(*flyext.SSOConfig) {}
 			if c.change != nil {
 				change = c.change
 			}
@@ -90,11 +90,11 @@ func TestSSOSignsIn(t *testing.T) {
 func TestSSOAcrossMachinesAndKeys(t *testing.T) {
 	t.Parallel()
 	const newKey = "the-key-that-comes-after-it-0123456789"
-	same := func(*flyext.SSO) {}
-	both := func(s *flyext.SSO) { s.StateKey, s.OldStateKeys = newKey, []string{ssoStateKey} }
-	newOne := func(s *flyext.SSO) { s.StateKey = newKey }
+	same := func(*flyext.SSOConfig) {}
+	both := func(s *flyext.SSOConfig) { s.StateKey, s.OldStateKeys = newKey, []string{ssoStateKey} }
+	newOne := func(s *flyext.SSOConfig) { s.StateKey = newKey }
 	for name, c := range map[string]struct {
-		first, second func(*flyext.SSO)
+		first, second func(*flyext.SSOConfig)
 		code          string // of the refusal, or ""
 	}{
 		"same key":                   {same, same, ""},
@@ -121,7 +121,7 @@ func TestSSOAcrossMachinesAndKeys(t *testing.T) {
 func TestSSOSignedInAlready(t *testing.T) {
 	t.Parallel()
 	var asked []flyext.Destination
-	st := newSSOTest(t, func(s *flyext.SSO) {
+	st := newSSOTest(t, func(s *flyext.SSOConfig) {
 		s.SignedIn = func(r *http.Request, to flyext.Destination) string {
 			asked = append(asked, to)
 			if r.URL.Query().Get("session") == "" {
@@ -273,54 +273,54 @@ func TestSSOFunctionsThatFail(t *testing.T) {
 		return errors.New(inside)
 	}
 	for name, c := range map[string]struct {
-		change func(*flyext.SSO)
+		change func(*flyext.SSOConfig)
 		status int // 0: the connection is broken off
 		code   string
 		logged string
 	}{
-		"OrganizationOf: not found": {func(s *flyext.SSO) {
+		"OrganizationOf: not found": {func(s *flyext.SSOConfig) {
 			s.OrganizationOf = func(context.Context, string) (string, error) { return "", flyext.NotFound("No such stream.") }
 		}, 404, flyext.CodeNotFound, "No such stream."},
-		"OrganizationOf: an error of its own": {func(s *flyext.SSO) {
+		"OrganizationOf: an error of its own": {func(s *flyext.SSOConfig) {
 			s.OrganizationOf = func(context.Context, string) (string, error) { return "o1", errors.New(inside) }
 		}, 500, flyext.CodeInternal, inside},
-		"OrganizationOf: no organization": {func(s *flyext.SSO) {
+		"OrganizationOf: no organization": {func(s *flyext.SSOConfig) {
 			s.OrganizationOf = func(context.Context, string) (string, error) { return "", nil }
 		}, 500, flyext.CodeInternal, "OrganizationOf returned neither"},
-		"OrganizationOf: too late": {func(s *flyext.SSO) {
+		"OrganizationOf: too late": {func(s *flyext.SSOConfig) {
 			s.OrganizationOf = func(context.Context, string) (string, error) { return "", context.DeadlineExceeded }
 		}, 504, flyext.CodeTimeout, "deadline"},
-		"OrganizationOf: panic": {func(s *flyext.SSO) {
+		"OrganizationOf: panic": {func(s *flyext.SSOConfig) {
 			s.OrganizationOf = func(context.Context, string) (string, error) { panic(inside) }
 		}, 500, flyext.CodeInternal, inside},
-		"SignIn: panic, logged with the extension": {func(s *flyext.SSO) {
+		"SignIn: panic, logged with the extension": {func(s *flyext.SSOConfig) {
 			s.SignIn = func(http.ResponseWriter, *http.Request, *flyext.Identity) error { panic(inside) }
 		}, 500, flyext.CodeInternal, `"extension_id":"x1","stack"`},
-		"SignedIn: no URL": {func(s *flyext.SSO) {
+		"SignedIn: no URL": {func(s *flyext.SSOConfig) {
 			s.SignedIn = func(*http.Request, flyext.Destination) string { return "/a\nb" }
 		}, 500, flyext.CodeInternal, "SignedIn"},
-		"SignIn: refusal": {func(s *flyext.SSO) {
+		"SignIn: refusal": {func(s *flyext.SSOConfig) {
 			s.SignIn = func(http.ResponseWriter, *http.Request, *flyext.Identity) error {
 				return fmt.Errorf("wrapped: %w", flyext.Gone("Your account is closed."))
 			}
 		}, 410, flyext.CodeGone, "closed"},
-		"SignIn: error": {func(s *flyext.SSO) {
+		"SignIn: error": {func(s *flyext.SSOConfig) {
 			s.SignIn = func(http.ResponseWriter, *http.Request, *flyext.Identity) error { return errors.New(inside) }
 		}, 500, flyext.CodeInternal, inside},
-		"SignIn: nothing": {func(s *flyext.SSO) {
+		"SignIn: nothing": {func(s *flyext.SSOConfig) {
 			s.SignIn = func(http.ResponseWriter, *http.Request, *flyext.Identity) error { return nil }
 		}, 500, flyext.CodeInternal, "SignIn neither answered"},
-		"SignIn: panic": {func(s *flyext.SSO) {
+		"SignIn: panic": {func(s *flyext.SSOConfig) {
 			s.SignIn = func(http.ResponseWriter, *http.Request, *flyext.Identity) error { panic(inside) }
 		}, 500, flyext.CodeInternal, inside},
-		"SignIn: error after the answer": {func(s *flyext.SSO) { s.SignIn = answered }, 0, "", inside},
-		"SignIn: panic after the answer": {func(s *flyext.SSO) {
+		"SignIn: error after the answer": {func(s *flyext.SSOConfig) { s.SignIn = answered }, 0, "", inside},
+		"SignIn: panic after the answer": {func(s *flyext.SSOConfig) {
 			s.SignIn = func(w http.ResponseWriter, _ *http.Request, _ *flyext.Identity) error {
 				_, _ = io.WriteString(w, "half a page")
 				panic(inside)
 			}
 		}, 0, "", inside},
-		"SignIn: abort": {func(s *flyext.SSO) {
+		"SignIn: abort": {func(s *flyext.SSOConfig) {
 			s.SignIn = func(http.ResponseWriter, *http.Request, *flyext.Identity) error { panic(http.ErrAbortHandler) }
 		}, 0, "", ""},
 	} {
@@ -394,7 +394,7 @@ func TestSSOUnderStripPrefix(t *testing.T) {
 func TestSSOTimeoutDefault(t *testing.T) {
 	t.Parallel()
 	var left time.Duration
-	st := newSSOTest(t, func(s *flyext.SSO) {
+	st := newSSOTest(t, func(s *flyext.SSOConfig) {
 		s.OrganizationOf = func(ctx context.Context, _ string) (string, error) {
 			deadline, ok := ctx.Deadline()
 			if !ok {

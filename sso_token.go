@@ -57,7 +57,7 @@ func (s *SignOn) identify(ctx context.Context, to Destination, code, verifier st
 // checkScope compares what Fly.io granted with what was asked for, which the
 // user could edit on the way. No scope in the answer is the one asked for
 // (RFC 6749, section 5.1). "read" is what recorded answers have; it says nothing
-// of an organization, and is the hole that [SSO.Generation] warns of.
+// of an organization, and is the hole that [SSOConfig.Generation] warns of.
 func (s *SignOn) checkScope(token *oauth2.Token, organizationID string) error {
 	text, _ := token.Extra("scope").(string)
 	if text == "" || text == "read" {

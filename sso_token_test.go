@@ -83,7 +83,7 @@ func TestInvalidGrantAsForm(t *testing.T) {
 // An organization whose name is no text is no scope of everybody's.
 func TestScopeThatIsNoText(t *testing.T) {
 	t.Parallel()
-	st := newSSOTest(t, func(s *flyext.SSO) { s.Generation = flyext.Generation1 })
+	st := newSSOTest(t, func(s *flyext.SSOConfig) { s.Generation = flyext.Generation1 })
 	st.move("x1", "\xff")
 	if p := st.browser().get(ssoBase + "/extensions/x1/sso"); p.status != http.StatusInternalServerError || p.location() != "" {
 		t.Errorf("got %d to %q", p.status, p.location())
@@ -164,7 +164,7 @@ func TestOrganizationConfusionByEditedScope(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			st := newSSOTest(t, func(s *flyext.SSO) { s.Generation = flyext.Generation1 })
+			st := newSSOTest(t, func(s *flyext.SSOConfig) { s.Generation = flyext.Generation1 })
 			st.fly.scope = c.says
 			b := st.browser()
 			p := b.get(b.authorize(edit(t, b.begin("x3"), "scope", c.edited)))
@@ -187,8 +187,8 @@ func TestMixOfGenerations(t *testing.T) {
 	for _, begun := range []flyext.Generation{flyext.Generation1, flyext.Generation2} {
 		t.Run(fmt.Sprintf("begun as %d", begun), func(t *testing.T) {
 			t.Parallel()
-			as := func(g flyext.Generation) func(*flyext.SSO) {
-				return func(s *flyext.SSO) { s.Generation = g }
+			as := func(g flyext.Generation) func(*flyext.SSOConfig) {
+				return func(s *flyext.SSOConfig) { s.Generation = g }
 			}
 			st := newSSOTest(t, as(begun))
 			b := st.browser()
@@ -220,7 +220,7 @@ func TestSSORoles(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			st := newSSOTest(t, func(s *flyext.SSO) { s.Roles = c.accepted })
+			st := newSSOTest(t, func(s *flyext.SSOConfig) { s.Roles = c.accepted })
 			st.fly.organizations = []map[string]string{{"id": "o9", "role": "admin"}, {"id": "O1", "role": "admin"}}
 			for _, role := range c.role {
 				st.fly.organizations = append(st.fly.organizations, map[string]string{"id": "o1", "role": role})
@@ -388,7 +388,7 @@ func TestExchangeForm(t *testing.T) {
 func TestHTTPClientIsNotChanged(t *testing.T) {
 	t.Parallel()
 	client := &http.Client{}
-	newSSOTest(t, func(s *flyext.SSO) { s.HTTPClient = client })
+	newSSOTest(t, func(s *flyext.SSOConfig) { s.HTTPClient = client })
 	if client.CheckRedirect != nil || client.Transport != nil {
 		t.Errorf("the client was changed: %+v", client)
 	}
@@ -406,7 +406,7 @@ func FuzzTokenInfo(f *testing.F) {
 	}
 	var token, info string
 	var entered *flyext.Identity
-	st := newSSOTest(f, func(s *flyext.SSO) {
+	st := newSSOTest(f, func(s *flyext.SSOConfig) {
 		s.SignIn = func(w http.ResponseWriter, _ *http.Request, id *flyext.Identity) error {
 			entered = id
 			w.WriteHeader(http.StatusNoContent)

@@ -195,7 +195,7 @@ type ssoTest struct {
 
 // newSSOTest starts it: the user is an admin of o1, which has the extension x1,
 // and a member of o2, which has x2, and not in o3, which has x3.
-func newSSOTest(t testing.TB, change ...func(*flyext.SSO)) *ssoTest {
+func newSSOTest(t testing.TB, change ...func(*flyext.SSOConfig)) *ssoTest {
 	t.Helper()
 	st := &ssoTest{
 		t: t, now: time.Unix(1700000000, 0), secrets: []string{ssoSecret, ssoStateKey},
@@ -214,8 +214,8 @@ func newSSOTest(t testing.TB, change ...func(*flyext.SSO)) *ssoTest {
 	return st
 }
 
-func (st *ssoTest) config(change ...func(*flyext.SSO)) flyext.Config {
-	sso := &flyext.SSO{
+func (st *ssoTest) config(change ...func(*flyext.SSOConfig)) flyext.Config {
+	sso := &flyext.SSOConfig{
 		ClientID: ssoClientID, ClientSecret: ssoSecret, StateKey: ssoStateKey,
 		OrganizationOf: func(_ context.Context, extensionID string) (string, error) {
 			st.mu.Lock()
@@ -259,7 +259,7 @@ func (l *lockedWriter) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
-func (st *ssoTest) newProvider(change ...func(*flyext.SSO)) *flyext.Provider {
+func (st *ssoTest) newProvider(change ...func(*flyext.SSOConfig)) *flyext.Provider {
 	st.t.Helper()
 	p, err := flyext.New(noProvisioner{}, st.config(change...))
 	if err != nil {

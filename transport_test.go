@@ -46,7 +46,7 @@ func TestEveryFormatOverBothVersionsOfHTTP(t *testing.T) {
 				if _, err := fly.Provision(t.Context(), flyext.ProvisionRequest{ID: "a/b", OrganizationID: "o1"}); err != nil {
 					t.Error(err)
 				}
-				if _, err := fly.Update(t.Context(), "a/b", flyext.UpdateRequest{Name: flyext.Set("n")}); err != nil {
+				if _, err := fly.Update(t.Context(), "a/b", flyext.UpdateRequest{Name: flyext.OptionalOf("n")}); err != nil {
 					t.Error(err)
 				}
 				if _, err := fly.Fetch(t.Context(), "a/b"); err != nil {

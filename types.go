@@ -81,11 +81,11 @@ type Optional[T any] struct {
 	Null bool
 }
 
-// Set returns an Optional with a value.
-func Set[T any](value T) Optional[T] { return Optional[T]{Value: value, Present: true} }
+// OptionalOf returns an Optional with a value.
+func OptionalOf[T any](value T) Optional[T] { return Optional[T]{Value: value, Present: true} }
 
-// Null returns an Optional that is null.
-func Null[T any]() Optional[T] { return Optional[T]{Present: true, Null: true} }
+// OptionalNull returns an Optional that is null.
+func OptionalNull[T any]() Optional[T] { return Optional[T]{Present: true, Null: true} }
 
 // Get returns the value, and whether there is one: neither an absent member
 // nor a null one has.

@@ -64,9 +64,9 @@ func TestOptional(t *testing.T) {
 		ok       bool
 	}{
 		{"absent", flyext.Optional[string]{}, false, false, "", false},
-		{"null", flyext.Null[string](), true, true, "", false},
-		{"empty", flyext.Set(""), true, false, "", true},
-		{"set", flyext.Set("a"), true, false, "a", true},
+		{"null", flyext.OptionalNull[string](), true, true, "", false},
+		{"empty", flyext.OptionalOf(""), true, false, "", true},
+		{"set", flyext.OptionalOf("a"), true, false, "a", true},
 	}
 	for _, tt := range tests {
 		value, ok := tt.optional.Get()

@@ -24,9 +24,9 @@ var whole = flyext.ProvisionRequest{
 }
 
 var wholeUpdate = flyext.UpdateRequest{
-	Name: flyext.Set("a"), OrganizationID: flyext.Set("b"), OrganizationName: flyext.Set("c"), OrganizationEmail: flyext.Set("d"),
-	UserID: flyext.Set("e"), UserEmail: flyext.Set("f"), UserRole: flyext.Set("g"), PrimaryRegion: flyext.Set("h"),
-	ReadRegions: flyext.Set([]string{"i"}), IPAddress: flyext.Set(address), Extra: map[string]json.RawMessage{"plan": json.RawMessage(`"j"`)},
+	Name: flyext.OptionalOf("a"), OrganizationID: flyext.OptionalOf("b"), OrganizationName: flyext.OptionalOf("c"), OrganizationEmail: flyext.OptionalOf("d"),
+	UserID: flyext.OptionalOf("e"), UserEmail: flyext.OptionalOf("f"), UserRole: flyext.OptionalOf("g"), PrimaryRegion: flyext.OptionalOf("h"),
+	ReadRegions: flyext.OptionalOf([]string{"i"}), IPAddress: flyext.OptionalOf(address), Extra: map[string]json.RawMessage{"plan": json.RawMessage(`"j"`)},
 }
 
 func TestWholeRequestsHaveEveryField(t *testing.T) {
@@ -98,14 +98,14 @@ func TestUpdateArrives(t *testing.T) {
 		{
 			name: "null",
 			req: flyext.UpdateRequest{
-				Name: flyext.Null[string](), ReadRegions: flyext.Null[[]string](), IPAddress: flyext.Null[netip.Addr](),
+				Name: flyext.OptionalNull[string](), ReadRegions: flyext.OptionalNull[[]string](), IPAddress: flyext.OptionalNull[netip.Addr](),
 			},
 			sent: `{"name":null,"read_regions":null,"ip_address":null}`,
 		},
 		{
 			name: "empty",
 			req: flyext.UpdateRequest{
-				Name: flyext.Set(""), ReadRegions: flyext.Set([]string{}), IPAddress: flyext.Set(netip.Addr{}),
+				Name: flyext.OptionalOf(""), ReadRegions: flyext.OptionalOf([]string{}), IPAddress: flyext.OptionalOf(netip.Addr{}),
 			},
 			sent: `{"name":"","read_regions":[],"ip_address":""}`,
 		},
@@ -147,7 +147,7 @@ func TestUnencodableRequests(t *testing.T) {
 			if err == nil || !strings.HasPrefix(err.Error(), "flytest: encoding the request: ") {
 				t.Errorf("Provision: %v", err)
 			}
-			_, err = fly.Update(t.Context(), "a", flyext.UpdateRequest{Name: flyext.Set(c.text), Extra: c.extra})
+			_, err = fly.Update(t.Context(), "a", flyext.UpdateRequest{Name: flyext.OptionalOf(c.text), Extra: c.extra})
 			if err == nil || !strings.HasPrefix(err.Error(), "flytest: encoding the request: ") {
 				t.Errorf("Update: %v", err)
 			}

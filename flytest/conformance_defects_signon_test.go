@@ -112,7 +112,7 @@ var ssoDefects = []defect{
 	{id: "sso-redirect", name: "another application", breaks: redirecting(func(q url.Values) { q.Set("client_id", "another") })},
 	{id: "sso-redirect", name: "no state", breaks: redirecting(func(q url.Values) { q.Del("state") })},
 	{id: "sso-redirect", name: "another server", breaks: func(w *world) {
-		w.signingOn = func(sso *flyext.SSO) { sso.OAuthURL = "https://another.example" }
+		w.signingOn = func(sso *flyext.SSOConfig) { sso.OAuthURL = "https://another.example" }
 	}},
 	{id: "sso-redirect", name: "a page", breaks: func(w *world) {
 		w.spoil = func(_ *world, r *http.Request, a *answered) {
@@ -137,7 +137,7 @@ var ssoDefects = []defect{
 		}
 	}},
 	{id: "sso-unknown-id", breaks: func(w *world) {
-		w.signingOn = func(sso *flyext.SSO) {
+		w.signingOn = func(sso *flyext.SSOConfig) {
 			of := sso.OrganizationOf
 			sso.OrganizationOf = func(ctx context.Context, id string) (string, error) {
 				if organization, err := of(ctx, id); err == nil {
@@ -148,7 +148,7 @@ var ssoDefects = []defect{
 		}
 	}},
 	{id: "sso-sign-in", name: "an error", breaks: func(w *world) {
-		w.signingOn = func(sso *flyext.SSO) {
+		w.signingOn = func(sso *flyext.SSOConfig) {
 			sso.SignIn = func(http.ResponseWriter, *http.Request, *flyext.Identity) error { return errInternal }
 		}
 	}},
@@ -190,7 +190,7 @@ var ssoDefects = []defect{
 				withMember(a, "organizations", []map[string]string{{"id": "flytest-organization", "role": "admin"}})
 			}
 		})(w)
-		w.signingOn = func(sso *flyext.SSO) {
+		w.signingOn = func(sso *flyext.SSOConfig) {
 			sso.SignIn = func(rw http.ResponseWriter, r *http.Request, id *flyext.Identity) error {
 				http.Redirect(rw, r, "https://dashboard.example/visits/"+rand.Text()+"?token="+rand.Text(), http.StatusSeeOther)
 				return nil
@@ -220,7 +220,7 @@ var ssoDefects = []defect{
 		}
 	})},
 	{id: "sso-other-session", breaks: func(w *world) {
-		w.signingOn = func(sso *flyext.SSO) {
+		w.signingOn = func(sso *flyext.SSOConfig) {
 			signIn := sso.SignIn
 			sso.SignIn = func(rw http.ResponseWriter, r *http.Request, id *flyext.Identity) error {
 				http.SetCookie(rw, &http.Cookie{Name: "session", Value: "1", Path: "/"})

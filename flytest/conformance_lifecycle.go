@@ -212,7 +212,7 @@ func (s *subject) awaitReady(ctx context.Context, x *extension) error {
 // fullUpdate changes whatever a PATCH can. Providers may want names to be unique.
 func fullUpdate(x *extension) flyext.UpdateRequest {
 	return flyext.UpdateRequest{
-		Name: flyext.Set(x.id + "-renamed"), PrimaryRegion: flyext.Set("fra"), ReadRegions: flyext.Set([]string{"ord", "syd"}),
+		Name: flyext.OptionalOf(x.id + "-renamed"), PrimaryRegion: flyext.OptionalOf("fra"), ReadRegions: flyext.OptionalOf([]string{"ord", "syd"}),
 	}
 }
 
@@ -248,7 +248,7 @@ func checkUpdateAbsent(ctx context.Context, s *subject) error {
 	if err != nil {
 		return err
 	}
-	for _, req := range []flyext.UpdateRequest{{PrimaryRegion: flyext.Set("mad")}, {}} {
+	for _, req := range []flyext.UpdateRequest{{PrimaryRegion: flyext.OptionalOf("mad")}, {}} {
 		if err := s.patch(ctx, x, req); err != nil {
 			return err
 		}
@@ -262,7 +262,7 @@ func checkUpdateEmptyList(ctx context.Context, s *subject) error {
 		return err
 	}
 	req := fullUpdate(x)
-	req.ReadRegions = flyext.Set([]string{})
+	req.ReadRegions = flyext.OptionalOf([]string{})
 	if err := s.patch(ctx, x, req); err != nil {
 		return err
 	}

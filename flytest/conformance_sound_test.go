@@ -240,7 +240,7 @@ func TestConformanceOfOthers(t *testing.T) {
 			frontPage(w, "https://dashboard.example/#/streams/", "https://dashboard.example/#/denied")
 		}},
 		{name: "another screen for each visit", world: func(w *world) {
-			w.signingOn = func(sso *flyext.SSO) {
+			w.signingOn = func(sso *flyext.SSOConfig) {
 				sso.SignIn = func(rw http.ResponseWriter, r *http.Request, id *flyext.Identity) error {
 					http.Redirect(rw, r, "https://dashboard.example/visits/"+rand.Text(), http.StatusSeeOther)
 					return nil
@@ -278,7 +278,7 @@ func TestConformanceOfOthers(t *testing.T) {
 
 // frontPage sends who is let in and who is refused to one path.
 func frontPage(w *world, in, out string) {
-	w.signingOn = func(sso *flyext.SSO) {
+	w.signingOn = func(sso *flyext.SSOConfig) {
 		sso.SignIn = func(rw http.ResponseWriter, r *http.Request, id *flyext.Identity) error {
 			http.Redirect(rw, r, in+url.QueryEscape(id.ExtensionID), http.StatusSeeOther)
 			return nil

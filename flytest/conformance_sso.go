@@ -315,8 +315,8 @@ func (s *subject) plays(ctx context.Context, c Choice) error {
 		return &skip{"no played sign-on was given that the provider is configured with"}
 	}
 	s.OAuth.SetUsers(
-		User{ID: userAdmin, Name: "Ada", Organizations: []Membership{{OrganizationID: ownOrganization, Role: "admin"}}},
-		User{ID: userStranger, Name: "Stranger", Organizations: []Membership{{OrganizationID: otherOrganization, Role: "admin"}}},
+		User{ID: userAdmin, Name: "Ada", Organizations: []UserOrganization{{OrganizationID: ownOrganization, Role: "admin"}}},
+		User{ID: userStranger, Name: "Stranger", Organizations: []UserOrganization{{OrganizationID: otherOrganization, Role: "admin"}}},
 	)
 	s.OAuth.SetChoice(&c)
 	return nil

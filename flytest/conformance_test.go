@@ -83,7 +83,7 @@ func TestConformanceSkips(t *testing.T) {
 		{
 			name: "no played sign-on",
 			world: func(w *world) {
-				w.signingOn = func(sso *flyext.SSO) { sso.OAuthURL = "" } // Fly.io's own, which nobody may ask
+				w.signingOn = func(sso *flyext.SSOConfig) { sso.OAuthURL = "" } // Fly.io's own, which nobody may ask
 				w.testing = func(c *flytest.Conformance) { c.OAuth, c.OAuthURL = nil, "" }
 			},
 			skipped: walked, reason: "no played sign-on was given that the provider is configured with",

@@ -162,7 +162,7 @@ type world struct {
 	verifying func(flyext.Verifier) flyext.Verifier             // nil changes nothing
 	handling  func(provider http.Handler) http.Handler          // likewise
 	asking    func(fly http.RoundTripper) http.RoundTripper     // likewise, on the way to the sign-on
-	signingOn func(sso *flyext.SSO)                             // likewise
+	signingOn func(sso *flyext.SSOConfig)                       // likewise
 	telling   func(c *flyext.WebhookConfig)                     // nil: no webhooks are sent, and nobody receives them
 	testing   func(c *flytest.Conformance)                      // likewise
 	last      string                                            // extension that somebody wanted to sign in for
@@ -207,7 +207,7 @@ func (w *world) conformance(t *testing.T) *flytest.Conformance {
 	if w.asking != nil {
 		ask = w.asking(wires)
 	}
-	sso := &flyext.SSO{
+	sso := &flyext.SSOConfig{
 		ClientID: oauth.ClientID, ClientSecret: oauth.ClientSecret, StateKey: strings.Repeat("k", 32), OAuthURL: conformanceOAuth,
 		Generation: oauth.Generation, HTTPClient: &http.Client{Transport: ask},
 		OrganizationOf: func(_ context.Context, id string) (string, error) {

@@ -159,7 +159,7 @@ func TestAccepted(t *testing.T) {
 				if err != nil || x.ID != id || x.Secrets["LOGJAM_URL"] != want {
 					t.Fatalf("Provision(%q) = %+v, %v", id, x, err)
 				}
-				x, err = fly.Update(t.Context(), id, flyext.UpdateRequest{PrimaryRegion: flyext.Set("mad")})
+				x, err = fly.Update(t.Context(), id, flyext.UpdateRequest{PrimaryRegion: flyext.OptionalOf("mad")})
 				if err != nil || x.ID != id || x.Secrets["LOGJAM_URL"] != want {
 					t.Errorf("Update(%q) = %+v, %v", id, x, err)
 				}

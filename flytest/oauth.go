@@ -87,11 +87,11 @@ type User struct {
 	// Email is the user's alias; "" means {ID}@customer.fly.io.
 	Email string
 	// Organizations are those that the user is in.
-	Organizations []Membership
+	Organizations []UserOrganization
 }
 
-// A Membership is a user's place in an organization.
-type Membership struct {
+// A UserOrganization is an organization that a [User] belongs to, with the role.
+type UserOrganization struct {
 	OrganizationID string
 	// OrganizationName is for the page alone: Fly.io does not tell it.
 	OrganizationName string

@@ -155,7 +155,7 @@ func (s *OAuthServer) grant(asked authorization, choice Choice) (url.Values, err
 	if choice.Error != "" {
 		return (&protocolError{code: choice.Error}).values(), nil
 	}
-	admin := func(m Membership) bool { return m.OrganizationID == asked.organizationID && m.Role == "admin" }
+	admin := func(m UserOrganization) bool { return m.OrganizationID == asked.organizationID && m.Role == "admin" }
 	if asked.organizationID != "" && !slices.ContainsFunc(choice.memberships(user), admin) {
 		return (&protocolError{"access_denied", "the user is no admin of the organization"}).values(), nil
 	}
@@ -190,11 +190,11 @@ func (s *OAuthServer) grantable(c Choice) (User, error) {
 }
 
 // memberships are what a token of this choice tells of a user.
-func (c Choice) memberships(u User) []Membership {
+func (c Choice) memberships(u User) []UserOrganization {
 	if c.OrganizationID != "" && c.Role != "" {
-		return []Membership{{OrganizationID: c.OrganizationID, Role: c.Role}}
+		return []UserOrganization{{OrganizationID: c.OrganizationID, Role: c.Role}}
 	}
-	told := []Membership{}
+	told := []UserOrganization{}
 	for _, m := range u.Organizations {
 		if c.OrganizationID != "" && m.OrganizationID != c.OrganizationID {
 			continue

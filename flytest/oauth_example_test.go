@@ -23,7 +23,7 @@ func ExampleOAuthServer() {
 		ClientID: "logjam", ClientSecret: "client-secret",
 		RedirectURLs: []string{service.URL + "/flyio/callback"},
 	}
-	fly.SetUsers(flytest.User{ID: "k9d01lp82rky6vo2", Name: "Nathan", Organizations: []flytest.Membership{
+	fly.SetUsers(flytest.User{ID: "k9d01lp82rky6vo2", Name: "Nathan", Organizations: []flytest.UserOrganization{
 		{OrganizationID: "g1lx9my4pzemqwk7", Role: "admin"},
 	}})
 	fly.SetChoice(&flytest.Choice{UserID: "k9d01lp82rky6vo2"})
@@ -33,7 +33,7 @@ func ExampleOAuthServer() {
 	provider, err := flyext.New(logjam{}, flyext.Config{
 		BaseURL:  service.URL + "/flyio",
 		Verifier: flyext.XSignature("signing-secret"),
-		SSO: &flyext.SSO{
+		SSO: &flyext.SSOConfig{
 			ClientID: "logjam", ClientSecret: "client-secret", OAuthURL: flyServer.URL,
 			StateKey: "32 random bytes, or more of them",
 			OrganizationOf: func(_ context.Context, extensionID string) (string, error) {

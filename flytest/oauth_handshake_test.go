@@ -30,7 +30,7 @@ type handshake struct {
 	signedIn []flyext.Identity
 }
 
-func newHandshake(t *testing.T, generation flyext.Generation, change ...func(*flyext.SSO)) *handshake {
+func newHandshake(t *testing.T, generation flyext.Generation, change ...func(*flyext.SSOConfig)) *handshake {
 	t.Helper()
 	mux := http.NewServeMux()
 	service := httptest.NewServer(mux)
@@ -44,7 +44,7 @@ func newHandshake(t *testing.T, generation flyext.Generation, change ...func(*fl
 	t.Cleanup(fly.Close)
 	h.flyURL = fly.URL
 
-	sso := &flyext.SSO{
+	sso := &flyext.SSOConfig{
 		ClientID: oauthClientID, ClientSecret: oauthSecret, StateKey: strings.Repeat("k", 32), OAuthURL: fly.URL,
 		Generation: generation, HTTPClient: fly.Client(),
 		OrganizationOf: func(_ context.Context, id string) (string, error) { return strings.TrimPrefix(id, "stream-of-"), nil },
@@ -254,7 +254,7 @@ func TestHandshakeSlow(t *testing.T) {
 	for _, endpoint := range []string{flytest.TokenEndpoint, flytest.TokenInfoEndpoint} {
 		t.Run(endpoint, func(t *testing.T) {
 			t.Parallel()
-			h := newHandshake(t, 0, func(sso *flyext.SSO) { sso.Timeout = time.Second })
+			h := newHandshake(t, 0, func(sso *flyext.SSOConfig) { sso.Timeout = time.Second })
 			h.fly.SetChoice(&flytest.Choice{UserID: nathan.ID})
 			h.fly.SetFault(endpoint, flytest.SlowAnswer(nil))
 			h.wantRefusal(h.open("stream-of-collider"), http.StatusGatewayTimeout, flyext.CodeFlyTimeout)

@@ -31,11 +31,11 @@ const (
 )
 
 var (
-	nathan = flytest.User{ID: "k9d01lp82rky6vo2", Name: "Nathan", Organizations: []flytest.Membership{
+	nathan = flytest.User{ID: "k9d01lp82rky6vo2", Name: "Nathan", Organizations: []flytest.UserOrganization{
 		{OrganizationID: "collider", OrganizationName: "Collider Inc", Role: "admin"},
 		{OrganizationID: "hadron", Role: "member"},
 	}}
-	emmy = flytest.User{ID: "emmy", Email: "emmy@hadron.example", Organizations: []flytest.Membership{
+	emmy = flytest.User{ID: "emmy", Email: "emmy@hadron.example", Organizations: []flytest.UserOrganization{
 		{OrganizationID: "hadron", OrganizationName: "Hadron", Role: "auditor"},
 	}}
 	loner = flytest.User{ID: "loner", Name: "<b>Loner</b>"}
@@ -251,10 +251,10 @@ func TestOAuthMisuse(t *testing.T) {
 		{"user without id", nil, func(fly *flytest.OAuthServer) { fly.SetUsers(flytest.User{Name: "Nathan"}) }, "user"},
 		{"two users of one id", nil, func(fly *flytest.OAuthServer) { fly.SetUsers(nathan, nathan) }, "user"},
 		{"membership without organization", nil, func(fly *flytest.OAuthServer) {
-			fly.SetUsers(flytest.User{ID: "u", Organizations: []flytest.Membership{{Role: "admin"}}})
+			fly.SetUsers(flytest.User{ID: "u", Organizations: []flytest.UserOrganization{{Role: "admin"}}})
 		}, "membership"},
 		{"membership without role", nil, func(fly *flytest.OAuthServer) {
-			fly.SetUsers(flytest.User{ID: "u", Organizations: []flytest.Membership{{OrganizationID: "o"}}})
+			fly.SetUsers(flytest.User{ID: "u", Organizations: []flytest.UserOrganization{{OrganizationID: "o"}}})
 		}, "membership"},
 		{"choice of nobody", nil, func(fly *flytest.OAuthServer) { fly.SetChoice(&flytest.Choice{UserID: "nobody"}) }, "nobody"},
 		{"fault nowhere", nil, func(fly *flytest.OAuthServer) { fly.SetFault("/oauth", flytest.HTMLAnswer()) }, "endpoint"},

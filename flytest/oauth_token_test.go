@@ -340,7 +340,7 @@ func TestOAuthTokenInfoFollowsUsers(t *testing.T) {
 	t.Parallel()
 	o := newOAuthTest(t)
 	accessToken := o.accessToken(o.aCode())
-	users := []flytest.User{{ID: nathan.ID, Organizations: []flytest.Membership{{OrganizationID: "hadron", Role: "admin"}}}}
+	users := []flytest.User{{ID: nathan.ID, Organizations: []flytest.UserOrganization{{OrganizationID: "hadron", Role: "admin"}}}}
 	o.fly.SetUsers(users...)
 	users[0].Organizations[0].Role = "changed afterwards"
 	if w := o.info(accessToken); !strings.Contains(w.Body.String(), `"organizations":[{"id":"hadron","role":"admin"}]`) {

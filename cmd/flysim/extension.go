@@ -65,18 +65,18 @@ func (p *program) update(cmd *cobra.Command, id string, c *change) error {
 	}
 	known := map[string]bool{}
 	if known["name"] = cmd.Flags().Changed("name"); known["name"] {
-		req.Name = flyext.Set(c.name)
+		req.Name = flyext.OptionalOf(c.name)
 	}
 	if known["primary_region"] = cmd.Flags().Changed("region"); known["primary_region"] {
-		req.PrimaryRegion = flyext.Set(c.region)
+		req.PrimaryRegion = flyext.OptionalOf(c.region)
 	}
 	switch {
 	case c.noReadRegions && len(c.readRegions) > 0:
 		return usagef("--read-region and --no-read-regions cannot both be")
 	case c.noReadRegions:
-		req.ReadRegions = flyext.Set([]string{})
+		req.ReadRegions = flyext.OptionalOf([]string{})
 	case len(c.readRegions) > 0:
-		req.ReadRegions = flyext.Set(c.readRegions)
+		req.ReadRegions = flyext.OptionalOf(c.readRegions)
 	}
 	known["read_regions"] = req.ReadRegions.Present
 	changes := len(req.Extra)

@@ -140,7 +140,7 @@ func (m *memory) serve(t *testing.T, oauthURL string, generation flyext.Generati
 		),
 	}
 	if oauthURL != "" {
-		config.SSO = &flyext.SSO{
+		config.SSO = &flyext.SSOConfig{
 			ClientID: clientID, ClientSecret: clientSecret, StateKey: strings.Repeat("k", 32),
 			OAuthURL: oauthURL, Generation: generation,
 			OrganizationOf: func(_ context.Context, id string) (string, error) {

@@ -58,8 +58,8 @@ func (p *program) ssoCommand() *cobra.Command {
 
 // users are who can sign in, by what --as calls them.
 func users(org string) []flytest.User {
-	of := func(id, role string) []flytest.Membership {
-		return []flytest.Membership{{OrganizationID: id, OrganizationName: id, Role: role}}
+	of := func(id, role string) []flytest.UserOrganization {
+		return []flytest.UserOrganization{{OrganizationID: id, OrganizationName: id, Role: role}}
 	}
 	return []flytest.User{
 		{ID: defaultUser, Name: "admin", Organizations: of(org, "admin")},

@@ -229,7 +229,7 @@ func (w *worker) provisionAs(ctx context.Context, kind, id string) bool {
 
 func (w *worker) update(ctx context.Context, id string) {
 	fly, start, name := w.platform(anyFormat(len(formats))), time.Now(), fmt.Sprint("name-", rand.Uint64())
-	_, err := fly.Update(w.traced(ctx), id, flyext.UpdateRequest{Name: flyext.Set(name)})
+	_, err := fly.Update(w.traced(ctx), id, flyext.UpdateRequest{Name: flyext.OptionalOf(name)})
 	f := w.ended("update", start, err)
 	if f == answered {
 		w.keep.add(keepsake{exchange: w.last, addr: w.at})

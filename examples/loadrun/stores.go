@@ -160,7 +160,7 @@ func signOn(clientSecret string, organizations int) http.Handler {
 	fly := &flytest.OAuthServer{ClientID: "logjam", ClientSecret: clientSecret, RedirectURLs: []string{baseURL + "/callback"}}
 	u := flytest.User{ID: customer, Name: "Customer"}
 	for n := range organizations {
-		u.Organizations = append(u.Organizations, flytest.Membership{OrganizationID: organization(n), Role: "admin"})
+		u.Organizations = append(u.Organizations, flytest.UserOrganization{OrganizationID: organization(n), Role: "admin"})
 	}
 	fly.SetUsers(u)
 	fly.SetChoice(&flytest.Choice{UserID: u.ID})

@@ -38,15 +38,15 @@ func TestActivities(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		update(flyext.UpdateRequest{ReadRegions: flyext.Set([]string{"syd"}), Name: flyext.Set("new"), UserID: flyext.Set("user")})
-		update(flyext.UpdateRequest{Name: flyext.Set("new")}) // nothing new
+		update(flyext.UpdateRequest{ReadRegions: flyext.OptionalOf([]string{"syd"}), Name: flyext.OptionalOf("new"), UserID: flyext.OptionalOf("user")})
+		update(flyext.UpdateRequest{Name: flyext.OptionalOf("new")}) // nothing new
 		ofStream := []string{"Changed the name, read regions new: user", "Provisioned collider: user@example.com"}
 		if got := activities(t, l.store, "org", "42"); !slices.Equal(got, ofStream) {
 			t.Errorf("of the stream: %q, want %q", got, ofStream)
 		}
 
 		// Its new organization learns nothing of the old one's people.
-		update(flyext.UpdateRequest{OrganizationID: flyext.Set("another")})
+		update(flyext.UpdateRequest{OrganizationID: flyext.OptionalOf("another")})
 		if got, want := activities(t, l.store, "another", "42"), []string{"Changed the organization new: Fly.io"}; !slices.Equal(got, want) {
 			t.Errorf("in another organization: %q, want %q", got, want)
 		}

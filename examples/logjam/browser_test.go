@@ -105,11 +105,11 @@ func newInternet(t *testing.T, withTLS bool) *internet {
 
 	n.fly = &flytest.OAuthServer{ClientID: c.clientID, ClientSecret: c.clientSecret, RedirectURLs: []string{n.base + "/callback"}}
 	n.fly.SetUsers(
-		flytest.User{ID: nathan, Name: "Nathan", Organizations: []flytest.Membership{
+		flytest.User{ID: nathan, Name: "Nathan", Organizations: []flytest.UserOrganization{
 			{OrganizationID: collider, Role: "admin"}, {OrganizationID: hadron, Role: "member"},
 		}},
-		flytest.User{ID: emmy, Name: "Emmy", Organizations: []flytest.Membership{{OrganizationID: collider, Role: "member"}}},
-		flytest.User{ID: stranger, Name: "Stranger", Organizations: []flytest.Membership{{OrganizationID: hadron, Role: "admin"}}},
+		flytest.User{ID: emmy, Name: "Emmy", Organizations: []flytest.UserOrganization{{OrganizationID: collider, Role: "member"}}},
+		flytest.User{ID: stranger, Name: "Stranger", Organizations: []flytest.UserOrganization{{OrganizationID: hadron, Role: "admin"}}},
 	)
 	fly.Config.Handler = n.fly
 	fly.Start()

@@ -133,7 +133,7 @@ func TestSignOnOfGeneration1(t *testing.T) {
 	if _, err := fly.Provision(t.Context(), flyext.ProvisionRequest{ID: "alpha", Name: "collider-prod", OrganizationID: collider}); err != nil {
 		t.Fatal(err)
 	}
-	conformance.OAuth.SetUsers(flytest.User{ID: nathan, Organizations: []flytest.Membership{{OrganizationID: collider, Role: "admin"}}})
+	conformance.OAuth.SetUsers(flytest.User{ID: nathan, Organizations: []flytest.UserOrganization{{OrganizationID: collider, Role: "admin"}}})
 	conformance.OAuth.SetChoice(&flytest.Choice{UserID: nathan})
 	visit, err := fly.OpenDashboard(t.Context(), "alpha", conformance.OAuthURL)
 	if err != nil {

@@ -249,7 +249,7 @@ func (b *burden) deprovision(id string) {
 
 func (b *burden) rename(id, name string) {
 	b.again("rename "+id, func(p *process) error {
-		_, err := p.fly.Update(b.t.Context(), id, flyext.UpdateRequest{Name: flyext.Set(name)})
+		_, err := p.fly.Update(b.t.Context(), id, flyext.UpdateRequest{Name: flyext.OptionalOf(name)})
 		return err
 	})
 	b.streamOf(id).renamedByFly = time.Now()

@@ -49,8 +49,8 @@ func (p *playedSignOn) serve(c config, baseURL string, log *slog.Logger) *http.S
 // playedUsers are an admin and a member of the organization that has the show's
 // streams, and somebody who is in another.
 func playedUsers() []flytest.User {
-	of := func(id, name, role string) []flytest.Membership {
-		return []flytest.Membership{{OrganizationID: id, OrganizationName: name, Role: role}}
+	of := func(id, name, role string) []flytest.UserOrganization {
+		return []flytest.UserOrganization{{OrganizationID: id, OrganizationName: name, Role: role}}
 	}
 	o := order()
 	return []flytest.User{

@@ -195,7 +195,7 @@ func load(ctx context.Context, p *process, round, answers int, known map[string]
 				}
 				switch n % 3 {
 				case 1:
-					_, err = p.fly.Update(ctx, id, flyext.UpdateRequest{Name: flyext.Set("new")})
+					_, err = p.fly.Update(ctx, id, flyext.UpdateRequest{Name: flyext.OptionalOf("new")})
 					h.name = "new"
 				case 2:
 					err = p.fly.Deprovision(ctx, id)

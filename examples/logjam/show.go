@@ -118,7 +118,7 @@ func (s *show) provision(ctx context.Context, order flyext.ProvisionRequest) err
 func (s *show) change(ctx context.Context, id string) error {
 	s.heading("4. The customer changes the plan and the regions")
 	_, err := s.fly.Update(ctx, id, flyext.UpdateRequest{
-		ReadRegions: flyext.Set([]string{"fra", "syd"}),
+		ReadRegions: flyext.OptionalOf([]string{"fra", "syd"}),
 		Extra:       map[string]json.RawMessage{"plan": json.RawMessage(`"pro"`)},
 	})
 	if err != nil {

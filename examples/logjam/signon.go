@@ -12,8 +12,8 @@ import (
 )
 
 // sso is how Fly.io's customers come into the dashboard.
-func (d *dashboard) sso(c config) *flyext.SSO {
-	return &flyext.SSO{
+func (d *dashboard) sso(c config) *flyext.SSOConfig {
+	return &flyext.SSOConfig{
 		ClientID: c.clientID, ClientSecret: c.clientSecret, OAuthURL: c.oauthURL,
 		StateKey:       d.store.stateKey,
 		Generation:     flyext.Generation(c.ssoGeneration),

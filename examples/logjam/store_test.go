@@ -192,11 +192,11 @@ func TestUpdate(t *testing.T) {
 		change func(s *stream)
 	}{
 		{"nothing", flyext.UpdateRequest{}, func(*stream) {}},
-		{"regions", flyext.UpdateRequest{ReadRegions: flyext.Set([]string{"syd", "gru"})},
+		{"regions", flyext.UpdateRequest{ReadRegions: flyext.OptionalOf([]string{"syd", "gru"})},
 			func(s *stream) { s.readRegions = []string{"syd", "gru"} }},
-		{"no regions", flyext.UpdateRequest{ReadRegions: flyext.Set([]string{})},
+		{"no regions", flyext.UpdateRequest{ReadRegions: flyext.OptionalOf([]string{})},
 			func(s *stream) { s.readRegions = []string{} }},
-		{"null regions", flyext.UpdateRequest{ReadRegions: flyext.Null[[]string]()},
+		{"null regions", flyext.UpdateRequest{ReadRegions: flyext.OptionalNull[[]string]()},
 			func(s *stream) { s.readRegions = nil }},
 		{"plan", flyext.UpdateRequest{Extra: map[string]json.RawMessage{"plan": json.RawMessage(`"pro"`)}},
 			func(s *stream) { s.plan = "pro" }},
@@ -204,10 +204,10 @@ func TestUpdate(t *testing.T) {
 			func(s *stream) { s.machineID = "5683977ad31768" }},
 		{"unknown member", flyext.UpdateRequest{Extra: map[string]json.RawMessage{"colour": json.RawMessage(`1`)}},
 			func(*stream) {}},
-		{"null address", flyext.UpdateRequest{IPAddress: flyext.Null[netip.Addr]()},
+		{"null address", flyext.UpdateRequest{IPAddress: flyext.OptionalNull[netip.Addr]()},
 			func(s *stream) { s.ipAddress = netip.Addr{} }},
-		{"name", flyext.UpdateRequest{Name: flyext.Set("")}, func(s *stream) { s.name = "" }},
-		{"organization", flyext.UpdateRequest{OrganizationID: flyext.Set("new"), UserID: flyext.Set("new")},
+		{"name", flyext.UpdateRequest{Name: flyext.OptionalOf("")}, func(s *stream) { s.name = "" }},
+		{"organization", flyext.UpdateRequest{OrganizationID: flyext.OptionalOf("new"), UserID: flyext.OptionalOf("new")},
 			func(s *stream) { s.organizationID = "new" }},
 	}
 	for _, test := range tests {
@@ -241,7 +241,7 @@ func TestUpdateWithUnknownPlanChangesNothing(t *testing.T) {
 		l := newLogjam(t, db)
 		provision(t, l, order42())
 		_, err := l.Update(t.Context(), "42", &flyext.UpdateRequest{
-			Name:  flyext.Set("changed"),
+			Name:  flyext.OptionalOf("changed"),
 			Extra: map[string]json.RawMessage{"plan": json.RawMessage(`"enterprise"`)},
 		})
 		if err == nil {

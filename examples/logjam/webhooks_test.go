@@ -133,7 +133,7 @@ func TestTold(t *testing.T) {
 			d.do(d.Deprovision(d.t.Context(), "42"))
 		}, "deleted"},
 		{"changed by Fly.io alone", func(d *told) {
-			_, err := d.Update(d.t.Context(), "42", &flyext.UpdateRequest{Name: flyext.Set("new")})
+			_, err := d.Update(d.t.Context(), "42", &flyext.UpdateRequest{Name: flyext.OptionalOf("new")})
 			d.do(err)
 		}, ""},
 		{"another's stream", func(d *told) {

@@ -54,9 +54,9 @@ func TestUpdate(t *testing.T) {
 		req  flyext.UpdateRequest
 		want string
 	}{
-		{"another name", flyext.UpdateRequest{Name: flyext.Set("collider-test")}, "collider-test"},
-		{"no name", flyext.UpdateRequest{ReadRegions: flyext.Set([]string{})}, "collider-prod"},
-		{"null", flyext.UpdateRequest{Name: flyext.Null[string]()}, "collider-prod"},
+		{"another name", flyext.UpdateRequest{Name: flyext.OptionalOf("collider-test")}, "collider-test"},
+		{"no name", flyext.UpdateRequest{ReadRegions: flyext.OptionalOf([]string{})}, "collider-prod"},
+		{"null", flyext.UpdateRequest{Name: flyext.OptionalNull[string]()}, "collider-prod"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -84,7 +84,7 @@ func TestDeprovision(t *testing.T) {
 	}
 	for _, id := range []string{"a/b", "never seen"} {
 		_, errFetch := fly.Fetch(t.Context(), id)
-		_, errUpdate := fly.Update(t.Context(), id, flyext.UpdateRequest{Name: flyext.Set("collider-test")})
+		_, errUpdate := fly.Update(t.Context(), id, flyext.UpdateRequest{Name: flyext.OptionalOf("collider-test")})
 		for _, err := range []error{errFetch, errUpdate} {
 			if e, ok := errors.AsType[*flyext.Error](err); !ok || e.Status != http.StatusNotFound {
 				t.Errorf("%s: got %v, want 404", id, err)

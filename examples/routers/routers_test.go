@@ -155,7 +155,7 @@ func lifecycle(t *testing.T, fly *flytest.Platform, got *calls, id string) {
 	if x.Secrets["LOGJAM_URL"] != "https://logjam.example" {
 		t.Errorf("%q: secrets %v", id, x.Secrets)
 	}
-	if _, err := fly.Update(t.Context(), id, flyext.UpdateRequest{Name: flyext.Set("n")}); err != nil {
+	if _, err := fly.Update(t.Context(), id, flyext.UpdateRequest{Name: flyext.OptionalOf("n")}); err != nil {
 		t.Errorf("%q: update: %v", id, err)
 	}
 	if _, err := fly.Fetch(t.Context(), id); err != nil {

@@ -21,7 +21,7 @@ func main() {
 // stream, so that ExtensionID is never blank: to sign in for an organization, too,
 // takes a route that calls [flyext.SignOn.Begin], and a page to redirect to.
 func (s *service) handler(baseURL string, getenv func(string) string) (http.Handler, error) {
-	sso := &flyext.SSO{ // {baseURL}/callback is the redirect URL to register with Fly.io
+	sso := &flyext.SSOConfig{ // {baseURL}/callback is the redirect URL to register with Fly.io
 		ClientID:       getenv("FLYIO_CLIENT_ID"),
 		ClientSecret:   getenv("FLYIO_CLIENT_SECRET"),
 		StateKey:       getenv("STATE_KEY"),       // openssl rand -hex 32

@@ -55,8 +55,8 @@ func TestSignIn(t *testing.T) {
 				ClientID: "logjam", ClientSecret: "client-secret", RedirectURLs: []string{server.URL + "/flyio/callback"},
 			}
 			fly.SetUsers(
-				flytest.User{ID: "nathan", Organizations: []flytest.Membership{{OrganizationID: "collider", Role: "member"}}},
-				flytest.User{ID: "stranger", Organizations: []flytest.Membership{{OrganizationID: "hadron", Role: "admin"}}},
+				flytest.User{ID: "nathan", Organizations: []flytest.UserOrganization{{OrganizationID: "collider", Role: "member"}}},
+				flytest.User{ID: "stranger", Organizations: []flytest.UserOrganization{{OrganizationID: "hadron", Role: "admin"}}},
 			)
 			fly.SetChoice(&flytest.Choice{UserID: test.user})
 			flyServer := httptest.NewServer(fly)

@@ -250,9 +250,9 @@ func (f *form) update() flyext.UpdateRequest {
 	text := func(name string) (o flyext.Optional[string]) {
 		switch value, mode := f.text(name), f.Fields[name].Mode; {
 		case mode == modeNull:
-			return flyext.Null[string]()
+			return flyext.OptionalNull[string]()
 		case mode == modeSet || value != "":
-			return flyext.Set(value)
+			return flyext.OptionalOf(value)
 		}
 		return o
 	}
@@ -263,19 +263,19 @@ func (f *form) update() flyext.UpdateRequest {
 	}
 	switch list := text("read_regions"); {
 	case list.Null:
-		u.ReadRegions = flyext.Null[[]string]()
+		u.ReadRegions = flyext.OptionalNull[[]string]()
 	case list.Present:
 		regions := listOf(list.Value)
 		if regions == nil {
 			regions = []string{} // an empty list, which removes every replica
 		}
-		u.ReadRegions = flyext.Set(regions)
+		u.ReadRegions = flyext.OptionalOf(regions)
 	}
 	switch addr := text("ip_address"); {
 	case addr.Null:
-		u.IPAddress = flyext.Null[netip.Addr]()
+		u.IPAddress = flyext.OptionalNull[netip.Addr]()
 	case addr.Present:
-		u.IPAddress = flyext.Set(f.addr())
+		u.IPAddress = flyext.OptionalOf(f.addr())
 	}
 	var sent []string
 	for _, name := range fieldOrder {

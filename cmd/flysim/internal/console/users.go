@@ -20,8 +20,8 @@ const (
 // defaultUsers are an admin and a member of one organization, and somebody who
 // is in another.
 func defaultUsers() []flytest.User {
-	of := func(id, name, role string) []flytest.Membership {
-		return []flytest.Membership{{OrganizationID: id, OrganizationName: name, Role: role}}
+	of := func(id, name, role string) []flytest.UserOrganization {
+		return []flytest.UserOrganization{{OrganizationID: id, OrganizationName: name, Role: role}}
 	}
 	return []flytest.User{
 		{ID: "k9d01lp82rky6vo2", Name: "Nathan", Organizations: of("g1lx9my4pzemqwk7", "Collider", "admin")},
@@ -37,12 +37,12 @@ type userForm struct {
 	ID     string
 	Name   string
 	Email  string
-	Rows   []flytest.Membership // the last one is blank, for one more
+	Rows   []flytest.UserOrganization // the last one is blank, for one more
 	Errors []string
 }
 
 func newUserForm(key string, u flytest.User) userForm {
-	return userForm{Key: key, Was: u.ID, ID: u.ID, Name: u.Name, Email: u.Email, Rows: append(slices.Clone(u.Organizations), flytest.Membership{Role: "member"})}
+	return userForm{Key: key, Was: u.ID, ID: u.ID, Name: u.Name, Email: u.Email, Rows: append(slices.Clone(u.Organizations), flytest.UserOrganization{Role: "member"})}
 }
 
 // Title is what a person knows the user by.
@@ -62,12 +62,12 @@ func userFormOf(values url.Values) userForm {
 		return f
 	}
 	for i := range ids {
-		row := flytest.Membership{OrganizationID: text(ids[i]), OrganizationName: text(names[i]), Role: text(roles[i])}
+		row := flytest.UserOrganization{OrganizationID: text(ids[i]), OrganizationName: text(names[i]), Role: text(roles[i])}
 		f.Rows = append(f.Rows, row)
 		if row.OrganizationID == "" && row.OrganizationName != "" {
 			f.fail("An organization has a name and no id. To take the user out of it, empty both.")
 		}
-		if row.OrganizationID != "" && slices.ContainsFunc(f.Rows[:i], func(m flytest.Membership) bool { return m.OrganizationID == row.OrganizationID }) {
+		if row.OrganizationID != "" && slices.ContainsFunc(f.Rows[:i], func(m flytest.UserOrganization) bool { return m.OrganizationID == row.OrganizationID }) {
 			f.fail("The organization " + clip(row.OrganizationID, 60) + " is there twice.")
 		}
 		if row.OrganizationID != "" && row.Role == "" {

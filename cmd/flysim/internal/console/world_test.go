@@ -142,7 +142,7 @@ func (l *logjam) handler(t *testing.T, base, oauthURL string) http.Handler {
 			flyext.BearerToken(bearerToken), flyext.MessageSignature(flyext.Key{ID: flytest.DefaultKeyID, Secret: signingSecret}))),
 	}
 	if oauthURL != "" {
-		config.SSO = &flyext.SSO{
+		config.SSO = &flyext.SSOConfig{
 			ClientID: "logjam", ClientSecret: clientSecret, StateKey: strings.Repeat("k", 32), OAuthURL: oauthURL,
 			OrganizationOf: l.organizationOf, SignIn: signIn, Roles: []string{"admin"},
 		}
