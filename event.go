@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -67,7 +69,9 @@ type Event struct {
 
 	// Extensions are the attributes that CloudEvents does not define, by name,
 	// as text: a number in its digits, a boolean as "true" or "false". The
-	// parameters of X-Signature (timestamp, nonce, url) are not among them.
+	// parameters of X-Signature (timestamp, nonce, url) are not among them. An
+	// optional attribute that cannot be read, such as a time without a zone, is the
+	// zero value in its own field and its text is here.
 	Extensions map[string]string
 
 	// MachineID and Status are those of the data, such as "5683977ad31768" and
@@ -79,6 +83,15 @@ type Event struct {
 	// else the bytes; nil without any. In binary mode under X-Signature it is the
 	// body, and has the signature's parameters among its members.
 	Data []byte
+
+	// Undated reports that the signature of the event has no time, nonce and URL,
+	// as the example on Fly.io's page has none. Such an event is accepted once, by
+	// its MAC, for as long as events are remembered. [Policy.RequireEventTime]
+	// refuses it.
+	Undated bool
+
+	undated []Nonce  // of the signature
+	unread  []string // the names of the attributes that could not be read
 }
 
 const (
@@ -111,14 +124,21 @@ func newDelivery(store ReplayStore, now func() time.Time) *delivery {
 }
 
 // receive decodes an admitted request for the receiver of events.
-func (p *Provider) receive(m *Message, g Generation, rec record) (operation, error) {
+func (p *Provider) receive(m *Message, v Verification, rec *record) (operation, error) {
 	receiver, ok := p.provisioner.(EventReceiver)
 	if !ok {
 		return operation{}, Unsupported("This provider does not receive events.")
 	}
-	events, err := decodeEvents(m, g)
+	events, err := decodeEvents(m, v.Generation)
 	if err != nil {
 		return operation{}, err
+	}
+	for _, e := range events {
+		for _, n := range v.Nonces {
+			if n.OnReceipt {
+				e.undated, e.Undated = append(e.undated, n), true
+			}
+		}
 	}
 	return operation{run: func(ctx context.Context) (*Extension, error) {
 		return nil, p.delivery.all(ctx, rec, receiver, events)
@@ -128,7 +148,7 @@ func (p *Provider) receive(m *Message, g Generation, rec record) (operation, err
 // all delivers the events of one request. One that fails holds up none of the
 // others: when they all come again, they are duplicates and it is not. One that
 // takes all of the time does hold up those behind it.
-func (d *delivery) all(ctx context.Context, rec record, receiver EventReceiver, events []*Event) error {
+func (d *delivery) all(ctx context.Context, rec *record, receiver EventReceiver, events []*Event) error {
 	var failed error
 	failures := 0
 	for i, e := range events {
@@ -149,38 +169,61 @@ func (d *delivery) all(ctx context.Context, rec record, receiver EventReceiver, 
 	return failed
 }
 
-// one delivers one event unless it was delivered before, and remembers it once
-// it is. It is remembered after the fact, because nothing can be taken back from
-// a ReplayStore: a mark made before would turn a crash into a lost event.
-func (d *delivery) one(ctx context.Context, rec record, receiver EventReceiver, e *Event) error {
-	nonce := e.nonce(d.now())
-	lock := string(nonce.Key[:])
-	if err := d.locks.lock(ctx, lock); err != nil {
-		return timedOut(fmt.Errorf("waiting for another copy of the event: %w", err))
+// one delivers one event unless it was delivered before, and remembers it
+// afterwards. A ReplayStore takes nothing back, so an entry before the delivery
+// would turn a crash into a lost event.
+func (d *delivery) one(ctx context.Context, rec *record, receiver EventReceiver, e *Event) error {
+	nonces := append(slices.Clone(e.undated), e.nonce(d.now())) // the locks are taken in this order
+	for _, n := range nonces {
+		lock := string(n.Key[:])
+		if err := d.locks.lock(ctx, lock); err != nil {
+			return timedOut(fmt.Errorf("waiting for another copy of the event: %w", err))
+		}
+		defer d.locks.unlock(lock)
 	}
-	defer d.locks.unlock(lock)
-	if err := ctx.Err(); err != nil { // those before it in the batch took all the time
+	if err := ctx.Err(); err != nil { // the events before it in the batch took all the time
 		return timedOut(err)
 	}
-	used, err := d.received.Used(ctx, nonce)
-	if err != nil {
-		return replayUnavailable(err)
-	}
-	if used {
+	switch received, err := d.wasReceived(ctx, e, nonces); {
+	case err != nil:
+		return err
+	case received:
 		rec.write(ctx, slog.LevelInfo, "event received before")
 		return nil
 	}
-	if err := rec.catch(ctx, func() error { return receiver.ReceiveEvent(ctx, e) }); err != nil {
+	if len(e.unread) > 0 {
+		rec.write(ctx, slog.LevelWarn, "event has parts that cannot be read", slog.String("parts", strings.Join(e.unread, ", ")))
+	}
+	if err := catch(func() error { return receiver.ReceiveEvent(ctx, e) }); err != nil {
 		return eventError(err)
 	}
-	d.remember(ctx, rec, nonce)
+	for _, n := range nonces {
+		d.remember(ctx, rec, n)
+	}
 	return nil
+}
+
+// wasReceived reports whether an event was received before. A signature without a
+// time that comes with another event is a copy, and refused.
+func (d *delivery) wasReceived(ctx context.Context, e *Event, nonces []Nonce) (bool, error) {
+	for i := len(nonces) - 1; i >= 0; i-- { // the event's own nonce first
+		used, err := d.received.Used(ctx, nonces[i])
+		switch {
+		case err != nil:
+			return false, replayUnavailable(err)
+		case used && nonces[i].OnReceipt:
+			return false, unauthenticated(ErrReplayed)
+		case used:
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // remember does not fail the event: it was received, and whatever is answered
 // cannot undo that. The deadline may have come; the memory is worth a moment
 // more.
-func (d *delivery) remember(ctx context.Context, rec record, nonce Nonce) {
+func (d *delivery) remember(ctx context.Context, rec *record, nonce Nonce) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxRememberTime)
 	defer cancel()
 	switch fresh, err := d.received.Use(ctx, nonce); {

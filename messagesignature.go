@@ -175,7 +175,7 @@ func (v *messageSignature) verify(room *signatureRoom, now time.Time, s *msgsig.
 	if err != nil {
 		return Nonce{}, err
 	}
-	return v.policy.nonce(nonceKey(wire, s), now, signed), nil
+	return v.policy.nonce(nonceKey(wire, s), signed), nil
 }
 
 func (v *messageSignature) checkMAC(room *signatureRoom, s *msgsig.Signature, keys []*mac.Key) error {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -96,7 +97,7 @@ func (s small) Update(ctx context.Context, id string, r *flyext.UpdateRequest) (
 
 func newProvider(t testing.TB, p flyext.Provisioner, change func(*flyext.Config)) *flyext.Provider {
 	t.Helper()
-	c := flyext.Config{BaseURL: testBase, Verifier: flyext.XSignature(testSecret)}
+	c := flyext.Config{BaseURL: testBase, Verifier: flyext.XSignature(testSecret), Logger: slog.New(slog.DiscardHandler)}
 	if change != nil {
 		change(&c)
 	}

@@ -256,7 +256,7 @@ func TestNonceExpires(t *testing.T) {
 			admitted int64 // seconds after it was signed
 			expires  time.Duration
 		}{
-			{"signed a minute ago: the clock may step back", 60, 13 * time.Minute},
+			{"signed a minute ago: a copy has the same expiry", 60, 12 * time.Minute},
 			{"signed a minute ahead: a machine that is behind takes it for as much longer", -60, 12 * time.Minute},
 		} {
 			t.Run(name+", "+c.name, func(t *testing.T) {
@@ -332,13 +332,15 @@ func TestMemoryReplayStore(t *testing.T) {
 		{name: "the second", key: 2, lives: 2 * time.Minute, fresh: true},
 		{name: "the third", key: 3, lives: 2 * time.Minute, fresh: true},
 		{name: "one too many", key: 4, lives: time.Minute, full: true},
-		{name: "a replay is told while it is full", key: 2, lives: time.Minute},
+		{name: "a replay is told while it is full", key: 2, lives: 2 * time.Minute},
 		{name: "the clock jumps back", at: -time.Hour, key: 1, lives: time.Minute},
 		{name: "still full", at: -time.Hour, key: 4, lives: time.Minute, full: true},
 		{name: "in its last instant", at: time.Minute, key: 1, lives: time.Minute},
-		{name: "a moment later there is room", at: time.Minute + 1, key: 4, lives: 3 * time.Minute, fresh: true},
-		{name: "and no more", at: time.Minute + 1, key: 5, lives: 3 * time.Minute, full: true},
-		{name: "those that live longer are still known", at: time.Minute + 1, key: 3, lives: 2 * time.Minute},
+		{name: "seconds later there is room", at: time.Minute + 10*time.Second, key: 4, lives: 3 * time.Minute, fresh: true},
+		{name: "and no more", at: time.Minute + 10*time.Second, key: 5, lives: 3 * time.Minute, full: true},
+		{name: "those that live longer are still known", at: time.Minute + 10*time.Second, key: 3, lives: 2 * time.Minute},
+		{name: "the one that was dropped does not come back", at: time.Minute + 10*time.Second, key: 1, lives: time.Minute, full: true},
+		{name: "nor when the clock is set back", at: 0, key: 1, lives: time.Minute, full: true},
 		{name: "all but one are gone", at: 3 * time.Minute, key: 1, lives: 4 * time.Minute, fresh: true},
 		{name: "that one is not", at: 3 * time.Minute, key: 4, lives: 3 * time.Minute},
 	} {

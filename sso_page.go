@@ -101,10 +101,10 @@ func (s *SignOn) serve(
 		ctx, id = withRequestID(ctx, w.Header())
 		r = r.WithContext(ctx)
 	}
-	rec := record{log: s.log, requestID: id, method: r.Method, route: route}
+	rec := record{log: s.log, requestID: id, method: r.Method, route: route, outcome: outcomeOf(ctx)}
 	setPageHeaders(w.Header())
 	answer := &answerWriter{ResponseWriter: w}
-	err := rec.catch(ctx, func() error {
+	err := catch(func() error {
 		if r.Method != http.MethodGet {
 			rec.method = "" // a method of a stranger's own
 			w.Header().Set("Allow", http.MethodGet)

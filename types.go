@@ -27,9 +27,10 @@ type ProvisionRequest struct {
 	// does not change. Fly.io sends it as "organization_email" or "email".
 	OrganizationEmail string
 
-	// UserID, UserEmail and UserRole ("admin" or "member") are the
-	// provisioning user's. Key users by UserID: the e-mail is an alias.
+	// UserID, UserName, UserEmail and UserRole ("admin" or "member") describe the
+	// provisioning user. Key users by UserID: the e-mail is an alias.
 	UserID    string
+	UserName  string
 	UserEmail string
 	UserRole  string
 
@@ -58,6 +59,7 @@ type UpdateRequest struct {
 	OrganizationName  Optional[string]
 	OrganizationEmail Optional[string]
 	UserID            Optional[string]
+	UserName          Optional[string]
 	UserEmail         Optional[string]
 	UserRole          Optional[string]
 	PrimaryRegion     Optional[string]

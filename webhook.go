@@ -225,16 +225,16 @@ func encodeWebhookResource(action string, x *Extension) (jsontext.Value, error) 
 		return nil, errNoResourceID
 	}
 	e := newEnvelope(x.ID, x)
-	if action != actionDeleted && e.status == "" {
-		e.status = Ready
+	if action != actionDeleted && e.Status == "" {
+		e.Status = Ready
 	}
 	if action == actionCreated {
 		if x.OrganizationID == "" || x.UserID == "" {
 			return nil, errNoOwner
 		}
-		e.organizationID, e.userID = x.OrganizationID, x.UserID
+		e.OrganizationID, e.UserID = x.OrganizationID, x.UserID
 	}
-	e.extra = x.Extra
+	e.Extra = x.Extra
 	return e.encode()
 }
 

@@ -1,0 +1,87 @@
+package flyext
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// AllOf verifies what each of its verifiers verifies. The message's generation
+// is the highest of theirs.
+func AllOf(verifiers ...Verifier) Verifier { return &allOf{group: newGroup("AllOf", verifiers)} }
+
+// AnyOf verifies what one of its verifiers does; the first that does decides
+// the generation. It asks them all: a message that several of them verify uses
+// up the nonces of each, or it would pass once more stripped of one signature.
+func AnyOf(verifiers ...Verifier) Verifier { return &anyOf{group: newGroup("AnyOf", verifiers)} }
+
+type group struct {
+	construction
+	verifiers []Verifier
+}
+
+func newGroup(name string, verifiers []Verifier) group {
+	g := group{verifiers: slices.Clone(verifiers)}
+	if len(verifiers) == 0 {
+		g.err = fmt.Errorf("flyext: %s of no verifiers", name)
+	}
+	for _, v := range verifiers {
+		if err := checkVerifier(v); err != nil {
+			g.err = err
+		}
+	}
+	return g
+}
+
+type allOf struct{ group }
+
+// Verify implements [Verifier].
+func (v *allOf) Verify(ctx context.Context, m *Message) (Verification, error) {
+	if v.err != nil {
+		return Verification{}, v.err
+	}
+	var all Verification
+	for _, each := range v.verifiers {
+		one, err := each.Verify(ctx, m)
+		if err != nil {
+			return Verification{}, err
+		}
+		all.Generation = max(all.Generation, one.Generation)
+		all.Nonces = mergeNonces(all.Nonces, one.Nonces...)
+	}
+	return all, nil
+}
+
+type anyOf struct{ group }
+
+// Verify implements [Verifier].
+func (v *anyOf) Verify(ctx context.Context, m *Message) (Verification, error) {
+	if v.err != nil {
+		return Verification{}, v.err
+	}
+	var found Verification
+	errs := make(noneOf, 0, len(v.verifiers))
+	for i, each := range v.verifiers {
+		one, err := each.Verify(ctx, m)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if len(errs) == i { // the first
+			found.Generation = one.Generation
+		}
+		found.Nonces = mergeNonces(found.Nonces, one.Nonces...)
+	}
+	if len(errs) == len(v.verifiers) {
+		return Verification{}, errs
+	}
+	return found, nil
+}
+
+// noneOf is why none of several verifiers was content. Its text is made when
+// it is logged.
+type noneOf []error
+
+func (e noneOf) Error() string   { return errors.Join(e...).Error() }
+func (e noneOf) Unwrap() []error { return e }
