@@ -18,7 +18,8 @@ import (
 // brings a used nonce back. It returns an error that wraps [ErrNonceExpired] for a
 // nonce that expires at or before the store's own clock, or at or before the
 // latest expiry among the nonces that it has dropped. A copy of a message has
-// the [Nonce.Expires] of the original.
+// the [Nonce.Expires] of the original. Verifiers that share a store and verify the
+// same messages therefore need the same [Policy.MaxAge] and [Policy.ClockSkew].
 //
 // A store that cannot tell returns an error. The request is then answered with
 // 503. A service on several machines needs a store that they share. A store must
