@@ -20,34 +20,63 @@ type payload interface{ signing() *signingMembers }
 
 // signingMembers are the parameters of X-Signature, as the body has them.
 type signingMembers struct {
-	Timestamp jsontext.Value `json:"timestamp"`
-	Nonce     jsontext.Value `json:"nonce"`
-	URL       jsontext.Value `json:"url"`
+	Timestamp signingMember `json:"timestamp"`
+	Nonce     signingMember `json:"nonce"`
+	URL       signingMember `json:"url"`
 }
 
 func (s *signingMembers) signing() *signingMembers { return s }
 
+// complete reports whether the body has all three.
+func (s *signingMembers) complete() bool {
+	return s.Timestamp.end > 0 && s.Nonce.end > 0 && s.URL.end > 0
+}
+
+// A signingMember is a value of any type, with the place where it is in the body.
+type signingMember struct {
+	text       string // of a JSON string
+	number     bool   // text is the digits of a JSON number
+	start, end int64
+}
+
+// UnmarshalJSONFrom implements [jsonv2.UnmarshalerFrom].
+func (m *signingMember) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	value, err := dec.ReadValue()
+	if err != nil {
+		return err
+	}
+	m.set(value, dec.InputOffset())
+	return nil
+}
+
+func (m *signingMember) set(value jsontext.Value, end int64) {
+	m.start, m.end = end-int64(len(value)), end
+	if m.text = textOf(value); value.Kind() == '0' {
+		m.text, m.number = string(value), true
+	}
+}
+
 // extras returns the members that the payload does not know. In generation 1 the
 // names of the signing parameters are free for options of the provider's own,
 // unless the body has all three: then it was signed for generation 2 as well.
-func (s *signingMembers) extras(g Generation, extra map[string]json.RawMessage) map[string]json.RawMessage {
-	if g != Generation1 || s.Timestamp != nil && s.Nonce != nil && s.URL != nil {
+func (s *signingMembers) extras(g Generation, body []byte, extra map[string]json.RawMessage) map[string]json.RawMessage {
+	if g != Generation1 || s.complete() {
 		return extra
 	}
-	addExtra(&extra, "timestamp", s.Timestamp)
-	addExtra(&extra, "nonce", s.Nonce)
-	addExtra(&extra, "url", s.URL)
+	addExtra(&extra, "timestamp", body[s.Timestamp.start:s.Timestamp.end])
+	addExtra(&extra, "nonce", body[s.Nonce.start:s.Nonce.end])
+	addExtra(&extra, "url", body[s.URL.start:s.URL.end])
 	return extra
 }
 
-func addExtra(extra *map[string]json.RawMessage, name string, value jsontext.Value) {
-	if value == nil {
+func addExtra(extra *map[string]json.RawMessage, name string, value []byte) {
+	if len(value) == 0 {
 		return
 	}
 	if *extra == nil {
 		*extra = make(map[string]json.RawMessage)
 	}
-	(*extra)[name] = json.RawMessage(value)
+	(*extra)[name] = bytes.Clone(value) // its own memory, so that an extra does not keep the body
 }
 
 // A signedBody is the payload of a request whose body only the service knows.
@@ -70,18 +99,23 @@ type regions []string
 
 // UnmarshalJSONFrom implements [jsonv2.UnmarshalerFrom].
 func (r *regions) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
-	var list []member[string]
-	if err := jsonv2.UnmarshalDecode(dec, &list); err != nil || list == nil {
-		return err
+	if dec.PeekKind() != '[' {
+		return jsonv2.UnmarshalDecode(dec, (*[]string)(r)) // null, or the error
 	}
-	*r = make(regions, len(list))
-	for i, region := range list {
-		if region.Null {
-			return errors.New("null in a list of regions")
-		}
-		(*r)[i] = region.Value
+	_, err := dec.ReadToken()
+	*r = make(regions, 0, 4)
+	for err == nil && dec.PeekKind() == '"' {
+		var region jsontext.Token
+		region, err = dec.ReadToken()
+		*r = append(*r, region.String())
 	}
-	return nil
+	if err == nil && dec.PeekKind() != ']' {
+		return errors.New("an element that is not a string")
+	}
+	if err == nil {
+		_, err = dec.ReadToken()
+	}
+	return err
 }
 
 // An email is the organization's e-mail address. Fly.io's page calls the member

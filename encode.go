@@ -124,17 +124,27 @@ func writeJSON(w http.ResponseWriter, status int, body []byte) {
 
 // writeError answers with the one shape that errors have.
 func writeError(w http.ResponseWriter, e *Error) {
+	if e.Code == CodeUnauthenticated && e.Message == unauthenticatedMessage {
+		writeJSON(w, e.Status, unauthenticatedBody) // a stranger costs no encoding
+		return
+	}
+	writeJSON(w, e.Status, encodeError(e))
+}
+
+func encodeError(e *Error) []byte {
 	body, err := marshal(struct {
 		Code    string `json:"error"`
 		Message string `json:"message"`
 	}{e.Code, e.Message})
 	if err != nil { // the Message is not UTF-8
-		body = []byte(`{"error":"internal","message":"Internal Server Error"}`)
+		return []byte(`{"error":"internal","message":"Internal Server Error"}`)
 	}
-	writeJSON(w, e.Status, body)
+	return body
 }
 
 const unauthenticatedMessage = "The request is not authenticated."
+
+var unauthenticatedBody = encodeError(&Error{Code: CodeUnauthenticated, Message: unauthenticatedMessage})
 
 // isEnvName reports whether a shell can have a variable of that name
 // (POSIX.1-2017, section 8.1).

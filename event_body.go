@@ -45,14 +45,12 @@ func (b *eventBody) read(body []byte) error {
 	if rest := bytes.TrimLeft(body[dec.InputOffset():], " \t\r\n"); len(rest) > 0 {
 		return malformed("The body has something behind the JSON object.", nil)
 	}
-	b.Timestamp, b.Nonce, b.URL = b.members["timestamp"], b.members["nonce"], b.members["url"]
+	for name, m := range map[string]*signingMember{"timestamp": &b.Timestamp, "nonce": &b.Nonce, "url": &b.URL} {
+		if value, ok := b.members[name]; ok {
+			m.set(value, int64(len(body))) // where it is does not matter: the members have it
+		}
+	}
 	return nil
-}
-
-// isDated reports whether the body has all parameters of X-Signature. Data may have
-// one of these members for a purpose of its own.
-func (b *eventBody) isDated() bool {
-	return b.Timestamp != nil && b.Nonce != nil && b.URL != nil
 }
 
 // lenientDecoder reads JSON in UTF-8 with what other encoders write: duplicate

@@ -227,7 +227,7 @@ func decodeStructured(b *eventBody, g Generation) (*Event, error) {
 	for name, value := range b.members {
 		switch {
 		case name == "data" || name == "data_base64":
-		case g != Generation1 && b.isDated() && (name == "timestamp" || name == "nonce" || name == "url"):
+		case g != Generation1 && b.complete() && (name == "timestamp" || name == "nonce" || name == "url"):
 		case value.Kind() == 'n': // null stands for absent
 		case value.Kind() == '"':
 			a.set(name, textOf(value))

@@ -45,15 +45,14 @@ func (rec *record) report(ctx context.Context, err error) Error {
 	case e.Status >= 500:
 		level, message = slog.LevelError, "request failed"
 	}
-	attrs := []slog.Attr{slog.Int("status", e.Status), slog.String("code", e.Code)}
-	if rec.log.Enabled(ctx, level) {
-		attrs = append(attrs, slog.String("error", cause(err)))
-	}
 	p, _ := err.(*panicError)
-	if p != nil {
-		attrs = append(attrs, slog.String("stack", string(p.stack)))
+	if rec.log.Enabled(ctx, level) {
+		attrs := []slog.Attr{slog.Int("status", e.Status), slog.String("code", e.Code), slog.String("error", cause(err))}
+		if p != nil {
+			attrs = append(attrs, slog.String("stack", string(p.stack)))
+		}
+		rec.write(ctx, level, message, attrs...)
 	}
-	rec.write(ctx, level, message, attrs...)
 	if o := rec.outcome; o != nil {
 		o.Status, o.Code, o.Err = e.Status, e.Code, err
 		if p != nil {

@@ -25,7 +25,7 @@ type provisionPayload struct {
 }
 
 // request checks the payload and returns the request of that generation.
-func (p *provisionPayload) request(g Generation) (*ProvisionRequest, error) {
+func (p *provisionPayload) request(g Generation, body []byte) (*ProvisionRequest, error) {
 	if p.ID == "" {
 		return nil, invalidField("id", mustNotBeEmpty)
 	}
@@ -52,7 +52,7 @@ func (p *provisionPayload) request(g Generation) (*ProvisionRequest, error) {
 		OrganizationID: p.OrganizationID, OrganizationName: p.OrganizationName, OrganizationEmail: address.Value,
 		UserID: p.UserID, UserName: p.UserName, UserEmail: p.UserEmail, UserRole: p.UserRole,
 		PrimaryRegion: p.PrimaryRegion, ReadRegions: p.ReadRegions, IPAddress: p.IPAddress,
-		Extra: p.extras(g, p.Extra),
+		Extra: p.extras(g, body, p.Extra),
 	}, nil
 }
 
@@ -74,7 +74,7 @@ type updatePayload struct {
 }
 
 // request checks the payload and returns the request of that generation.
-func (p *updatePayload) request(g Generation) (*UpdateRequest, error) {
+func (p *updatePayload) request(g Generation, body []byte) (*UpdateRequest, error) {
 	address, err := p.address(&p.Extra)
 	if err != nil {
 		return nil, err
@@ -98,6 +98,6 @@ func (p *updatePayload) request(g Generation) (*UpdateRequest, error) {
 		PrimaryRegion: p.PrimaryRegion.Optional,
 		ReadRegions:   Optional[[]string]{p.ReadRegions.Value, p.ReadRegions.Present, p.ReadRegions.Null},
 		IPAddress:     p.IPAddress.Optional,
-		Extra:         p.extras(g, p.Extra),
+		Extra:         p.extras(g, body, p.Extra),
 	}, nil
 }

@@ -278,7 +278,7 @@ func (p *Provider) provision(m *Message, g Generation) (operation, error) {
 	if err != nil {
 		return operation{}, err
 	}
-	req, err := body.(*provisionPayload).request(g)
+	req, err := body.(*provisionPayload).request(g, m.Body)
 	if err != nil {
 		return operation{}, err
 	}
@@ -296,7 +296,7 @@ func (p *Provider) update(m *Message, g Generation, id string) (operation, error
 	if err != nil {
 		return operation{}, err
 	}
-	req, err := body.(*updatePayload).request(g)
+	req, err := body.(*updatePayload).request(g, m.Body)
 	if err != nil {
 		return operation{}, err
 	}

@@ -140,7 +140,7 @@ func isUndatedEvent(m *Message) bool {
 	}
 	body, err := m.decode()
 	b, ok := body.(*eventBody)
-	return ok && err == nil && !b.isDated()
+	return ok && err == nil && !b.complete()
 }
 
 // admitUndated admits an event without parameters. The MAC is its nonce, for as
@@ -189,10 +189,10 @@ func signingParams(m *Message, signsQuery bool, query string) (p xSignatureParam
 		if err != nil {
 			return p, err
 		}
-		if timestamp = textOf(members.Timestamp); members.Timestamp.Kind() == '0' {
-			timestamp = string(members.Timestamp)
+		timestamp = members.Timestamp.text
+		if !members.Nonce.number && !members.URL.number {
+			p.nonce, p.url = members.Nonce.text, members.URL.text
 		}
-		p.nonce, p.url = textOf(members.Nonce), textOf(members.URL)
 	}
 	var ok bool
 	if p.timestamp, ok = parseUnix(timestamp); !ok {
