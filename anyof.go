@@ -7,13 +7,19 @@ import (
 	"slices"
 )
 
-// AllOf verifies what each of its verifiers verifies. The message's generation
-// is the highest of theirs.
+// AllOf returns a Verifier that accepts a message that each of its verifiers accepts.
+// The message has the highest generation of theirs. It is safe for concurrent use.
 func AllOf(verifiers ...Verifier) Verifier { return &allOf{group: newGroup("AllOf", verifiers)} }
 
-// AnyOf verifies what one of its verifiers does; the first that does decides
-// the generation. It asks them all: a message that several of them verify uses
-// up the nonces of each, or it would pass once more stripped of one signature.
+// AnyOf returns a Verifier that accepts a message that one of its verifiers accepts.
+// The first one that does decides the generation. AnyOf asks all of them: a message
+// that several accept uses up the nonces of each, or it would pass once more
+// stripped of one signature.
+//
+// A party between Fly.io and the provider can strip a message of one of its
+// signatures before it arrives. The message then has the generation of the other
+// signature, and the answer has the shape of that generation. Nothing else changes:
+// what is left is signed, and the signing parameters do not become extras.
 func AnyOf(verifiers ...Verifier) Verifier { return &anyOf{group: newGroup("AnyOf", verifiers)} }
 
 type group struct {

@@ -4,12 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 )
 
@@ -57,21 +55,6 @@ func NewAuthenticator(c Config) (*Authenticator, error) {
 		a.maxBody = defaultMaxBodyBytes
 	}
 	return a, nil
-}
-
-func parseBaseURL(text string) (*url.URL, error) {
-	u, err := url.Parse(text)
-	if err != nil {
-		return nil, fmt.Errorf("flyext: Config.BaseURL: %w", err)
-	}
-	switch {
-	case u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
-		return nil, errors.New("flyext: Config.BaseURL is no http or https URL with a host")
-	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return nil, errors.New("flyext: Config.BaseURL has a user, a query or a fragment")
-	}
-	path := strings.TrimRight(u.EscapedPath(), "/")
-	return u.Parse(u.Scheme + "://" + u.Host + path)
 }
 
 // Check reads the whole body of the request and returns nil if the request is

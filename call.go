@@ -24,10 +24,10 @@ func (p *Provider) call(ctx context.Context, rec *record, op operation) ([]byte,
 		}
 		defer p.locks.unlock(op.id)
 	}
-	var x *Extension
+	var answer []byte
 	start := time.Now()
 	err := catch(func() (err error) {
-		x, err = op.run(ctx)
+		answer, err = op.run(ctx)
 		return err
 	})
 	if rec.outcome != nil {
@@ -42,7 +42,7 @@ func (p *Provider) call(ctx context.Context, rec *record, op operation) ([]byte,
 	if err != nil {
 		return nil, err
 	}
-	return op.answer.encode(op.id, x)
+	return answer, nil
 }
 
 func timedOut(cause error) error {

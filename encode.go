@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // An envelope is the answer of generation 2, the resource that GET answers in
@@ -46,56 +47,66 @@ func (e *envelope) encode() ([]byte, error) {
 
 func marshal(v any) ([]byte, error) { return jsonv2.Marshal(v, jsonv2.Deterministic(true)) }
 
-// An answer is the shape of a successful answer.
-type answer int
-
-const (
-	nothing     answer = iota // an empty object
-	flatSecrets               // generation 1's secrets
-	enveloped                 // generation 2's secrets
-	resource                  // with secrets only if the Fetcher returned them
-)
-
-// answerSecrets is the answer to POST and PATCH.
-func answerSecrets(g Generation) answer {
-	if g == Generation1 {
-		return flatSecrets
-	}
-	return enveloped
-}
-
 var (
 	errNoExtension = errors.New("flyext: the Provisioner returned neither an Extension nor an error")
 	errNoSecrets   = errors.New("flyext: Provision returned nil Secrets; return Secrets{} if there are none")
+	errNoListID    = errors.New("flyext: List returned an Extension without an ID")
 )
 
-// encode writes the answer about the extension of that id.
-func (a answer) encode(id string, x *Extension) ([]byte, error) {
-	if a == nothing {
-		return []byte("{}"), nil
-	}
-	if x == nil {
-		return nil, errNoExtension
-	}
-	if err := x.Secrets.check(); err != nil {
+// encodeSecrets writes the answer to POST and PATCH: flat secrets in generation 1,
+// an envelope in generation 2.
+func encodeSecrets(g Generation, id string, x *Extension) ([]byte, error) {
+	if err := x.check(); err != nil {
 		return nil, err
 	}
 	secrets := map[string]string(x.Secrets)
-	if secrets == nil && a != resource {
+	if secrets == nil {
 		secrets = map[string]string{}
 	}
-	if a == flatSecrets {
+	if g == Generation1 {
 		return marshal(secrets)
 	}
 	e := newEnvelope(id, x)
 	e.Config = secrets
-	if a == resource {
-		e.Extra = x.Extra
-		if e.Status == "" {
-			e.Status = Ready
-		}
+	return e.encode()
+}
+
+// encodeResource writes the answer to GET, with secrets only if the Fetcher
+// returned them.
+func encodeResource(id string, x *Extension) ([]byte, error) {
+	if err := x.check(); err != nil {
+		return nil, err
+	}
+	e := newEnvelope(id, x)
+	e.Config, e.Extra = x.Secrets, x.Extra
+	if e.Status == "" {
+		e.Status = Ready
 	}
 	return e.encode()
+}
+
+// encodeList writes the answer to GET for the extensions of an organization.
+func encodeList(all []*Extension) ([]byte, error) {
+	list := make([]jsontext.Value, len(all))
+	for i, x := range all {
+		if x != nil && x.ID == "" {
+			return nil, errNoListID
+		}
+		resource, err := encodeResource("", x)
+		if err != nil {
+			return nil, err
+		}
+		list[i] = resource
+	}
+	return marshal(list)
+}
+
+// check reports an answer that must not be sent.
+func (x *Extension) check() error {
+	if x == nil {
+		return errNoExtension
+	}
+	return x.Secrets.check()
 }
 
 func newEnvelope(id string, x *Extension) envelope {

@@ -134,7 +134,8 @@ func oneLine(s string) string {
 		if len(clean) == maxMessage {
 			break
 		}
-		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
+		joiner := r == '\u200c' || r == '\u200d' // Persian and other scripts need them
+		if !joiner && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
 			r = ' '
 		}
 		clean = append(clean, r)

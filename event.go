@@ -140,8 +140,8 @@ func (p *Provider) receive(m *Message, v Verification, rec *record) (operation, 
 			}
 		}
 	}
-	return operation{run: func(ctx context.Context) (*Extension, error) {
-		return nil, p.delivery.all(ctx, rec, receiver, events)
+	return operation{run: func(ctx context.Context) ([]byte, error) {
+		return noAnswer, p.delivery.all(ctx, rec, receiver, events)
 	}}, nil
 }
 

@@ -46,6 +46,17 @@ type Deprovisioner interface {
 	Deprovision(ctx context.Context, id string) error
 }
 
+// A Lister answers GET {base}/organizations/{organization_id}/extensions with the
+// extensions of an organization. No published page of Fly.io has this route; Fly.io
+// agrees on it with single providers. Fly.io uses it to find orphans: resources
+// that one side has and the other does not.
+type Lister interface {
+	// List returns all extensions of the organization, each with its ID. It
+	// returns none for an organization that the service does not know. Secrets
+	// need not be returned.
+	List(ctx context.Context, organizationID string) ([]*Extension, error)
+}
+
 // A Config says how a provider is reached and whom it trusts. BaseURL and
 // Verifier are required.
 type Config struct {
@@ -113,6 +124,7 @@ const (
 //	GET    {base}/extensions/{id}    Fetcher.Fetch
 //	DELETE {base}/extensions/{id}    Deprovisioner.Deprovision
 //	POST   {base}/extensions/events  EventReceiver.ReceiveEvent
+//	GET    {base}/organizations/{organization_id}/extensions  Lister.List
 //
 // and to which a customer's browser comes, unsigned, to sign in:
 //
@@ -172,6 +184,11 @@ func New(p Provisioner, c Config) (*Provider, error) {
 		timeout: c.Timeout, log: auth.log, observe: c.Observe, delivery: newDelivery(auth.replay, auth.now),
 	}, nil
 }
+
+// Authenticator returns the provider's authenticator, for signed routes of the
+// service's own, such as POST {base}/extensions/eligibility. They share the
+// verifier, the replay store and the logger of the provider.
+func (p *Provider) Authenticator() *Authenticator { return p.auth }
 
 // SignOn returns the provider's sign-on, whose Begin a service may call from
 // routes of its own, or nil if [Config.SSO] is.
@@ -251,18 +268,21 @@ func payloadOf(method string, to route) func() payload {
 	return nil
 }
 
-// An operation is a decoded request.
+// An operation is a decoded request. It calls the service and encodes the answer.
 type operation struct {
-	id     string // of the extension, or "" for an event
-	run    func(ctx context.Context) (*Extension, error)
-	answer answer
+	id  string // of the extension; "" for events and a list
+	run func(ctx context.Context) ([]byte, error)
 }
+
+var noAnswer = []byte("{}")
 
 // operation decodes an admitted request.
 func (p *Provider) operation(m *Message, v Verification, to route, rec *record) (operation, error) {
 	switch {
 	case to.name == routeEvents:
 		return p.receive(m, v, rec)
+	case to.name == routeList:
+		return p.list(to.id)
 	case m.Method == http.MethodPost:
 		return p.provision(m, v.Generation)
 	case m.Method == http.MethodPatch:
@@ -282,13 +302,16 @@ func (p *Provider) provision(m *Message, g Generation) (operation, error) {
 	if err != nil {
 		return operation{}, err
 	}
-	return operation{req.ID, func(ctx context.Context) (*Extension, error) {
+	return operation{req.ID, func(ctx context.Context) ([]byte, error) {
 		x, err := p.provisioner.Provision(ctx, req)
 		if err == nil && x != nil && x.Secrets == nil {
 			err = errNoSecrets
 		}
-		return x, err
-	}, answerSecrets(g)}, nil
+		if err != nil {
+			return nil, err
+		}
+		return encodeSecrets(g, req.ID, x)
+	}}, nil
 }
 
 func (p *Provider) update(m *Message, g Generation, id string) (operation, error) {
@@ -300,17 +323,41 @@ func (p *Provider) update(m *Message, g Generation, id string) (operation, error
 	if err != nil {
 		return operation{}, err
 	}
-	return operation{id, func(ctx context.Context) (*Extension, error) {
-		return p.provisioner.Update(ctx, id, req)
-	}, answerSecrets(g)}, nil
+	return operation{id, func(ctx context.Context) ([]byte, error) {
+		x, err := p.provisioner.Update(ctx, id, req)
+		if err != nil {
+			return nil, err
+		}
+		return encodeSecrets(g, id, x)
+	}}, nil
 }
 
 func (p *Provider) fetch(id string) (operation, error) {
 	f, ok := p.provisioner.(Fetcher)
 	if !ok {
-		return operation{}, Unsupported("This provider does not answer what an extension is.")
+		return operation{}, Unsupported("This provider does not answer GET for an extension.")
 	}
-	return operation{id, func(ctx context.Context) (*Extension, error) { return f.Fetch(ctx, id) }, resource}, nil
+	return operation{id, func(ctx context.Context) ([]byte, error) {
+		x, err := f.Fetch(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		return encodeResource(id, x)
+	}}, nil
+}
+
+func (p *Provider) list(organizationID string) (operation, error) {
+	l, ok := p.provisioner.(Lister)
+	if !ok {
+		return operation{}, Unsupported("This provider does not list the extensions of an organization.")
+	}
+	return operation{"", func(ctx context.Context) ([]byte, error) {
+		all, err := l.List(ctx, organizationID)
+		if err != nil {
+			return nil, err
+		}
+		return encodeList(all)
+	}}, nil
 }
 
 func (p *Provider) deprovision(id string) (operation, error) {
@@ -318,5 +365,5 @@ func (p *Provider) deprovision(id string) (operation, error) {
 	if !ok {
 		return operation{}, Unsupported("This provider does not remove extensions by request.")
 	}
-	return operation{id, func(ctx context.Context) (*Extension, error) { return nil, d.Deprovision(ctx, id) }, nothing}, nil
+	return operation{id, func(ctx context.Context) ([]byte, error) { return noAnswer, d.Deprovision(ctx, id) }}, nil
 }

@@ -19,11 +19,13 @@ type route struct {
 const (
 	routeExtensions = "/extensions"
 	routeExtension  = "/extensions/{id}"
+	routeList       = "/organizations/{organization_id}/extensions"
 )
 
 var (
 	collectionMethods = []string{http.MethodPost}
 	extensionMethods  = []string{http.MethodDelete, http.MethodGet, http.MethodPatch}
+	listMethods       = []string{http.MethodGet}
 	eventsMethods     = append(slices.Clone(extensionMethods), http.MethodPost)
 )
 
@@ -40,6 +42,9 @@ func (p *Provider) route(method, target string) route {
 	case path == callbackPath:
 		return route{name: callbackPath, browser: true}
 	}
+	if organization, ok := strings.CutPrefix(path, "/organizations/"); ok {
+		return organizationRoute(organization)
+	}
 	escaped, ok := strings.CutPrefix(path, routeExtensions+"/")
 	escaped, sso := strings.CutSuffix(escaped, "/sso")
 	id, valid := pathID(escaped)
@@ -54,6 +59,16 @@ func (p *Provider) route(method, target string) route {
 		return route{name: routeExtension, methods: eventsMethods, id: id}
 	}
 	return route{name: routeExtension, methods: extensionMethods, id: id}
+}
+
+// organizationRoute finds the route below an organization.
+func organizationRoute(path string) route {
+	escaped, ok := strings.CutSuffix(path, routeExtensions)
+	id, valid := pathID(escaped)
+	if !ok || !valid {
+		return route{}
+	}
+	return route{name: routeList, methods: listMethods, id: id}
 }
 
 // pathID decodes an id from one path element. It refuses NUL characters, which

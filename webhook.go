@@ -30,9 +30,13 @@ type WebhookConfig struct {
 	Secret string
 
 	// Endpoint is the URL to send to; "" means
-	// https://api.fly.io/api/hooks/extensions/{ProviderName}. It is https, or
+	// https://api.fly.io/api/hooks/extensions/{ProviderName}. It must be https, or
 	// plain http on a loopback address, for tests.
 	Endpoint string
+	// InsecureAllowHTTP allows an Endpoint with plain http on any host. Everyone on
+	// the network between can then read and change the webhooks. Its legitimate use
+	// is a test between containers.
+	InsecureAllowHTTP bool
 
 	// HTTPClient sends, without following redirects; nil means one with
 	// [http.DefaultTransport].
@@ -42,7 +46,7 @@ type WebhookConfig struct {
 	// queue tries again anyway, 1 leaves the schedule to it.
 	Attempts int
 
-	// Timeout bounds one attempt; 0 means 10 seconds.
+	// Timeout bounds one attempt; 0 means 10 seconds, and the maximum is 24 hours.
 	Timeout time.Duration
 
 	// Now is the clock that webhooks are dated by; nil means [time.Now].
@@ -52,11 +56,32 @@ type WebhookConfig struct {
 	// ends; nil waits in real time. It is for tests, which need not wait.
 	Sleep func(ctx context.Context, d time.Duration) error
 
-	// Logger receives a record for every attempt that fails and is followed by
-	// another one; nil is silent. A record never holds the resource, an answer's
-	// body, or the secret. How a webhook ended is the method's to return, and is
-	// not logged.
+	// Logger receives a record for each attempt that fails and is followed by
+	// another one; nil means [slog.Default]. A record never holds the resource, the
+	// body of an answer, or the secret. The method returns the end of a webhook,
+	// which is not logged.
 	Logger *slog.Logger
+
+	// Observe is called after each attempt, for metrics and traces; nil is not
+	// called. A panic of Observe is logged.
+	Observe func(ctx context.Context, a WebhookAttempt)
+}
+
+// A WebhookAttempt describes one attempt to send a webhook, for
+// [WebhookConfig.Observe].
+type WebhookAttempt struct {
+	// Action is "resource.created", "resource.updated" or "resource.deleted".
+	Action string
+	// ResourceID is the resource that the webhook is about.
+	ResourceID string
+	// Number counts the attempts of one webhook, from 1.
+	Number int
+	// Status is the HTTP status of the answer, or 0 if there was no answer.
+	Status int
+	// Err is the reason why there was no answer, or nil.
+	Err error
+	// Duration is the time that the attempt took.
+	Duration time.Duration
 }
 
 // Format implements [fmt.Formatter]: whatever the verb, no secret is printed.
@@ -87,7 +112,7 @@ const (
 // Each method sends one webhook and returns when Fly.io has accepted it, or with
 // a *[WebhookError]. It tries again by itself, after about 1, 2, 4 and 8 seconds
 // (somewhere in the later half of each, so that many senders spread), when there
-// was no answer, and when the answer is 429 or 5xx; after a Retry-After, that much
+// was no answer, and when the answer is 408, 425, 429 or 5xx; after a Retry-After, that much
 // later. It gives up at once when another answer comes, such as a 422, a redirect
 // (a signature is for one URL), or a Retry-After of more than a minute, and when
 // the context ends or would end before the next attempt. What must survive the
@@ -114,6 +139,7 @@ type Webhooks struct {
 	now      func() time.Time
 	sleep    func(context.Context, time.Duration) error
 	log      *slog.Logger
+	observe  func(context.Context, WebhookAttempt)
 }
 
 // NewWebhooks returns the sender of a configuration. It fails on whatever would
@@ -125,19 +151,23 @@ func NewWebhooks(c WebhookConfig) (*Webhooks, error) {
 		return nil, errors.New("flyext: WebhookConfig.ProviderName is missing or no name")
 	case c.Secret == "":
 		return nil, errors.New("flyext: WebhookConfig.Secret is missing")
-	case c.Attempts < 0 || c.Timeout < 0:
-		return nil, errors.New("flyext: WebhookConfig.Attempts or WebhookConfig.Timeout is negative")
+	case c.Attempts < 0:
+		return nil, errors.New("flyext: WebhookConfig.Attempts is negative")
+	}
+	if err := checkDuration("WebhookConfig.Timeout", c.Timeout); err != nil {
+		return nil, err
 	}
 	if c.Endpoint == "" {
 		c.Endpoint = webhookURL + url.PathEscape(c.ProviderName)
 	}
 	u, err := url.Parse(c.Endpoint)
-	if err != nil || !isSecureURL(u) || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
-		return nil, errors.New("flyext: WebhookConfig.Endpoint is no https URL, nor http on a loopback address, without user, query and fragment")
+	insecure := err == nil && c.InsecureAllowHTTP && u.Scheme == "http" && u.Hostname() != ""
+	if err != nil || !isSecureURL(u) && !insecure || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+		return nil, errors.New("flyext: WebhookConfig.Endpoint must be an https URL, or http on a loopback address, without user, query and fragment")
 	}
 	w := &Webhooks{
 		endpoint: u.String(), key: mac.New(c.Secret), client: withoutRedirects(c.HTTPClient),
-		attempts: c.Attempts, timeout: c.Timeout, now: c.Now, sleep: c.Sleep, log: c.Logger,
+		attempts: c.Attempts, timeout: c.Timeout, now: c.Now, sleep: c.Sleep, log: c.Logger, observe: c.Observe,
 	}
 	if w.attempts == 0 {
 		w.attempts = defaultWebhookAttempts
@@ -152,7 +182,7 @@ func NewWebhooks(c WebhookConfig) (*Webhooks, error) {
 		w.sleep = sleep
 	}
 	if w.log == nil {
-		w.log = slog.New(slog.DiscardHandler)
+		w.log = slog.Default()
 	}
 	w.client.Transport = finalAnswers{w.client.Transport}
 	return w, nil
@@ -255,13 +285,14 @@ func (w *Webhooks) send(ctx context.Context, action string, x *Extension) error 
 			return failed
 		}
 		failed.Attempts++
+		start := time.Now()
 		failed.Status, failed.RetryAfter, failed.Err = w.attempt(ctx, action, content)
+		w.observed(ctx, failed, time.Since(start))
 		if failed.Status/100 == 2 {
 			return nil
 		}
 		wait := backoff(failed.Attempts, randomFraction()) + failed.RetryAfter
-		again := failed.Temporary() && failed.Status != http.StatusRequestTimeout // which is for the caller to repeat
-		if !again || failed.Attempts >= w.attempts || failed.RetryAfter > maxRetryAfter || endsWithin(ctx, wait) {
+		if !failed.Temporary() || failed.Attempts >= w.attempts || failed.RetryAfter > maxRetryAfter || endsWithin(ctx, wait) {
 			return failed
 		}
 		w.logAttempt(ctx, failed, wait)
@@ -269,6 +300,20 @@ func (w *Webhooks) send(ctx context.Context, action string, x *Extension) error 
 			failed.Err = err
 			return failed
 		}
+	}
+}
+
+// observed calls WebhookConfig.Observe.
+func (w *Webhooks) observed(ctx context.Context, failed *WebhookError, took time.Duration) {
+	if w.observe == nil {
+		return
+	}
+	a := WebhookAttempt{
+		Action: failed.Action, ResourceID: failed.ResourceID, Number: failed.Attempts,
+		Status: failed.Status, Err: failed.Err, Duration: took,
+	}
+	if err := catch(func() error { w.observe(ctx, a); return nil }); err != nil {
+		w.log.LogAttrs(ctx, slog.LevelError, "WebhookConfig.Observe panicked", slog.String("error", err.Error()))
 	}
 }
 
@@ -316,7 +361,7 @@ func (w *Webhooks) attempt(ctx context.Context, action string, resource jsontext
 	r.Header.Set("User-Agent", "flyext")
 	answer, err := w.client.Do(r)
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, quiet(err)
 	}
 	defer answer.Body.Close()
 	// The status is the answer. What else there is may be anything, and is read

@@ -57,10 +57,9 @@ func (e *WebhookError) Unwrap() error {
 	return e.Err
 }
 
-// Temporary says whether the same webhook may be accepted later, not before
-// RetryAfter: there was no answer, or it was 429 or 5xx, or the context ended; or
-// it was 408, the one of these after which [Webhooks] do not try again by
-// themselves. A job queue keeps such a webhook, and shows any other to somebody.
+// Temporary reports whether the same webhook may be accepted later, not before
+// RetryAfter: there was no answer, the answer was 408, 425, 429 or 5xx, or the
+// context ended. A job queue keeps such a webhook, and reports any other to a person.
 func (e *WebhookError) Temporary() bool {
 	switch {
 	case e == nil || e.permanent:
@@ -68,7 +67,11 @@ func (e *WebhookError) Temporary() bool {
 	case e.Status == 0: // no answer
 		return true
 	}
-	return e.Status == http.StatusRequestTimeout || e.Status == http.StatusTooManyRequests || e.Status/100 == 5
+	switch e.Status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return true
+	}
+	return e.Status/100 == 5
 }
 
 // LogValue implements [slog.LogValuer].
