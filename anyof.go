@@ -19,7 +19,7 @@ func AllOf(verifiers ...Verifier) Verifier { return &allOf{group: newGroup("AllO
 // A party between Fly.io and the provider can strip a message of one of its
 // signatures before it arrives. The message then has the generation of the other
 // signature, and the answer has the shape of that generation. Nothing else changes:
-// what is left is signed, and the signing parameters do not become extras.
+// the remaining part is signed, and the signing parameters do not become extras.
 func AnyOf(verifiers ...Verifier) Verifier { return &anyOf{group: newGroup("AnyOf", verifiers)} }
 
 type group struct {
@@ -53,7 +53,9 @@ func (v *allOf) Verify(ctx context.Context, m *Message) (Verification, error) {
 		if err != nil {
 			return Verification{}, err
 		}
-		all.Generation = max(all.Generation, one.Generation)
+		if one.Generation >= all.Generation {
+			all.Generation, all.Verifier = one.Generation, one.Verifier
+		}
 		all.Nonces = mergeNonces(all.Nonces, one.Nonces...)
 	}
 	return all, nil
@@ -75,7 +77,7 @@ func (v *anyOf) Verify(ctx context.Context, m *Message) (Verification, error) {
 			continue
 		}
 		if len(errs) == i { // the first
-			found.Generation = one.Generation
+			found.Generation, found.Verifier = one.Generation, one.Verifier
 		}
 		found.Nonces = mergeNonces(found.Nonces, one.Nonces...)
 	}
