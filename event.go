@@ -104,7 +104,7 @@ const (
 
 // nonce is under what an event is remembered.
 func (e *Event) nonce(now time.Time) Nonce {
-	return Nonce{Key: NonceKey("cloudevent", e.Source, e.ID), Expires: now.Add(eventMemory)}
+	return Nonce{Key: NonceKey("cloudevent", e.Source, e.ID), Expires: now.Add(eventMemory), OnReceipt: true}
 }
 
 // A delivery brings events to their receiver, each once as far as it can know.
@@ -211,7 +211,7 @@ func (d *delivery) wasReceived(ctx context.Context, e *Event, nonces []Nonce) (b
 		switch {
 		case err != nil:
 			return false, replayUnavailable(err)
-		case used && nonces[i].OnReceipt:
+		case used && i < len(e.undated):
 			return false, unauthenticated(ErrReplayed)
 		case used:
 			return true, nil
