@@ -97,7 +97,7 @@ const (
 
 // nonce is the nonce by which an event is remembered.
 func (e *Event) nonce(now time.Time) Nonce {
-	return Nonce{Key: NonceKey("cloudevent", e.Source, e.ID), Expires: now.Add(eventMemory)}
+	return Nonce{Key: NonceKey("cloudevent", e.Source, e.ID), Expires: now.Add(eventMemory), OnReceipt: true}
 }
 
 // A delivery brings each event to its receiver, and remembers it.
@@ -203,7 +203,7 @@ func (d *delivery) wasReceived(ctx context.Context, e *Event, nonces []Nonce) (b
 		switch {
 		case err != nil:
 			return false, replayUnavailable(err)
-		case used && nonces[i].OnReceipt:
+		case used && i < len(e.undated):
 			return false, unauthenticated(ErrReplayed)
 		case used:
 			return true, nil

@@ -107,8 +107,10 @@ type Nonce struct {
 	// so a copy has the expiry of the original.
 	Expires time.Time
 
-	// OnReceipt marks the nonce of an event whose signature has no time. It is used
-	// up once the event was received, so that a retry after a failure passes.
+	// OnReceipt marks the nonce of an event, or of its signature where that has no
+	// time. The nonce is used up once the event was received, so that a retry after a
+	// failure passes. Its Expires is the time of receipt plus a day, so a copy has
+	// another one, and a [ReplayStore] may accept it again after that.
 	OnReceipt bool
 }
 
