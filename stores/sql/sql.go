@@ -102,7 +102,7 @@ type Store struct {
 	db      *sql.DB
 	text    statements
 	timeout time.Duration
-	settle  time.Duration // from announcing the horizon to deleting what is before it
+	settle  func() // waits from announcing the horizon to deleting what is before it
 	log     *slog.Logger
 
 	entries  atomic.Int64 // since the last sweep
@@ -135,7 +135,8 @@ func New(db *sql.DB, o Options) (*Store, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{db: db, text: text, timeout: o.Timeout, settle: o.Timeout, log: o.Logger}
+	s := &Store{db: db, text: text, timeout: o.Timeout, log: o.Logger}
+	s.settle = func() { time.Sleep(s.timeout) }
 	s.entries.Store(perSweep - 1) // there may be rows of a process before
 	return s, nil
 }

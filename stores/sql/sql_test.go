@@ -173,7 +173,7 @@ func TestClocks(t *testing.T) {
 		storetest.Clocks(t, func(t *testing.T) storetest.Clocked {
 			table := fmt.Sprint("nonces_", tables.Add(1))
 			store, _ := d.machine(t, sqlstore.Options{Table: table})
-			store.SetSettle(0)
+			store.SetSettle(func() {})
 			return storetest.Clocked{
 				ReplayLookup: store,
 				Set: func(now time.Time) {
@@ -197,7 +197,7 @@ func TestOwnClock(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		store, db := d.machine(t, sqlstore.Options{})
-		store.SetSettle(0)
+		store.SetSettle(func() {})
 		nonce := storetest.Numbered(1)
 		wantExpired := func() {
 			t.Helper()
@@ -225,6 +225,45 @@ func TestOwnClock(t *testing.T) {
 	})
 }
 
+// TestSweepSettles has a sweep commit the horizon before it deletes: a copy whose
+// statement begins meanwhile finds one of the two.
+func TestSweepSettles(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, d database) {
+		store, db := d.machine(t, sqlstore.Options{})
+		other, _ := d.machine(t, sqlstore.Options{})
+		used := storetest.Numbered(1)
+		storetest.WantUse(t, other, used, true)
+		now := time.Now()
+		if err := store.SetClock(d.dialect, "", now.Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		settled := false
+		store.SetSettle(func() {
+			settled = true
+			if rows := count(t, db); rows != 1 {
+				t.Errorf("%d rows before it has settled, want 1", rows)
+			}
+			before := storetest.Numbered(2)
+			before.Expires = used.Expires.Add(-time.Second)
+			for _, n := range []flyext.Nonce{used, before} {
+				if fresh, err := other.Use(t.Context(), n); fresh || !errors.Is(err, flyext.ErrNonceExpired) {
+					t.Errorf("got %t, %v", fresh, err)
+				}
+			}
+		})
+		if err := store.Sweep(t.Context()); err != nil || !settled {
+			t.Errorf("settled: %t, %v", settled, err)
+		}
+		if rows := count(t, db); rows != 0 {
+			t.Errorf("%d rows are left", rows)
+		}
+		if fresh, err := other.Use(t.Context(), used); fresh || !errors.Is(err, flyext.ErrNonceExpired) {
+			t.Errorf("got %t, %v", fresh, err)
+		}
+	})
+}
+
 // TestBounded enters 20,000 nonces, whose time passes. SQLSTORE_TEST_ENTRIES is
 // another number of them.
 func TestBounded(t *testing.T) {
@@ -243,7 +282,7 @@ func TestBounded(t *testing.T) {
 			rounds = n / live
 		}
 		store, db := d.machine(t, sqlstore.Options{})
-		store.SetSettle(0)
+		store.SetSettle(func() {})
 		most := 0
 		for round := range rounds {
 			var workers sync.WaitGroup
@@ -290,7 +329,7 @@ func TestSweepSkips(t *testing.T) {
 		t.Fatal(n, err)
 	}
 	store, _ := d.machine(t, sqlstore.Options{}) // whose first entry sweeps
-	store.SetSettle(0)
+	store.SetSettle(func() {})
 	storetest.WantUse(t, store, storetest.Numbered(100), true)
 	for deadline := time.Now().Add(time.Minute); count(t, db) != 6; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
