@@ -33,7 +33,7 @@
 // that clock or the horizon is [flyext.ErrNonceExpired]. A clock that is set
 // forwards and back therefore brings no used nonce back. After such a step the store
 // may refuse requests until they expire after the horizon, which is six minutes at
-// most with the default [flyext.Policy]. Events have no horizon.
+// most with the default [flyext.Policy]. Events do not raise the horizon.
 //
 // # Expired rows
 //
