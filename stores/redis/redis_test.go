@@ -72,9 +72,11 @@ func TestClocks(t *testing.T) {
 	storetest.Clocks(t, func(t *testing.T) storetest.Clocked {
 		store, client := newStore(t, addr, own(t))
 		t.Cleanup(func() {
-			left, err := client.TTL(context.Background(), own(t).Prefix+"{nonces}").Result()
-			if left >= 0 || err != nil {
-				t.Errorf("Redis is to forget the nonces after %v, %v", left, err)
+			for _, kept := range []string{"", "horizon"} {
+				left, err := client.TTL(context.Background(), own(t).Prefix+"{nonces-0}"+kept).Result()
+				if left >= 0 || err != nil {
+					t.Errorf("Redis is to forget %q after %v, %v", kept, left, err)
+				}
 			}
 		})
 		entries := 1_000_000
@@ -114,7 +116,7 @@ func TestBounded(t *testing.T) {
 		nonce.Expires = now.Add(time.Minute)
 		storetest.WantUse(t, store, nonce, true)
 	}
-	left, err := client.ZCard(t.Context(), own(t).Prefix+"{nonces}").Result()
+	left, err := client.ZCard(t.Context(), own(t).Prefix+"{nonces-0}").Result()
 	if left > 60 || err != nil {
 		t.Errorf("%d nonces of 60 that live, %v", left, err)
 	}
@@ -265,5 +267,21 @@ func TestEvicted(t *testing.T) {
 				t.Errorf("evicted: want %t", test.evicted)
 			}
 		})
+	}
+}
+
+// TestDivided has a cluster's machines share the nonces.
+func TestDivided(t *testing.T) {
+	t.Parallel()
+	store, client := newStore(t, servertest.SharedRedis(t), own(t))
+	for n := range 16 {
+		nonce := storetest.Numbered(n)
+		nonce.Key[0] = byte(n << 4)
+		storetest.WantUse(t, store, nonce, true)
+		storetest.WantUse(t, store, nonce, false)
+	}
+	keys, err := client.Keys(t.Context(), own(t).Prefix+"{nonces-?}").Result()
+	if len(keys) != 16 || err != nil {
+		t.Errorf("the sets are %q, %v, want 16", keys, err)
 	}
 }

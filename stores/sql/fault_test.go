@@ -283,7 +283,7 @@ func TestSweepFails(t *testing.T) {
 	execute(t, db, "INSERT INTO flyext_nonces (key, expires_at) VALUES (x'00', 0)")
 	var log sink
 	store, _ := d.machine(t, sqlstore.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
-	store.SetSettle(0)
+	store.SetSettle(func() {})
 	storetest.WantUse(t, store, storetest.Numbered(1), true)
 	for deadline := time.Now().Add(time.Minute); !strings.Contains(log.String(), "not to be deleted"); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
