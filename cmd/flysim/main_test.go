@@ -26,6 +26,8 @@ import (
 
 // TestMain lets a test start flysim as a process: the test's own binary.
 func TestMain(m *testing.M) {
+	// httptest.Server.Close must not close idle connections of tests in parallel.
+	http.DefaultTransport = struct{ http.RoundTripper }{http.DefaultTransport}
 	if os.Getenv("FLYSIM_TEST_PROCESS") != "" {
 		main()
 	}

@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +17,7 @@ import (
 	"github.com/flyext/flyext"
 	"github.com/flyext/flyext/internal/servertest"
 	"github.com/flyext/flyext/internal/storetest"
+	"github.com/flyext/flyext/internal/testscale"
 	sqlstore "github.com/flyext/flyext/stores/sql"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -282,8 +281,8 @@ func TestSweepSettles(t *testing.T) {
 	})
 }
 
-// TestBounded enters 10,000 nonces, whose time passes. SQLSTORE_TEST_ENTRIES is
-// another number of them.
+// TestBounded enters 10,000 nonces, whose time passes, and FLYEXT_TEST_SCALE times
+// as many.
 func TestBounded(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
@@ -291,14 +290,7 @@ func TestBounded(t *testing.T) {
 			d = d.with("options=-c%20synchronous_commit%3Doff")
 		}
 		const live, width = 1_000, 8
-		rounds := 10
-		if text := os.Getenv("SQLSTORE_TEST_ENTRIES"); text != "" {
-			n, err := strconv.Atoi(text)
-			if err != nil {
-				t.Fatal(err)
-			}
-			rounds = n / live
-		}
+		rounds := 10 * testscale.Factor(t)
 		store, db := d.machine(t, sqlstore.Options{})
 		store.SetSettle(func() {})
 		most := 0
