@@ -22,7 +22,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -112,12 +111,12 @@ type Console struct {
 	counter    int       // of extensions and records
 	kept       []*record // those that have their wire, the oldest first
 	keptBytes  int
-	version    int64         // changes whenever a page would
-	news       chan struct{} // closed when version changes, and replaced
-	latest     string        // what happened last, for a screen reader
-	streams    int           // of live.go, open
-	queue      []*waiting    // for Run
-	wake       chan struct{} // has one when the queue has
+	version    int64           // changes whenever a page would
+	news       chan struct{}   // closed when version changes, and replaced
+	latest     string          // what happened last, for a screen reader
+	streams    []chan struct{} // open ones of live.go, the oldest first; closed to end one
+	queue      []*waiting      // for Run
+	wake       chan struct{}   // has one when the queue has
 	running    bool
 	stopped    chan struct{} // closed when Run has ended
 }
@@ -238,14 +237,14 @@ func (c *Console) routes() http.Handler {
 	pages.HandleFunc("POST /users", c.serveUsers)
 	pages.HandleFunc("GET "+WebhookPath, c.serveWebhooksPage)
 	pages.HandleFunc("POST "+WebhookPath, c.serveNoWebhook) // unless it is taken below
-	pages.HandleFunc("GET /live", c.serveLive)
+	pages.HandleFunc("GET "+livePath, c.serveLive)
 	pages.HandleFunc("GET /icon.svg", serveIcon)
 	pages.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		c.failPage(w, http.StatusNotFound, "There is no such page", "The address leads nowhere, or it takes a form and you came by a link.")
 	})
 
-	// The OAuth server and the webhooks check by themselves what comes from where:
-	// some requests are the provider's, and no browser's.
+	// The OAuth server and the webhook endpoint have no protect: programs send them
+	// what no form of the console's has.
 	all := http.NewServeMux()
 	all.Handle("/", c.protect(pages))
 	if c.oauth != nil {
@@ -257,21 +256,13 @@ func (c *Console) routes() http.Handler {
 	if c.receiver != nil {
 		all.HandleFunc("POST "+WebhookPath, c.serveWebhook)
 	}
-	return c.checkHost(all)
+	return &guard{hosts: c.hosts, next: all, deny: c.denyForeign}
 }
 
-// checkHost refuses requests that were meant for another name. A page of a
-// stranger's could have its own name resolved to 127.0.0.1, and would then be of
-// the console's origin to the browser, but for the name.
-func (c *Console) checkHost(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !slices.Contains(c.hosts, strings.ToLower(r.Host)) {
-			setSafeHeaders(w.Header())
-			http.Error(w, "This is not the server of that name.", http.StatusMisdirectedRequest)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
+// denyForeign answers a request that another site has a browser send.
+func (c *Console) denyForeign(w http.ResponseWriter, r *http.Request) {
+	c.log.Warn("refused a request of another site", "path", clip(r.URL.Path, 100))
+	http.Error(w, "Another site sent this request. The console serves its own pages only.", http.StatusForbidden)
 }
 
 // maxForm bounds what a form may hold, in bytes.
