@@ -202,7 +202,7 @@ func newWorld(t *testing.T, provider http.Handler, changes ...func(*console.Conf
 	w := &world{t: t, log: &strings.Builder{}}
 	config := console.Config{
 		BaseURL: providerBase, Format: flytest.FormatXSignature, Credentials: flytest.Credentials{SigningSecret: signingSecret},
-		ClientID: "logjam", ClientSecret: clientSecret, URL: ownURL,
+		ClientID: "logjam", ClientSecret: clientSecret, URL: ownURL, Registration: flytest.Registration{Async: true},
 		Client: directly(provider), Logger: slog.New(slog.NewTextHandler(&lockedWriter{w: w.log}, nil)),
 	}
 	for _, change := range changes {
