@@ -261,7 +261,7 @@ func (c *Console) routes() http.Handler {
 	pages.HandleFunc("POST /extensions/{n}/forget", c.withExtension(c.serveForget))
 	pages.HandleFunc("GET /wire/{n}/{part}", c.serveWire)
 	pages.HandleFunc("GET "+requestsPath, c.serveRequestsPage)
-	pages.HandleFunc("GET /requests.har", c.serveHAR)
+	pages.HandleFunc("GET "+requestsPath+".har", c.serveHAR)
 	pages.HandleFunc("GET /requests/{n}", c.withRecord(c.serveRequestPage))
 	pages.HandleFunc("GET /requests/{n}/har", c.withRecord(c.serveOneHAR))
 	pages.HandleFunc("GET /requests/{n}/curl", c.withRecord(c.serveCurl))

@@ -105,6 +105,7 @@ type requestsView struct {
 	Count      int // of all that are chosen
 	Total      int
 	Query      string
+	Export     string // where the HAR is
 }
 
 // A rowView is a record in the feed.
@@ -148,8 +149,10 @@ func (c *Console) serveRequestsPage(w http.ResponseWriter, r *http.Request) {
 	}
 	c.mu.Unlock()
 	self := requestsPath
+	v.Export = requestsPath + ".har"
 	if v.Query != "" {
 		self += "?" + v.Query
+		v.Export += "?" + v.Query
 	}
 	c.write(w, http.StatusOK, requestsTemplate, page{Title: "Requests", Self: self, Nav: "requests", Class: "broad", Version: version, Content: v})
 }
