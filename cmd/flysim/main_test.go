@@ -440,7 +440,7 @@ func TestServeSettings(t *testing.T) {
 	stop := serving(t, term, addr, "--sso-generation", "1")
 	contains(t, fetched(t, "http://"+addr+"/users"), "&#34;permission&#34;:&#34;admin&#34;") // the scope of generation 1
 	term.run(t, "provision", "--id", "told").want(t, 0)
-	contains(t, fetched(t, "http://"+addr+"/webhooks"), "Told “resource.updated”, with the status “ready”", "About <bdi>told</bdi>")
+	contains(t, fetched(t, "http://"+addr+"/webhooks"), "resource.updated, with the status “ready”", "About <bdi>told</bdi>")
 	contains(t, stop().want(t, 130).stdout, "Webhooks go to http://"+addr+"/webhooks.")
 }
 

@@ -48,20 +48,32 @@ func (c *Console) serveProvisionAgain(w http.ResponseWriter, r *http.Request, x 
 	c.provision(w, r, request)
 }
 
-// provision sends the request and goes to the extension's page. What comes again
-// for an id is the same extension.
+// provision sends the request and goes to the extension's page.
 func (c *Console) provision(w http.ResponseWriter, r *http.Request, request flyext.ProvisionRequest) {
 	ctx, cancel := background(r)
 	defer cancel()
+	x, _, err := c.provisionNow(ctx, request)
+	if err != nil { // others were faster
+		c.failPage(w, http.StatusUnprocessableEntity, "There are too many extensions", "Remove some from the list.")
+		return
+	}
+	toExtension(w, r, x.n)
+}
+
+var errTooMany = fmt.Errorf("there are %d extensions already", maxExtensions)
+
+// provisionNow sends the request and takes over what comes of it. A second request
+// for an id is about the same extension. An error says that there is no room for
+// one more.
+func (c *Console) provisionNow(ctx context.Context, request flyext.ProvisionRequest) (*extension, call, error) {
 	done := c.do(actionProvision, func(p *flytest.Platform) (*flyext.Extension, error) { return p.Provision(ctx, request) })
 	terminal, warning := c.terminal(request, done, nil)
 
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	x := c.findLocked(func(x *extension) bool { return x.request.ID == request.ID })
-	if x == nil && !c.room() { // others were faster
-		c.mu.Unlock()
-		c.failPage(w, http.StatusUnprocessableEntity, "There are too many extensions", "Remove some from the list.")
-		return
+	if x == nil && !c.room() {
+		return nil, done, errTooMany
 	}
 	if x == nil {
 		c.counter++
@@ -69,7 +81,7 @@ func (c *Console) provision(w http.ResponseWriter, r *http.Request, request flye
 		c.extensions = append(c.extensions, x)
 	}
 	o := done.outcome(c.base)
-	x.request, x.current, x.terminal, x.warning = request, request, terminal, warning
+	x.request, x.current, x.terminal, x.warning, x.environment = request, request, terminal, warning, nil
 	if done.err == nil {
 		c.stopWaiting(x)
 		x.learn(done.answer, actionProvision)
@@ -82,9 +94,7 @@ func (c *Console) provision(w http.ResponseWriter, r *http.Request, request flye
 	if x.state == stateProvisioning && done.err == nil {
 		c.startWaiting(x, &done)
 	}
-	n := x.n
-	c.mu.Unlock()
-	toExtension(w, r, n)
+	return x, done, nil
 }
 
 // sameSecrets says whether provisioning again gave what it gave before.

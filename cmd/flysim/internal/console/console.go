@@ -122,8 +122,9 @@ type Console struct {
 	extensions   []*extension // the oldest first
 	webhooks     []webhook    // the oldest first
 	users        []flytest.User
-	counter      int       // of extensions and records
-	feed         []*record // everything, the oldest first
+	counter      int                 // of extensions and records
+	appSecrets   map[string][]string // names of secrets, by app
+	feed         []*record           // everything, the oldest first
 	masker       masker
 	history      *os.File // nil: nothing is saved
 	historyName  string
@@ -170,6 +171,7 @@ func New(config Config) (*Console, error) {
 		version:       rand.Int64N(1 << 40), // so that a page of an earlier run never seems up to date
 		news:          make(chan struct{}),
 		wake:          make(chan struct{}, 1),
+		appSecrets:    make(map[string][]string),
 		stopped:       make(chan struct{}),
 	}
 	if c.now == nil {
@@ -286,6 +288,8 @@ func (c *Console) routes() http.Handler {
 	if c.oauth != nil {
 		all.HandleFunc("/oauth/", c.serveOAuth)
 	}
+	all.HandleFunc("POST /graphql", c.serveGraphQL)
+	all.HandleFunc("GET /v1/apps/{app}/machines", c.serveMachines)
 	if c.receiver != nil {
 		all.HandleFunc("POST "+WebhookPath, c.serveWebhook)
 	}

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strconv"
@@ -27,21 +28,26 @@ const (
 // An extension is what the console knows of one. Its fields are locked by the
 // console's mutex.
 type extension struct {
-	n        int                     // in the console's own URLs: the provider's ids are a stranger's text
-	request  flyext.ProvisionRequest // as it was sent last
-	current  flyext.ProvisionRequest // with what was updated since
-	id       string                  // that the provider goes by; until it has said so, what was sent
-	name     string
-	app      string
-	state    state
-	said     flyext.Status // the provider's own word
-	forApp   string        // the customer's app, by flyctl
-	secrets  flyext.Secrets
-	masked   bool      // the secrets were masked when they were saved
-	terminal string    // what flyctl's customer has read
-	warning  string    // what its author should know of that, or ""
-	history  []*record // the oldest first
-	waiting  *waiting  // nil: it is not polled
+	n           int                     // in the console's own URLs: the provider's ids are a stranger's text
+	request     flyext.ProvisionRequest // as it was sent last
+	current     flyext.ProvisionRequest // with what was updated since
+	id          string                  // that the provider goes by; until it has said so, what was sent
+	name        string
+	app         string
+	state       state
+	said        flyext.Status // the provider's own word
+	forApp      string        // the customer's app, by flyctl
+	secrets     flyext.Secrets
+	environment json.RawMessage // what the provider sent as secrets, if it is unusable
+	message     string          // the provider's error message
+	provider    string          // the name that flyctl knows the provider by
+	plan        string
+	metadata    any       // of flyctl's own
+	masked      bool      // the secrets were masked when they were saved
+	terminal    string    // what flyctl's customer has read
+	warning     string    // what its author should know of that, or ""
+	history     []*record // the oldest first
+	waiting     *waiting  // nil: it is not polled
 }
 
 // withExtension looks an extension up by its number.
@@ -124,7 +130,7 @@ func (x *extension) learn(answer *flyext.Extension, to action) {
 	if answer.FlyAppName != "" {
 		x.app = answer.FlyAppName
 	}
-	exists := x.state != stateRefused && x.state != stateGone
+	exists := x.exists()
 	switch {
 	case answer.Status == "" && exists && to != actionProvision:
 		return // it says nothing new
@@ -135,5 +141,5 @@ func (x *extension) learn(answer *flyext.Extension, to action) {
 	default:
 		x.state = stateProvisioning
 	}
-	x.said = answer.Status
+	x.said, x.message = answer.Status, answer.Message
 }
