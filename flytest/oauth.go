@@ -76,6 +76,7 @@ type OAuthServer struct {
 	choice   *Choice
 	faults   map[string]Fault
 	requests []OAuthRequest
+	held     int               // bytes of requests, about
 	grants   map[string]*grant // by code
 	tokens   map[string]*token // by access token
 }
@@ -129,6 +130,8 @@ const (
 	defaultTokenLifetime = 2 * time.Hour
 	maxForm              = 64 << 10 // bytes; of the last ones all is remembered
 	maxRequests          = 1000     // remembered, so that a server for people can run for long
+	maxRemembered        = 4 << 20  // bytes of the remembered requests, about
+	maxRememberedForm    = 64 << 10 // bytes of one of them, about
 )
 
 // SetUsers replaces the users. Tokens follow: from then on they tell the new
@@ -194,12 +197,13 @@ type OAuthRequest struct {
 	Method string
 	Path   string
 	// Form holds the parameters of query and body, with "[redacted]" in place
-	// of a client secret. Codes and verifiers are there as they came.
+	// of a client secret. Codes and verifiers are there as they came. It is nil
+	// if the parameters are too large to be remembered.
 	Form url.Values
 }
 
 // Requests returns the requests received so far, the oldest first, faults or
-// not. Of very many it returns the last thousand.
+// not. It returns the last thousand at most, and fewer if they are large.
 func (s *OAuthServer) Requests() []OAuthRequest {
 	s.check()
 	s.mu.Lock()
@@ -213,16 +217,39 @@ func (s *OAuthServer) Requests() []OAuthRequest {
 }
 
 func (s *OAuthServer) record(r *http.Request) {
-	form := cloneForm(r.Form)
-	if form.Has("client_secret") {
-		form.Set("client_secret", "[redacted]")
+	seen := OAuthRequest{Method: r.Method, Path: r.URL.Path}
+	if sizeOfForm(r.Form) <= maxRememberedForm {
+		seen.Form = cloneForm(r.Form)
+		if seen.Form.Has("client_secret") {
+			seen.Form.Set("client_secret", "[redacted]")
+		}
+	}
+	if len(seen.Path) > maxRememberedForm {
+		seen.Path = seen.Path[:maxRememberedForm]
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.requests) == maxRequests {
+	s.requests = append(s.requests, seen)
+	s.held += seen.size()
+	for len(s.requests) > maxRequests || s.held > maxRemembered {
+		s.held -= s.requests[0].size()
 		s.requests = slices.Delete(s.requests, 0, 1)
 	}
-	s.requests = append(s.requests, OAuthRequest{Method: r.Method, Path: r.URL.Path, Form: form})
+}
+
+func (r OAuthRequest) size() int { return len(r.Method) + len(r.Path) + sizeOfForm(r.Form) }
+
+// sizeOfForm is about how many bytes a form takes: many short parameters take
+// far more than their text.
+func sizeOfForm(form url.Values) int {
+	size := 128
+	for name, values := range form {
+		size += 64 + len(name)
+		for _, value := range values {
+			size += 32 + len(value)
+		}
+	}
+	return size
 }
 
 func cloneForm(form url.Values) url.Values { return url.Values(http.Header(form).Clone()) }

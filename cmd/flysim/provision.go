@@ -91,6 +91,7 @@ func (p *program) provision(cmd *cobra.Command, o *order) error {
 			return usagef("%q is --%s's to set", name, flag)
 		}
 	}
+	fly.Registration.Async = true // so that a slow provider is polled
 	made, err := fly.Create(cmd.Context(), o.ProvisionRequest)
 	if err == nil {
 		err = checkEnv(made.Extension.Secrets)

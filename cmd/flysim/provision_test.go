@@ -29,7 +29,7 @@ func TestLifeOfAnExtension(t *testing.T) {
 			if got, want := made.stdout, "LOGJAM_URL=\"https://abc/1:pass'word\\$@logjam.example\"\n"; got != want {
 				t.Errorf("standard output is\n%s, want\n%s", got, want)
 			}
-			contains(t, made.stderr, "Your extension shop is ready.\n", "LOGJAM_URL: https://abc/1:pass'word$@logjam.example\n", "Its id: abc/1\n")
+			contains(t, made.stderr, "Your Example extension (shop) is ready.", "LOGJAM_URL: https://abc/1:pass'word$@logjam.example\n", "Its id: abc/1\n")
 			got := m.request("abc/1")
 			if string(got.Extra["plan"]) != `"pro"` || string(got.Extra["size"]) != `{"gb":3}` {
 				t.Errorf("the options are %s", got.Extra)
@@ -100,7 +100,7 @@ func TestProvisionWaits(t *testing.T) {
 	t.Parallel()
 	m := &memory{polls: 1}
 	made := newTerminal(m.serve(t, "", 0)).run(t, "provision", "--name", "shop").want(t, 0)
-	contains(t, made.stderr, "Waiting for shop to be ready ...\nYour extension shop is ready.\n")
+	contains(t, made.stderr, "Your Example extension (shop) is ready.")
 }
 
 func TestProvisionFails(t *testing.T) {
@@ -225,5 +225,5 @@ func TestTerminalIsNotObeyed(t *testing.T) {
 func TestCommonWordForASecret(t *testing.T) {
 	t.Parallel()
 	got := newTerminal((&memory{}).serve(t, "", 0)).with("FLYIO_SIGNING_SECRET", shortSecret).run(t, "provision").want(t, 0)
-	contains(t, got.stderr, "Setting the following secrets on your app:\n")
+	contains(t, got.stderr, "Set the following secrets on your target app.\n")
 }
