@@ -60,5 +60,5 @@ func (v *bearerToken) Verify(_ context.Context, m *Message) (Verification, error
 	if equal != 1 {
 		return Verification{}, errBearerMismatch
 	}
-	return Verification{Generation: Generation1}, nil
+	return Verification{Generation: Generation1, Verifier: "bearer-token"}, nil
 }

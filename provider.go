@@ -108,7 +108,11 @@ type Config struct {
 
 	// Observe is called once for each finished request of a [Provider], after the
 	// answer was written, on the request's goroutine; nil is not called. It feeds
-	// metrics, traces and error reporters. A panic of Observe is logged.
+	// metrics, traces and error reporters. Let it return soon: net/http sends the
+	// last part of an answer when the handler ends. A panic of Observe is logged.
+	//
+	// The context has the values of the request's context, such as a trace span,
+	// and does not end when the client leaves.
 	Observe func(ctx context.Context, o Outcome)
 }
 
@@ -213,8 +217,8 @@ func (p *Provider) serve(w http.ResponseWriter, r *http.Request) {
 		p.serveBrowser(w, r.WithContext(ctx), to)
 		return
 	}
+	defer rec.finish() // also when http.ErrAbortHandler passes
 	answer, err := p.handle(ctx, w, r, rec, to)
-	rec.finish()
 	if err != nil {
 		rec.refuse(ctx, w, err)
 		return
@@ -225,10 +229,11 @@ func (p *Provider) serve(w http.ResponseWriter, r *http.Request) {
 // handle admits a request, decodes it, and calls the Provisioner.
 func (p *Provider) handle(ctx context.Context, w http.ResponseWriter, r *http.Request, rec *record, to route) ([]byte, error) {
 	if to.name == "" {
+		rec.method = "" // the log must not have a stranger's text
 		return nil, newError(http.StatusNotFound, CodeRouteNotFound, "There is nothing at this URL.")
 	}
 	if !slices.Contains(to.methods, r.Method) {
-		rec.method = "" // the log must not have a stranger's text
+		rec.method = ""
 		w.Header().Set("Allow", strings.Join(to.methods, ", "))
 		return nil, newError(http.StatusMethodNotAllowed, CodeMethodNotAllowed, "This method is not allowed here.")
 	}
