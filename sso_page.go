@@ -102,7 +102,7 @@ func (s *SignOn) serve(
 		r = r.WithContext(ctx)
 	}
 	rec := record{log: s.log, requestID: id, method: r.Method, route: route, outcome: outcomeOf(ctx)}
-	rec.finish()
+	defer rec.finish()
 	setPageHeaders(w.Header())
 	answer := &answerWriter{ResponseWriter: w}
 	err := catch(func() error {
