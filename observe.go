@@ -72,19 +72,21 @@ func outcomeOf(ctx context.Context) *Outcome {
 // observed calls Config.Observe once the handler is done.
 func (p *Provider) observed(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	o := &Outcome{}
-	writer := &statusWriter{ResponseWriter: w}
-	ctx := context.WithValue(r.Context(), outcomeKey{}, o)
+	var of struct { // in one allocation
+		outcome Outcome
+		writer  statusWriter
+	}
+	of.writer.ResponseWriter = w
 	defer func() {
 		aborted := recover()
-		o.Duration, o.Status = time.Since(start), writer.status
-		o.abort(aborted)
-		p.callObserve(context.WithoutCancel(ctx), *o)
+		of.outcome.Duration, of.outcome.Status = time.Since(start), of.writer.status
+		of.outcome.abort(aborted)
+		p.callObserve(context.WithoutCancel(r.Context()), of.outcome)
 		if aborted != nil {
 			panic(aborted)
 		}
 	}()
-	p.serve(writer, r.WithContext(ctx))
+	p.serve(&of.writer, r, &of.outcome)
 }
 
 // abort notes a panic that ends the connection. [http.ErrAbortHandler] asks for

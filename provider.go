@@ -111,8 +111,8 @@ type Config struct {
 	// metrics, traces and error reporters. Let it return soon: net/http sends the
 	// last part of an answer when the handler ends. A panic of Observe is logged.
 	//
-	// The context has the values of the request's context, such as a trace span,
-	// and does not end when the client leaves.
+	// The context is the request's, with its values such as a trace span, and does not
+	// end when the client leaves.
 	Observe func(ctx context.Context, o Outcome)
 }
 
@@ -204,16 +204,17 @@ func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.observed(w, r)
 		return
 	}
-	p.serve(w, r)
+	p.serve(w, r, nil)
 }
 
 // serve is the way of one request: route, body, signature, nonce, payload, call,
-// answer.
-func (p *Provider) serve(w http.ResponseWriter, r *http.Request) {
+// answer. The outcome is for Config.Observe, and nil without it.
+func (p *Provider) serve(w http.ResponseWriter, r *http.Request, outcome *Outcome) {
 	ctx, requestID := withRequestID(r.Context(), w.Header())
 	to := p.route(r.Method, requestTarget(r))
-	rec := &record{log: p.log, requestID: requestID, method: r.Method, route: to.name, outcome: outcomeOf(ctx)}
+	rec := &record{log: p.log, requestID: requestID, method: r.Method, route: to.name, outcome: outcome}
 	if to.browser {
+		ctx = context.WithValue(ctx, outcomeKey{}, outcome)
 		p.serveBrowser(w, r.WithContext(ctx), to)
 		return
 	}
