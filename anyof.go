@@ -20,7 +20,7 @@ func AllOf(verifiers ...Verifier) Verifier { return &allOf{group: newGroup("AllO
 // A party between Fly.io and the provider can strip a message of one of its
 // signatures before it arrives. The message then has the generation of the other
 // signature, and the answer has the shape of that generation. Nothing else changes:
-// what is left is signed, and the signing parameters do not become extras.
+// the remaining part is signed, and the signing parameters do not become extras.
 func AnyOf(verifiers ...Verifier) Verifier { return &anyOf{group: newGroup("AnyOf", verifiers)} }
 
 type group struct {

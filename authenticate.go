@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// An Authenticator admits requests that Fly.io signed, once each. [Provider]
-// has one inside; a service that keeps handlers of its own uses one directly:
-// [Authenticator.Check] in a handler, or [Authenticator.Handler] around one.
-// It is safe for concurrent use.
+// An Authenticator admits requests that Fly.io signed, once each. It is for signed
+// routes of the service's own: use [Authenticator.Check] in a handler, or
+// [Authenticator.Handler] around one. [Provider.Authenticator] returns the one of a
+// provider. It is safe for concurrent use.
 type Authenticator struct {
 	base     *url.URL
 	verifier Verifier

@@ -5,13 +5,15 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
+	"fmt"
 	"strings"
 )
 
-// BearerToken verifies "Authorization: Bearer <token>", which the proposal asks
-// for beside a signature. By itself it is the weakest of all: whoever sees one
-// request can make any other. Put it into an [AllOf] with [MessageSignature].
-// Give several tokens while rotating.
+// BearerToken returns a Verifier for "Authorization: Bearer <token>", which the
+// proposal of Fly.io asks for in addition to a signature. Alone, it is the weakest
+// verifier: an attacker who sees one request can make any other. Put it into an
+// [AllOf] with [MessageSignature]. Give several tokens during a rotation. It is safe
+// for concurrent use.
 func BearerToken(tokens ...string) Verifier {
 	v := &bearerToken{}
 	if len(tokens) == 0 {
@@ -32,8 +34,8 @@ type bearerToken struct {
 }
 
 var (
-	errBearerHeader   = errors.New("bearer token: not exactly one Authorization: Bearer")
-	errBearerMismatch = errors.New("bearer token: does not match")
+	errBearerHeader   = fmt.Errorf("bearer token: %w: missing or repeated Authorization: Bearer header", ErrUnsigned)
+	errBearerMismatch = &quietError{"bearer token: does not match", ErrSignatureMismatch}
 )
 
 // Verify implements [Verifier].

@@ -8,53 +8,51 @@ import (
 	"github.com/flyext/flyext/internal/msgsig"
 )
 
-// A Policy is what a signature must fulfil besides being right. Its zero value
-// is the recommended one, which [XSignature] and [MessageSignature] use. Of the
-// fields, MaxAge, ClockSkew and InsecureSkipCoverage are X-Signature's as well,
-// which has nothing else to choose.
+// A Policy sets additional requirements for valid signatures. Its zero value is the
+// recommended policy, which [XSignature] and [MessageSignature] use. [Policy.XSignature]
+// uses only MaxAge, ClockSkew, RequireEventTime and InsecureSkipCoverage.
 type Policy struct {
-	// MaxAge is how old a message may be; 0 means 5 minutes. It stops a
-	// captured request from being sent after the replay store has forgotten it.
+	// MaxAge is the greatest age of a message; 0 means 5 minutes, and the maximum is
+	// 24 hours. It bounds the time for which the replay store remembers a nonce.
 	MaxAge time.Duration
-	// ClockSkew is how far ahead the sender's clock may be, and how long past
-	// its "expires" a message is still taken; 0 means 1 minute. Without a bound
-	// a message dated next year could be replayed for a year.
+	// ClockSkew is the most that the sender's clock may be ahead, and the time for
+	// which a message is accepted after its "expires"; 0 means 1 minute, and the
+	// maximum is 24 hours. Without this bound, an attacker could replay a message
+	// that is dated next year for a year.
 	ClockSkew time.Duration
 
-	// RequireDigest demands, of draft-cavage and zntrio's dialect too, that a
-	// digest of the body be covered wherever there is a body. It stops the
-	// exchange of the body under a signature that covers its length alone, as
-	// the proposal's own example does. RFC 9421 signatures always need it.
+	// RequireDigest demands that draft-cavage signatures and zntrio's dialect cover
+	// a digest of the body, if there is a body. It stops the exchange of the body
+	// under a signature that covers only its length, as the example of the proposal
+	// does. RFC 9421 signatures always need a digest.
 	RequireDigest bool
-	// RequireKeyID refuses message signatures that name no key. One that names
-	// a key which is not configured is refused in any case. It stops nothing
-	// that the MAC does not; it keeps keys for different uses apart.
+	// RequireKeyID refuses message signatures without a key id. A signature with an
+	// unknown key id is always refused. The field keeps keys for different uses
+	// apart; the MAC alone proves the sender.
 	RequireKeyID bool
-	// RequireComponents are further components that a message signature must
-	// cover: field names in lower case, such as "authorization" (binds the
-	// bearer token to the signature), "@scheme", or "@authority" (stops a
-	// request to another host that shares the secret), which a covered
-	// @target-uri or Host field is taken for as well.
+	// RequireComponents are further components that a message signature must cover:
+	// field names in lower case, such as "authorization" (binds the bearer token to
+	// the signature), "@scheme", or "@authority". A covered @target-uri or Host field
+	// counts as "@authority".
 	RequireComponents []string
 
-	// ZntrioDialect also accepts signatures as github.com/zntrio/httpsig writes
-	// them. It signs the decoded path, so /a%2Fb and /a/b have one signature,
-	// and stops neither from becoming the other.
+	// ZntrioDialect also accepts the signatures of github.com/zntrio/httpsig. They
+	// sign the decoded path, so /a%2Fb and /a/b have the same signature, and an
+	// attacker can exchange one for the other.
 	ZntrioDialect bool
 	// DraftQueryParams also accepts the component "@query-params" of
-	// draft-ietf-httpbis-message-signatures-05, which RFC 9421 does not know and
-	// so calls an error. It protects the one parameter that it names: a query is
-	// never taken for covered because of it.
+	// draft-ietf-httpbis-message-signatures-05, which RFC 9421 does not define. It
+	// covers one parameter and does not count as coverage of the query.
 	DraftQueryParams bool
 
 	// RequireEventTime refuses an event whose X-Signature has no timestamp, nonce
 	// and url. The page of Fly.io shows such an event. See [Event.Undated].
 	RequireEventTime bool
 
-	// InsecureSkipCoverage accepts a message signature whatever it covers, and
-	// an X-Signature beside an unsigned query or body: the path, the body or
-	// the time may be a stranger's. Its legitimate use is to look at what a
-	// signer does.
+	// InsecureSkipCoverage accepts a message signature with any coverage, and an
+	// X-Signature with an unsigned query or body. An attacker may then have chosen
+	// the path, the body or the time, and can replay a message without a signed
+	// time. Its legitimate use is to examine the output of a signer.
 	InsecureSkipCoverage bool
 }
 

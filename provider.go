@@ -34,14 +34,14 @@ type Provisioner interface {
 	Update(ctx context.Context, id string, req *UpdateRequest) (*Extension, error)
 }
 
-// A Fetcher answers GET {base}/extensions/{id}, which is also what flyctl
-// polls while an extension is being made. The secrets need not be returned.
+// A Fetcher answers GET {base}/extensions/{id}. Fly.io sends this request, too,
+// while flyctl waits for an extension. The secrets need not be returned.
 type Fetcher interface {
 	Fetch(ctx context.Context, id string) (*Extension, error)
 }
 
-// A Deprovisioner answers DELETE {base}/extensions/{id}. To delete what is
-// already deleted is a success.
+// A Deprovisioner answers DELETE {base}/extensions/{id}. The deletion of an
+// extension that no longer exists is a success.
 type Deprovisioner interface {
 	Deprovision(ctx context.Context, id string) error
 }
@@ -57,23 +57,22 @@ type Lister interface {
 	List(ctx context.Context, organizationID string) ([]*Extension, error)
 }
 
-// A Config says how a provider is reached and whom it trusts. BaseURL and
-// Verifier are required.
+// A Config configures a provider. BaseURL and Verifier are required.
 type Config struct {
-	// BaseURL is the public URL under which Fly.io reaches the handler, such
-	// as "https://logjam.io/flyio". Signatures are checked against it, since
-	// what a proxy in front says about itself cannot be trusted. The proxy
-	// must pass on the path, the query and the Host header as they came. Keep
-	// braces and spaces out of its path: routers take them for patterns.
+	// BaseURL is the public URL under which Fly.io reaches the handler, such as
+	// "https://logjam.io/flyio". Signatures are checked against it, because
+	// X-Forwarded-* headers cannot be trusted. A proxy in front must pass on the
+	// path, the query and the Host header unchanged. The path must not have
+	// braces, which routers use for patterns.
 	BaseURL string
 
 	// Verifier decides whether a request comes from Fly.io.
 	Verifier Verifier
 
 	// EventVerifier decides whether an event comes from Fly.io; nil means
-	// Verifier. X-Signature has its parameters in the body, so that it can sign an
-	// event in binary mode whose data is a JSON object, and in structured mode; a
-	// batch is a JSON array and takes a verifier of header fields, such as
+	// Verifier. X-Signature has its parameters in a JSON object, so it can sign an
+	// event in binary mode with such data, and an event in structured mode. A batch
+	// is a JSON array and needs a verifier of header fields, such as
 	// [MessageSignature].
 	EventVerifier Verifier
 
@@ -82,7 +81,7 @@ type Config struct {
 
 	// ReplayStore remembers the nonces that were used and, if it is a
 	// [ReplayLookup], the events that were received; nil means
-	// [NewMemoryReplayStore], which is for a service on one machine.
+	// [NewMemoryReplayStore], which is for a service in one process.
 	ReplayStore ReplayStore
 
 	// MaxBodyBytes bounds the body of a request; 0 means 1 MiB.
@@ -130,7 +129,7 @@ const (
 //	POST   {base}/extensions/events  EventReceiver.ReceiveEvent
 //	GET    {base}/organizations/{organization_id}/extensions  Lister.List
 //
-// and to which a customer's browser comes, unsigned, to sign in:
+// It also serves the customer's browser, which cannot sign a request:
 //
 //	GET    {base}/extensions/{id}/sso  SignOn.Begin
 //	GET    {base}/callback             SignOn.Callback
@@ -151,9 +150,9 @@ type Provider struct {
 	delivery    *delivery
 }
 
-// New returns the handler of a provider. It fails on any configuration that
-// would fail or be insecure later: a base URL that is none, an empty secret, a
-// verifier of nothing.
+// New returns the handler of a provider. It returns an error for an invalid or
+// insecure configuration, such as a malformed base URL, an empty secret, or a
+// verifier without keys.
 func New(p Provisioner, c Config) (*Provider, error) {
 	if p == nil {
 		return nil, errors.New("flyext: Provisioner is nil")

@@ -12,13 +12,12 @@ import (
 	"net/url"
 	"slices"
 	"time"
-	"unsafe"
 
 	"github.com/flyext/flyext/internal/mac"
 )
 
-// A Message is a received request as a [Verifier] sees it: whole, and byte for
-// byte as it came. All fields are set but Body, which may be empty.
+// A Message is a received request for a [Verifier]: the whole request, byte for byte
+// as it was sent. Body may be empty; all other fields are set.
 type Message struct {
 	Method string
 	// Target is the request target of the request line, path and query, escaped
@@ -31,7 +30,7 @@ type Message struct {
 	Body []byte
 	// BaseURL is the provider's public base URL, from its configuration.
 	BaseURL *url.URL
-	// Now is the time that freshness is judged by.
+	// Now is the current time, for the check of freshness.
 	Now time.Time
 
 	isEvent    bool           // whose X-Signature may lack parameters
@@ -50,7 +49,7 @@ type decodedBody struct {
 // and exchange the copy's body; then the copy is decoded by itself.
 func (m *Message) decode() (payload, error) {
 	d := &m.decoded
-	if d.payload != nil && len(d.body) == len(m.Body) && unsafe.SliceData(d.body) == unsafe.SliceData(m.Body) {
+	if d.payload != nil && sameMemory(d.body, m.Body) {
 		return d.payload, d.err
 	}
 	switch {
@@ -67,23 +66,27 @@ func (m *Message) decode() (payload, error) {
 	return d.payload, d.err
 }
 
-// A Verifier decides whether a message comes from Fly.io.
+// sameMemory reports whether two slices are the same bytes of memory.
+func sameMemory(a, b []byte) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
+
+// A Verifier decides whether a message comes from Fly.io. It must be safe for
+// concurrent use.
 //
-// Verify must authenticate before it looks at anything else, and must not
-// remember anything: it returns the nonces that the message uses up, and its
-// caller enters them into the [ReplayStore] once everything else is right.
+// Verify must authenticate the message before it uses any part of it. It must
+// remember nothing: it returns the nonces of the message, and its caller enters them
+// into the [ReplayStore] once everything else is right.
 //
-// Any error means that the message is refused. Its text goes to the log, so it
-// must hold nothing of an unauthenticated message; the caller is told nothing.
-// Only a *[Error] is answered as it is: return one where the sender has proven
-// to know the secret, or where a key store is out of reach (503).
-//
-// It must be safe for concurrent use.
+// An error refuses the message. Its text goes to the log, so it must hold nothing of
+// an unauthenticated message. The client learns nothing from it, except from an
+// *[Error], which is sent as it is: return one if the sender has proven to know the
+// secret, or if a key store is out of reach (503).
 type Verifier interface {
 	Verify(ctx context.Context, m *Message) (Verification, error)
 }
 
-// A Verification is what a [Verifier] found out about a genuine message.
+// A Verification is the result of a [Verifier] for a genuine message.
 type Verification struct {
 	// Generation chooses the shape of the answer.
 	Generation Generation
@@ -94,18 +97,20 @@ type Verification struct {
 	Nonces []Nonce
 }
 
-// A Nonce is something that works once.
+// A Nonce is used up by one message, so that a copy of the message is refused.
 type Nonce struct {
-	// Key identifies it: the start of a SHA-256 over the scheme and what must
-	// not come twice. See [NonceKey].
+	// Key identifies the nonce: the start of a SHA-256 over the scheme and the
+	// nonce itself. See [NonceKey].
 	Key [16]byte
 	// Expires is the time of signing plus the greatest age and the clock skew that
 	// the policy allows. It depends on the message alone and never on the clock,
 	// so a copy has the expiry of the original.
 	Expires time.Time
 
-	// OnReceipt marks the nonce of an event whose signature has no time. It is used
-	// up once the event was received, so that a retry after a failure passes.
+	// OnReceipt marks the nonce of an event, or of its signature where that has no
+	// time. The nonce is used up once the event was received, so that a retry after a
+	// failure passes. Its Expires is the time of receipt plus a day, so a copy has
+	// another one, and a [ReplayStore] may accept it again after that.
 	OnReceipt bool
 }
 
@@ -124,10 +129,10 @@ func mergeNonces(nonces []Nonce, more ...Nonce) []Nonce {
 	return nonces
 }
 
-// NonceKey returns the [Nonce.Key] of what must not come twice under a scheme,
-// such as NonceKey("x-signature", nonce).
+// NonceKey returns the [Nonce.Key] for the parts that identify a message under a
+// scheme, such as NonceKey("x-signature", nonce).
 func NonceKey(scheme string, parts ...string) (key [16]byte) {
-	// Each part with its length before it: no two lists of parts look alike.
+	// The length precedes each part, so that two lists of parts never look alike.
 	text := make([]byte, 0, 128)
 	text = append(binary.AppendUvarint(text, uint64(len(scheme))), scheme...)
 	for _, part := range parts {
@@ -151,16 +156,16 @@ const (
 	Generation2 Generation = 2
 )
 
-// construction is what every verifier of this package carries: a mistake made when
-// it was built, which New reports and Verify answers with, and a print that
-// shows no key.
+// construction is the part that all verifiers of this package share: the mistake in
+// their configuration, which New reports and Verify returns, and a print without
+// keys.
 type construction struct{ err error }
 
 func (c *construction) constructionError() error { return c.err }
 
 var errNoBaseURL = errors.New("flyext: Message.BaseURL is missing")
 
-// ready says why a message cannot be verified at all.
+// ready returns the reason why no message or not this one can be verified, or nil.
 func (c *construction) ready(m *Message) error {
 	if c.err == nil && m.BaseURL == nil {
 		return errNoBaseURL
@@ -186,7 +191,7 @@ func checkVerifier(v Verifier) error {
 	return nil
 }
 
-// newKeys prepares secrets. An empty one would verify what anybody signs.
+// newKeys prepares secrets. It refuses an empty secret, which is known to everyone.
 func newKeys(err *error, name string, secrets []string) []*mac.Key {
 	if len(secrets) == 0 {
 		*err = fmt.Errorf("flyext: %s needs a secret", name)
@@ -201,15 +206,14 @@ func newKeys(err *error, name string, secrets []string) []*mac.Key {
 	return keys
 }
 
-// A Key is a shared secret with the id that message signatures name it by.
-// It prints and marshals without the secret.
+// A Key is a shared secret and the id by which message signatures name it. It
+// prints, logs and marshals without the secret.
 type Key struct {
 	ID     string // such as "flyio-signing-secret"
 	Secret string
 }
 
-// Format implements [fmt.Formatter]: whatever the verb, the secret is not
-// printed.
+// Format implements [fmt.Formatter]. It leaves the secret out, for each verb.
 func (k Key) Format(f fmt.State, _ rune) { io.WriteString(f, "Key("+k.ID+")") }
 
 // LogValue implements [slog.LogValuer].

@@ -29,7 +29,7 @@ const (
 	xTime     = "timestamp is absent, repeated or not a number"
 	xNonce    = "nonce is absent, repeated or not a text"
 	xURL      = "message was signed for another URL"
-	bHeader   = "not exactly one Authorization: Bearer"
+	bHeader   = "missing or repeated Authorization: Bearer header"
 	bMismatch = "bearer token: does not match"
 
 	extensionPath = "/flyio/extensions/x1"

@@ -20,13 +20,13 @@ import (
 	"github.com/flyext/flyext/internal/mac"
 )
 
-// A WebhookConfig says who tells Fly.io about its resources. ProviderName and
-// Secret are required. It prints and logs without its secret.
+// A WebhookConfig configures [Webhooks]. ProviderName and Secret are required. It
+// prints and logs without its secret.
 type WebhookConfig struct {
-	// ProviderName is what Fly.io calls the provider, such as "logjam".
+	// ProviderName is Fly.io's name for the provider, such as "logjam".
 	ProviderName string
 
-	// Secret is the webhook secret. It is not the one that Fly.io signs with.
+	// Secret is the webhook secret. It differs from Fly.io's signing secret.
 	Secret string
 
 	// Endpoint is the URL to send to; "" means
@@ -38,22 +38,22 @@ type WebhookConfig struct {
 	// is a test between containers.
 	InsecureAllowHTTP bool
 
-	// HTTPClient sends, without following redirects; nil means one with
-	// [http.DefaultTransport].
+	// HTTPClient sends the webhooks, and follows no redirects; nil means a client
+	// with [http.DefaultTransport].
 	HTTPClient *http.Client
 
-	// Attempts is how often one webhook is tried at most; 0 means 5. Where a job
-	// queue tries again anyway, 1 leaves the schedule to it.
+	// Attempts is the most attempts for one webhook; 0 means 5. Set it to 1 if a job
+	// queue tries again.
 	Attempts int
 
 	// Timeout bounds one attempt; 0 means 10 seconds, and the maximum is 24 hours.
 	Timeout time.Duration
 
-	// Now is the clock that webhooks are dated by; nil means [time.Now].
+	// Now is the clock for the timestamps of webhooks; nil means [time.Now].
 	Now func() time.Time
 
-	// Sleep waits between two attempts, or returns an error when the context
-	// ends; nil waits in real time. It is for tests, which need not wait.
+	// Sleep waits between two attempts, or returns an error when the context ends;
+	// nil waits in real time. It is for tests.
 	Sleep func(ctx context.Context, d time.Duration) error
 
 	// Logger receives a record for each attempt that fails and is followed by
@@ -84,7 +84,7 @@ type WebhookAttempt struct {
 	Duration time.Duration
 }
 
-// Format implements [fmt.Formatter]: whatever the verb, no secret is printed.
+// Format implements [fmt.Formatter]. It leaves the secret out, for each verb.
 func (c WebhookConfig) Format(f fmt.State, _ rune) { redactedFormat(f, "WebhookConfig") }
 
 // LogValue implements [slog.LogValuer].
@@ -104,30 +104,29 @@ const (
 	maxDrained             = 64 << 10 // bytes of an answer that are read, to keep the connection
 )
 
-// Webhooks tell Fly.io what became of the provider's resources: that one was
-// made, changed or removed other than by Fly.io's own request. A webhook says
-// what a resource is now, so that the latest one is all that counts; send it
-// again, or send it twice, and nothing is lost.
+// Webhooks tell Fly.io about resources that the provider made, changed or removed by
+// itself. A webhook has the current state of a resource, so only the latest one
+// counts, and a repetition does no harm.
 //
-// Each method sends one webhook and returns when Fly.io has accepted it, or with
-// a *[WebhookError]. It tries again by itself, after about 1, 2, 4 and 8 seconds
-// (somewhere in the later half of each, so that many senders spread), when there
-// was no answer, and when the answer is 408, 425, 429 or 5xx; after a Retry-After, that much
-// later. It gives up at once when another answer comes, such as a 422, a redirect
-// (a signature is for one URL), or a Retry-After of more than a minute, and when
-// the context ends or would end before the next attempt. What must survive the
-// process belongs into a job queue: see [WebhookError.Temporary].
+// Each method sends one webhook and returns when Fly.io has accepted it, or with a
+// *[WebhookError]. It tries again when there was no answer, and after 408, 425, 429
+// and 5xx. It waits about 1, 2, 4 and 8 seconds (a random time in the later half of
+// each) plus the answer's Retry-After. It gives up at once
 //
-// A webhook carries the resource as GET answers it, [Extension.Extra] included,
-// and never its secrets, though they may be there. Its [Extension.ID] is required,
-// since nobody else knows what Fly.io calls it. It is signed with X-Signature,
-// over exactly the bytes sent; each attempt has a timestamp, a nonce and the URL
-// in it, as all that Fly.io itself signs this way has. The example on Fly.io's
-// page shows the timestamp alone; the others let a receiver that looks refuse a
-// copy, and one that was made for another endpoint.
+//   - after any other answer, such as 422 or a redirect;
+//   - after a Retry-After of more than a minute;
+//   - when the context ends, or would end before the next attempt.
 //
-// Webhooks are safe for concurrent use. Those of one resource arrive in the
-// order in which they were sent only if each waits for the one before it.
+// A webhook that must survive the process belongs into a job queue; see
+// [WebhookError.Temporary].
+//
+// A webhook has the resource as in the answer to GET, [Extension.Extra] included and
+// secrets excluded. [Extension.ID] is required. Each attempt is signed with
+// X-Signature over exactly the bytes sent, and has a timestamp, a nonce and the URL
+// of its own.
+//
+// Webhooks are safe for concurrent use. Webhooks for one resource arrive in order
+// only if each call waits for the one before it.
 //
 // See https://fly.io/docs/reference/extensions_api/#webhooks.
 type Webhooks struct {
@@ -142,8 +141,8 @@ type Webhooks struct {
 	observe  func(context.Context, WebhookAttempt)
 }
 
-// NewWebhooks returns the sender of a configuration. It fails on whatever would
-// fail or be insecure later: no name, no secret, an endpoint that is plain http
+// NewWebhooks returns the sender of webhooks. It returns an error for an invalid or
+// insecure configuration, such as a missing secret, or an endpoint with plain http
 // beyond loopback.
 func NewWebhooks(c WebhookConfig) (*Webhooks, error) {
 	switch {
@@ -188,9 +187,8 @@ func NewWebhooks(c WebhookConfig) (*Webhooks, error) {
 	return w, nil
 }
 
-// A finalAnswers transport takes from an answer where it redirects to, which
-// nobody follows. A Location that is no URL would make an error of the answer, as
-// if there had been none, and quote it.
+// A finalAnswers transport removes the Location of an answer, because redirects are
+// not followed. net/http would turn a malformed Location into an error and quote it.
 type finalAnswers struct{ next http.RoundTripper }
 
 // RoundTrip implements [http.RoundTripper].
@@ -213,29 +211,29 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Format implements [fmt.Formatter]: whatever the verb, no secret is printed.
+// Format implements [fmt.Formatter]. It leaves the secret out, for each verb.
 func (w *Webhooks) Format(f fmt.State, _ rune) { redactedFormat(f, "Webhooks") }
 
-// The actions, as [WebhookError.Action] has them.
+// The actions of webhooks, in [WebhookError.Action].
 const (
 	actionCreated = "resource.created"
 	actionUpdated = "resource.updated"
 	actionDeleted = "resource.deleted"
 )
 
-// Created tells Fly.io of a resource that it did not ask for, such as one that
-// a customer made on the provider's own dashboard. OrganizationID and UserID are
-// required; they and Name are what Fly.io knows it by.
+// Created tells Fly.io about a resource that it did not ask for, such as one that a
+// customer made on the provider's own dashboard. OrganizationID and UserID are
+// required.
 func (w *Webhooks) Created(ctx context.Context, resource *Extension) error {
 	return w.send(ctx, actionCreated, resource)
 }
 
-// Updated tells Fly.io what a resource is now: its status, its plan, its name.
+// Updated tells Fly.io the current state of a resource: its status, plan and name.
 func (w *Webhooks) Updated(ctx context.Context, resource *Extension) error {
 	return w.send(ctx, actionUpdated, resource)
 }
 
-// Deleted tells Fly.io that a resource is no more. Its ID is enough.
+// Deleted tells Fly.io that a resource no longer exists. Its ID is enough.
 func (w *Webhooks) Deleted(ctx context.Context, resource *Extension) error {
 	return w.send(ctx, actionDeleted, resource)
 }
@@ -246,7 +244,7 @@ var (
 	errNoOwner      = errors.New("flyext: a resource that is created has an OrganizationID and a UserID")
 )
 
-// encodeWebhookResource is what GET answers, without the secrets.
+// encodeWebhookResource writes the resource of the answer to GET, without secrets.
 func encodeWebhookResource(action string, x *Extension) (jsontext.Value, error) {
 	if x == nil {
 		return nil, errNoResource
@@ -268,7 +266,7 @@ func encodeWebhookResource(action string, x *Extension) (jsontext.Value, error) 
 	return e.encode()
 }
 
-// send sends one webhook until it is accepted, or cannot be.
+// send sends one webhook until it is accepted or given up.
 func (w *Webhooks) send(ctx context.Context, action string, x *Extension) error {
 	failed := &WebhookError{Action: action}
 	if x != nil {
@@ -329,7 +327,7 @@ func (w *Webhooks) logAttempt(ctx context.Context, failed *WebhookError, wait ti
 	w.log.LogAttrs(ctx, slog.LevelWarn, "webhook failed and will be sent again", attrs...)
 }
 
-// A webhook is the body, in the order of Fly.io's own example, which has the
+// A webhook is the body, in the order of the example on Fly.io's page, which has the
 // timestamp as a string.
 type webhook struct {
 	Timestamp string         `json:"timestamp"`
@@ -339,7 +337,7 @@ type webhook struct {
 	Resource  jsontext.Value `json:"resource"`
 }
 
-// attempt sends a webhook once. Without an answer, status is 0 and err says why.
+// attempt sends a webhook once. Without an answer, status is 0 and err is the reason.
 func (w *Webhooks) attempt(ctx context.Context, action string, resource jsontext.Value) (status int, retryAfter time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
@@ -364,8 +362,7 @@ func (w *Webhooks) attempt(ctx context.Context, action string, resource jsontext
 		return 0, 0, quiet(err)
 	}
 	defer answer.Body.Close()
-	// The status is the answer. What else there is may be anything, and is read
-	// for the connection's sake alone.
+	// Only the status counts. The rest is read so that the connection can be kept.
 	_, _ = io.CopyN(io.Discard, answer.Body, maxDrained)
 	return answer.StatusCode, parseRetryAfter(answer.Header, w.now()), nil
 }

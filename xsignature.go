@@ -13,19 +13,20 @@ import (
 	"github.com/flyext/flyext/internal/msgsig"
 )
 
-// XSignature verifies what Fly.io sends today: X-Signature, the HMAC-SHA256 of
-// the raw body (POST, PATCH) or of the raw query string (GET, DELETE), in hex
-// or base64. The signed content names a timestamp, a nonce and the full URL,
-// which are demanded and checked. Give several secrets while rotating.
+// XSignature returns a Verifier for the signature that Fly.io sends today:
+// X-Signature, the HMAC-SHA256 of the raw body (POST, PUT, PATCH) or of the raw query
+// string (GET, DELETE), in hex or base64. The signed content must have a timestamp,
+// a nonce and the full URL; only an event may lack them, see [Event.Undated]. Give
+// several secrets during a rotation. It is safe for concurrent use.
 //
-// It covers neither the method nor, on a GET, anything that a DELETE of the
-// same URL would not have: it is the nonce that keeps one from becoming the
-// other, so never use it without a [ReplayStore].
+// An X-Signature does not cover the method: the signature of a GET is that of a
+// DELETE of the same URL. The nonce keeps one from becoming the other, so the
+// [ReplayStore] is part of the protection.
 //
 // See https://fly.io/docs/reference/extensions_api/#authentication-and-request-signing.
 func XSignature(secrets ...string) Verifier { return Policy{}.XSignature(secrets...) }
 
-// XSignature is [XSignature] under this policy.
+// XSignature returns an [XSignature] Verifier that applies p.
 func (p Policy) XSignature(secrets ...string) Verifier {
 	v := &xSignature{}
 	v.policy, v.err = p.withDefaults()
@@ -156,8 +157,7 @@ func (v *xSignature) admitUndated(m *Message, received [mac.Size]byte) (Verifica
 
 func isNoURL(r rune) bool { return r <= ' ' || r == '{' || r == '"' || r == 0x7f }
 
-// matches compares with every key, so that the time taken does not tell which
-// one fitted.
+// matches compares with every key, so that the time does not depend on the key.
 func matches(keys []*mac.Key, content []byte, received [mac.Size]byte) bool {
 	matched := false
 	for _, k := range keys {
@@ -171,7 +171,7 @@ type xSignatureParams struct {
 	nonce, url string
 }
 
-// maxNonce bounds what is hashed of a nonce, in bytes.
+// maxNonce is the most bytes of a nonce.
 const maxNonce = 1024
 
 // signingParams reads the parameters that the signature itself protects. The MAC is

@@ -4,10 +4,10 @@ go 1.26.0
 
 require (
 	github.com/cloudevents/sdk-go/v2 v2.16.2
-	github.com/flyext/flyext v0.0.0
-	github.com/flyext/flyext/internal/browsertest v0.0.0
-	github.com/flyext/flyext/stores/redis v0.0.0
-	github.com/flyext/flyext/stores/sql v0.0.0
+	github.com/flyext/flyext v0.1.0
+	github.com/flyext/flyext/internal/browsertest v0.1.0
+	github.com/flyext/flyext/stores/redis v0.1.0
+	github.com/flyext/flyext/stores/sql v0.1.0
 	github.com/gin-gonic/gin v1.12.0
 	github.com/go-chi/chi/v5 v5.5.0
 	github.com/jackc/pgx/v5 v5.12.0
@@ -19,7 +19,6 @@ require (
 	github.com/riverqueue/river/riverdriver/riverdatabasesql v0.51.1
 	github.com/riverqueue/river/riverdriver/riversqlite v0.51.1
 	github.com/riverqueue/river/rivertype v0.51.1
-	golang.org/x/term v0.47.0
 	modernc.org/sqlite v1.62.0
 )
 
@@ -86,11 +85,4 @@ require (
 	modernc.org/libc v1.80.1 // indirect
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.12.1 // indirect
-)
-
-replace (
-	github.com/flyext/flyext => ../
-	github.com/flyext/flyext/internal/browsertest => ../internal/browsertest
-	github.com/flyext/flyext/stores/redis => ../stores/redis
-	github.com/flyext/flyext/stores/sql => ../stores/sql
 )

@@ -3,8 +3,8 @@ module github.com/flyext/flyext/cmd/flysim
 go 1.26.0
 
 require (
-	github.com/flyext/flyext v0.0.0
-	github.com/flyext/flyext/internal/browsertest v0.0.0
+	github.com/flyext/flyext v0.1.0
+	github.com/flyext/flyext/internal/browsertest v0.1.0
 	github.com/go-json-experiment/json v1.27.2
 	github.com/joho/godotenv v1.5.1
 	github.com/spf13/cobra v1.10.2
@@ -21,9 +21,4 @@ require (
 	github.com/golang-jwt/jwt/v5 v5.3.1 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	golang.org/x/oauth2 v0.37.0 // indirect
-)
-
-replace (
-	github.com/flyext/flyext => ../../
-	github.com/flyext/flyext/internal/browsertest => ../../internal/browsertest
 )

@@ -45,6 +45,7 @@ func (p *program) rootCommand() *cobra.Command {
 		Use:           "flysim",
 		Short:         "Play Fly.io towards an extension provider",
 		Long:          rootHelp,
+		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args: func(cmd *cobra.Command, args []string) error {

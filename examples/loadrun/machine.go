@@ -43,10 +43,10 @@ type process struct {
 	starts     int
 }
 
-// build builds Logjam.
+// build builds Logjam for several machines.
 func build(ctx context.Context, dir string) (path string, err error) {
 	path = filepath.Join(dir, "logjam")
-	output, err := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/flyext/flyext/examples/logjam").CombinedOutput()
+	output, err := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/flyext/flyext/examples/logjam/machines").CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("go build: %w\n%s", err, output)
 	}

@@ -1,8 +1,8 @@
 // Logjam is a small Fly.io extension provider: it sells log streams. Copy from
-// it what a provider of your own needs.
+// package service what a provider of your own needs.
 //
-// Run without configuration it plays Fly.io against itself and shows what
-// happens:
+// Without configuration it runs against a simulated Fly.io and shows each
+// request and answer:
 //
 //	go run ./examples/logjam
 //
@@ -10,89 +10,15 @@
 //
 //	FLYIO_SIGNING_SECRET=… go run ./examples/logjam -base-url https://logjam.example/flyio
 //
-// and with FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET it has a dashboard, too, to
-// which Fly.io's customers sign in. With FLYIO_WEBHOOK_SECRET it tells Fly.io what
-// they do there; see what could not be told with -webhooks list. A database in
-// PostgreSQL (-database-url) can be shared by several machines; which requests came
-// is remembered there, too, or in Redis (-redis-url).
+// With FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET it also has a dashboard, to which
+// Fly.io's customers sign in. With FLYIO_WEBHOOK_SECRET it tells Fly.io what they
+// do there; -webhooks list shows the webhooks that failed.
+//
+// This program keeps its data in SQLite and runs on one machine. The program in
+// examples/logjam/machines is the same with PostgreSQL and Redis, for several
+// machines. Only that program compiles their drivers.
 package main
 
-import (
-	"context"
-	"errors"
-	"flag"
-	"fmt"
-	"io"
-	"log/slog"
-	"net"
-	"os"
-	"os/signal"
-	"syscall"
+import "github.com/flyext/flyext/examples/logjam/service"
 
-	"github.com/redis/go-redis/v9"
-)
-
-func main() {
-	redis.SetLogger(quietRedis{})
-	signaled, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	ctx, cancel := context.WithCancel(context.Background())
-	context.AfterFunc(signaled, func() {
-		stop() // first, so that a second signal ends it at once
-		cancel()
-	})
-	os.Exit(run(ctx, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr))
-}
-
-// run returns the exit status: 2 for what keeps Logjam from starting, 1 for
-// what ends it later.
-func run(ctx context.Context, args []string, lookupEnv func(string) (string, bool), stdout, stderr io.Writer) int {
-	c, err := readConfig(args, lookupEnv, stderr)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		err = &startError{err}
-	case c.webhookAction != "":
-		err = untold(ctx, c, stdout, slog.New(slog.NewTextHandler(stderr, nil)))
-	case c.plays():
-		err = play(ctx, c, newPage(stdout, lookupEnv), stderr)
-	default:
-		err = serve(ctx, c, slog.New(slog.NewTextHandler(stderr, nil)))
-	}
-	if err == nil {
-		return 0
-	}
-	fmt.Fprintln(stderr, "logjam:", err)
-	if _, ok := errors.AsType[*startError](err); ok {
-		return 2
-	}
-	return 1
-}
-
-// A startError is what keeps Logjam from starting.
-type startError struct{ reason error }
-
-func (e *startError) Error() string { return e.reason.Error() }
-func (e *startError) Unwrap() error { return e.reason }
-
-// serve is Logjam as Fly.io knows it.
-func serve(ctx context.Context, c config, log *slog.Logger) error {
-	s, err := newServer(ctx, c, log)
-	if err != nil {
-		return &startError{err}
-	}
-	if c.debug != "" {
-		listener, err := net.Listen("tcp", c.debug)
-		if err != nil {
-			return errors.Join(&startError{err}, s.listener.Close(), s.logjam.store.close())
-		}
-		defer listener.Close()
-		log.Info("debugging", "address", listener.Addr().String())
-		go serveDebug(listener, log)
-	}
-	s.http.RegisterOnShutdown(func() { log.Info("stopping") }) // nobody is let in any more
-	log.Info("listening", "address", s.listener.Addr().String(), "base_url", s.baseURL, "replay_store", s.replay.where)
-	err = s.serve(ctx)
-	log.Info("stopped")
-	return err
-}
+func main() { service.Main(nil) }

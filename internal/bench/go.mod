@@ -7,7 +7,7 @@ require (
 	github.com/common-fate/httpsig v0.2.1
 	github.com/dadrus/httpsig v0.9.0
 	github.com/dgraph-io/ristretto/v2 v2.4.2
-	github.com/flyext/flyext v0.0.0
+	github.com/flyext/flyext v0.1.0
 	github.com/google/go-github/v75 v75.0.0
 	github.com/hashicorp/golang-lru/v2 v2.0.7
 	github.com/maypok86/otter/v2 v2.4.0
@@ -51,5 +51,3 @@ require (
 	golang.org/x/tools v0.49.0 // indirect
 	gopkg.in/validator.v2 v2.0.1 // indirect
 )
-
-replace github.com/flyext/flyext => ../..

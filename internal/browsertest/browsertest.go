@@ -40,7 +40,7 @@ const defaultPatience = 60 * time.Second
 // slots bounds how many tests have a browser at once, so that each gets on.
 var slots = make(chan struct{}, 2)
 
-var errNoChromium = errors.New("there is no Chromium to test the pages with (on Debian: apt-get install chromium)")
+var errNoChromium = errors.New("Chromium is not installed (Debian: apt-get install chromium; macOS: brew install chromium)")
 
 // chromium starts the one Chromium of all tests.
 var chromium = sync.OnceValues(func() (context.Context, error) {
@@ -105,6 +105,14 @@ func New(t testing.TB) *Tab {
 	if !inMain.Load() {
 		t.Fatal("TestMain does not call browsertest.Main, which stops Chromium")
 	}
+	ctx := start(t)
+	takeSlot(t)
+	return openTab(t, ctx, chromedp.WithNewBrowserContext())
+}
+
+// start starts Chromium, or skips the test on a machine without it.
+func start(t testing.TB) context.Context {
+	t.Helper()
 	ctx, err := chromium()
 	if errors.Is(err, errNoChromium) && os.Getenv("CI") != "true" {
 		t.Skip(err)
@@ -112,8 +120,7 @@ func New(t testing.TB) *Tab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	takeSlot(t)
-	return openTab(t, ctx, chromedp.WithNewBrowserContext())
+	return ctx
 }
 
 // holders are the tests that have a slot. One that has need not wait for

@@ -128,6 +128,7 @@ func failures(t *testing.T, test func(t testing.TB)) []string {
 // TestFails is about tests that the driver must fail, each for one reason.
 func TestFails(t *testing.T) {
 	t.Parallel()
+	browsertest.Need(t)
 	url := site(t)
 	goTo := func(path string) func(*browsertest.Tab) {
 		return func(b *browsertest.Tab) { b.Open(url+path, http.StatusOK) }
@@ -247,7 +248,7 @@ func TestLacks(t *testing.T) {
 		want      []string
 		fails     bool
 	}{
-		{"Chromium, on a user's machine", "CI=", []string{"--- SKIP", "apt-get install chromium"}, false},
+		{"Chromium, on a user's machine", "CI=", []string{"--- SKIP", "Chromium is not installed", "apt-get install chromium"}, false},
 		{"Chromium, in CI", "CI=true", []string{"--- FAIL", "apt-get install chromium"}, true},
 		{"Main", "WITHOUT_MAIN=true", []string{"--- FAIL", "does not call browsertest.Main"}, true},
 	} {

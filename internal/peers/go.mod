@@ -5,7 +5,7 @@ go 1.26.0
 require (
 	github.com/common-fate/httpsig v0.2.1
 	github.com/dadrus/httpsig v0.9.0
-	github.com/flyext/flyext v0.0.0
+	github.com/flyext/flyext v0.1.0
 	github.com/go-fed/httpsig v1.1.0
 	github.com/remitly-oss/httpsig-go v1.2.0
 	github.com/yaronf/httpsign v0.4.2
@@ -34,5 +34,3 @@ require (
 	golang.org/x/oauth2 v0.37.0 // indirect
 	golang.org/x/sys v0.37.0 // indirect
 )
-
-replace github.com/flyext/flyext => ../../

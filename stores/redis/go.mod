@@ -3,7 +3,7 @@ module github.com/flyext/flyext/stores/redis
 go 1.26.0
 
 require (
-	github.com/flyext/flyext v0.0.0
+	github.com/flyext/flyext v0.1.0
 	github.com/redis/go-redis/v9 v9.23.0
 )
 
@@ -17,5 +17,3 @@ require (
 	golang.org/x/oauth2 v0.37.0 // indirect
 	golang.org/x/sys v0.48.0 // indirect
 )
-
-replace github.com/flyext/flyext => ../..

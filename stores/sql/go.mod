@@ -3,7 +3,7 @@ module github.com/flyext/flyext/stores/sql
 go 1.26.0
 
 require (
-	github.com/flyext/flyext v0.0.0
+	github.com/flyext/flyext v0.1.0
 	github.com/jackc/pgx/v5 v5.12.0
 	modernc.org/sqlite v1.62.0
 )
@@ -29,5 +29,3 @@ require (
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.12.1 // indirect
 )
-
-replace github.com/flyext/flyext => ../..

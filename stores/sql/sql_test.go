@@ -3,6 +3,7 @@ package sqlstore_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -115,12 +116,12 @@ func execute(t *testing.T, db *sql.DB, statement string, args ...any) {
 // expire has the time of all nonces pass.
 func (d database) expire(t *testing.T, db *sql.DB) {
 	t.Helper()
-	execute(t, db, "UPDATE flyext_nonces SET expires_at = "+d.past)
+	execute(t, db, "UPDATE flyext_nonces SET expires_at = "+d.past+" WHERE length(key) > 0")
 }
 
 func count(t testing.TB, db *sql.DB) (n int) {
 	t.Helper()
-	if err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM flyext_nonces").Scan(&n); err != nil {
+	if err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM flyext_nonces WHERE length(key) > 0").Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	return n
@@ -154,68 +155,73 @@ func TestPooled(t *testing.T) {
 	}
 }
 
-// TestRace has two machines race for each nonce, 32 requests on either; and again
-// when those have expired.
+// TestRace has two machines race for each nonce, 32 requests on either.
 func TestRace(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
-		a, db := d.machine(t, sqlstore.Options{})
+		a, _ := d.machine(t, sqlstore.Options{})
 		b, _ := d.machine(t, sqlstore.Options{})
-		for range 2 {
-			storetest.Race(t, 60, a, b)
-			d.expire(t, db)
-		}
+		storetest.Race(t, 120, a, b)
 	})
 }
 
-func TestLife(t *testing.T) {
+// TestClocks has the database's clock step.
+func TestClocks(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
-		now := time.Date(2001, 2, 3, 4, 5, 6, 0, time.UTC) // which is not the database's time
-		store, db := d.machine(t, sqlstore.Options{Now: func() time.Time { return now }})
-		for n, test := range []struct {
-			name string
-			left time.Duration // by the machine's clock
-			want time.Duration // by the database's; 0 means an error
-		}{
-			{"that of a request", 6 * time.Minute, 6 * time.Minute},
-			{"that of an event", 24 * time.Hour, 24 * time.Hour},
-			{"rounded up", 6*time.Minute + time.Nanosecond, 6*time.Minute + time.Millisecond},
-			{"a minute at least", time.Nanosecond, time.Minute},
-			{"over now", 0, 0},
-			{"over", -time.Hour, 0},
-			{"for ever", 290 * 365 * 24 * time.Hour, 100 * 365 * 24 * time.Hour},
-		} {
-			nonce := storetest.Numbered(n)
-			nonce.Expires = now.Add(test.left)
-			var before, after, expires int64
-			if err := db.QueryRowContext(t.Context(), "SELECT "+d.now).Scan(&before); err != nil {
-				t.Fatal(err)
+		var tables atomic.Int64
+		storetest.Clocks(t, func(t *testing.T) storetest.Clocked {
+			table := fmt.Sprint("nonces_", tables.Add(1))
+			store, _ := d.machine(t, sqlstore.Options{Table: table})
+			store.SetSettle(0)
+			return storetest.Clocked{
+				ReplayLookup: store,
+				Set: func(now time.Time) {
+					if err := store.SetClock(d.dialect, table, now); err != nil {
+						t.Fatal(err)
+					}
+				},
+				Clean: func() {
+					if err := store.Sweep(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+				},
 			}
-			fresh, err := store.Use(t.Context(), nonce)
-			if test.want == 0 {
-				if fresh || err == nil {
-					t.Errorf("%s: got %t, %v, want an error", test.name, fresh, err)
-				}
-				storetest.WantUsed(t, store, nonce, false)
-				continue
+		})
+	})
+}
+
+// TestOwnClock has nonces that the database's own clock finds expired, and the rows
+// of such.
+func TestOwnClock(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, d database) {
+		store, db := d.machine(t, sqlstore.Options{})
+		store.SetSettle(0)
+		nonce := storetest.Numbered(1)
+		wantExpired := func() {
+			t.Helper()
+			if fresh, err := store.Use(t.Context(), nonce); fresh || !errors.Is(err, flyext.ErrNonceExpired) {
+				t.Errorf("got %t, %v", fresh, err)
 			}
-			if !fresh || err != nil {
-				t.Errorf("%s: got %t, %v", test.name, fresh, err)
-			}
-			err = db.QueryRowContext(t.Context(), "SELECT "+d.now+", "+d.expires+" FROM flyext_nonces WHERE key = $1", nonce.Key[:]).Scan(&after, &expires)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if want := test.want.Milliseconds(); expires < before+want || expires > after+want+1 {
-				t.Errorf("%s: it lives for %d ms, want %d", test.name, expires-before, want)
-			}
-			storetest.WantUsed(t, store, nonce, true)
-			d.expire(t, db)
-			storetest.WantUsed(t, store, nonce, false)
-			storetest.WantUse(t, store, nonce, true)
-			storetest.WantUse(t, store, nonce, false)
 		}
+		for _, nonce.Expires = range []time.Time{time.Unix(0, 0), time.Now().Add(-time.Second)} {
+			wantExpired()
+		}
+		nonce = storetest.Numbered(2)
+		storetest.WantUse(t, store, nonce, true)
+		var expires int64
+		if err := db.QueryRowContext(t.Context(), "SELECT "+d.expires+" FROM flyext_nonces").Scan(&expires); err != nil || expires != nonce.Expires.UnixMilli() {
+			t.Errorf("it expires at %d, %v, want %d", expires, err, nonce.Expires.UnixMilli())
+		}
+		d.expire(t, db)
+		if err := store.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if rows := count(t, db); rows != 0 {
+			t.Errorf("%d rows are left", rows)
+		}
+		storetest.WantUse(t, store, storetest.Numbered(3), true)
 	})
 }
 
@@ -237,6 +243,7 @@ func TestBounded(t *testing.T) {
 			rounds = n / live
 		}
 		store, db := d.machine(t, sqlstore.Options{})
+		store.SetSettle(0)
 		most := 0
 		for round := range rounds {
 			var workers sync.WaitGroup
@@ -270,7 +277,7 @@ func TestSweepSkips(t *testing.T) {
 	_, db := d.machine(t, sqlstore.Options{})
 	for n := range 20 { // not by a store, which would sweep at a time of its own
 		nonce := storetest.Numbered(n)
-		execute(t, db, "INSERT INTO flyext_nonces VALUES ($1, "+d.past+")", nonce.Key[:])
+		execute(t, db, "INSERT INTO flyext_nonces (key, expires_at) VALUES ($1, "+d.past+")", nonce.Key[:])
 	}
 	tx, err := db.BeginTx(t.Context(), nil)
 	if err != nil {
@@ -283,6 +290,7 @@ func TestSweepSkips(t *testing.T) {
 		t.Fatal(n, err)
 	}
 	store, _ := d.machine(t, sqlstore.Options{}) // whose first entry sweeps
+	store.SetSettle(0)
 	storetest.WantUse(t, store, storetest.Numbered(100), true)
 	for deadline := time.Now().Add(time.Minute); count(t, db) != 6; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -292,7 +300,6 @@ func TestSweepSkips(t *testing.T) {
 	if err := tx.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	storetest.WantUse(t, store, storetest.Numbered(0), true)
 }
 
 func TestMigrate(t *testing.T) {
@@ -354,7 +361,7 @@ func TestNew(t *testing.T) {
 		want string // of the error; "" means none
 	}{
 		{"as it is", db, sqlstore.Options{Dialect: sqlstore.SQLite}, ""},
-		{"with everything", db, sqlstore.Options{Dialect: sqlstore.PostgreSQL, Table: "a_1.b_2", Timeout: time.Minute, Now: time.Now}, ""},
+		{"with everything", db, sqlstore.Options{Dialect: sqlstore.PostgreSQL, Table: "a_1.b_2", Timeout: time.Minute}, ""},
 		{"no database", nil, sqlstore.Options{Dialect: sqlstore.SQLite}, "database is nil"},
 		{"no dialect", db, sqlstore.Options{}, "Dialect"},
 		{"unknown dialect", db, sqlstore.Options{Dialect: 3}, "Dialect(3)"},

@@ -1,0 +1,22 @@
+package main
+
+import (
+	"bytes"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+func TestVersion(t *testing.T) {
+	t.Parallel()
+	var stdout, stderr bytes.Buffer
+	noEnv := func(string) (string, bool) { return "", false }
+	status := run(t.Context(), []string{"--version"}, noEnv, strings.NewReader(""), &stdout, &stderr)
+	got := stdout.String()
+	if status != exitOK || !strings.HasPrefix(got, "flysim version ") || strings.Count(got, "\n") != 1 || stderr.Len() > 0 {
+		t.Errorf("exit status %d, stdout %q, stderr %q", status, got, &stderr)
+	}
+	if !strings.Contains(got, runtime.Version()) {
+		t.Errorf("got %q, want the version of Go in it", got)
+	}
+}

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestBuild runs the show of the program for one machine, which compiles no
+// driver of PostgreSQL or Redis and refuses their flags.
+func TestBuild(t *testing.T) {
+	t.Parallel()
+	if testing.Short() { // as .ci/run says with -race
+		t.Skip("Logjam runs in a process of its own, which the race detector does not see")
+	}
+	packages, err := exec.Command("go", "list", "-deps", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range strings.Lines(string(packages)) {
+		for _, driver := range []string{"jackc/pgx", "lib/pq", "redis/go-redis", "stores/"} {
+			if strings.Contains(name, driver) {
+				t.Errorf("it compiles %s", strings.TrimSpace(name))
+			}
+		}
+	}
+	program := filepath.Join(t.TempDir(), "logjam")
+	if output, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	for _, test := range []struct {
+		name  string
+		env   string
+		args  []string
+		works bool
+		want  string
+	}{
+		{"show", "", []string{"-once", "-addr", "127.0.0.1:0"}, true, "What to run next"},
+		{"PostgreSQL", "LOGJAM_KEY=x", []string{"-once", "-database-url", "postgres://127.0.0.1:1/x"}, false, "use go run ./examples/logjam/machines"},
+		{"Redis", "", []string{"-once", "-redis-url", "redis://127.0.0.1:1"}, false, "use go run ./examples/logjam/machines"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.Command(program, test.args...)
+			cmd.Env = []string{"TMPDIR=" + t.TempDir(), test.env}
+			output, err := cmd.CombinedOutput()
+			if (err == nil) != test.works || !strings.Contains(string(output), test.want) {
+				t.Errorf("it ended with %v and wrote, without %q:\n%s", err, test.want, output)
+			}
+		})
+	}
+}

@@ -1,0 +1,109 @@
+package service
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"net/http"
+
+	"github.com/flyext/flyext"
+)
+
+// What customers do to their streams on the dashboard, Fly.io does not know
+// unless it is told: each of these enters that in the transaction of the change.
+
+// findStreamOf returns a stream of an organization. Of another's it says what it
+// says of none.
+func findStreamOf(ctx context.Context, tx *sql.Tx, organizationID, id string) (*stream, error) {
+	s, err := findStream(ctx, tx, id)
+	if err == nil && s.organizationID != organizationID {
+		return nil, errNotFound
+	}
+	return s, err
+}
+
+// setStatus puts a stream to sleep, or wakes it. To do it again changes nothing.
+func (l *Logjam) setStatus(ctx context.Context, by *session, id string, status flyext.Status) error {
+	what := map[flyext.Status]string{asleep: "Put to sleep", flyext.Ready: "Woken up"}[status]
+	return l.store.inTx(ctx, func(tx *sql.Tx) error {
+		if err := countChange(ctx, tx, id); err != nil {
+			return err
+		}
+		s, err := findStreamOf(ctx, tx, by.OrganizationID, id)
+		if err != nil || s.status == status {
+			return err
+		}
+		s.status = status
+		if err := saveStream(ctx, tx, s); err != nil {
+			return err
+		}
+		err = recordActivity(ctx, tx, s.organizationID, activity{
+			What: what, StreamID: s.id, StreamName: s.name, Who: by.UserName,
+		})
+		if err != nil {
+			return err
+		}
+		return l.webhooks.tell(ctx, tx, id)
+	})
+}
+
+// remove deletes a stream.
+func (l *Logjam) remove(ctx context.Context, by *session, id string) error {
+	return l.store.inTx(ctx, func(tx *sql.Tx) error {
+		if err := countChange(ctx, tx, id); err != nil {
+			return err
+		}
+		s, err := findStreamOf(ctx, tx, by.OrganizationID, id)
+		if err != nil {
+			return err
+		}
+		if err := removeStream(ctx, tx, s, by.UserName); err != nil {
+			return err
+		}
+		return l.webhooks.tell(ctx, tx, id)
+	})
+}
+
+func (d *dashboard) sleep(r *http.Request, s *session) (*screen, error) {
+	return d.change(r, s, func(id string) (flyext.Destination, error) {
+		return flyext.Destination{ExtensionID: id}, d.logjam.setStatus(r.Context(), s, id, asleep)
+	})
+}
+
+func (d *dashboard) wake(r *http.Request, s *session) (*screen, error) {
+	return d.change(r, s, func(id string) (flyext.Destination, error) {
+		return flyext.Destination{ExtensionID: id}, d.logjam.setStatus(r.Context(), s, id, flyext.Ready)
+	})
+}
+
+// confirmRemoval asks, without which a slip of the hand would do.
+func (d *dashboard) confirmRemoval(r *http.Request, s *session) (*screen, error) {
+	page, err := d.stream(r, s)
+	if content, ok := page.contentOfStream(); ok {
+		page = &screen{template: removeTemplate, status: http.StatusOK, title: "Remove " + content.Title() + "?", content: content}
+	}
+	return page, err
+}
+
+func (d *dashboard) remove(r *http.Request, s *session) (*screen, error) {
+	return d.change(r, s, func(id string) (flyext.Destination, error) {
+		return flyext.Destination{OrganizationID: s.OrganizationID}, d.logjam.remove(r.Context(), s, id)
+	})
+}
+
+// change answers a customer's request to change a stream, and leads to what
+// there is to see then.
+func (d *dashboard) change(r *http.Request, s *session, do func(id string) (flyext.Destination, error)) (*screen, error) {
+	at := flyext.Destination{ExtensionID: r.PathValue("id")}
+	if s == nil {
+		return d.signInScreen(at), nil
+	}
+	to, err := do(at.ExtensionID)
+	if errors.Is(err, errNotFound) || errors.Is(err, errDeleted) {
+		return d.missingScreen("There is no such log stream", at), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &screen{redirect: destinationPath(to)}, nil
+}

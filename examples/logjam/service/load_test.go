@@ -1,0 +1,361 @@
+package service
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/flyext/flyext"
+	"github.com/flyext/flyext/flytest"
+)
+
+// A burden is two machines that sell log streams, their customers, and a Fly.io
+// that answers as it likes.
+type burden struct {
+	t         *testing.T
+	logjam    *Logjam // on their database
+	fly       *flytest.WebhookReceiver
+	env       []string
+	db        string
+	session   *http.Cookie
+	machines  [2]atomic.Pointer[process]
+	remaining atomic.Int64 // changes to be made
+	client    *http.Client
+
+	mu      sync.Mutex
+	streams map[string]*customersStream
+	took    []time.Duration // of the changes that were answered at once
+}
+
+// A customersStream is what Fly.io's customers, and Fly.io, did to a stream.
+type customersStream struct {
+	deletedByFly, renamedByFly time.Time // when that was answered
+}
+
+// TestToldUnderLoad: machines are killed in turn while they are asked for
+// changes, and Fly.io fails 30 % of the webhooks and hangs now and then. In the
+// end it knows of every stream what the database does.
+//
+// LOGJAM_TEST_CHANGES is another number of changes; the figures in the README are
+// of 10,000, and 1,000 with SQLite.
+func TestToldUnderLoad(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name             string
+		db               func(t *testing.T) string
+		changes, streams int
+		kill             time.Duration // between two
+	}{
+		{"PostgreSQL", newPostgreSQL, 2_000, 200, 1500 * time.Millisecond},
+		{"SQLite", dbPath, 500, 50, 300 * time.Millisecond},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			changes := test.changes
+			if text := os.Getenv("LOGJAM_TEST_CHANGES"); text != "" {
+				var err error
+				if changes, err = strconv.Atoi(text); err != nil {
+					t.Fatal(err)
+				}
+			}
+			b := newBurden(t, test.db(t))
+			began := time.Now()
+			kills := b.load(changes, test.streams, test.kill)
+			loaded := time.Since(began)
+			b.wait()
+			stats := b.fly.Stats()
+			slices.Sort(b.took)
+			t.Logf("%d changes of %d streams in %v, %d times SIGKILL; told %v later: %d webhooks sent, %d accepted, %d of these repeated; "+
+				"half of the changes were answered in %v, 99 of 100 in %v",
+				changes, len(b.streams), loaded.Round(time.Second), kills, (time.Since(began) - loaded).Round(time.Second),
+				stats.Received, stats.Accepted, stats.Repeated,
+				b.took[len(b.took)/2].Round(time.Millisecond), b.took[len(b.took)*99/100].Round(time.Millisecond))
+			b.check()
+			b.stop()
+		})
+	}
+}
+
+func newBurden(t *testing.T, db string) *burden {
+	t.Helper()
+	b := &burden{
+		t: t, logjam: newLogjam(t, db), db: db, streams: map[string]*customersStream{},
+		fly:    &flytest.WebhookReceiver{Secret: webhookSecret},
+		client: &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 16}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+	}
+	b.fly.SetFault(nowAndThen)
+	server := httptest.NewServer(b.fly)
+	t.Cleanup(server.Close)
+	t.Cleanup(b.client.CloseIdleConnections)
+	b.env = []string{
+		"FLYIO_CLIENT_ID=logjam", "FLYIO_CLIENT_SECRET=client-secret",
+		"FLYIO_WEBHOOK_SECRET=" + webhookSecret, "FLYIO_WEBHOOK_URL=" + server.URL + "/hook",
+	}
+	err := b.logjam.store.inTx(t.Context(), func(tx *sql.Tx) error {
+		err := saveOwner(t.Context(), tx, owner{organizationID: "org", userID: nathan})
+		if err != nil {
+			return err
+		}
+		id, err := startSession(t.Context(), tx, *nathanOf("org"), time.Now())
+		b.session = sessionCookies{key: b.logjam.store.sessionKey}.write(id)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// nowAndThen is a Fly.io that has a bad day: of a hundred webhooks it fails 15
+// before it has looked at them and 15 after, and of a thousand it never answers
+// three.
+func nowAndThen(sound http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch n := rand.N(1000); {
+		case n < 3:
+			<-r.Context().Done()
+		case n < 150:
+			w.WriteHeader([]int{500, 502, 503, 504}[n%4])
+		case n < 300:
+			flytest.LostAnswer()(sound).ServeHTTP(w, r)
+		default:
+			sound.ServeHTTP(w, r)
+		}
+	})
+}
+
+// load makes changes, and kills the machines in turn until the last tenth.
+func (b *burden) load(changes, streams int, every time.Duration) (kills int) {
+	b.t.Helper()
+	const customers = 8
+	for i := range b.machines {
+		b.machines[i].Store(start(b.t, b.db, b.env...))
+	}
+	b.remaining.Store(int64(changes))
+	var done sync.WaitGroup
+	for customer := range customers {
+		done.Go(func() { b.customer(customer, streams/customers) })
+	}
+	for b.remaining.Load() > int64(changes/10) && !b.t.Failed() {
+		time.Sleep(every)
+		machine := &b.machines[kills%len(b.machines)]
+		machine.Load().Process.Kill()
+		if err := machine.Load().wait(); err == nil || machine.Load().ProcessState.Exited() {
+			b.t.Errorf("it was not killed, it ended: %v\n%s", err, &machine.Load().stderr)
+		}
+		machine.Store(start(b.t, b.db, b.env...))
+		kills++
+	}
+	done.Wait()
+	return kills
+}
+
+// customer changes streams of their own, one after the other, and makes a new
+// one for each that is removed.
+func (b *burden) customer(number, streams int) {
+	var own []string
+	made := 0
+	for b.remaining.Add(-1) >= 0 && !b.t.Failed() {
+		if len(own) < streams {
+			made++
+			own = append(own, fmt.Sprintf("%d-%d", number, made))
+			b.provision(own[len(own)-1])
+			continue
+		}
+		i := rand.N(len(own))
+		id := own[i]
+		switch n := rand.N(1000); {
+		case n < 10:
+			b.post(id, "remove", http.StatusNotFound) // again what was done, and not answered
+			own = append(own[:i], own[i+1:]...)
+		case n < 15:
+			b.deprovision(id)
+			own = append(own[:i], own[i+1:]...)
+		case n < 50:
+			b.rename(id, fmt.Sprint("name ", n))
+		case n%2 == 0:
+			b.post(id, "sleep", 0)
+		default:
+			b.post(id, "wake", 0)
+		}
+	}
+}
+
+// again does something on one machine or the other until it is answered.
+func (b *burden) again(what string, do func(p *process) error) {
+	var err error
+	for attempt := range 200 {
+		began := time.Now()
+		if err = do(b.machines[rand.N(len(b.machines))].Load()); err == nil {
+			if attempt == 0 {
+				b.mu.Lock()
+				b.took = append(b.took, time.Since(began))
+				b.mu.Unlock()
+			}
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	b.t.Errorf("%s: %v", what, err)
+}
+
+// post presses a button of the dashboard.
+func (b *burden) post(id, action string, orStatus int) {
+	b.again(action+" "+id, func(p *process) error {
+		target := strings.TrimSuffix(p.fly.BaseURL, "/flyio") + "/streams/" + id + "/" + action
+		r, err := http.NewRequestWithContext(b.t.Context(), http.MethodPost, target, nil)
+		if err != nil {
+			return err
+		}
+		r.AddCookie(b.session)
+		answer, err := b.client.Do(r)
+		if err != nil {
+			return err
+		}
+		defer answer.Body.Close()
+		if answer.StatusCode != http.StatusSeeOther && answer.StatusCode != orStatus {
+			return errors.New(answer.Status)
+		}
+		return nil
+	})
+}
+
+func (b *burden) provision(id string) {
+	b.mu.Lock()
+	b.streams[id] = &customersStream{}
+	b.mu.Unlock()
+	b.again("provision "+id, func(p *process) error {
+		_, err := p.fly.Provision(b.t.Context(), flyext.ProvisionRequest{ID: id, OrganizationID: "org", UserID: nathan})
+		return err
+	})
+}
+
+func (b *burden) deprovision(id string) {
+	b.again("deprovision "+id, func(p *process) error { return p.fly.Deprovision(b.t.Context(), id) })
+	b.streamOf(id).deletedByFly = time.Now()
+}
+
+func (b *burden) rename(id, name string) {
+	b.again("rename "+id, func(p *process) error {
+		_, err := p.fly.Update(b.t.Context(), id, flyext.UpdateRequest{Name: flyext.OptionalOf(name)})
+		return err
+	})
+	b.streamOf(id).renamedByFly = time.Now()
+}
+
+func (b *burden) streamOf(id string) *customersStream {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.streams[id]
+}
+
+// wait returns when there is nothing left to tell. After a minute an operator
+// loses patience with what Fly.io failed so often that it is far off.
+func (b *burden) wait() {
+	b.t.Helper()
+	began := time.Now()
+	for b.count("state NOT IN ('completed', 'cancelled', 'discarded')") > 0 {
+		time.Sleep(500 * time.Millisecond)
+		waited := time.Since(began)
+		if waited < time.Minute {
+			continue
+		}
+		if _, err := b.untold("retry"); err != nil {
+			b.t.Error(err)
+		}
+		if waited > 4*time.Minute {
+			text, err := b.untold("list")
+			b.t.Fatalf("something is left: %v\n%s", err, text)
+		}
+	}
+}
+
+// untold runs the program as an operator does.
+func (b *burden) untold(action string) (string, error) {
+	var out strings.Builder
+	c := databaseConfig(b.db)
+	c.webhookSecret, c.webhookAction = webhookSecret, action
+	err := untold(b.t.Context(), c, &out, testLog(b.t))
+	return out.String(), err
+}
+
+// stop asks the machines to end, as a deployment does.
+func (b *burden) stop() {
+	b.t.Helper()
+	for i := range b.machines {
+		p := b.machines[i].Load()
+		if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+			b.t.Error(err)
+		}
+		if err := p.wait(); err != nil {
+			b.t.Errorf("asked to end, it ended with %v", err)
+		}
+		for line := range strings.Lines(p.stderr.String()) {
+			if strings.Contains(line, "level=ERROR") {
+				b.t.Errorf("a machine that was never killed logged: %s", line)
+			}
+		}
+	}
+}
+
+// count counts jobs.
+func (b *burden) count(where string) (n int) {
+	b.t.Helper()
+	err := b.logjam.store.db.QueryRowContext(b.t.Context(), `SELECT count(*) FROM river_job WHERE `+where).Scan(&n)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return n
+}
+
+// check compares what Fly.io knows with the database.
+func (b *burden) check() {
+	b.t.Helper()
+	if lost := b.count("state IN ('cancelled', 'discarded')"); lost > 0 {
+		b.t.Errorf("%d webhooks were given up", lost)
+	}
+	stats := b.fly.Stats()
+	if stats.Refused > 0 {
+		b.t.Errorf("%d webhooks were no good", stats.Refused)
+	}
+	known := 0
+	for id, customers := range b.streams {
+		x, err := b.logjam.Fetch(b.t.Context(), id)
+		deleted := errors.Is(err, errDeleted)
+		if err != nil && !deleted {
+			b.t.Fatal(err)
+		}
+		hook, ok := b.fly.Resource(id)
+		if ok {
+			known++
+		}
+		switch {
+		case deleted && !customers.deletedByFly.IsZero() && (!ok || hook.Received.Before(customers.deletedByFly)):
+			// Fly.io knows, and nobody told it otherwise since.
+		case deleted:
+			if !hook.Deleted() {
+				b.t.Errorf("stream %s is no more, and Fly.io believes %s, %+v", id, hook.Action, hook.Resource)
+			}
+		case !ok && x.Status == flyext.Ready: // as it was made
+		case hook.Deleted() || hook.Resource.Status != x.Status:
+			b.t.Errorf("stream %s is %s, and Fly.io believes %s, %+v", id, x.Status, hook.Action, hook.Resource)
+		case hook.Received.After(customers.renamedByFly) && hook.Resource.Name != x.Name:
+			b.t.Errorf("stream %s is called %q, and Fly.io was told %q since", id, x.Name, hook.Resource.Name)
+		}
+	}
+	if known < len(b.streams)/2 {
+		b.t.Errorf("Fly.io was told of %d of %d streams", known, len(b.streams))
+	}
+}

@@ -1,0 +1,446 @@
+package service
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/flyext/flyext"
+	"github.com/flyext/flyext/flytest"
+	"github.com/flyext/flyext/internal/browsertest"
+)
+
+const testSecret = "a signing secret"
+
+// build builds the program for several machines once for all tests.
+var build = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(buildDir, "logjam")
+	output, err := exec.Command("go", "build", "-o", path, "../machines").CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("go build: %w\n%s", err, output)
+	}
+	return path, err
+})
+
+var buildDir string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "logjam-test-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		buildDir = dir
+		return browsertest.Main(m)
+	}())
+}
+
+// command is the program with nothing in its environment but what is given.
+func command(t *testing.T, env []string, args ...string) *exec.Cmd {
+	t.Helper()
+	if testing.Short() { // as .ci/run says with -race
+		t.Skip("Logjam runs in a process of its own, which the race detector does not see")
+	}
+	path, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(path, args...)
+	cmd.Env = append([]string{"TMPDIR=" + t.TempDir()}, env...)
+	return cmd
+}
+
+// A process is a running Logjam.
+type process struct {
+	*exec.Cmd
+	fly      *flytest.Platform // which reaches this process, whatever its base URL is
+	replay   string            // where it remembers which requests came
+	stopping chan struct{}     // closed once it lets nobody in any more
+	ended    chan struct{}     // closed once all of its log was read
+	stderr   bytes.Buffer      // to be read when it has ended
+}
+
+var listening = regexp.MustCompile(`msg=listening address=(\S+) base_url=(\S+) replay_store=(\S+)`)
+
+// start runs the program as a server, and returns when it listens. There may be
+// more in its environment.
+func start(t *testing.T, db string, env ...string) *process {
+	t.Helper()
+	return startAt(t, "", db, env...)
+}
+
+// startAt is start for a program behind a base URL; "" is its own address.
+func startAt(t *testing.T, baseURL, db string, env ...string) *process {
+	t.Helper()
+	env = append(env, "FLYIO_SIGNING_SECRET="+testSecret)
+	flag := "-db"
+	if isPostgreSQL(db) {
+		flag, env = "-database-url", append(env, "LOGJAM_KEY="+testKey)
+	}
+	p := &process{
+		Cmd:      command(t, env, "-addr", "127.0.0.1:0", "-base-url", baseURL, flag, db),
+		stopping: make(chan struct{}),
+		ended:    make(chan struct{}),
+	}
+	stderr, err := p.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Process.Kill(); p.Wait() })
+	told := make(chan []string, 1)
+	go func() {
+		defer close(p.ended)
+		for lines := bufio.NewScanner(stderr); lines.Scan(); {
+			fmt.Fprintln(&p.stderr, lines.Text())
+			if found := listening.FindStringSubmatch(lines.Text()); found != nil {
+				told <- found[1:]
+			}
+			if strings.Contains(lines.Text(), "msg=stopping") {
+				close(p.stopping)
+			}
+		}
+	}()
+	select {
+	case facts := <-told:
+		p.replay = facts[2]
+		client := &http.Client{Transport: &http.Transport{ // its connections end with the process
+			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, network, facts[0])
+			},
+			MaxIdleConnsPerHost: 16,
+		}}
+		t.Cleanup(client.CloseIdleConnections)
+		p.fly = &flytest.Platform{BaseURL: facts[1], Signer: flytest.XSignature(testSecret), Client: client}
+	case <-p.ended:
+		t.Fatalf("it ended before it listened:\n%s", &p.stderr)
+	}
+	return p
+}
+
+// wait returns how the process ended.
+func (p *process) wait() error {
+	<-p.ended
+	return p.Wait()
+}
+
+// stop sends a signal while a request is in flight, and returns
+// when the process lets nobody in any more.
+func (p *process) stop(t *testing.T, signal os.Signal) {
+	t.Helper()
+	if err := p.Process.Signal(signal); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-p.stopping:
+	case <-p.ended:
+		t.Fatalf("it did not wait for the request in flight:\n%s", &p.stderr)
+	}
+}
+
+// A history is what Fly.io knows of one extension after several requests.
+type history struct {
+	url, name string
+	deleted   bool
+	unsure    bool // the last request was not answered
+}
+
+// load sends requests from several goroutines until the process is gone, which
+// it kills itself when a number of requests were answered.
+func load(ctx context.Context, p *process, round, answers int, known map[string]*history) {
+	var mu sync.Mutex
+	answered := func(h *history, err error) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		h.unsure = err != nil
+		if answers--; answers == 0 {
+			p.Process.Kill()
+		}
+		return err == nil
+	}
+	var workers sync.WaitGroup
+	for worker := range 4 {
+		workers.Go(func() {
+			for n := 0; ; n++ {
+				id, h := fmt.Sprintf("%d/%d/%d", round, worker, n), &history{}
+				mu.Lock()
+				known[id] = h
+				mu.Unlock()
+				x, err := p.fly.Provision(ctx, flyext.ProvisionRequest{ID: id, OrganizationID: fmt.Sprint("org", worker), UserID: "user"})
+				if err == nil {
+					h.url = x.Secrets["LOGJAM_URL"]
+				}
+				if !answered(h, err) {
+					return
+				}
+				switch n % 3 {
+				case 1:
+					_, err = p.fly.Update(ctx, id, flyext.UpdateRequest{Name: flyext.OptionalOf("new")})
+					h.name = "new"
+				case 2:
+					err = p.fly.Deprovision(ctx, id)
+					h.deleted = true
+				default:
+					continue
+				}
+				if !answered(h, err) {
+					return
+				}
+			}
+		})
+	}
+	workers.Wait()
+}
+
+// check compares what the process has of an extension with what it answered.
+// After a request without an answer either is right, before or after; but the
+// secrets are the same ones in any case.
+func (h *history) check(ctx context.Context, fly *flytest.Platform, id string) error {
+	x, err := fly.Provision(ctx, flyext.ProvisionRequest{ID: id, OrganizationID: "org" + strings.Split(id, "/")[1], UserID: "user"})
+	e, refused := errors.AsType[*flyext.Error](err)
+	gone := refused && e.Status == http.StatusGone
+	switch {
+	case err != nil && !gone:
+		return err
+	case gone != h.deleted && !h.unsure:
+		return fmt.Errorf("gone: %t, want %t", gone, h.deleted)
+	case gone:
+		h.deleted, h.unsure = true, false
+		return nil
+	case h.url != "" && x.Secrets["LOGJAM_URL"] != h.url:
+		return errors.New("its secrets changed")
+	case h.url != "" && x.Name != h.name && !h.unsure:
+		return fmt.Errorf("its name is %q, want %q", x.Name, h.name)
+	}
+	// From here on it was answered for.
+	*h = history{url: x.Secrets["LOGJAM_URL"], name: x.Name}
+	return nil
+}
+
+func TestKilled(t *testing.T) {
+	t.Parallel()
+	db := dbPath(t)
+	known := map[string]*history{}
+	for round, answers := range []int{1, 4, 9, 23, 40, 77} {
+		p := start(t, db)
+		for id, h := range known {
+			if err := h.check(t.Context(), p.fly, id); err != nil {
+				t.Errorf("round %d: %s: %v", round, id, err)
+			}
+		}
+		load(t.Context(), p, round, answers, known)
+		if err := p.wait(); err == nil || p.ProcessState.Exited() {
+			t.Fatalf("round %d: it was not killed, it ended: %v\n%s", round, err, &p.stderr)
+		}
+	}
+	p := start(t, db)
+	for id, h := range known {
+		if err := h.check(t.Context(), p.fly, id); err != nil {
+			t.Errorf("at the end: %s: %v", id, err)
+		}
+	}
+}
+
+// TestGracefulShutdown ends the program while half a request has arrived.
+func TestGracefulShutdown(t *testing.T) {
+	t.Parallel()
+	for _, signal := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
+		t.Run(signal.String(), func(t *testing.T) {
+			t.Parallel()
+			db := dbPath(t)
+			p := start(t, db)
+			r, err := p.fly.NewRequest(t.Context(), http.MethodPost, "/extensions", []byte(`{"id":"42","organization_id":"org"}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn, err := net.Dial("tcp", r.URL.Host)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: %s\r\nX-Signature: %s\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n",
+				r.URL.Path, r.URL.Host, r.Header.Get("X-Signature"), len(body))
+			answers := bufio.NewReader(conn)
+			// The handler asks for the body: the request is in flight.
+			if line, err := answers.ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
+				t.Fatalf("got %q, %v", line, err)
+			}
+			if _, err := answers.ReadString('\n'); err != nil {
+				t.Fatal(err)
+			}
+			conn.Write(body[:10])
+			p.stop(t, signal)
+			conn.Write(body[10:])
+			response, err := http.ReadResponse(answers, r)
+			if err != nil {
+				t.Fatalf("the request in flight was lost: %v", err)
+			}
+			defer response.Body.Close()
+			answer, err := io.ReadAll(response.Body)
+			if err != nil || response.StatusCode != http.StatusOK {
+				t.Errorf("got %s %s, %v", response.Status, answer, err)
+			}
+			if err := p.wait(); err != nil {
+				t.Errorf("it ended with %v\n%s", err, &p.stderr)
+			}
+			if _, err := start(t, db).fly.Fetch(t.Context(), "42"); err != nil {
+				t.Errorf("after a restart: %v", err)
+			}
+		})
+	}
+}
+
+// A second signal is for those who do not want to wait.
+func TestSecondSignal(t *testing.T) {
+	t.Parallel()
+	p := start(t, dbPath(t))
+	host := strings.Split(p.fly.BaseURL, "/")[2]
+	conn, err := net.Dial("tcp", host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "POST /flyio/extensions HTTP/1.1\r\nHost: %s\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n", host)
+	if _, err := bufio.NewReader(conn).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	p.stop(t, syscall.SIGTERM)
+	err = p.Process.Signal(syscall.SIGTERM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.wait()
+	if status := p.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGTERM {
+		t.Errorf("it waited for the request: %v\n%s", p.ProcessState, &p.stderr)
+	}
+}
+
+func TestOnce(t *testing.T) {
+	t.Parallel()
+	db := dbPath(t)
+	for range 2 { // again with a database that has seen it
+		cmd := command(t, []string{"TERM=xterm-256color"}, "-once", "-db", db)
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		output, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, &stderr)
+		}
+		for line := range strings.Lines(stderr.String()) {
+			if !strings.Contains(line, `msg="slow call"`) { // the machine is slow
+				t.Errorf("it wrote to stderr: %s", line)
+			}
+		}
+		text := string(output)
+		if strings.Contains(text, "\x1b") {
+			t.Error("escape codes, and no terminal")
+		}
+		for line := range strings.Lines(text) {
+			if length := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); length > columns {
+				t.Errorf("a line of %d columns: %s", length, line)
+			}
+		}
+		// In this order, wherever a line is broken.
+		text = strings.Join(strings.Fields(text), " ")
+		for _, want := range []string{
+			"POST /flyio/extensions", "X-Signature: ", "200 OK", `"LOGJAM_URL": "https://`, // provisioned
+			"200 OK", `"LOGJAM_URL": "https://`, // again
+			"401 Unauthorized", "message was used before", // replayed
+			"PATCH /flyio/extensions/", `"plan": "pro"`, "200 OK", // updated
+			"401 Unauthorized", "MAC does not", // forged
+			"GET /flyio/extensions/", "200 OK", `"status": "ready"`, // fetched
+			"DELETE /flyio/extensions/", "200 OK", "410 Gone", // deprovisioned
+			"/sso", "302 Found", "Location: http://localhost:", "code_challenge_method=S256", // dashboard
+			"What to run next", "FLYIO_SIGNING_SECRET=",
+		} {
+			_, rest, found := strings.Cut(text, want)
+			if !found {
+				t.Fatalf("no %q where it belongs in:\n%s", want, output)
+			}
+			text = rest
+		}
+	}
+}
+
+// TestShowLeadsToDashboard follows the link at the end of the show: what a
+// person does with it in a browser is in TestBrowserSignsIn.
+func TestShowLeadsToDashboard(t *testing.T) {
+	t.Parallel()
+	for addr, signOn := range map[string]string{"127.0.0.1:0": "localhost", "localhost:0": "127.0.0.1"} {
+		t.Run(addr, func(t *testing.T) {
+			t.Parallel()
+			cmd := command(t, nil, "-addr", addr)
+			stdout, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+			link := ""
+			for lines := bufio.NewScanner(stdout); link == "" && lines.Scan(); {
+				if text := strings.TrimSpace(lines.Text()); strings.HasPrefix(text, "http://") && strings.HasSuffix(text, "/sso") {
+					link = text
+				}
+			}
+			go io.Copy(io.Discard, stdout)
+
+			jar, err := cookiejar.New(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			browser := &http.Client{Jar: jar, Transport: &http.Transport{DisableKeepAlives: true}}
+			visit := func(page *http.Response, err error) (*url.URL, string) {
+				t.Helper()
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer page.Body.Close()
+				text, err := io.ReadAll(page.Body)
+				if err != nil || page.StatusCode != http.StatusOK {
+					t.Fatalf("got %s %s, %v", page.Status, text, err)
+				}
+				return page.Request.URL, string(text)
+			}
+			at, _ := visit(browser.Get(link))
+			if at.Hostname() != signOn {
+				t.Errorf("Fly.io is played at %s, want another host than Logjam's", at.Hostname())
+			}
+			choice := url.Values{"action": {"sign-in"}, "user": {order().UserID}}
+			if _, text := visit(browser.PostForm(at.String(), choice)); !strings.Contains(text, "shop-prod") || !strings.Contains(text, "Supercollider") {
+				t.Errorf("the dashboard is %s", text)
+			}
+			if err := cmd.Process.Signal(os.Interrupt); err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("it ended with %v", err)
+			}
+		})
+	}
+}

@@ -1,0 +1,40 @@
+package service
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// The documentation shows functions of Logjam, and so they compile.
+func TestDocumentation(t *testing.T) {
+	t.Parallel()
+	var chapters string
+	for _, page := range []string{"webhooks.md", "events.md"} {
+		text, err := os.ReadFile("../../../docs/" + page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		chapters += string(text)
+	}
+	var source strings.Builder
+	for _, file := range []string{"customer.go", "event.go", "webhooks.go"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		source.Write(text)
+	}
+	snippets := strings.Split(chapters, "```go\n")[1:]
+	if len(snippets) != 4 {
+		t.Errorf("the pages show %d pieces of code", len(snippets))
+	}
+	for _, snippet := range snippets {
+		snippet, _, _ = strings.Cut(snippet, "```")
+		for function := range strings.SplitSeq(strings.TrimSpace(snippet), "\n\nfunc ") {
+			if !strings.Contains(source.String(), strings.TrimPrefix(function, "func ")+"\n") {
+				t.Errorf("the documentation shows a function that Logjam does not have:\n%s", function)
+			}
+		}
+	}
+}

@@ -1,0 +1,170 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/flyext/flyext"
+)
+
+// messageKeyID is the key id that Fly.io's proposal signs under.
+const messageKeyID = "flyio-signing-secret"
+
+// verifier accepts what Fly.io sends today and, given a bearer token, also the
+// pair of token and message signature that its proposal describes.
+func verifier(c config) flyext.Verifier {
+	today := flyext.XSignature(c.signingSecrets...)
+	if len(c.bearerTokens) == 0 {
+		return today
+	}
+	var keys []flyext.Key
+	for _, secret := range c.signingSecrets {
+		keys = append(keys, flyext.Key{ID: messageKeyID, Secret: secret})
+	}
+	return flyext.AnyOf(today, flyext.AllOf(flyext.BearerToken(c.bearerTokens...), flyext.MessageSignature(keys...)))
+}
+
+// A server is Logjam, listening.
+type server struct {
+	http     *http.Server
+	listener net.Listener
+	logjam   *Logjam
+	baseURL  string
+	replay   replayMemory
+}
+
+// newServer opens the database and listens, so that whatever is wrong with the
+// configuration shows before anything is served.
+func newServer(ctx context.Context, c config, log *slog.Logger) (_ *server, err error) {
+	store, err := openStore(ctx, c)
+	if err != nil {
+		return nil, fmt.Errorf("database: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			store.close()
+		}
+	}()
+	webhooks, err := newWebhooks(ctx, c, store, log)
+	if err != nil {
+		return nil, err
+	}
+	replay, err := openReplay(ctx, c, store, log)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			replay.close()
+		}
+	}()
+	logjam := &Logjam{store, webhooks}
+	listener, err := listen(c)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			listener.Close()
+		}
+	}()
+	if c.baseURL == "" {
+		c.baseURL = localURL(c.addr, listener)
+	}
+	handler, err := routes(c, logjam, replay.ReplayStore, log)
+	if err != nil {
+		return nil, err
+	}
+	return &server{newHTTPServer(handler, log), listener, logjam, c.baseURL, replay}, nil
+}
+
+// routes is everything that Logjam answers.
+func routes(c config, logjam *Logjam, replay flyext.ReplayStore, log *slog.Logger) (http.Handler, error) {
+	base, err := url.Parse(c.baseURL)
+	if err != nil {
+		return nil, err
+	}
+	configuration := flyext.Config{
+		BaseURL:     c.baseURL,
+		Verifier:    verifier(c),
+		ReplayStore: replay,
+		Logger:      log,
+	}
+	dashboard := &dashboard{logjam: logjam, store: logjam.store, base: base, secure: base.Scheme == "https", now: time.Now, log: log}
+	if c.hasDashboard() {
+		configuration.SSO = dashboard.sso(c)
+	}
+	provider, err := flyext.New(logjam, configuration)
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle(base.JoinPath("/").Path, provider)
+	if c.hasDashboard() {
+		dashboard.serve(mux, provider.SignOn())
+	}
+	return mux, nil
+}
+
+// newHTTPServer bounds what a stranger can hold open. To answer takes the
+// Provisioner 25 seconds at most, so the answer is given more.
+func newHTTPServer(handler http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      60 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+}
+
+// listen listens on the configured address. Where it may choose, it takes the
+// default one or, if that is in use, any that is free.
+func listen(c config) (net.Listener, error) {
+	if c.addr != "" {
+		return net.Listen("tcp", c.addr)
+	}
+	listener, err := net.Listen("tcp", defaultAddr)
+	if err != nil {
+		listener, err = net.Listen("tcp", "127.0.0.1:0")
+	}
+	return listener, err
+}
+
+// localURL is the base URL for those who reach the listener directly.
+func localURL(addr string, listener net.Listener) string {
+	local := listener.Addr().(*net.TCPAddr)
+	host := local.IP.String()
+	if named, _, err := net.SplitHostPort(addr); err == nil {
+		host = named
+	}
+	return "http://" + net.JoinHostPort(host, fmt.Sprint(local.Port)) + "/flyio"
+}
+
+// shutdownPatience is longer than any answer takes.
+const shutdownPatience = 65 * time.Second
+
+// serve answers requests and sends webhooks until the context ends, and then
+// finishes what is in flight.
+func (s *server) serve(ctx context.Context) error {
+	failed := make(chan error, 1)
+	err := s.logjam.webhooks.start(ctx)
+	if err == nil {
+		go func() { failed <- s.http.Serve(s.listener) }()
+		select {
+		case err = <-failed:
+		case <-ctx.Done():
+		}
+	}
+	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownPatience)
+	defer cancel()
+	return errors.Join(err, s.http.Shutdown(patience), s.logjam.webhooks.stop(patience), s.replay.close(), s.logjam.store.close())
+}

@@ -1,0 +1,86 @@
+package service
+
+import (
+	"context"
+	"database/sql"
+	_ "embed"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/riverqueue/river/riverdriver/riversqlite"
+	_ "modernc.org/sqlite" // the driver "sqlite", in pure Go
+)
+
+//go:embed sqlite.sql
+var sqliteSchema string
+
+// sqliteColumns are those that came after the tables.
+var sqliteColumns = []struct{ table, name, definition string }{
+	{"streams", "status", "TEXT NOT NULL DEFAULT 'ready'"},
+	{"streams", "machine_id", "TEXT NOT NULL DEFAULT ''"},
+}
+
+// openSQLite opens the database in a file, which it makes if there is none. The
+// key is LOGJAM_KEY's value or, where that is empty, in the file beside it.
+func openSQLite(ctx context.Context, path, key string) (_ *store, err error) {
+	// SQLite would make it readable to everyone.
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(file.Close(), syncDir(filepath.Dir(path))); err != nil {
+		return nil, err
+	}
+	db, err := sql.Open("sqlite", dataSource(path))
+	if err != nil {
+		return nil, err
+	}
+	// SQLite has one writer at a time. The queue of database/sql is fairer to
+	// those who wait than polling for a lock.
+	db.SetMaxOpenConns(1)
+	defer func() {
+		if err != nil {
+			db.Close()
+		}
+	}()
+	if err := migrate(ctx, func() error { return migrateSQLite(ctx, db) }); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	s := &store{db: db, queue: riversqlite.New(db)}
+	if err := s.unlock(ctx, path+".key", key); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func migrateSQLite(ctx context.Context, db *sql.DB) error {
+	if _, err := db.ExecContext(ctx, sqliteSchema); err != nil {
+		return err
+	}
+	for _, column := range sqliteColumns {
+		var known bool
+		err := db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM pragma_table_info($1) WHERE name = $2)`,
+			column.table, column.name).Scan(&known)
+		if err == nil && !known {
+			_, err = db.ExecContext(ctx, "ALTER TABLE "+column.table+" ADD COLUMN "+column.name+" "+column.definition)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	_, err := db.ExecContext(ctx, `CREATE INDEX IF NOT EXISTS streams_by_machine ON streams (machine_id)`)
+	return err
+}
+
+// dataSource asks for what survives: in WAL mode, synchronous=FULL has every
+// commit on the disk before it returns.
+func dataSource(path string) string {
+	options := url.Values{
+		"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)"},
+		"_txlock": {"immediate"}, // a transaction that writes later than it reads could not be isolated
+	}
+	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: options.Encode()}).String()
+}

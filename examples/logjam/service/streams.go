@@ -1,0 +1,155 @@
+package service
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"net/netip"
+	"strings"
+	"unicode/utf8"
+)
+
+// findStream returns a stream, or the error to answer with where there is none.
+func findStream(ctx context.Context, tx *sql.Tx, id string) (*stream, error) {
+	if !isText(id) {
+		return nil, errNotFound
+	}
+	s, err := scanStream(tx.QueryRowContext(ctx, `SELECT `+streamColumns+` FROM streams WHERE id = $1`, id).Scan)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, missing(ctx, tx, id)
+	}
+	return s, err
+}
+
+// isText says whether PostgreSQL can keep an id. SQLite keeps any, and a stranger
+// can ask for any.
+func isText(id string) bool { return utf8.ValidString(id) && !strings.Contains(id, "\x00") }
+
+// missing tells a stream that was deprovisioned from one that never was.
+func missing(ctx context.Context, tx *sql.Tx, id string) error {
+	var was bool
+	err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM deprovisioned WHERE id = $1)`, id).Scan(&was)
+	switch {
+	case err != nil:
+		return err
+	case was:
+		return errDeleted
+	}
+	return errNotFound
+}
+
+// streamColumns are what [scanStream] reads.
+const streamColumns = `id, organization_id, name, plan, primary_region, read_regions, ip_address, sealed_password, status, machine_id`
+
+// streamsOf returns an organization's streams, in the order that people read.
+func streamsOf(ctx context.Context, tx *sql.Tx, organizationID string) ([]*stream, error) {
+	return queryStreams(ctx, tx, `SELECT `+streamColumns+` FROM streams WHERE organization_id = $1 ORDER BY name, id`, organizationID)
+}
+
+// streamsOfMachine returns the streams that collect a machine's logs.
+func streamsOfMachine(ctx context.Context, tx *sql.Tx, machineID string) ([]*stream, error) {
+	return queryStreams(ctx, tx, `SELECT `+streamColumns+` FROM streams WHERE machine_id = $1 ORDER BY id`, machineID)
+}
+
+func queryStreams(ctx context.Context, tx *sql.Tx, query string, args ...any) (streams []*stream, err error) {
+	rows, err := tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		s, err := scanStream(rows.Scan)
+		if err != nil {
+			return nil, err
+		}
+		streams = append(streams, s)
+	}
+	return streams, rows.Err()
+}
+
+// scanStream reads a row.
+func scanStream(scan func(columns ...any) error) (*stream, error) {
+	var s stream
+	var readRegions, ipAddress string
+	err := scan(&s.id, &s.organizationID, &s.name, &s.plan, &s.primaryRegion, &readRegions, &ipAddress,
+		&s.sealedPassword, &s.status, &s.machineID)
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal([]byte(readRegions), &s.readRegions); err != nil {
+		return nil, err
+	}
+	if ipAddress != "" {
+		s.ipAddress, err = netip.ParseAddr(ipAddress)
+	}
+	return &s, err
+}
+
+// saveStream inserts a stream or brings its row up to date.
+func saveStream(ctx context.Context, tx *sql.Tx, s *stream) error {
+	readRegions, err := json.Marshal(s.readRegions)
+	if err != nil {
+		return err
+	}
+	ipAddress := ""
+	if s.ipAddress.IsValid() {
+		ipAddress = s.ipAddress.String()
+	}
+	_, err = tx.ExecContext(ctx, `
+		INSERT INTO streams (id, organization_id, name, plan, primary_region, read_regions, ip_address, sealed_password, status, machine_id)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+		ON CONFLICT (id) DO UPDATE SET
+			organization_id = excluded.organization_id, name = excluded.name, plan = excluded.plan,
+			primary_region = excluded.primary_region, read_regions = excluded.read_regions, ip_address = excluded.ip_address,
+			status = excluded.status, machine_id = excluded.machine_id`,
+		s.id, s.organizationID, s.name, s.plan, s.primaryRegion, string(readRegions), ipAddress, s.sealedPassword,
+		s.status, s.machineID)
+	return err
+}
+
+// removeStream leaves of a stream that it was.
+func removeStream(ctx context.Context, tx *sql.Tx, s *stream, who string) error {
+	if _, err := tx.ExecContext(ctx, `DELETE FROM streams WHERE id = $1`, s.id); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, `INSERT INTO deprovisioned (id) VALUES ($1)`, s.id); err != nil {
+		return err
+	}
+	return recordActivity(ctx, tx, s.organizationID, activity{
+		What: "Deleted", StreamID: s.id, StreamName: s.name, Who: who,
+	})
+}
+
+// An owner is the organization that a stream belongs to and the user who asked
+// for it. Generation 1 of the protocol may name no user.
+type owner struct {
+	organizationID, organizationName, organizationEmail string
+	userID, userEmail, userRole                         string
+}
+
+// saveOwner provisions account and user inline, as Fly.io recommends. What a
+// request leaves blank keeps its value.
+func saveOwner(ctx context.Context, tx *sql.Tx, o owner) error {
+	_, err := tx.ExecContext(ctx, `
+		INSERT INTO organizations (id, name, email) VALUES ($1, $2, $3)
+		ON CONFLICT (id) DO UPDATE SET
+			name = coalesce(nullif(excluded.name, ''), organizations.name),
+			email = coalesce(nullif(excluded.email, ''), organizations.email)`,
+		o.organizationID, o.organizationName, o.organizationEmail)
+	if err != nil || o.userID == "" {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `
+		INSERT INTO users (id, email) VALUES ($1, $2)
+		ON CONFLICT (id) DO UPDATE SET email = coalesce(nullif(excluded.email, ''), users.email)`,
+		o.userID, o.userEmail)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `
+		INSERT INTO memberships (organization_id, user_id, role) VALUES ($1, $2, $3)
+		ON CONFLICT (organization_id, user_id) DO UPDATE SET role = coalesce(nullif(excluded.role, ''), memberships.role)`,
+		o.organizationID, o.userID, o.userRole)
+	return err
+}
