@@ -8,7 +8,8 @@ import (
 )
 
 // AllOf returns a Verifier that accepts a message that each of its verifiers accepts.
-// The message has the highest generation of theirs. It is safe for concurrent use.
+// The message has the highest generation of theirs. Its [Verification.Verifier] is
+// that of the highest generation or, among equals, the first with a nonce. It is safe for concurrent use.
 func AllOf(verifiers ...Verifier) Verifier { return &allOf{group: newGroup("AllOf", verifiers)} }
 
 // AnyOf returns a Verifier that accepts a message that one of its verifiers accepts.
@@ -48,14 +49,16 @@ func (v *allOf) Verify(ctx context.Context, m *Message) (Verification, error) {
 		return Verification{}, v.err
 	}
 	var all Verification
-	for _, each := range v.verifiers {
+	for i, each := range v.verifiers {
 		one, err := each.Verify(ctx, m)
 		if err != nil {
 			return Verification{}, err
 		}
-		if one.Generation >= all.Generation {
-			all.Generation, all.Verifier = one.Generation, one.Verifier
+		firstNonce := one.Generation == all.Generation && len(all.Nonces) == 0 && len(one.Nonces) > 0
+		if i == 0 || one.Generation > all.Generation || firstNonce {
+			all.Verifier = one.Verifier
 		}
+		all.Generation = max(all.Generation, one.Generation)
 		all.Nonces = mergeNonces(all.Nonces, one.Nonces...)
 	}
 	return all, nil

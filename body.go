@@ -25,7 +25,7 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 	}
 	var body bytes.Buffer
 	body.Grow(int(min(max(r.ContentLength, 0), maxFirstRead)) + bytes.MinRead)
-	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
+	_, err := body.ReadFrom(http.MaxBytesReader(serverWriter(w), r.Body, limit))
 	if larger, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, tooLarge(larger.Limit) // the limit may be that of a handler around this one
 	}

@@ -98,7 +98,7 @@ func TestLogRecords(t *testing.T) {
 		{"the last that is no failure", fetchRequest("x1"), answers(status(499)), "WARN request refused: request_id method route extension_id status code error;"},
 		{"the first failure", fetchRequest("x1"), answers(status(500)), "ERROR request failed: request_id method route extension_id status code error;"},
 		{"a failure", fetchRequest("x1"), answers(errors.New("lost")), "ERROR request failed: request_id method route extension_id status code error;"},
-		{"nowhere", httptest.NewRequest("GET", "/elsewhere", nil), nil, "WARN request refused: request_id method status code error;"},
+		{"nowhere", httptest.NewRequest("GET", "/elsewhere", nil), nil, "WARN request refused: request_id status code error;"},
 		{"a method of their own", httptest.NewRequest("BREW", "/flyio/extensions", nil), nil, "WARN request refused: request_id route status code error;"},
 		{"a body that is none", httptest.NewRequest("POST", "/flyio/extensions", nil), nil, "WARN request refused: request_id method route status code error;"},
 		{

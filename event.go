@@ -178,6 +178,7 @@ func (d *delivery) one(ctx context.Context, rec *record, receiver EventReceiver,
 	}
 	switch received, err := d.wasReceived(ctx, e, nonces); {
 	case err != nil:
+		rec.unreplayable(err)
 		return err
 	case received:
 		rec.write(ctx, slog.LevelInfo, "event received before")

@@ -45,7 +45,7 @@ func (rec *record) report(ctx context.Context, err error) Error {
 	case e.Status >= 500:
 		level, message = slog.LevelError, "request failed"
 	}
-	p, _ := err.(*panicError)
+	p, _ := errors.AsType[*panicError](err)
 	if rec.log.Enabled(ctx, level) {
 		attrs := []slog.Attr{slog.Int("status", e.Status), slog.String("code", e.Code), slog.String("error", cause(err))}
 		if p != nil {
@@ -53,13 +53,20 @@ func (rec *record) report(ctx context.Context, err error) Error {
 		}
 		rec.write(ctx, level, message, attrs...)
 	}
-	if o := rec.outcome; o != nil {
-		o.Status, o.Code, o.Err = e.Status, e.Code, err
-		if p != nil {
-			o.Panic, o.Stack = p.value, p.stack
-		}
-	}
+	rec.observe(e.Code, err)
 	return e
+}
+
+// observe notes an error for Config.Observe.
+func (rec *record) observe(code string, err error) {
+	o := rec.outcome
+	if o == nil {
+		return
+	}
+	o.Code, o.Err = code, err
+	if p, ok := errors.AsType[*panicError](err); ok {
+		o.Panic, o.Stack = p.value, p.stack
+	}
 }
 
 // verified notes the result of an admission.
@@ -72,6 +79,16 @@ func (rec *record) verified(v Verification, err error) {
 		if len(v.Nonces) > 0 {
 			o.Replay = ReplayFresh
 		}
+	default:
+		rec.unreplayable(err)
+	}
+}
+
+// unreplayable notes why a replay store did not let a request pass, if it was that.
+func (rec *record) unreplayable(err error) {
+	o := rec.outcome
+	switch {
+	case o == nil:
 	case errors.Is(err, ErrReplayed):
 		o.Replay = ReplayRepeated
 	case asError(err).Code == CodeReplayUnavailable:

@@ -107,7 +107,11 @@ type Config struct {
 
 	// Observe is called once for each finished request of a [Provider], after the
 	// answer was written, on the request's goroutine; nil is not called. It feeds
-	// metrics, traces and error reporters. A panic of Observe is logged.
+	// metrics, traces and error reporters. Let it return soon: net/http sends the
+	// last part of an answer when the handler ends. A panic of Observe is logged.
+	//
+	// The context is the request's, with its values such as a trace span, and does not
+	// end when the client leaves.
 	Observe func(ctx context.Context, o Outcome)
 }
 
@@ -199,21 +203,22 @@ func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.observed(w, r)
 		return
 	}
-	p.serve(w, r)
+	p.serve(w, r, nil)
 }
 
 // serve is the way of one request: route, body, signature, nonce, payload, call,
-// answer.
-func (p *Provider) serve(w http.ResponseWriter, r *http.Request) {
+// answer. The outcome is for Config.Observe, and nil without it.
+func (p *Provider) serve(w http.ResponseWriter, r *http.Request, outcome *Outcome) {
 	ctx, requestID := withRequestID(r.Context(), w.Header())
 	to := p.route(r.Method, requestTarget(r))
-	rec := &record{log: p.log, requestID: requestID, method: r.Method, route: to.name, outcome: outcomeOf(ctx)}
+	rec := &record{log: p.log, requestID: requestID, method: r.Method, route: to.name, outcome: outcome}
 	if to.browser {
+		ctx = context.WithValue(ctx, outcomeKey{}, outcome)
 		p.serveBrowser(w, r.WithContext(ctx), to)
 		return
 	}
+	defer rec.finish() // also when http.ErrAbortHandler passes
 	answer, err := p.handle(ctx, w, r, rec, to)
-	rec.finish()
 	if err != nil {
 		rec.refuse(ctx, w, err)
 		return
@@ -224,10 +229,11 @@ func (p *Provider) serve(w http.ResponseWriter, r *http.Request) {
 // handle admits a request, decodes it, and calls the Provisioner.
 func (p *Provider) handle(ctx context.Context, w http.ResponseWriter, r *http.Request, rec *record, to route) ([]byte, error) {
 	if to.name == "" {
+		rec.method = "" // the log must not have a stranger's text
 		return nil, newError(http.StatusNotFound, CodeRouteNotFound, "There is nothing at this URL.")
 	}
 	if !slices.Contains(to.methods, r.Method) {
-		rec.method = "" // the log must not have a stranger's text
+		rec.method = ""
 		w.Header().Set("Allow", strings.Join(to.methods, ", "))
 		return nil, newError(http.StatusMethodNotAllowed, CodeMethodNotAllowed, "This method is not allowed here.")
 	}

@@ -102,6 +102,7 @@ func (s *SignOn) serve(
 		r = r.WithContext(ctx)
 	}
 	rec := record{log: s.log, requestID: id, method: r.Method, route: route, outcome: outcomeOf(ctx)}
+	defer rec.finish()
 	setPageHeaders(w.Header())
 	answer := &answerWriter{ResponseWriter: w}
 	err := catch(func() error {
@@ -116,6 +117,7 @@ func (s *SignOn) serve(
 		return
 	}
 	if answer.wrote {
+		rec.observe("", err)
 		rec.write(ctx, slog.LevelError, "answer broken off", slog.String("error", cause(err)))
 		panic(http.ErrAbortHandler)
 	}
@@ -123,6 +125,7 @@ func (s *SignOn) serve(
 		rec.write(ctx, slog.LevelInfo, "request abandoned", slog.String("error", cause(err)))
 		// The browser has left, most likely. If it was this service that wants
 		// to end, it is still there.
+		rec.observe(CodeFlyUnavailable, err)
 		refusePage(answer, r, rec, signOnError(CodeFlyUnavailable, nil))
 		return
 	}

@@ -29,8 +29,12 @@ func (noop) Update(context.Context, string, *flyext.UpdateRequest) (*flyext.Exte
 
 // newProvider is the whole handler: its replay store, its deadline and its
 // recovery are the defaults that every user gets.
-func newProvider(tb testing.TB, now func() time.Time) http.Handler {
-	p, err := flyext.New(noop{}, flyext.Config{Logger: slog.New(slog.DiscardHandler), BaseURL: baseURL, Verifier: flyext.XSignature(secret), Now: now})
+func newProvider(tb testing.TB, now func() time.Time, change ...func(*flyext.Config)) http.Handler {
+	config := flyext.Config{Logger: slog.New(slog.DiscardHandler), BaseURL: baseURL, Verifier: flyext.XSignature(secret), Now: now}
+	for _, c := range change {
+		c(&config)
+	}
+	p, err := flyext.New(noop{}, config)
 	if err != nil {
 		tb.Fatal(err)
 	}
