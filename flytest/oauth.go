@@ -34,7 +34,7 @@ import (
 // the form and nowhere else, PKCE is S256 or not there (RFC 7636). A code works
 // once, for a short time, with the redirect URL and the PKCE verifier that it
 // was asked for with; if it comes again, the token that was got for it is
-// revoked (RFC 6749, section 4.1.2). Tokens are not refreshed.
+// revoked (RFC 6749, section 4.1.2). A refresh token works once.
 //
 // The page needs no script. A browser test finds on it, by their id: the form
 // "authorize"; a radio button for each user, whose name is "user" and whose
@@ -43,7 +43,7 @@ import (
 // buttons "sign-in" and "cancel". See [Choice] for what they mean. A page that
 // refuses has the element "refusal". The page's Content-Security-Policy lets
 // the form lead to the origins of RedirectURLs and to no other: Chromium holds
-// every redirect that follows to that too, so a service whose [flyext.SSO.SignIn]
+// every redirect that follows to that too, so a service whose [flyext.SSOConfig.SignIn]
 // goes on to another origin lists a URL of that one as well.
 //
 // See https://fly.io/docs/reference/extensions_api/#single-sign-on-flow.
@@ -79,6 +79,8 @@ type OAuthServer struct {
 	held     int               // bytes of requests, about
 	grants   map[string]*grant // by code
 	tokens   map[string]*token // by access token
+
+	refreshable map[string]*token // by refresh token
 }
 
 // A User is somebody who can sign in with Fly.io.
