@@ -2,6 +2,7 @@
 // machines: a [flyext.ReplayStore] and [flyext.ReplayLookup] over
 // github.com/redis/go-redis/v9. It needs Redis 5.0 or later, or a server that has
 // the same commands and scripts, such as Valkey or KeyDB. [Store.Check] tries them.
+// The tests run on Redis 7.0.
 //
 // A nonce takes one round trip, a short script. Where Redis is out of reach, slow,
 // full, or a replica, the store returns an error within [Options.Timeout], and the

@@ -3,10 +3,13 @@ package redisstore_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log"
+	"math/rand/v2"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -40,9 +43,13 @@ func newStore(t testing.TB, addr string, o redisstore.Options) (*redisstore.Stor
 	return store, client
 }
 
+// prefixes are those of the tests, by test: "-count" runs a test several times.
+var prefixes sync.Map
+
 // own is a prefix that no other test has.
 func own(t testing.TB) redisstore.Options {
-	return redisstore.Options{Prefix: t.Name() + ":", Timeout: 20 * time.Second} // the tests' machine may be busy
+	prefix, _ := prefixes.LoadOrStore(t, fmt.Sprintf("%x:", rand.Uint64()))
+	return redisstore.Options{Prefix: prefix.(string), Timeout: 20 * time.Second} // the tests' machine may be busy
 }
 
 func TestOnce(t *testing.T) {
@@ -51,7 +58,7 @@ func TestOnce(t *testing.T) {
 	a, _ := newStore(t, addr, own(t))
 	b, _ := newStore(t, addr, own(t))
 	storetest.Once(t, 10, a, b)
-	others, _ := newStore(t, addr, redisstore.Options{Prefix: "another:" + t.Name(), Timeout: 20 * time.Second})
+	others, _ := newStore(t, addr, redisstore.Options{Prefix: "another:" + own(t).Prefix, Timeout: 20 * time.Second})
 	storetest.WantUse(t, others, storetest.Numbered(1), true)
 }
 

@@ -274,7 +274,7 @@ func (s *sink) String() string {
 	return s.text.String()
 }
 
-// TestSweepFails: whoever may not delete is told, and no request fails of it.
+// TestSweepFails: a sweep that may not delete is logged, and no request fails of it.
 func TestSweepFails(t *testing.T) {
 	t.Parallel()
 	d := newSQLite(t)
@@ -287,7 +287,7 @@ func TestSweepFails(t *testing.T) {
 	storetest.WantUse(t, store, storetest.Numbered(1), true)
 	for deadline := time.Now().Add(time.Minute); !strings.Contains(log.String(), "not to be deleted"); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("nobody is told: %s", log.String())
+			t.Fatalf("the failure is not logged: %s", log.String())
 		}
 	}
 	storetest.WantUse(t, store, storetest.Numbered(2), true)

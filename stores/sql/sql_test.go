@@ -493,7 +493,7 @@ func TestOneRoundTrip(t *testing.T) {
 	}
 }
 
-// settled waits until nobody uses the connection any more.
+// settled waits until the connection is idle.
 func settled(t *testing.T, db *sql.DB, writes *atomic.Int64) {
 	t.Helper()
 	deadline := time.Now().Add(time.Minute)
