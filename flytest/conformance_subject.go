@@ -151,7 +151,9 @@ func (s *subject) patiently(ctx context.Context, try func() (Exchange, error)) e
 func (s *subject) sendOnce(r *http.Request) (Exchange, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), answerTimeout)
 	defer cancel()
-	e, err := s.platform.exchange(r.WithContext(ctx))
+	r = r.WithContext(ctx)
+	r.Close = true // a connection of its own: the provider may leave a body unread, which would be the next request
+	e, err := s.platform.exchange(r)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {

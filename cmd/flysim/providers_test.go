@@ -136,6 +136,22 @@ func startNode(t *testing.T, defect string) provider {
 	return startProvider(t, cmd, "listening on ")
 }
 
+// startPython starts the provider in Python, with one of its mistakes or none.
+func startPython(t *testing.T, mistake string, env ...string) provider {
+	t.Helper()
+	if testing.Short() { // as .ci/run says with -race
+		t.Skip("the provider runs in a process of its own, which the race detector does not see")
+	}
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("there is no python3 to run a provider in Python (on Debian: apt-get install python3)")
+	}
+	cmd := exec.CommandContext(t.Context(), python, filepath.Join("testdata", "provider.py"))
+	cmd.Env = append(os.Environ(), "PORT=0", "FLYIO_SIGNING_SECRET="+signingSecret, "MISTAKE="+mistake)
+	cmd.Env = append(cmd.Env, env...)
+	return startProvider(t, cmd, "listening on ")
+}
+
 // A checked is what check --json told.
 type checked struct {
 	jsonReport
@@ -217,6 +233,29 @@ func TestProviderInNode(t *testing.T) {
 			}
 			if strings.Contains(node.output(), signingSecret) {
 				t.Error("it writes the secret")
+			}
+		})
+	}
+}
+
+// TestProviderInPython: the HTTP server of Python's library answers 201 to a
+// POST, and a DELETE without a body. It keeps a connection whose request has an
+// unread body, which fails one requirement and no other.
+func TestProviderInPython(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		mistake string
+		failed  []string
+	}{
+		{"", []string{}},
+		{"unread-body", []string{"kept-connection"}},
+		{"unread-unsigned", []string{"kept-connection"}},
+	} {
+		t.Run("mistake "+c.mistake, func(t *testing.T) {
+			t.Parallel()
+			got := newTerminal(startPython(t, c.mistake).baseURL).check(t)
+			if failed := got.ids(flytest.Failed); !slices.Equal(failed, c.failed) {
+				t.Errorf("failed %q, want %q", failed, c.failed)
 			}
 		})
 	}
