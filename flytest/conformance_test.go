@@ -2,6 +2,7 @@ package flytest_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -196,6 +197,12 @@ func TestConformanceMisuse(t *testing.T) {
 		change     func(c *flytest.Conformance)
 	}{
 		{"no base URL", `Platform.BaseURL "" is no http or https URL`, func(c *flytest.Conformance) { c.BaseURL = "" }},
+		{"a parameter of the request's own", "Conformance.Params: ", func(c *flytest.Conformance) {
+			c.Params = map[string]json.RawMessage{"organization_id": json.RawMessage(`"x"`)}
+		}},
+		{"a parameter of the signature", `"nonce" is a parameter of the signature`, func(c *flytest.Conformance) {
+			c.Params = map[string]json.RawMessage{"nonce": json.RawMessage(`"x"`)}
+		}},
 		{"no secret", "Conformance.Credentials has no SigningSecret", func(c *flytest.Conformance) { c.Credentials = flytest.Credentials{} }},
 		{"format", `there is no format "morse"`, func(c *flytest.Conformance) { c.Format = "morse" }},
 		{"requirement", `there is no requirement "beauty"`, func(c *flytest.Conformance) { c.Only = []string{"beauty"} }},

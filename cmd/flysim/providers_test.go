@@ -261,6 +261,29 @@ func TestProviderInPython(t *testing.T) {
 	}
 }
 
+// TestCheckSendsWhatProvidersRequire: each provision carries what real ones
+// carry, and the author's own parameters.
+func TestCheckSendsWhatProvidersRequire(t *testing.T) {
+	t.Parallel()
+	term := newTerminal(startPython(t, "", "REQUIRE=user_name ip_address primary_region plan retention").baseURL)
+	if got := term.check(t, "--only", "provision"); got.Failed != 1 {
+		t.Errorf("without the parameters %d requirements fail, want 1", got.Failed)
+	}
+	params := filepath.Join(t.TempDir(), "params.json")
+	if err := os.WriteFile(params, []byte(`{"retention": {"days": 7}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := term.check(t, "--option", "plan=basic", "--params", params)
+	if failed := got.ids(flytest.Failed); len(failed) > 0 {
+		t.Errorf("failed %q", failed)
+	}
+	for _, option := range []string{"name=x", "nonce=x"} {
+		if got := term.run(t, "check", "--option", option); got.status != exitUsage {
+			t.Errorf("--option %s: the exit status is %d, want %d", option, got.status, exitUsage)
+		}
+	}
+}
+
 // TestQuickstart: what the README has a newcomer copy passes.
 func TestQuickstart(t *testing.T) {
 	t.Parallel()
