@@ -302,7 +302,10 @@ func optionsIn(in map[string]any) (map[string]json.RawMessage, error) {
 
 func textsIn(in map[string]any, name string) []string {
 	var texts []string
-	list, _ := in[name].([]any)
+	list, isList := in[name].([]any)
+	if !isList && in[name] != nil {
+		list = []any{in[name]} // a single value stands for a list of one (section 3.11)
+	}
 	for _, value := range list {
 		if text, ok := value.(string); ok {
 			texts = append(texts, text)

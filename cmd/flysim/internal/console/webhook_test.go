@@ -302,7 +302,7 @@ func TestWebhooksAreBounded(t *testing.T) {
 		t.Errorf("%d records in the history", got)
 	}
 	w.post(path+"/forget", nil)
-	w.wantAll(w.page("/webhooks"), "Its bytes are not kept any more.", "which is no extension of this page’s")
+	w.wantAll(w.page("/webhooks"), "Its bytes are not kept any more.", "which flysim does not know")
 }
 
 // A machine event, in the modes that are signed, and one that cannot be.
