@@ -103,7 +103,9 @@ func TestClockStepsBack(t *testing.T) {
 		wantRefusal(t, auth.Check(other.setLength().xSignature().request(t)), "")
 	}
 	now = now.Add(-5 * time.Minute)
-	wantRefusal(t, auth.Check(message.request(t)), "message was used before")
+	if e, ok := errors.AsType[*flyext.Error](auth.Check(message.request(t))); !ok || e.Status != 503 || !errors.Is(e, flyext.ErrNonceExpired) {
+		t.Errorf("got %v", e)
+	}
 }
 
 // A policy that nobody can fulfil is a mistake to be told at once.
@@ -216,7 +218,7 @@ func TestLogInjection(t *testing.T) {
 			t.Errorf("a line of the log is %q", line)
 		}
 	}
-	if len(lines) != 5 { // one of them is the panic's
+	if len(lines) != 4 {
 		t.Errorf("%d lines in the log: %s", len(lines), log.String())
 	}
 }

@@ -1,7 +1,7 @@
-// Package flyext makes a Go service a Fly.io extension provider: implement
-// [Provisioner], mount the handler that [New] returns, and Fly.io's customers
-// provision, update, fetch and remove what the service sells from their
-// terminal (flyctl ext ... create).
+// Package flyext turns a Go service into a Fly.io extension provider. Implement
+// [Provisioner] and mount the handler that [New] returns. Fly.io's customers then
+// provision, update, fetch and remove the service's resources from their terminal
+// (flyctl ext ... create).
 //
 //	provider, err := flyext.New(logjam, flyext.Config{
 //		BaseURL:  "https://logjam.io/flyio",
@@ -12,53 +12,59 @@
 //	}
 //	http.Handle("/flyio/", provider)
 //
-// # What a request goes through
+// # The way of a request
 //
-// The handler finds the route, reads the body (bounded), verifies the
-// signature over the bytes as they came, checks the time and the URL that were
-// signed, uses up the nonce, decodes, calls the Provisioner under a deadline
-// and never twice at once for one id, and answers in the shape of the
-// protocol's generation that the signature belongs to. Whoever is not Fly.io
-// gets one and the same 401; why is in the log.
+// The handler does the following, in this order:
 //
-// [Authenticator] does the first half alone, for a service that keeps its own
-// handlers. flytest, beside this package, signs requests the way Fly.io does:
-// a provider's own test is five lines.
+//  1. find the route;
+//  2. read the body, up to [Config.MaxBodyBytes];
+//  3. verify the signature over the raw bytes, then the signed time and URL;
+//  4. use up the nonce;
+//  5. decode the payload;
+//  6. call the Provisioner, under a deadline and never twice at once for one id;
+//  7. answer in the shape of the generation that the signature belongs to.
 //
-// # Which signature protects what
+// Each refusal of authentication is the same 401; the log has the reason.
 //
-//   - [XSignature], what Fly.io sends today, covers the body of a POST or PATCH
-//     and the query of a GET or DELETE. It does not cover the method: a captured
-//     GET is a DELETE of the same URL until its nonce is spent, so the
-//     [ReplayStore] is part of the protection and not an extra.
-//   - [MessageSignature] with RFC 9421 covers what the signer chose; the default
-//     [Policy] demands the method, the target, a time, and a digest of the body.
-//   - [MessageSignature] with draft-cavage, as in the example of Fly.io's
-//     proposal, covers the method, the target, the time and the length of the
-//     body, and so not the body: it can be exchanged for another one of the
-//     same length. [Policy.RequireDigest] ends that, where the signer can.
+// [Authenticator] does steps 2 to 4 alone, for routes of the service's own. Package
+// flytest signs requests as Fly.io does, for tests.
+//
+// # What each signature protects
+//
+//   - [XSignature], which Fly.io sends today, covers the body of a POST, PUT or
+//     PATCH and the query of a GET or DELETE. It does not cover the method, so the
+//     [ReplayStore] is part of the protection.
+//   - [MessageSignature] with RFC 9421 covers the parts that the signer chose. The
+//     default [Policy] demands the method, the target, a time, and a digest of the
+//     body.
+//   - [MessageSignature] with draft-cavage, as in the example of Fly.io's proposal,
+//     covers the method, the target, the time and the length of the body. An
+//     attacker can exchange the body for another one of the same length, unless
+//     [Policy.RequireDigest] is set.
 //   - [BearerToken] proves nothing about the request.
 //
 // # Single sign-on
 //
-// With [Config.SSO] the handler also receives customers' browsers (flyctl ext
-// ... dashboard), takes them through Fly.io's OAuth, and hands whoever belongs to
-// the extension's organization to the service's [SSOConfig.SignIn]. [SignOn] does that
-// alone, for routes of a service's own.
+// With [Config.SSO] the handler also serves customers' browsers (flyctl ext ...
+// dashboard). It takes them through Fly.io's OAuth and calls [SSOConfig.SignIn] for
+// each user who belongs to the extension's organization. [SignOn] does the same for
+// routes of the service's own.
 //
-// # Both directions
+// # Webhooks and events
 //
-// [Webhooks] tell Fly.io what became of a resource: made, changed or removed by
-// the provider. A Provisioner that is an [EventReceiver] is told what happened to
-// the customers' machines. Either way a message may come more than once and says
-// what it says by itself, so that a repetition does no harm.
+// [Webhooks] tell Fly.io about resources that the provider made, changed or removed.
+// A Provisioner that is an [EventReceiver] receives the events of the customers'
+// machines. In both directions a message may arrive more than once, and a duplicate
+// does no harm.
 //
-// # Why this package has signature code of its own
+// # Signature code
 //
-// It uses github.com/common-fate/httpsig for what that does right: package
-// flytest signs with its transport. It does not verify with it, and neither
-// should you with v0.2.1: its alg_hmac never hashes the message, so that
-// whoever sees one signature can forge every other; and its verifier puts the
-// signature's parameters into an order of its own, which refuses most other
-// signers, and records nonces before it has verified anything.
+// Package flytest signs with the transport of github.com/common-fate/httpsig. This
+// package does not verify with it, and neither should you with v0.2.1:
+//
+//   - its alg_hmac never hashes the message, so an attacker who sees one signature
+//     can forge every other;
+//   - its verifier puts the parameters of a signature into an order of its own and
+//     so refuses most other signers;
+//   - it records nonces before it has verified anything.
 package flyext

@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// The codes of the errors that the handler itself answers with, in the member
-// "error" of the body. They are stable. A Provisioner may use them and others.
+// The codes of the handler's own errors, in the member "error" of the body. They are
+// stable. A Provisioner may use them and others.
 const (
 	CodeUnauthenticated   = "unauthenticated"    // 401
 	CodeMalformedBody     = "malformed_body"     // 400: not one JSON object in UTF-8
@@ -27,10 +27,10 @@ const (
 	CodeUnsupported       = "unsupported"        // 501: the provider does not offer this
 	CodeInternal          = "internal"           // 500
 	CodeTimeout           = "timeout"            // 504: the Provisioner's deadline passed
-	CodeReplayUnavailable = "replay_unavailable" // 503: the ReplayStore failed, or cannot be trusted because the clock was set back
+	CodeReplayUnavailable = "replay_unavailable" // 503: the ReplayStore failed, or its clock is past the expiry of the nonce
 )
 
-// The codes of the errors that the sign-on answers with, beside those above.
+// The codes of the sign-on, in addition to those above.
 const (
 	CodeInvalidState     = "invalid_state"     // 400: the state is missing, forged, another provider's or another generation's
 	CodeExpiredState     = "expired_state"     // 400: the handshake took longer than ten minutes
@@ -45,13 +45,13 @@ const (
 	CodeFlyTimeout       = "fly_timeout"       // 504: Fly.io did not answer in time
 )
 
-// An Error is what a caller is told. A [Provisioner] returns one, as it is or
-// wrapped however deeply, to choose the answer; an error that is none becomes
-// a plain 500 and goes to the log alone.
+// An Error is the answer to a request that fails. Return an *Error from a
+// [Provisioner] (it may be wrapped) to control the response. Any other error becomes
+// a generic 500; its text is logged but never sent.
 //
-// Message reaches the terminal of Fly.io's customer as it is ("Error:
-// input:3:2: createAddOn <message>"), so make it one short line for that
-// person. Put what is for yourself into Err: it is logged and never sent.
+// Message reaches the terminal of Fly.io's customer ("Error: input:3:2: createAddOn
+// <message>"), so write one short line for that person. Err is for the log and is
+// never sent.
 type Error struct {
 	Status  int    // HTTP status, 400 to 599; anything else is answered as 500
 	Code    string // for machines, such as "not_found"; stable; "" means one made of the status
@@ -59,8 +59,7 @@ type Error struct {
 	Err     error  // the cause, for the log; may be nil
 }
 
-// Error returns the error as a log wants it, cause included. It is not what is
-// sent.
+// Error returns the text for the log, with the cause. It is never sent.
 func (e *Error) Error() string {
 	if e == nil { // returned as an error by mistake
 		return "a nil *flyext.Error"
@@ -80,21 +79,23 @@ func (e *Error) Unwrap() error {
 	return e.Err
 }
 
-// NotFound says that there is no such extension: 404, "not_found".
+// NotFound returns the error for an extension that does not exist: 404, "not_found".
 func NotFound(message string) *Error { return newError(http.StatusNotFound, CodeNotFound, message) }
 
-// Conflict says that the request contradicts what exists: 409, "conflict".
+// Conflict returns the error for a request that contradicts the present state: 409,
+// "conflict".
 func Conflict(message string) *Error { return newError(http.StatusConflict, CodeConflict, message) }
 
-// Gone says that the extension existed once: 410, "gone".
+// Gone returns the error for an extension that was removed: 410, "gone".
 func Gone(message string) *Error { return newError(http.StatusGone, CodeGone, message) }
 
-// Invalid says that a parameter cannot be used: 422, "invalid".
+// Invalid returns the error for a parameter that cannot be used: 422, "invalid".
 func Invalid(message string) *Error {
 	return newError(http.StatusUnprocessableEntity, CodeInvalid, message)
 }
 
-// Unsupported says that the provider does not do this: 501, "unsupported".
+// Unsupported returns the error for a capability that the provider lacks: 501,
+// "unsupported".
 func Unsupported(message string) *Error {
 	return newError(http.StatusNotImplemented, CodeUnsupported, message)
 }
@@ -103,8 +104,8 @@ func newError(status int, code, message string) *Error {
 	return &Error{Status: status, Code: code, Message: message}
 }
 
-// asError returns a copy of the *Error inside err, or the plain 500 that hides it. A
-// status that is no error's would tell Fly.io that all went well.
+// asError returns a copy of the *Error inside err, or the plain 500 that hides err. An
+// *Error with a status of success is hidden, too.
 func asError(err error) Error {
 	answer := Error{Status: http.StatusInternalServerError, Code: CodeInternal}
 	if e, ok := errors.AsType[*Error](err); ok && e != nil && e.Status >= 400 && e.Status <= 599 {
@@ -120,7 +121,7 @@ func asError(err error) Error {
 	return answer
 }
 
-// maxMessage bounds what is printed on a customer's terminal, in characters.
+// maxMessage is the most characters of a message on a customer's terminal.
 const maxMessage = 500
 
 // oneLine makes a text safe to print on a terminal: what could move its cursor,
@@ -134,7 +135,8 @@ func oneLine(s string) string {
 		if len(clean) == maxMessage {
 			break
 		}
-		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
+		joiner := r == '\u200c' || r == '\u200d' // Persian and other scripts need them
+		if !joiner && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
 			r = ' '
 		}
 		clean = append(clean, r)

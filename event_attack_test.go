@@ -61,7 +61,7 @@ func TestEventAttacks(t *testing.T) {
 		}
 	}
 	none := func(*http.Request) {}
-	const uncovered = "a field that says what the event is, is not covered"
+	const uncovered = "a header field of the event is not covered"
 	rfc, cavage, x := flytest.RFC9421(eventKey), flytest.CavageOptions{CoverDigest: true}.Cavage(eventKey), flytest.XSignature(testSecret)
 	uncoveredType := flytest.CavageOptions{CoverDigest: true, Headers: []string{
 		"(request-target)", "date", "digest", "ce-id", "ce-source", "ce-specversion", "ce-time", "ce-type",
@@ -91,8 +91,8 @@ func TestEventAttacks(t *testing.T) {
 		{"cavage: structured as binary", cavage, flytest.StructuredMode, set("Content-Type", "application/json"), "MAC does not match"},
 		{"cavage: structured, and fields beside", cavage, flytest.StructuredMode, set("Ce-Id", "e2"), uncovered},
 		{"x-signature: other data", x, flytest.BinaryMode, func(r *http.Request) { flytest.SetBody(r, []byte(`{"machine_id":"m2"}`)) }, "MAC does not match"},
-		{"x-signature: to another route", x, flytest.BinaryMode, func(r *http.Request) { r.RequestURI = "/flyio/extensions" }, "url is absent or not this one"},
-		{"x-signature: a query", x, flytest.BinaryMode, func(r *http.Request) { r.RequestURI += "?a=b" }, "a query or a body that is not signed"},
+		{"x-signature: to another route", x, flytest.BinaryMode, func(r *http.Request) { r.RequestURI = "/flyio/extensions" }, "message was signed for another URL"},
+		{"x-signature: a query", x, flytest.BinaryMode, func(r *http.Request) { r.RequestURI += "?a=b" }, "a query or a body that the MAC does not cover"},
 		{"x-signature: another id, in binary mode", x, flytest.BinaryMode, set("Ce-Id", "e2"), ""},
 		{"x-signature: another type, in binary mode", x, flytest.BinaryMode, set("Ce-Type", "another"), ""},
 		{"nothing", x, flytest.StructuredMode, none, ""},

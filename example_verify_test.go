@@ -84,13 +84,13 @@ func ExampleNewMemoryReplayStore() {
 		fresh, err := store.Use(context.Background(), n)
 		fmt.Println(fresh, err)
 	}
-	now = now.Add(2 * time.Minute) // and forgotten
+	now = now.Add(2 * time.Minute) // the store has forgotten the nonce, and refuses it
 	fresh, err := store.Use(context.Background(), n)
 	fmt.Println(fresh, err)
 	// Output:
 	// true <nil>
 	// false <nil>
-	// true <nil>
+	// false the store's clock is past the nonce's expiry
 }
 
 // traced is a [flyext.Fetcher] whose own log can be joined with flyext's.

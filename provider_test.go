@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -96,7 +98,7 @@ func (s small) Update(ctx context.Context, id string, r *flyext.UpdateRequest) (
 
 func newProvider(t testing.TB, p flyext.Provisioner, change func(*flyext.Config)) *flyext.Provider {
 	t.Helper()
-	c := flyext.Config{BaseURL: testBase, Verifier: flyext.XSignature(testSecret)}
+	c := flyext.Config{BaseURL: testBase, Verifier: flyext.XSignature(testSecret), Logger: slog.New(slog.DiscardHandler)}
 	if change != nil {
 		change(&c)
 	}
@@ -259,6 +261,19 @@ func TestNewFailsClosed(t *testing.T) {
 		{"a base URL with an empty query", small{}, flyext.Config{BaseURL: testBase + "?", Verifier: ok}},
 		{"a base URL with a fragment", small{}, flyext.Config{BaseURL: testBase + "#a", Verifier: ok}},
 		{"a base URL with a user", small{}, flyext.Config{BaseURL: "https://u:p@logjam.test", Verifier: ok}},
+		{"a base URL with a host in Unicode", small{}, flyext.Config{BaseURL: "https://b\u00fccher.test/flyio", Verifier: ok}},
+		{"a base URL with a space behind", small{}, flyext.Config{BaseURL: testBase + " ", Verifier: ok}},
+		{"a base URL with an escaped letter", small{}, flyext.Config{BaseURL: "https://logjam.test/fly%69o", Verifier: ok}},
+		{"a base URL with an escape in lower case", small{}, flyext.Config{BaseURL: "https://logjam.test/fly%c3%afo", Verifier: ok}},
+		{"a base URL with a step up", small{}, flyext.Config{BaseURL: "https://logjam.test/a/../flyio", Verifier: ok}},
+		{"a base URL with two slashes", small{}, flyext.Config{BaseURL: "https://logjam.test/a//flyio", Verifier: ok}},
+		{"a base URL with a large port", small{}, flyext.Config{BaseURL: "https://logjam.test:99999/flyio", Verifier: ok}},
+		{"a base URL with port 0", small{}, flyext.Config{BaseURL: "https://logjam.test:0/flyio", Verifier: ok}},
+		{"a timeout of days", small{}, flyext.Config{BaseURL: testBase, Verifier: ok, Timeout: 25 * time.Hour}},
+		{"a maximum age that overflows", small{}, flyext.Config{BaseURL: testBase, Verifier: flyext.Policy{MaxAge: math.MaxInt64}.XSignature("s")}},
+		{"a clock skew that overflows", small{}, flyext.Config{BaseURL: testBase, Verifier: flyext.Policy{ClockSkew: math.MaxInt64}.MessageSignature(flyext.Key{ID: "k", Secret: "s"})}},
+		{"a maximum age of days, inside", small{}, flyext.Config{BaseURL: testBase, Verifier: flyext.AnyOf(ok, flyext.AllOf(flyext.Policy{MaxAge: 25 * time.Hour}.XSignature("s")))}},
+		{"an event verifier with a maximum age of days", small{}, flyext.Config{BaseURL: testBase, Verifier: ok, EventVerifier: flyext.Policy{MaxAge: 25 * time.Hour}.XSignature("s")}},
 		{"no verifier", small{}, flyext.Config{BaseURL: testBase}},
 		{"a negative timeout", small{}, flyext.Config{BaseURL: testBase, Verifier: ok, Timeout: -1}},
 		{"a negative body bound", small{}, flyext.Config{BaseURL: testBase, Verifier: ok, MaxBodyBytes: -1}},
@@ -270,6 +285,19 @@ func TestNewFailsClosed(t *testing.T) {
 				t.Errorf("New gave %v, %v", p, err)
 			}
 		})
+	}
+}
+
+// A base URL that is spelt as clients spell it is accepted.
+func TestBaseURLs(t *testing.T) {
+	t.Parallel()
+	for _, base := range []string{
+		"https://logjam.test", "https://logjam.test/", "HTTPS://LOGJAM.TEST/flyio", "https://logjam.test:65535/a/b", "http://[::1]:8080/flyio",
+		"https://xn--bcher-kva.test/flyio", "https://logjam.test/a%2Fb", "https://logjam.test/fly%C3%AFo", "https://logjam.test/a;b@c",
+	} {
+		if _, err := flyext.New(small{}, flyext.Config{BaseURL: base, Verifier: flyext.XSignature(testSecret)}); err != nil {
+			t.Errorf("%s: %v", base, err)
+		}
 	}
 }
 

@@ -22,7 +22,7 @@ type rotating struct {
 
 func (r *rotating) ServeHTTP(w http.ResponseWriter, q *http.Request) { r.Load().ServeHTTP(w, q) }
 
-// TestSecretsRotateUnderLoad changes the secret in the three steps that the README
+// TestSecretsRotateUnderLoad changes the secret in the three steps that docs/signatures.md
 // has, while eight senders go on. Not one genuine request is refused, and no
 // captured one is admitted, on whichever side of a step it comes.
 func TestSecretsRotateUnderLoad(t *testing.T) {
@@ -30,7 +30,7 @@ func TestSecretsRotateUnderLoad(t *testing.T) {
 	const oldSecret, newSecret = "the-old-secret-of-the-rotation", "the-new-secret-of-the-rotation"
 	keys := func(secrets []string) (keys []flyext.Key) {
 		for _, secret := range secrets {
-			keys = append(keys, flyext.Key{ID: eventKey.ID, Secret: secret}) // one id, as the README allows
+			keys = append(keys, flyext.Key{ID: eventKey.ID, Secret: secret}) // one id, as docs/signatures.md allows
 		}
 		return keys
 	}

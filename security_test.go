@@ -55,8 +55,8 @@ func TestThreatModel(t *testing.T) {
 	}
 }
 
-// declared returns the texts in each test function of the module, and the
-// functions of each file.
+// declared returns the texts in each test function of the module and of the
+// stores, and the functions of each file.
 func declared(t *testing.T) (literals, functions map[string][]string) {
 	literals, functions = map[string][]string{}, map[string][]string{}
 	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
@@ -64,7 +64,7 @@ func declared(t *testing.T) (literals, functions map[string][]string) {
 			return err
 		}
 		if d.IsDir() {
-			if _, err := os.Stat(filepath.Join(path, "go.mod")); err == nil && path != "." || d.Name() == "testdata" {
+			if _, err := os.Stat(filepath.Join(path, "go.mod")); err == nil && path != "." && filepath.Dir(path) != "stores" || d.Name() == "testdata" {
 				return fs.SkipDir
 			}
 			return nil
@@ -102,4 +102,32 @@ func declared(t *testing.T) (literals, functions map[string][]string) {
 		t.Fatal(err)
 	}
 	return literals, functions
+}
+
+// Each relative link of a page leads somewhere.
+func TestLinksOfThePages(t *testing.T) {
+	t.Parallel()
+	pages, err := filepath.Glob("docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	links := 0
+	for _, page := range append(pages, "README.md", "SECURITY.md", "CHANGELOG.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`\]\(([^)#\s]+)(?:#[^)]*)?\)`).FindAllStringSubmatch(string(text), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			links++
+			if _, err := os.Stat(filepath.Join(filepath.Dir(page), m[1])); err != nil {
+				t.Errorf("%s links to %s: %v", page, m[1], err)
+			}
+		}
+	}
+	if links < 40 {
+		t.Errorf("found only %d links", links)
+	}
 }

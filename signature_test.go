@@ -19,16 +19,17 @@ import (
 )
 
 const (
-	xHeader   = "not exactly one X-Signature header"
+	xMissing  = "no X-Signature header"
+	xTwice    = "more than one X-Signature header"
 	xEncoding = "neither hex nor base64 of 32 bytes"
 	xContent  = "the query could be a body"
 	xMismatch = "x-signature: MAC does not match"
-	xMethod   = "the method is none that is signed"
-	xUnsigned = "a query or a body that is not signed"
-	xTime     = "timestamp is absent, repeated or no number"
-	xNonce    = "nonce is absent, repeated or no text"
-	xURL      = "url is absent or not this one"
-	bHeader   = "not exactly one Authorization: Bearer"
+	xMethod   = "Fly.io signs no request with this method"
+	xUnsigned = "a query or a body that the MAC does not cover"
+	xTime     = "timestamp is absent, repeated or not a number"
+	xNonce    = "nonce is absent, repeated or not a text"
+	xURL      = "message was signed for another URL"
+	bHeader   = "missing or repeated Authorization: Bearer header"
 	bMismatch = "bearer token: does not match"
 
 	extensionPath = "/flyio/extensions/x1"
@@ -65,10 +66,10 @@ func TestXSignaturePolicy(t *testing.T) {
 		{name: "hex in upper case", request: recode(newPost(), func(m []byte) string { return fmt.Sprintf("%X", m) })},
 		{name: "base64", request: recode(newPost(), base64.StdEncoding.EncodeToString)},
 
-		{name: "no header", request: newPost(), want: xHeader},
+		{name: "no header", request: newPost(), want: xMissing},
 		{name: "header twice", request: newPost().xSignature().tampered(func(w *wireRequest) {
 			w.header.Add("X-Signature", w.header.Get("X-Signature"))
-		}), want: xHeader},
+		}), want: xTwice},
 		{name: "empty", request: newPost().set("X-Signature", ""), want: xEncoding},
 		{name: "half the MAC", request: recode(newPost(), func(m []byte) string { return fmt.Sprintf("%x", m[:16]) }), want: xEncoding},
 		{name: "the MAC and more", request: recode(newPost(), func(m []byte) string { return fmt.Sprintf("%x00", m) }), want: xEncoding},
@@ -93,7 +94,7 @@ func TestXSignaturePolicy(t *testing.T) {
 		{name: "body exchanged", request: newPost().xSignature().tampered(exchangeBody), want: xMismatch},
 		{name: "query exchanged", request: xQuery(query).tampered(func(w *wireRequest) { w.target += "&a=b" }), want: xMismatch},
 		{name: "POST made a GET", request: newPost().xSignature().tampered(setMethod("GET")), want: xMismatch},
-		{name: "a method of nobody's", request: newPost().xSignature().tampered(setMethod("PUT")), want: xMethod},
+		{name: "a method of nobody's", request: newPost().xSignature().tampered(setMethod("BREW")), want: xMethod},
 		{name: "a method in lower case", request: newPost().xSignature().tampered(setMethod("post")), want: xMethod},
 		{name: "GET made a DELETE: only the nonce tells them apart", request: xQuery(query).tampered(setMethod("DELETE"))},
 

@@ -295,7 +295,7 @@ func TestSSOFunctionsThatFail(t *testing.T) {
 		}, 500, flyext.CodeInternal, inside},
 		"SignIn: panic, logged with the extension": {func(s *flyext.SSOConfig) {
 			s.SignIn = func(http.ResponseWriter, *http.Request, *flyext.Identity) error { panic(inside) }
-		}, 500, flyext.CodeInternal, `"extension_id":"x1","stack"`},
+		}, 500, flyext.CodeInternal, `"extension_id":"x1","status":500`},
 		"SignedIn: no URL": {func(s *flyext.SSOConfig) {
 			s.SignedIn = func(*http.Request, flyext.Destination) string { return "/a\nb" }
 		}, 500, flyext.CodeInternal, "SignedIn"},

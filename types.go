@@ -9,46 +9,47 @@ import (
 )
 
 // A ProvisionRequest is Fly.io's request for a new extension: the body of
-// POST {base}/extensions. Only ID and OrganizationID are sure to be there.
+// POST {base}/extensions. Only ID and OrganizationID are always present.
 //
 // See https://fly.io/docs/reference/extensions_api/#resource-provisioning.
 type ProvisionRequest struct {
-	// ID is Fly.io's unique id for the extension, and the key of everything:
-	// a request that comes again carries the same one and wants the same
-	// extension, with the same secrets.
+	// ID is Fly.io's unique id for the extension. A repeated request has the same
+	// ID and must get the same extension with the same secrets.
 	ID string
-	// Name is unique across Fly.io, such as "collider-prod". It may be blank
-	// and may change.
+	// Name is the extension's name, such as "collider-prod". It may be blank and
+	// may change, so use ID as the key.
 	Name string
 
 	OrganizationID   string
 	OrganizationName string
-	// OrganizationEmail is an alias that reaches the organization's admins and
-	// does not change. Fly.io sends it as "organization_email" or "email".
+	// OrganizationEmail is an alias for the organization's admins. It does not
+	// change. Fly.io sends it as "organization_email" or "email".
 	OrganizationEmail string
 
-	// UserID, UserEmail and UserRole ("admin" or "member") are the
-	// provisioning user's. Key users by UserID: the e-mail is an alias.
+	// UserID, UserName, UserEmail and UserRole ("admin" or "member") describe the
+	// provisioning user. Key users by UserID: the e-mail is an alias.
 	UserID    string
+	UserName  string
 	UserEmail string
 	UserRole  string
 
-	// PrimaryRegion is the three-letter code of the region that the app writes
-	// from, such as "mad"; ReadRegions are those where it wants replicas.
+	// PrimaryRegion is the three-letter code of the region from which the app
+	// writes, such as "mad". ReadRegions are the regions for replicas.
 	PrimaryRegion string
 	ReadRegions   []string
 	// IPAddress is the extension's IPv6 address on the customer's network
-	// (Flycast). It is the zero Addr where Fly.io sent none.
+	// (Flycast), or the zero Addr if Fly.io sent none.
 	IPAddress netip.Addr
 
-	// Extra holds the members that this struct does not know, such as the
-	// options of your own that flyctl sends, as they came. In generation 2 the
-	// parameters of the signature (timestamp, nonce, url) are not among them.
+	// Extra holds the raw values of all other members, such as the options of your
+	// own that flyctl sends. The parameters of X-Signature (timestamp, nonce, url)
+	// are not among them, except in a request of generation 1 that lacks one of
+	// the three.
 	Extra map[string]json.RawMessage
 }
 
 // An UpdateRequest is Fly.io's request to change an extension: the body of
-// PATCH {base}/extensions/{id}. It carries only what changes, so every member
+// PATCH {base}/extensions/{id}. It has only the members that change, so each field
 // is an [Optional].
 //
 // See https://fly.io/docs/reference/extensions_api/#updating-extensions.
@@ -58,26 +59,27 @@ type UpdateRequest struct {
 	OrganizationName  Optional[string]
 	OrganizationEmail Optional[string]
 	UserID            Optional[string]
+	UserName          Optional[string]
 	UserEmail         Optional[string]
 	UserRole          Optional[string]
 	PrimaryRegion     Optional[string]
-	// ReadRegions set to an empty list removes every replica; absent, it
-	// changes nothing.
+	// ReadRegions removes every replica if it is an empty list, and changes nothing
+	// if it is absent.
 	ReadRegions Optional[[]string]
 	IPAddress   Optional[netip.Addr]
 
-	// Extra holds the members that this struct does not know, as they came.
+	// Extra holds the raw values of all other members; see [ProvisionRequest].
 	Extra map[string]json.RawMessage
 }
 
-// An Optional is a member that may be absent, null, or have a value, which may
-// be the empty one. Its zero value is absent.
+// An Optional is a member that may be absent, null, or have a value. Its zero value is
+// absent.
 type Optional[T any] struct {
-	// Value is the member's value, or the zero T where it is absent or null.
+	// Value is the member's value, or the zero T if it is absent or null.
 	Value T
-	// Present says that the member is there, be it null.
+	// Present reports whether the field was in the request, including as null.
 	Present bool
-	// Null says that the member is there and is null.
+	// Null reports whether the field was in the request as null.
 	Null bool
 }
 
@@ -87,69 +89,66 @@ func OptionalOf[T any](value T) Optional[T] { return Optional[T]{Value: value, P
 // OptionalNull returns an Optional that is null.
 func OptionalNull[T any]() Optional[T] { return Optional[T]{Present: true, Null: true} }
 
-// Get returns the value, and whether there is one: neither an absent member
-// nor a null one has.
+// Get returns the value, and reports whether there is one: false for absent and null.
 func (o Optional[T]) Get() (value T, ok bool) { return o.Value, o.Present && !o.Null }
 
-// An Extension is what a [Provisioner] answers with, and the resource that
-// [Webhooks] tell Fly.io about. In an answer, the generation of the signature
-// that admitted the request chooses its shape on the wire; see [Generation].
+// An Extension is the answer of a [Provisioner], and the resource of a webhook. The
+// generation of the request's signature decides its JSON form; see [Generation].
 type Extension struct {
-	// ID is the provider's own id of the extension. Where it is set, Fly.io
-	// uses it in the paths of later requests; where it is empty, the id that
-	// Fly.io sent is kept.
+	// ID is the provider's own id of the extension. Fly.io uses it in the paths of
+	// later requests. If it is empty, Fly.io keeps using its own id.
 	ID string
-	// Name overrides the name that was asked for, unless it is empty.
+	// Name overrides the requested name, unless it is empty.
 	Name string
-	// Secrets become the app's environment variables. Provision must return
-	// them every time, also while the extension is still being made: flyctl
-	// keeps those of the first answer and never asks again. A nil map is taken
-	// for having been forgotten, and is an error; Secrets{} says that there
+	// Secrets become the app's environment variables. Provision must return them
+	// every time, also for an extension that is not ready: flyctl keeps the
+	// secrets of the first answer and never asks again. A nil map is an error,
+	// because it usually means the secrets were forgotten. Use Secrets{} if there
 	// are none.
 	Secrets Secrets
-	// FlyAppName is the app on Fly.io that is to receive the traffic of the
-	// customer's private network (Flycast).
+	// FlyAppName is the app on Fly.io that receives the traffic of the customer's
+	// private network (Flycast).
 	FlyAppName string
-	// Status is what GET answers while flyctl polls. Empty means Ready.
+	// Status is the status in the answer to GET. Empty means Ready.
 	Status Status
-	// Message tells the customer, in one line, what went wrong. It is sent with
-	// the status Failed alone.
+	// Message tells the customer in one line why the extension failed. It is sent
+	// only with the status Failed.
 	Message string
 
-	// Extra holds further members of the resource, such as "plan": a name and a
-	// JSON value each. GET answers with them and [Webhooks] send them; the
-	// answers to POST and PATCH have none. A name that one of the protocol's own
-	// members has is an error.
+	// Extra holds further members of the resource, such as "plan", by name. The
+	// answer to GET and [Webhooks] have them; the answers to POST and PATCH do not.
+	// The name of a member of the protocol is an error.
 	Extra map[string]json.RawMessage
 
-	// OrganizationID and UserID say whose the resource is and who made it.
-	// [Webhooks.Created] sends them, and nothing else does.
+	// OrganizationID and UserID are the owner and the creator of the resource. Only
+	// [Webhooks.Created] sends them.
 	OrganizationID string
 	UserID         string
 }
 
-// A Status says how far an extension is. flyctl polls every two seconds for up
-// to four minutes and understands exactly [Ready] and [Failed]; every other
-// text, such as [Provisioning], means that the work goes on.
+// A Status is the progress of an extension. flyctl polls every two seconds for up to
+// four minutes and understands exactly [Ready] and [Failed]. Every other text, such
+// as [Provisioning], means that the work continues.
 type Status string
 
 // The statuses.
 const (
 	Ready        Status = "ready"
 	Provisioning Status = "provisioning"
-	Failed       Status = "error"
+	Failed       Status = "error" // flyctl's own word; it does not know "failed"
 )
 
-// Secrets are names and values of environment variables. They print, log and
-// marshal as their names alone; only the answer to Fly.io carries the values.
+// Secrets are environment variables, by name. They print, log and marshal without
+// their values; only the answer to Fly.io has the values.
 //
-// A name consists of letters, digits and underscores and does not start with a
-// digit (POSIX.1-2017, section 8.1); a value is UTF-8 without NUL.
+// A name consists of letters, digits and underscores and does not start with a digit
+// (POSIX.1-2017, section 8.1). A value is UTF-8 without NUL. Anything else is an
+// error, and nothing is sent.
 type Secrets map[string]string
 
 const redacted = "[redacted]"
 
-// redact returns a copy that shows names and no value.
+// redact returns a copy without the values.
 func (s Secrets) redact() map[string]string {
 	names := make(map[string]string, len(s))
 	for name := range s {
@@ -158,7 +157,7 @@ func (s Secrets) redact() map[string]string {
 	return names
 }
 
-// Format implements [fmt.Formatter]: whatever the verb, no value is printed.
+// Format implements [fmt.Formatter]. It leaves the values out, for each verb.
 func (s Secrets) Format(f fmt.State, verb rune) { fmt.Fprint(f, s.redact()) }
 
 // LogValue implements [slog.LogValuer].
@@ -181,5 +180,5 @@ func (s Secrets) check() error {
 	return nil
 }
 
-// redactedFormat prints what holds a secret and must not show it.
+// redactedFormat prints a type that holds a secret.
 func redactedFormat(f fmt.State, name string) { io.WriteString(f, name+"("+redacted+")") }

@@ -20,46 +20,71 @@ import (
 	"github.com/flyext/flyext/internal/mac"
 )
 
-// A WebhookConfig says who tells Fly.io about its resources. ProviderName and
-// Secret are required. It prints and logs without its secret.
+// A WebhookConfig configures [Webhooks]. ProviderName and Secret are required. It
+// prints and logs without its secret.
 type WebhookConfig struct {
-	// ProviderName is what Fly.io calls the provider, such as "logjam".
+	// ProviderName is Fly.io's name for the provider, such as "logjam".
 	ProviderName string
 
-	// Secret is the webhook secret. It is not the one that Fly.io signs with.
+	// Secret is the webhook secret. It differs from Fly.io's signing secret.
 	Secret string
 
 	// Endpoint is the URL to send to; "" means
-	// https://api.fly.io/api/hooks/extensions/{ProviderName}. It is https, or
+	// https://api.fly.io/api/hooks/extensions/{ProviderName}. It must be https, or
 	// plain http on a loopback address, for tests.
 	Endpoint string
+	// InsecureAllowHTTP allows an Endpoint with plain http on any host. Everyone on
+	// the network between can then read and change the webhooks. Its legitimate use
+	// is a test between containers.
+	InsecureAllowHTTP bool
 
-	// HTTPClient sends, without following redirects; nil means one with
-	// [http.DefaultTransport].
+	// HTTPClient sends the webhooks, and follows no redirects; nil means a client
+	// with [http.DefaultTransport].
 	HTTPClient *http.Client
 
-	// Attempts is how often one webhook is tried at most; 0 means 5. Where a job
-	// queue tries again anyway, 1 leaves the schedule to it.
+	// Attempts is the most attempts for one webhook; 0 means 5. Set it to 1 if a job
+	// queue tries again.
 	Attempts int
 
-	// Timeout bounds one attempt; 0 means 10 seconds.
+	// Timeout bounds one attempt; 0 means 10 seconds, and the maximum is 24 hours.
 	Timeout time.Duration
 
-	// Now is the clock that webhooks are dated by; nil means [time.Now].
+	// Now is the clock for the timestamps of webhooks; nil means [time.Now].
 	Now func() time.Time
 
-	// Sleep waits between two attempts, or returns an error when the context
-	// ends; nil waits in real time. It is for tests, which need not wait.
+	// Sleep waits between two attempts, or returns an error when the context ends;
+	// nil waits in real time. It is for tests.
 	Sleep func(ctx context.Context, d time.Duration) error
 
-	// Logger receives a record for every attempt that fails and is followed by
-	// another one; nil is silent. A record never holds the resource, an answer's
-	// body, or the secret. How a webhook ended is the method's to return, and is
-	// not logged.
+	// Logger receives a record for each attempt that fails and is followed by
+	// another one; nil means [slog.Default]. A record never holds the resource, the
+	// body of an answer, or the secret. The method returns the end of a webhook,
+	// which is not logged.
 	Logger *slog.Logger
+
+	// Observe is called after each attempt, for metrics and traces; nil is not
+	// called. A panic of Observe is logged.
+	Observe func(ctx context.Context, a WebhookAttempt)
 }
 
-// Format implements [fmt.Formatter]: whatever the verb, no secret is printed.
+// A WebhookAttempt describes one attempt to send a webhook, for
+// [WebhookConfig.Observe].
+type WebhookAttempt struct {
+	// Action is "resource.created", "resource.updated" or "resource.deleted".
+	Action string
+	// ResourceID is the resource that the webhook is about.
+	ResourceID string
+	// Number counts the attempts of one webhook, from 1.
+	Number int
+	// Status is the HTTP status of the answer, or 0 if there was no answer.
+	Status int
+	// Err is the reason why there was no answer, or nil.
+	Err error
+	// Duration is the time that the attempt took.
+	Duration time.Duration
+}
+
+// Format implements [fmt.Formatter]. It leaves the secret out, for each verb.
 func (c WebhookConfig) Format(f fmt.State, _ rune) { redactedFormat(f, "WebhookConfig") }
 
 // LogValue implements [slog.LogValuer].
@@ -79,30 +104,29 @@ const (
 	maxDrained             = 64 << 10 // bytes of an answer that are read, to keep the connection
 )
 
-// Webhooks tell Fly.io what became of the provider's resources: that one was
-// made, changed or removed other than by Fly.io's own request. A webhook says
-// what a resource is now, so that the latest one is all that counts; send it
-// again, or send it twice, and nothing is lost.
+// Webhooks tell Fly.io about resources that the provider made, changed or removed by
+// itself. A webhook has the current state of a resource, so only the latest one
+// counts, and a repetition does no harm.
 //
-// Each method sends one webhook and returns when Fly.io has accepted it, or with
-// a *[WebhookError]. It tries again by itself, after about 1, 2, 4 and 8 seconds
-// (somewhere in the later half of each, so that many senders spread), when there
-// was no answer, and when the answer is 429 or 5xx; after a Retry-After, that much
-// later. It gives up at once when another answer comes, such as a 422, a redirect
-// (a signature is for one URL), or a Retry-After of more than a minute, and when
-// the context ends or would end before the next attempt. What must survive the
-// process belongs into a job queue: see [WebhookError.Temporary].
+// Each method sends one webhook and returns when Fly.io has accepted it, or with a
+// *[WebhookError]. It tries again when there was no answer, and after 408, 425, 429
+// and 5xx. It waits about 1, 2, 4 and 8 seconds (a random time in the later half of
+// each) plus the answer's Retry-After. It gives up at once
 //
-// A webhook carries the resource as GET answers it, [Extension.Extra] included,
-// and never its secrets, though they may be there. Its [Extension.ID] is required,
-// since nobody else knows what Fly.io calls it. It is signed with X-Signature,
-// over exactly the bytes sent; each attempt has a timestamp, a nonce and the URL
-// in it, as all that Fly.io itself signs this way has. The example on Fly.io's
-// page shows the timestamp alone; the others let a receiver that looks refuse a
-// copy, and one that was made for another endpoint.
+//   - after any other answer, such as 422 or a redirect;
+//   - after a Retry-After of more than a minute;
+//   - when the context ends, or would end before the next attempt.
 //
-// Webhooks are safe for concurrent use. Those of one resource arrive in the
-// order in which they were sent only if each waits for the one before it.
+// A webhook that must survive the process belongs into a job queue; see
+// [WebhookError.Temporary].
+//
+// A webhook has the resource as in the answer to GET, [Extension.Extra] included and
+// secrets excluded. [Extension.ID] is required. Each attempt is signed with
+// X-Signature over exactly the bytes sent, and has a timestamp, a nonce and the URL
+// of its own.
+//
+// Webhooks are safe for concurrent use. Webhooks for one resource arrive in order
+// only if each call waits for the one before it.
 //
 // See https://fly.io/docs/reference/extensions_api/#webhooks.
 type Webhooks struct {
@@ -114,10 +138,11 @@ type Webhooks struct {
 	now      func() time.Time
 	sleep    func(context.Context, time.Duration) error
 	log      *slog.Logger
+	observe  func(context.Context, WebhookAttempt)
 }
 
-// NewWebhooks returns the sender of a configuration. It fails on whatever would
-// fail or be insecure later: no name, no secret, an endpoint that is plain http
+// NewWebhooks returns the sender of webhooks. It returns an error for an invalid or
+// insecure configuration, such as a missing secret, or an endpoint with plain http
 // beyond loopback.
 func NewWebhooks(c WebhookConfig) (*Webhooks, error) {
 	switch {
@@ -125,19 +150,23 @@ func NewWebhooks(c WebhookConfig) (*Webhooks, error) {
 		return nil, errors.New("flyext: WebhookConfig.ProviderName is missing or no name")
 	case c.Secret == "":
 		return nil, errors.New("flyext: WebhookConfig.Secret is missing")
-	case c.Attempts < 0 || c.Timeout < 0:
-		return nil, errors.New("flyext: WebhookConfig.Attempts or WebhookConfig.Timeout is negative")
+	case c.Attempts < 0:
+		return nil, errors.New("flyext: WebhookConfig.Attempts is negative")
+	}
+	if err := checkDuration("WebhookConfig.Timeout", c.Timeout); err != nil {
+		return nil, err
 	}
 	if c.Endpoint == "" {
 		c.Endpoint = webhookURL + url.PathEscape(c.ProviderName)
 	}
 	u, err := url.Parse(c.Endpoint)
-	if err != nil || !isSecureURL(u) || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
-		return nil, errors.New("flyext: WebhookConfig.Endpoint is no https URL, nor http on a loopback address, without user, query and fragment")
+	insecure := err == nil && c.InsecureAllowHTTP && u.Scheme == "http" && u.Hostname() != ""
+	if err != nil || !isSecureURL(u) && !insecure || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+		return nil, errors.New("flyext: WebhookConfig.Endpoint must be an https URL, or http on a loopback address, without user, query and fragment")
 	}
 	w := &Webhooks{
 		endpoint: u.String(), key: mac.New(c.Secret), client: withoutRedirects(c.HTTPClient),
-		attempts: c.Attempts, timeout: c.Timeout, now: c.Now, sleep: c.Sleep, log: c.Logger,
+		attempts: c.Attempts, timeout: c.Timeout, now: c.Now, sleep: c.Sleep, log: c.Logger, observe: c.Observe,
 	}
 	if w.attempts == 0 {
 		w.attempts = defaultWebhookAttempts
@@ -152,15 +181,14 @@ func NewWebhooks(c WebhookConfig) (*Webhooks, error) {
 		w.sleep = sleep
 	}
 	if w.log == nil {
-		w.log = slog.New(slog.DiscardHandler)
+		w.log = slog.Default()
 	}
 	w.client.Transport = finalAnswers{w.client.Transport}
 	return w, nil
 }
 
-// A finalAnswers transport takes from an answer where it redirects to, which
-// nobody follows. A Location that is no URL would make an error of the answer, as
-// if there had been none, and quote it.
+// A finalAnswers transport removes the Location of an answer, because redirects are
+// not followed. net/http would turn a malformed Location into an error and quote it.
 type finalAnswers struct{ next http.RoundTripper }
 
 // RoundTrip implements [http.RoundTripper].
@@ -183,29 +211,29 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Format implements [fmt.Formatter]: whatever the verb, no secret is printed.
+// Format implements [fmt.Formatter]. It leaves the secret out, for each verb.
 func (w *Webhooks) Format(f fmt.State, _ rune) { redactedFormat(f, "Webhooks") }
 
-// The actions, as [WebhookError.Action] has them.
+// The actions of webhooks, in [WebhookError.Action].
 const (
 	actionCreated = "resource.created"
 	actionUpdated = "resource.updated"
 	actionDeleted = "resource.deleted"
 )
 
-// Created tells Fly.io of a resource that it did not ask for, such as one that
-// a customer made on the provider's own dashboard. OrganizationID and UserID are
-// required; they and Name are what Fly.io knows it by.
+// Created tells Fly.io about a resource that it did not ask for, such as one that a
+// customer made on the provider's own dashboard. OrganizationID and UserID are
+// required.
 func (w *Webhooks) Created(ctx context.Context, resource *Extension) error {
 	return w.send(ctx, actionCreated, resource)
 }
 
-// Updated tells Fly.io what a resource is now: its status, its plan, its name.
+// Updated tells Fly.io the current state of a resource: its status, plan and name.
 func (w *Webhooks) Updated(ctx context.Context, resource *Extension) error {
 	return w.send(ctx, actionUpdated, resource)
 }
 
-// Deleted tells Fly.io that a resource is no more. Its ID is enough.
+// Deleted tells Fly.io that a resource no longer exists. Its ID is enough.
 func (w *Webhooks) Deleted(ctx context.Context, resource *Extension) error {
 	return w.send(ctx, actionDeleted, resource)
 }
@@ -216,7 +244,7 @@ var (
 	errNoOwner      = errors.New("flyext: a resource that is created has an OrganizationID and a UserID")
 )
 
-// encodeWebhookResource is what GET answers, without the secrets.
+// encodeWebhookResource writes the resource of the answer to GET, without secrets.
 func encodeWebhookResource(action string, x *Extension) (jsontext.Value, error) {
 	if x == nil {
 		return nil, errNoResource
@@ -225,20 +253,20 @@ func encodeWebhookResource(action string, x *Extension) (jsontext.Value, error) 
 		return nil, errNoResourceID
 	}
 	e := newEnvelope(x.ID, x)
-	if action != actionDeleted && e.status == "" {
-		e.status = Ready
+	if action != actionDeleted && e.Status == "" {
+		e.Status = Ready
 	}
 	if action == actionCreated {
 		if x.OrganizationID == "" || x.UserID == "" {
 			return nil, errNoOwner
 		}
-		e.organizationID, e.userID = x.OrganizationID, x.UserID
+		e.OrganizationID, e.UserID = x.OrganizationID, x.UserID
 	}
-	e.extra = x.Extra
+	e.Extra = x.Extra
 	return e.encode()
 }
 
-// send sends one webhook until it is accepted, or cannot be.
+// send sends one webhook until it is accepted or given up.
 func (w *Webhooks) send(ctx context.Context, action string, x *Extension) error {
 	failed := &WebhookError{Action: action}
 	if x != nil {
@@ -255,13 +283,14 @@ func (w *Webhooks) send(ctx context.Context, action string, x *Extension) error 
 			return failed
 		}
 		failed.Attempts++
+		start := time.Now()
 		failed.Status, failed.RetryAfter, failed.Err = w.attempt(ctx, action, content)
+		w.observed(ctx, failed, time.Since(start))
 		if failed.Status/100 == 2 {
 			return nil
 		}
 		wait := backoff(failed.Attempts, randomFraction()) + failed.RetryAfter
-		again := failed.Temporary() && failed.Status != http.StatusRequestTimeout // which is for the caller to repeat
-		if !again || failed.Attempts >= w.attempts || failed.RetryAfter > maxRetryAfter || endsWithin(ctx, wait) {
+		if !failed.Temporary() || failed.Attempts >= w.attempts || failed.RetryAfter > maxRetryAfter || endsWithin(ctx, wait) {
 			return failed
 		}
 		w.logAttempt(ctx, failed, wait)
@@ -269,6 +298,20 @@ func (w *Webhooks) send(ctx context.Context, action string, x *Extension) error 
 			failed.Err = err
 			return failed
 		}
+	}
+}
+
+// observed calls WebhookConfig.Observe.
+func (w *Webhooks) observed(ctx context.Context, failed *WebhookError, took time.Duration) {
+	if w.observe == nil {
+		return
+	}
+	a := WebhookAttempt{
+		Action: failed.Action, ResourceID: failed.ResourceID, Number: failed.Attempts,
+		Status: failed.Status, Err: failed.Err, Duration: took,
+	}
+	if err := catch(func() error { w.observe(ctx, a); return nil }); err != nil {
+		w.log.LogAttrs(ctx, slog.LevelError, "WebhookConfig.Observe panicked", slog.String("error", err.Error()))
 	}
 }
 
@@ -284,7 +327,7 @@ func (w *Webhooks) logAttempt(ctx context.Context, failed *WebhookError, wait ti
 	w.log.LogAttrs(ctx, slog.LevelWarn, "webhook failed and will be sent again", attrs...)
 }
 
-// A webhook is the body, in the order of Fly.io's own example, which has the
+// A webhook is the body, in the order of the example on Fly.io's page, which has the
 // timestamp as a string.
 type webhook struct {
 	Timestamp string         `json:"timestamp"`
@@ -294,7 +337,7 @@ type webhook struct {
 	Resource  jsontext.Value `json:"resource"`
 }
 
-// attempt sends a webhook once. Without an answer, status is 0 and err says why.
+// attempt sends a webhook once. Without an answer, status is 0 and err is the reason.
 func (w *Webhooks) attempt(ctx context.Context, action string, resource jsontext.Value) (status int, retryAfter time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
@@ -316,11 +359,10 @@ func (w *Webhooks) attempt(ctx context.Context, action string, resource jsontext
 	r.Header.Set("User-Agent", "flyext")
 	answer, err := w.client.Do(r)
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, quiet(err)
 	}
 	defer answer.Body.Close()
-	// The status is the answer. What else there is may be anything, and is read
-	// for the connection's sake alone.
+	// Only the status counts. The rest is read so that the connection can be kept.
 	_, _ = io.CopyN(io.Discard, answer.Body, maxDrained)
 	return answer.StatusCode, parseRetryAfter(answer.Header, w.now()), nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -147,7 +148,7 @@ func TestWebhookAttemptsAreLogged(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.Split(w.log.text(), "\n")
-	for i, want := range []string{`"status":503`, `"error":"Post \"` + webhookEndpoint + `\": unexpected EOF"`} {
+	for i, want := range []string{`"status":503`, `"error":"unexpected EOF"`} {
 		for _, part := range []string{want, `"level":"WARN"`, `"action":"resource.updated"`, `"resource_id":"5lgmabb3y30"`, fmt.Sprintf(`"attempt":%d`, i+1), `"wait":`} {
 			if !strings.Contains(lines[i], part) {
 				t.Errorf("%s is not in %s", part, lines[i])
@@ -343,4 +344,80 @@ func TestWebhookCancelledWhileItWaits(t *testing.T) {
 			t.Errorf("took %v", took)
 		}
 	})
+}
+
+// A peer that is not Fly.io puts its text into a broken header line. The log and the
+// error name the kind of fault and none of the text.
+func TestWebhookPeerWritesNoLog(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\ncanary4711 "+strings.Repeat("x", 3000)+"\r\n\r\n")
+			conn.Close()
+		}
+	}()
+	log := &logBuffer{}
+	hooks, err := flyext.NewWebhooks(flyext.WebhookConfig{
+		ProviderName: "logjam", Secret: webhookSecret, Endpoint: "http://" + listener.Addr().String(), Logger: log.logger(),
+		Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }, Attempts: 2,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = hooks.Updated(t.Context(), stream())
+	for _, text := range []string{fmt.Sprint(err), fmt.Sprintf("%+v", err), log.text()} {
+		if strings.Contains(text, "canary") || len(text) > 600 || text == "" {
+			t.Errorf("got %q", text)
+		}
+	}
+	if !strings.Contains(log.text(), "malformed") && !strings.Contains(log.text(), "EOF") {
+		t.Errorf("log %s", log.text())
+	}
+}
+
+// Observe hears of each attempt, and its panic does not lose the webhook.
+func TestWebhookObserve(t *testing.T) {
+	t.Parallel()
+	var attempts []flyext.WebhookAttempt
+	w := newWebhookTest(t, func(c *flyext.WebhookConfig) {
+		c.Observe = func(_ context.Context, a flyext.WebhookAttempt) {
+			attempts = append(attempts, a)
+			panic("lost")
+		}
+	}, hookAnswer{status: 503}, hookAnswer{err: io.ErrUnexpectedEOF}, hookAnswer{status: 200})
+	if err := w.hooks.Updated(t.Context(), stream()); err != nil {
+		t.Fatal(err)
+	}
+	got := ""
+	for _, a := range attempts {
+		got += fmt.Sprintf("%s %s %d: %d %v; ", a.Action, a.ResourceID, a.Number, a.Status, a.Err)
+	}
+	want := "resource.updated 5lgmabb3y30 1: 503 <nil>; resource.updated 5lgmabb3y30 2: 0 unexpected EOF; resource.updated 5lgmabb3y30 3: 200 <nil>; "
+	if got != want || strings.Count(w.log.text(), "WebhookConfig.Observe panicked") != 3 {
+		t.Errorf("got  %s\nwant %s\n%s", got, want, w.log.text())
+	}
+}
+
+// Containers use host names that are not loopback. Plain http to them needs the
+// option whose name says what it is.
+func TestWebhookInsecureAllowHTTP(t *testing.T) {
+	t.Parallel()
+	for endpoint, ok := range map[string]bool{
+		"http://fly-simulator:4000/hooks": true, "http://10.0.0.7/hooks": true, "https://fly.example/hooks": true,
+		"ftp://fly.example": false, "http:///hooks": false, "http://u:p@fly.example": false,
+	} {
+		_, err := flyext.NewWebhooks(flyext.WebhookConfig{ProviderName: "logjam", Secret: "s", Endpoint: endpoint, InsecureAllowHTTP: true})
+		if (err == nil) != ok {
+			t.Errorf("%s: %v", endpoint, err)
+		}
+	}
 }

@@ -11,27 +11,27 @@ import (
 	"time"
 )
 
-// A WebhookError says why a webhook was not accepted.
+// A WebhookError is the reason why a webhook was not accepted.
 type WebhookError struct {
 	// Action is "resource.created", "resource.updated" or "resource.deleted".
 	Action string
-	// ResourceID is the resource that it is about.
+	// ResourceID is the resource of the webhook.
 	ResourceID string
-	// Attempts is how often it was sent; 0 if it could not be.
+	// Attempts is the number of attempts; 0 if the webhook could not be sent.
 	Attempts int
 	// Status is the HTTP status of the last attempt's answer, or 0 if there was
 	// no answer.
 	Status int
-	// RetryAfter is how long the last answer asked to wait, or 0.
+	// RetryAfter is the Retry-After of the last answer, or 0.
 	RetryAfter time.Duration
-	// Err is what else went wrong: the network, the context, the resource. It is
-	// nil where an answer decided.
+	// Err is the fault of the network, the context or the resource. It is nil if an
+	// answer decided.
 	Err error
 
 	permanent bool // Err is of the resource
 }
 
-// Error tells all of it. No secret and nothing of an answer's body is in it.
+// Error returns the text for the log. It has no secret and no part of an answer.
 func (e *WebhookError) Error() string {
 	if e == nil { // returned as an error by mistake
 		return "a nil *flyext.WebhookError"
@@ -57,10 +57,9 @@ func (e *WebhookError) Unwrap() error {
 	return e.Err
 }
 
-// Temporary says whether the same webhook may be accepted later, not before
-// RetryAfter: there was no answer, or it was 429 or 5xx, or the context ended; or
-// it was 408, the one of these after which [Webhooks] do not try again by
-// themselves. A job queue keeps such a webhook, and shows any other to somebody.
+// Temporary reports whether the same webhook may be accepted later, not before
+// RetryAfter: there was no answer, the answer was 408, 425, 429 or 5xx, or the
+// context ended. A job queue keeps such a webhook, and reports any other to a person.
 func (e *WebhookError) Temporary() bool {
 	switch {
 	case e == nil || e.permanent:
@@ -68,7 +67,11 @@ func (e *WebhookError) Temporary() bool {
 	case e.Status == 0: // no answer
 		return true
 	}
-	return e.Status == http.StatusRequestTimeout || e.Status == http.StatusTooManyRequests || e.Status/100 == 5
+	switch e.Status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return true
+	}
+	return e.Status/100 == 5
 }
 
 // LogValue implements [slog.LogValuer].
@@ -80,8 +83,8 @@ const (
 	maxRetryAfter = time.Minute
 )
 
-// backoff is how long to wait after an attempt, counted from 1: the double of
-// the time before, of which fraction, from [0,1), chooses in the later half.
+// backoff returns the time to wait after an attempt, counted from 1. It doubles with
+// each attempt. fraction, from [0,1), chooses a time in its later half.
 func backoff(attempt int, fraction float64) time.Duration {
 	d := maxBackoff
 	if doublings := attempt - 1; doublings < 5 {
@@ -92,14 +95,14 @@ func backoff(attempt int, fraction float64) time.Duration {
 
 func randomFraction() float64 { return rand.Float64() }
 
-// endsWithin says that a context has ended, or will before a wait of d is over.
+// endsWithin reports whether a context has ended, or ends within d.
 func endsWithin(ctx context.Context, d time.Duration) bool {
 	deadline, ok := ctx.Deadline()
 	return ctx.Err() != nil || ok && time.Until(deadline) <= d
 }
 
-// parseRetryAfter reads Retry-After (RFC 9110, section 10.2.3): seconds, or a
-// date. What is neither, or past, or there more than once, is 0.
+// parseRetryAfter reads Retry-After (RFC 9110, section 10.2.3): seconds, or a date. It
+// returns 0 for a malformed, past or repeated one.
 func parseRetryAfter(h http.Header, now time.Time) time.Duration {
 	if len(h["Retry-After"]) != 1 {
 		return 0

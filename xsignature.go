@@ -3,6 +3,7 @@ package flyext
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -12,19 +13,20 @@ import (
 	"github.com/flyext/flyext/internal/msgsig"
 )
 
-// XSignature verifies what Fly.io sends today: X-Signature, the HMAC-SHA256 of
-// the raw body (POST, PATCH) or of the raw query string (GET, DELETE), in hex
-// or base64. The signed content names a timestamp, a nonce and the full URL,
-// which are demanded and checked. Give several secrets while rotating.
+// XSignature returns a Verifier for the signature that Fly.io sends today:
+// X-Signature, the HMAC-SHA256 of the raw body (POST, PUT, PATCH) or of the raw query
+// string (GET, DELETE), in hex or base64. The signed content must have a timestamp,
+// a nonce and the full URL; only an event may lack them, see [Event.Undated]. Give
+// several secrets during a rotation. It is safe for concurrent use.
 //
-// It covers neither the method nor, on a GET, anything that a DELETE of the
-// same URL would not have: it is the nonce that keeps one from becoming the
-// other, so never use it without a [ReplayStore].
+// An X-Signature does not cover the method: the signature of a GET is that of a
+// DELETE of the same URL. The nonce keeps one from becoming the other, so the
+// [ReplayStore] is part of the protection.
 //
 // See https://fly.io/docs/reference/extensions_api/#authentication-and-request-signing.
 func XSignature(secrets ...string) Verifier { return Policy{}.XSignature(secrets...) }
 
-// XSignature is [XSignature] under this policy.
+// XSignature returns an [XSignature] Verifier that applies p.
 func (p Policy) XSignature(secrets ...string) Verifier {
 	v := &xSignature{}
 	v.policy, v.err = p.withDefaults()
@@ -39,52 +41,39 @@ type xSignature struct {
 }
 
 var (
-	errXSignatureHeader   = errors.New("x-signature: not exactly one X-Signature header")
+	errXSignatureMissing  = fmt.Errorf("x-signature: %w: no X-Signature header", ErrUnsigned)
+	errXSignatureTwice    = errors.New("x-signature: more than one X-Signature header")
 	errXSignatureEncoding = errors.New("x-signature: neither hex nor base64 of 32 bytes")
-	errXSignatureContent  = errors.New("x-signature: the query could be a body, or another format's signature base")
-	errXSignatureMethod   = errors.New("x-signature: the method is none that is signed")
-	errXSignatureMismatch = errors.New("x-signature: MAC does not match")
-	errXSignatureUnsigned = errors.New("x-signature: the request has a query or a body that is not signed")
-	errXSignatureTime     = errors.New("x-signature: timestamp is absent, repeated or no number")
-	errXSignatureNonce    = errors.New("x-signature: nonce is absent, repeated or no text")
-	errXSignatureURL      = errors.New("x-signature: url is absent or not this one")
+	errXSignatureContent  = errors.New("x-signature: the query could be a body, or the signature base of another format")
+	errXSignatureMethod   = errors.New("x-signature: Fly.io signs no request with this method")
+	errXSignatureMismatch = fmt.Errorf("x-signature: %w", ErrSignatureMismatch)
+	errXSignatureUnsigned = fmt.Errorf("x-signature: %w: the request has a query or a body that the MAC does not cover", ErrUncovered)
+	errXSignatureTime     = errors.New("x-signature: timestamp is absent, repeated or not a number")
+	errXSignatureNonce    = errors.New("x-signature: nonce is absent, repeated or not a text")
+	errXSignatureURL      = fmt.Errorf("x-signature: %w: url is absent, repeated or malformed", ErrURLMismatch)
 )
 
-// Verify implements [Verifier].
+// Verify implements [Verifier]. The MAC comes first: before it is right, nothing
+// of the content is parsed.
 func (v *xSignature) Verify(_ context.Context, m *Message) (Verification, error) {
 	if err := v.ready(m); err != nil {
 		return Verification{}, err
 	}
-	if len(m.Header["X-Signature"]) != 1 {
-		return Verification{}, errXSignatureHeader
-	}
-	received, ok := mac.Parse(m.Header["X-Signature"][0])
-	if !ok {
-		return Verification{}, errXSignatureEncoding
+	received, err := receivedMAC(m.Header["X-Signature"])
+	if err != nil {
+		return Verification{}, err
 	}
 	path, query, _ := strings.Cut(m.Target, "?")
-	var content []byte
-	signsQuery := false
-	switch m.Method {
-	case http.MethodPost, http.MethodPatch:
-		content = m.Body
-	case http.MethodGet, http.MethodDelete, http.MethodHead:
-		// The MAC does not tell whether it is a body's or a query's, and a body
-		// has texts that a customer chose: "&url=…" among them, it would be a
-		// query. An object with members has a brace and quotes, and no URL may
-		// have them unescaped (RFC 3986, section 2), nor the spaces and line
-		// breaks of the bases that message signatures are made of.
-		if strings.ContainsFunc(query, isNoURL) {
-			return Verification{}, errXSignatureContent
-		}
-		content, signsQuery = []byte(query), true
-	default: // no signature is Fly.io's for a method that Fly.io does not use
-		return Verification{}, errXSignatureMethod
+	content, signsQuery, err := signedContent(m, query)
+	if err != nil {
+		return Verification{}, err
 	}
 	if !matches(v.keys, content, received) {
 		return Verification{}, errXSignatureMismatch
 	}
-
+	if isUndatedEvent(m) && !v.policy.RequireEventTime {
+		return v.admitUndated(m, received)
+	}
 	p, err := signingParams(m, signsQuery, query)
 	if err != nil {
 		return Verification{}, err
@@ -93,9 +82,9 @@ func (v *xSignature) Verify(_ context.Context, m *Message) (Verification, error)
 	if err := v.policy.checkTime(m.Now, signed); err != nil {
 		return Verification{}, err
 	}
-	signedQuery, ok := queryOfURL(m.BaseURL, path, p.url)
-	if !ok {
-		return Verification{}, errXSignatureURL
+	signedQuery, err := queryOfURL(m.BaseURL, path, p.url)
+	if err != nil {
+		return Verification{}, err
 	}
 	if !v.policy.InsecureSkipCoverage {
 		unsignedBody := signsQuery && len(m.Body) > 0
@@ -104,16 +93,71 @@ func (v *xSignature) Verify(_ context.Context, m *Message) (Verification, error)
 			return Verification{}, errXSignatureUnsigned
 		}
 	}
-	return Verification{
-		Generation: Generation2,
-		Nonces:     []Nonce{v.policy.nonce(NonceKey("x-signature", p.nonce), m.Now, signed)},
-	}, nil
+	return verifiedX(v.policy.nonce(NonceKey("x-signature", p.nonce), signed)), nil
+}
+
+func verifiedX(n Nonce) Verification {
+	return Verification{Generation: Generation2, Verifier: "x-signature", Nonces: []Nonce{n}}
+}
+
+func receivedMAC(values []string) ([mac.Size]byte, error) {
+	switch len(values) {
+	case 0:
+		return [mac.Size]byte{}, errXSignatureMissing
+	case 1:
+		received, ok := mac.Parse(values[0])
+		if !ok {
+			return received, errXSignatureEncoding
+		}
+		return received, nil
+	}
+	return [mac.Size]byte{}, errXSignatureTwice
+}
+
+// signedContent returns the part of the request that the MAC is of.
+func signedContent(m *Message, query string) (content []byte, isQuery bool, err error) {
+	switch m.Method {
+	case http.MethodPost, http.MethodPatch, http.MethodPut:
+		return m.Body, false, nil
+	case http.MethodGet, http.MethodDelete, http.MethodHead:
+		// The MAC does not tell whether it is of a body or of a query, and a body
+		// has texts that a customer chose: with "&url=…" among them, it would be a
+		// query. An object with members has a brace and quotes. No URL may have
+		// them unescaped (RFC 3986, section 2), nor the spaces and line breaks of
+		// the signature bases of message signatures.
+		if strings.ContainsFunc(query, isNoURL) {
+			return nil, true, errXSignatureContent
+		}
+		return []byte(query), true, nil
+	}
+	return nil, false, errXSignatureMethod
+}
+
+// isUndatedEvent reports whether the body is that of an event without the parameters of X-Signature.
+// Only a JSON object can be one: the MAC of a captured query is not an event.
+func isUndatedEvent(m *Message) bool {
+	if !m.isEvent {
+		return false
+	}
+	body, err := m.decode()
+	b, ok := body.(*eventBody)
+	return ok && err == nil && !b.complete()
+}
+
+// admitUndated admits an event without parameters. The MAC is its nonce, for as
+// long as events are remembered.
+func (v *xSignature) admitUndated(m *Message, received [mac.Size]byte) (Verification, error) {
+	if _, query, _ := strings.Cut(m.Target, "?"); query != "" && !v.policy.InsecureSkipCoverage {
+		return Verification{}, errXSignatureUnsigned
+	}
+	return verifiedX(Nonce{
+		Key: NonceKey("x-signature event", string(received[:])), Expires: m.Now.Add(eventMemory), OnReceipt: true,
+	}), nil
 }
 
 func isNoURL(r rune) bool { return r <= ' ' || r == '{' || r == '"' || r == 0x7f }
 
-// matches compares with every key, so that the time taken does not tell which
-// one fitted.
+// matches compares with every key, so that the time does not depend on the key.
 func matches(keys []*mac.Key, content []byte, received [mac.Size]byte) bool {
 	matched := false
 	for _, k := range keys {
@@ -127,11 +171,11 @@ type xSignatureParams struct {
 	nonce, url string
 }
 
-// maxNonce bounds what is hashed of a nonce, in bytes.
+// maxNonce is the most bytes of a nonce.
 const maxNonce = 1024
 
-// signingParams reads the parameters that the signature itself protects. The
-// MAC is right already, so a body that is no JSON object is told as such.
+// signingParams reads the parameters that the signature itself protects. The MAC is
+// right already, so the sender of a body that is not a JSON object is told so.
 func signingParams(m *Message, signsQuery bool, query string) (p xSignatureParams, err error) {
 	var timestamp string
 	if signsQuery {
@@ -139,20 +183,16 @@ func signingParams(m *Message, signsQuery bool, query string) (p xSignatureParam
 		if err != nil {
 			return p, errXSignatureTime
 		}
-		only := func(name string) string {
-			if len(values[name]) != 1 {
-				return ""
-			}
-			return values[name][0]
-		}
-		timestamp, p.nonce, p.url = only("timestamp"), only("nonce"), only("url")
+		timestamp, p.nonce, p.url = only(values, "timestamp"), only(values, "nonce"), only(values, "url")
 	} else {
-		o, err := m.parse()
+		members, err := bodyParams(m)
 		if err != nil {
 			return p, err
 		}
-		timestamp = o.param("timestamp", true)
-		p.nonce, p.url = o.param("nonce", false), o.param("url", false)
+		timestamp = members.Timestamp.text
+		if !members.Nonce.number && !members.URL.number {
+			p.nonce, p.url = members.Nonce.text, members.URL.text
+		}
 	}
 	var ok bool
 	if p.timestamp, ok = parseUnix(timestamp); !ok {
@@ -165,6 +205,20 @@ func signingParams(m *Message, signsQuery bool, query string) (p xSignatureParam
 		return p, errXSignatureURL
 	}
 	return p, nil
+}
+
+// bodyParams returns the parameters in a body. A member of the payload that has
+// the wrong type is an error for later, after the nonce.
+func bodyParams(m *Message) (*signingMembers, error) {
+	body, err := m.decode()
+	if e, ok := errors.AsType[*Error](err); ok && e.Code == CodeInvalidField {
+		body = &signedBody{}
+		err = decodePayload(m.Body, body)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return body.signing(), nil
 }
 
 // parseUnix reads unix seconds, digits alone.
@@ -181,44 +235,32 @@ func parseUnix(s string) (n int64, ok bool) {
 	return n, true
 }
 
-// queryOfURL returns the query of a URL that is the one where the request went.
-func queryOfURL(base *url.URL, path, text string) (query string, ok bool) {
-	// Most are spelt as we would spell it, and need no parsing.
-	if rest, ok := strings.CutPrefix(text, base.Scheme); ok {
-		if rest, ok = strings.CutPrefix(rest, "://"); ok {
-			if rest, ok = strings.CutPrefix(rest, base.Host); ok && rest == path && isPlainPath(path) {
-				return "", true
-			}
-		}
-	}
+// queryOfURL returns the query of a signed URL, which must be the URL that the
+// request went to.
+func queryOfURL(base *url.URL, path, text string) (query string, err error) {
 	target, err := url.Parse(text)
-	if err != nil || !sameTarget(base, path, target) {
-		return "", false
+	if err != nil {
+		return "", errXSignatureURL
 	}
-	return target.RawQuery, true
+	if err := sameTarget(base, path, target); err != nil {
+		return "", err
+	}
+	return target.RawQuery, nil
 }
 
-// isPlainPath reports whether a path is absolute and spells itself: of
-// unreserved characters and slashes alone (RFC 3986, section 2.3).
-func isPlainPath(path string) bool {
-	for i := 0; i < len(path); i++ {
-		c := path[i]
-		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
-		if !letter && (c < '0' || c > '9') && c != '/' && c != '-' && c != '.' && c != '_' && c != '~' {
-			return false
-		}
+// sameTarget compares scheme, host and path with those of the request. The query
+// is not compared: Fly.io's page leaves open whether the URL includes it.
+func sameTarget(base *url.URL, path string, target *url.URL) error {
+	signed, ours := msgsig.Authority(target.Scheme, target.Host), msgsig.Authority(base.Scheme, base.Host)
+	switch {
+	case target.User != nil || target.Opaque != "" || target.Scheme != base.Scheme: // url.Parse has made them lower case
+		return fmt.Errorf("x-signature: %w: the scheme differs", ErrURLMismatch)
+	case signed != ours:
+		return fmt.Errorf("x-signature: %w: the signed host is %q, and Config.BaseURL has %q", ErrURLMismatch, signed, ours)
+	case !samePath(target.EscapedPath(), path):
+		return fmt.Errorf("x-signature: %w: the path differs", ErrURLMismatch)
 	}
-	return strings.HasPrefix(path, "/")
-}
-
-// sameTarget compares scheme, host and path with where the request went. The
-// query is not compared: whether Fly.io includes it is open.
-func sameTarget(base *url.URL, path string, target *url.URL) bool {
-	if target.User != nil || target.Opaque != "" || target.Scheme != base.Scheme || // url.Parse has made them lower case
-		msgsig.Authority(target.Scheme, target.Host) != msgsig.Authority(base.Scheme, base.Host) {
-		return false
-	}
-	return samePath(target.EscapedPath(), path)
+	return nil
 }
 
 // samePath compares escaped paths element by element, decoded, so that %2f is

@@ -62,7 +62,7 @@ func encodeProvision(req flyext.ProvisionRequest) ([]byte, error) {
 	for _, m := range [...]struct{ name, value string }{
 		{"organization_name", req.OrganizationName},
 		{"organization_email", req.OrganizationEmail},
-		{"user_id", req.UserID},
+		{"user_id", req.UserID}, {"user_name", req.UserName},
 		{"user_email", req.UserEmail},
 		{"user_role", req.UserRole},
 		{"primary_region", req.PrimaryRegion},
@@ -87,6 +87,7 @@ func encodeUpdate(req flyext.UpdateRequest) ([]byte, error) {
 	optional(w, "organization_name", req.OrganizationName)
 	optional(w, "organization_email", req.OrganizationEmail)
 	optional(w, "user_id", req.UserID)
+	optional(w, "user_name", req.UserName)
 	optional(w, "user_email", req.UserEmail)
 	optional(w, "user_role", req.UserRole)
 	optional(w, "primary_region", req.PrimaryRegion)

@@ -18,14 +18,14 @@ var address = netip.MustParseAddr("fdaa:0:47fb:0:1::1d")
 // whole has every field, so that one which is added and forgotten shows.
 var whole = flyext.ProvisionRequest{
 	ID: "30bqn49y2jh", Name: "collider-prod", OrganizationID: "M03FclA4m", OrganizationName: "Überflieger ✈ <&>",
-	OrganizationEmail: "n1l330mao@customer.fly.io", UserID: "NeBO2G0l0yJ6", UserEmail: "v9WvKokd@customer.fly.io",
+	OrganizationEmail: "n1l330mao@customer.fly.io", UserID: "NeBO2G0l0yJ6", UserName: "n", UserEmail: "v9WvKokd@customer.fly.io",
 	UserRole: "admin", PrimaryRegion: "mad", ReadRegions: []string{"mad", "ord"}, IPAddress: address,
 	Extra: map[string]json.RawMessage{"website": json.RawMessage(`{"n":1.50,"url":"\u0061"}`), "public": json.RawMessage(`null`)},
 }
 
 var wholeUpdate = flyext.UpdateRequest{
 	Name: flyext.OptionalOf("a"), OrganizationID: flyext.OptionalOf("b"), OrganizationName: flyext.OptionalOf("c"), OrganizationEmail: flyext.OptionalOf("d"),
-	UserID: flyext.OptionalOf("e"), UserEmail: flyext.OptionalOf("f"), UserRole: flyext.OptionalOf("g"), PrimaryRegion: flyext.OptionalOf("h"),
+	UserID: flyext.OptionalOf("e"), UserName: flyext.OptionalOf("e2"), UserEmail: flyext.OptionalOf("f"), UserRole: flyext.OptionalOf("g"), PrimaryRegion: flyext.OptionalOf("h"),
 	ReadRegions: flyext.OptionalOf([]string{"i"}), IPAddress: flyext.OptionalOf(address), Extra: map[string]json.RawMessage{"plan": json.RawMessage(`"j"`)},
 }
 
@@ -50,7 +50,7 @@ func TestProvisionArrives(t *testing.T) {
 		{
 			name: "whole", req: whole,
 			sent: `{"name":"collider-prod","id":"30bqn49y2jh","organization_id":"M03FclA4m","organization_name":"Überflieger ✈ <&>",` +
-				`"organization_email":"n1l330mao@customer.fly.io","user_id":"NeBO2G0l0yJ6","user_email":"v9WvKokd@customer.fly.io",` +
+				`"organization_email":"n1l330mao@customer.fly.io","user_id":"NeBO2G0l0yJ6","user_name":"n","user_email":"v9WvKokd@customer.fly.io",` +
 				`"user_role":"admin","primary_region":"mad","read_regions":["mad","ord"],"ip_address":"fdaa:0:47fb:0:1::1d",` +
 				`"public":null,"website":{"n":1.50,"url":"\u0061"}}`,
 		},
@@ -91,7 +91,7 @@ func TestUpdateArrives(t *testing.T) {
 	}{
 		{
 			name: "whole", req: wholeUpdate,
-			sent: `{"name":"a","organization_id":"b","organization_name":"c","organization_email":"d","user_id":"e","user_email":"f",` +
+			sent: `{"name":"a","organization_id":"b","organization_name":"c","organization_email":"d","user_id":"e","user_name":"e2","user_email":"f",` +
 				`"user_role":"g","primary_region":"h","read_regions":["i"],"ip_address":"fdaa:0:47fb:0:1::1d","plan":"j"}`,
 		},
 		{name: "absent", sent: `{}`},

@@ -11,7 +11,7 @@ import (
 // where the provider is, what the extension is called, and how long it took.
 func TestReadmeShowsARun(t *testing.T) {
 	t.Parallel()
-	readme, err := os.ReadFile("../../README.md")
+	readme, err := os.ReadFile("../../docs/testing.md")
 	if err != nil {
 		t.Fatal(err)
 	}

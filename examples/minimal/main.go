@@ -22,7 +22,7 @@ func (logjam) Update(_ context.Context, id string, r *flyext.UpdateRequest) (*fl
 
 func main() {
 	secret := os.Getenv("FLYIO_SIGNING_SECRET")
-	config := flyext.Config{BaseURL: "https://logjam.io/flyio", Verifier: flyext.XSignature(secret)}
+	config := flyext.Config{BaseURL: "http://localhost:8080/flyio", Verifier: flyext.XSignature(secret)}
 	provider, err := flyext.New(logjam{}, config)
 	if err != nil {
 		log.Fatal(err)

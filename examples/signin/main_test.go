@@ -13,14 +13,14 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// The README shows the sso literal of handler, and so it compiles.
-func TestReadmeShowsThisCode(t *testing.T) {
+// docs/sso.md shows the sso literal of handler, and so it compiles.
+func TestPageShowsThisCode(t *testing.T) {
 	t.Parallel()
 	program, err := os.ReadFile("main.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	readme, err := os.ReadFile("../../README.md")
+	readme, err := os.ReadFile("../../docs/sso.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func TestReadmeShowsThisCode(t *testing.T) {
 	}
 	shown = strings.ReplaceAll("\n"+shown, "\n\t", "\n") // one level less deep
 	if !strings.Contains(string(readme), "```go"+shown+"\n```\n") {
-		t.Errorf("the README does not show this:\n```go%s\n```", shown)
+		t.Errorf("the page does not show this:\n```go%s\n```", shown)
 	}
 }
 
@@ -44,7 +44,7 @@ func TestSignIn(t *testing.T) {
 		text   string
 	}{
 		{"nathan", http.StatusOK, `This is stream "a/b".`},
-		{"stranger", http.StatusForbidden, "You are not signed in"},
+		{"stranger", http.StatusForbidden, "You are not a member of the organization"},
 	} {
 		t.Run(test.user, func(t *testing.T) {
 			t.Parallel()

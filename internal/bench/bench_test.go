@@ -2,12 +2,15 @@ package bench
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"runtime"
 	"testing"
+
+	"github.com/flyext/flyext"
 )
 
 // held stands for what a service holds that runs: the collector has less to do
@@ -124,4 +127,23 @@ func answers(h http.Handler, status int) func(*http.Request) bool {
 		h.ServeHTTP(w, r)
 		return w.Code == status
 	}
+}
+
+// BenchmarkObserve is the whole handler with and without Config.Observe. Its pairs
+// run one right after the other.
+func BenchmarkObserve(b *testing.B) {
+	b.Run("without", func(b *testing.B) { provision(b, newBatch(provisionSize)) })
+	b.Run("with", func(b *testing.B) {
+		requests, seen := newBatch(provisionSize), 0
+		p := newProvider(b, requests.clock, func(c *flyext.Config) {
+			c.Observe = func(context.Context, flyext.Outcome) { seen++ }
+		})
+		each(b, requests, answers(p, http.StatusOK))
+		if seen != b.N {
+			b.Errorf("%d requests were observed of %d", seen, b.N)
+		}
+	})
+	b.Run("floor", func(b *testing.B) {
+		each(b, newBatch(provisionSize), answers(newBareHandler(), http.StatusOK))
+	})
 }

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"testing"
 	"time"
@@ -28,8 +29,12 @@ func (noop) Update(context.Context, string, *flyext.UpdateRequest) (*flyext.Exte
 
 // newProvider is the whole handler: its replay store, its deadline and its
 // recovery are the defaults that every user gets.
-func newProvider(tb testing.TB, now func() time.Time) http.Handler {
-	p, err := flyext.New(noop{}, flyext.Config{BaseURL: baseURL, Verifier: flyext.XSignature(secret), Now: now})
+func newProvider(tb testing.TB, now func() time.Time, change ...func(*flyext.Config)) http.Handler {
+	config := flyext.Config{Logger: slog.New(slog.DiscardHandler), BaseURL: baseURL, Verifier: flyext.XSignature(secret), Now: now}
+	for _, c := range change {
+		c(&config)
+	}
+	p, err := flyext.New(noop{}, config)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -37,7 +42,7 @@ func newProvider(tb testing.TB, now func() time.Time) http.Handler {
 }
 
 func newAuthenticator(tb testing.TB, now func() time.Time, secrets ...string) *flyext.Authenticator {
-	a, err := flyext.NewAuthenticator(flyext.Config{BaseURL: baseURL, Verifier: flyext.XSignature(secrets...), Now: now})
+	a, err := flyext.NewAuthenticator(flyext.Config{Logger: slog.New(slog.DiscardHandler), BaseURL: baseURL, Verifier: flyext.XSignature(secrets...), Now: now})
 	if err != nil {
 		tb.Fatal(err)
 	}

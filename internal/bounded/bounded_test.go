@@ -31,7 +31,7 @@ func TestAsk(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				began := time.Now()
-				got, err := bounded.Ask(t.Context(), time.Second, test.f)
+				got, err := bounded.Question{Timeout: time.Second, Ask: test.f}.Answer(t.Context())
 				if got != test.want || !errors.Is(err, test.err) {
 					t.Errorf("got %t, %v, want %t, %v", got, err, test.want, test.err)
 				}
@@ -48,7 +48,10 @@ func TestAskEndsWithCaller(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := bounded.Ask(ctx, time.Hour, func(context.Context) (bool, error) { <-t.Context().Done(); return true, nil })
+	_, err := bounded.Question{Timeout: time.Hour, Ask: func(context.Context) (bool, error) {
+		<-t.Context().Done()
+		return true, nil
+	}}.Answer(ctx)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
@@ -56,8 +59,56 @@ func TestAskEndsWithCaller(t *testing.T) {
 
 func TestAskPanics(t *testing.T) {
 	t.Parallel()
-	yes, err := bounded.Ask(t.Context(), time.Hour, func(context.Context) (bool, error) { panic("gone mad") })
+	yes, err := bounded.Question{Timeout: time.Hour, Ask: func(context.Context) (bool, error) {
+		panic("gone mad")
+	}}.Answer(t.Context())
 	if yes || err == nil || !strings.Contains(err.Error(), "gone mad") {
 		t.Errorf("got %t, %v", yes, err)
+	}
+}
+
+// TestAnswerAsksAgain has a database whose connection breaks several times.
+func TestAnswerAsksAgain(t *testing.T) {
+	t.Parallel()
+	errBroken, errFull := errors.New("connection reset"), errors.New("full")
+	for _, test := range []struct {
+		name   string
+		errs   []error // of the attempts, in turn; the last one stays
+		want   bool
+		err    error
+		text   string
+		number int // of attempts; 0 means many
+	}{
+		{"an answer", []error{nil}, true, nil, "", 1},
+		{"one broken connection", []error{errBroken, nil}, true, nil, "", 2},
+		{"several", []error{errBroken, errBroken, errBroken, nil}, true, nil, "", 4},
+		{"another error", []error{errBroken, errFull}, false, errFull, "", 2},
+		{"no end", []error{errBroken}, false, context.DeadlineExceeded, "connection reset", 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				began, number := time.Now(), 0
+				got, err := bounded.Question{
+					Timeout: time.Second,
+					Again:   func(err error) bool { return err == errBroken },
+					Ask: func(context.Context) (bool, error) {
+						number++
+						err := test.errs[min(number, len(test.errs))-1]
+						return err == nil, err
+					},
+				}.Answer(t.Context())
+				if got != test.want || !errors.Is(err, test.err) || err != nil && !strings.Contains(err.Error(), test.text) {
+					t.Errorf("got %t, %v, want %t, %v", got, err, test.want, test.err)
+				}
+				synctest.Wait()
+				if test.number != 0 && number != test.number || test.number == 0 && number < 5 {
+					t.Errorf("%d attempts, want %d", number, test.number)
+				}
+				if took := time.Since(began); took > time.Second {
+					t.Errorf("it took %v", took)
+				}
+			})
+		})
 	}
 }

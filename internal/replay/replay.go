@@ -3,7 +3,6 @@ package replay
 
 import (
 	"errors"
-	"hash/maphash"
 	"math"
 	"sync"
 	"time"
@@ -12,98 +11,69 @@ import (
 // Key identifies what may be used once.
 type Key = [16]byte
 
-// ErrFull says that the cache holds as many live keys as it may. It never
-// drops a live one to make room: that would admit its replay.
-var ErrFull = errors.New("replay cache is full")
+var (
+	// ErrFull reports that the store is full of live keys, which it never drops.
+	ErrFull = errors.New("replay store is full")
+	// ErrExpired reports that the store could have forgotten a copy of the key.
+	ErrExpired = errors.New("the store's clock is past the nonce's expiry")
+)
 
-// A Cache is a set of keys that forget themselves. It is safe for concurrent
-// use; entering is one atomic step, and takes the same time however many keys
-// there are.
-type Cache struct {
-	now      func() time.Time
-	start    time.Time
+const width = 10 // seconds of a bucket
+
+// A Calendar is a set of keys for each ten seconds of expiry. A copy of a key has
+// the expiry of the original and falls into the same bucket, so one bucket is
+// looked at. Buckets that are over are dropped whole. The last one that was dropped
+// is the horizon: no bucket up to it takes a key again, so no step of a clock brings
+// a used key back. A Calendar is safe for concurrent use.
+type Calendar struct {
 	capacity int
-	seed     maphash.Seed // so that nobody can choose keys that share a bucket
 
-	mu   sync.Mutex
-	keys queue
+	mu      sync.Mutex
+	buckets map[int64]map[Key]struct{}
+	live    int   // keys in all buckets
+	horizon int64 // the last bucket that was dropped
+	over    int64 // the last bucket that was looked at for that
 }
 
-// New returns a cache for at most capacity live keys.
-func New(capacity int, now func() time.Time) *Cache {
-	return &Cache{now: now, start: now(), capacity: min(capacity, maxQueue), seed: maphash.MakeSeed()}
+// NewCalendar returns a calendar for at most capacity live keys.
+func NewCalendar(capacity int) *Calendar {
+	return &Calendar{capacity: capacity, buckets: make(map[int64]map[Key]struct{}), horizon: math.MinInt64, over: math.MinInt64}
 }
 
-// perCall is how many forgotten keys one call clears away at most. Two would
-// keep up with any load; more give the memory of a burst back sooner.
-const perCall = 128
-
-// Enter adds a key until expires and reports whether it was not there before.
-func (c *Cache) Enter(key Key, expires time.Time) (fresh bool, err error) {
-	// Lifetimes are counted on the monotonic clock (Sub uses it where both
-	// times carry one), so that a jump of the wall clock forgets nothing.
-	now := c.now()
-	elapsed := now.Sub(c.start)
-	deadline := saturatingAdd(elapsed, expires.Sub(now))
-	hash := c.hash(key)
-
+// Use adds a key until it expires, and reports whether it was not there before.
+func (c *Calendar) Use(key Key, expires, now time.Time) (fresh bool, err error) {
+	number := expires.Unix() / width
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.clear(elapsed)
-	if c.keys.has(hash, key) {
+	c.drop(now.Unix()/width - 1)
+	if _, used := c.buckets[number][key]; used {
 		return false, nil
 	}
-	if c.keys.len() >= c.capacity {
+	if number <= c.horizon || !expires.After(now) {
+		return false, ErrExpired
+	}
+	if c.live >= c.capacity {
 		return false, ErrFull
 	}
-	c.keys.push(hash, key, deadline)
+	if c.buckets[number] == nil {
+		c.buckets[number] = make(map[Key]struct{})
+	}
+	c.buckets[number][key] = struct{}{}
+	c.live++
 	return true, nil
 }
 
-// Has reports whether a key is there. It never says no to a live key; to one
-// that has expired it may still say yes, as long as it was not cleared away.
-func (c *Cache) Has(key Key) bool {
-	elapsed := c.now().Sub(c.start)
-	hash := c.hash(key)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.clear(elapsed)
-	return c.keys.has(hash, key)
-}
-
-// Len returns the number of keys held, forgotten ones not yet cleared included.
-func (c *Cache) Len() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.keys.len()
-}
-
-// clear forgets keys whose time is over. Keys leave in the order in which they
-// came, so one that expires early waits for those before it: a little memory
-// for a queue instead of a heap.
-func (c *Cache) clear(elapsed time.Duration) {
-	for range perCall {
-		deadline, ok := c.keys.oldest()
-		if !ok || deadline >= elapsed {
-			break
+// drop forgets the buckets up to the last one that is over.
+func (c *Calendar) drop(over int64) {
+	if over == c.over {
+		return
+	}
+	c.over = over
+	for number, bucket := range c.buckets {
+		if number <= over {
+			c.live -= len(bucket)
+			c.horizon = max(c.horizon, number)
+			delete(c.buckets, number)
 		}
-		c.keys.pop()
 	}
-	for n := 0; n < perCall && c.keys.sparse(); n++ {
-		c.keys.join()
-	}
-}
-
-func (c *Cache) hash(key Key) uint32 { return uint32(maphash.Bytes(c.seed, key[:])) }
-
-// saturatingAdd stays at the ends of time instead of coming out at the other
-// one: what never expires has not expired long ago.
-func saturatingAdd(a, b time.Duration) time.Duration {
-	switch {
-	case b > 0 && a > math.MaxInt64-b:
-		return math.MaxInt64
-	case b < 0 && a < math.MinInt64-b:
-		return math.MinInt64
-	}
-	return a + b
 }

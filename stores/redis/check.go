@@ -2,11 +2,14 @@ package redisstore
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
+	"time"
 
-	"github.com/flyext/flyext/internal/bounded"
+	"github.com/flyext/flyext"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -20,12 +23,19 @@ var (
 	ErrVolatile = errors.New("redisstore: Redis keeps no append-only file")
 )
 
-// Check asks Redis whether it remembers what it is told, and returns [ErrEvicts],
-// [ErrVolatile], both, or the error for which it cannot tell: Redis is out of
-// reach, or does not allow INFO. Call it when the service starts, and log what it
-// says; or do not start. Of a cluster it asks each master.
+// Check enters a nonce of its own as [Store.Use] does and removes it. It then asks
+// Redis, or each master of a cluster, whether Redis keeps what it has acknowledged.
+//
+// Check returns [ErrEvicts], [ErrVolatile] or both, or another error: Redis is out
+// of reach, is a replica, does not have the commands that Use needs or does not
+// allow them, does not allow INFO, or has a clock that is a minute ahead
+// ([flyext.ErrNonceExpired]). Call Check when the service starts. Log the
+// error or stop.
 func (s *Store) Check(ctx context.Context) error {
-	_, err := bounded.Ask(ctx, s.timeout, func(ctx context.Context) (bool, error) {
+	if err := s.try(ctx); err != nil {
+		return wrap(err)
+	}
+	_, err := s.ask(ctx, func(ctx context.Context) (bool, error) {
 		if cluster, ok := s.client.(*redis.ClusterClient); ok {
 			return true, cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error { return check(ctx, c) })
 		}
@@ -35,6 +45,32 @@ func (s *Store) Check(ctx context.Context) error {
 		return err
 	}
 	return wrap(err)
+}
+
+// checkLife is the least that a request of flyext has left when it comes.
+const checkLife = time.Minute
+
+// try enters a nonce under keys of its own, and drops one.
+func (s *Store) try(ctx context.Context) error {
+	n := flyext.Nonce{Expires: time.Now().Add(checkLife)}
+	binary.BigEndian.PutUint64(n.Key[:], rand.Uint64())
+	set := s.prefix + "{check}"
+	keys := []string{set, set + "horizon", set + "owner"}
+	_, err := s.ask(ctx, func(ctx context.Context) (bool, error) {
+		return true, s.client.ZAdd(ctx, set, redis.Z{Score: 1, Member: "over"}).Err()
+	})
+	if err != nil {
+		return err
+	}
+	fresh, err := s.use(ctx, n, keys)
+	if err != nil {
+		return err
+	}
+	if !fresh {
+		return errors.New("a new nonce counts as used")
+	}
+	_, err = s.ask(ctx, func(ctx context.Context) (bool, error) { return true, s.client.Del(ctx, keys...).Err() })
+	return err
 }
 
 // check goes by INFO, which managed Redis allow more often than CONFIG.
@@ -51,7 +87,7 @@ func check(ctx context.Context, client redis.Cmdable) error {
 	}
 	for _, name := range []string{"maxmemory", "maxmemory_policy", "aof_enabled"} {
 		if _, ok := info[name]; !ok {
-			return fmt.Errorf("INFO does not tell %s", name)
+			return final{fmt.Errorf("INFO does not tell %s", name)}
 		}
 	}
 	var errs []error
@@ -61,5 +97,8 @@ func check(ctx context.Context, client redis.Cmdable) error {
 	if info["aof_enabled"] == "0" {
 		errs = append(errs, ErrVolatile)
 	}
-	return errors.Join(errs...)
+	if len(errs) > 0 {
+		return final{errors.Join(errs...)}
+	}
+	return nil
 }

@@ -123,11 +123,11 @@ func TestAnswers(t *testing.T) {
 		"-OOM command not allowed when used memory > 'maxmemory'.",
 		"-NOREPLICAS Not enough good replicas to write.",
 		"-NOAUTH Authentication required.",
-		"-NOPERM this user has no permissions to run the 'set' command",
+		"-NOPERM this user has no permissions to run the 'eval' command",
 		"-WRONGTYPE Operation against a key holding the wrong kind of value",
-		"-ERR syntax error", // of a Redis before 7.0
+		"-ERR syntax error",
 		"-MOVED 1 127.0.0.1:1",
-		"+OK", // of one that does not know GET
+		"+OK",
 		":1",
 		"*0",
 		"GET / HTTP/1.1",
@@ -140,7 +140,7 @@ func TestAnswers(t *testing.T) {
 					if err != nil {
 						return
 					}
-					if strings.EqualFold(words[0], "SET") {
+					if strings.EqualFold(words[0], "EVAL") {
 						fmt.Fprintf(conn, "%s\r\n", answer)
 					} else {
 						fmt.Fprint(conn, "-ERR unknown command\r\n")
@@ -180,7 +180,7 @@ func TestLostAnswer(t *testing.T) {
 				if err != nil {
 					return
 				}
-				if bytes.Contains(bytes.ToLower(chunk[:n]), []byte("\r\nset\r\n")) && sent.Add(1) == 1 {
+				if bytes.Contains(bytes.ToLower(chunk[:n]), []byte("\r\neval\r\n")) && sent.Add(1) == 1 {
 					cut.Store(true)
 				}
 				server.Write(chunk[:n])
@@ -297,7 +297,7 @@ func TestFailover(t *testing.T) {
 	storetest.WantFailure(t, store, storetest.Numbered(20_000)) // it has no replica any more
 }
 
-// TestCluster has a cluster of one, which is down until somebody has its slots.
+// TestCluster has a cluster of one, which is down until a machine has its slots.
 func TestCluster(t *testing.T) {
 	t.Parallel()
 	server := servertest.Redis(t, "--cluster-enabled", "yes")

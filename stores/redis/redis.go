@@ -1,27 +1,43 @@
 // Package redisstore remembers nonces in Redis, for a provider on several
 // machines: a [flyext.ReplayStore] and [flyext.ReplayLookup] over
-// github.com/redis/go-redis/v9. It needs Redis 7.0, or Valkey.
+// github.com/redis/go-redis/v9. It needs Redis 5.0 or later, or a server that has
+// the same commands and scripts, such as Valkey or KeyDB. [Store.Check] tries them.
+// The tests run on Redis 7.0.
 //
-// A nonce is a key that Redis itself forgets when its time is over, and takes one
-// round trip. Where Redis is out of reach, slow, full, or a replica, the store
-// returns an error within [Options.Timeout], and the request is answered with 503.
-// It comes back when Redis does.
+// A nonce takes one round trip, a short script. Where Redis is out of reach, slow,
+// full, or a replica, the store returns an error within [Options.Timeout], and the
+// request is answered with 503. The store asks again by itself when a connection
+// breaks, so a Redis that is back within that time costs no request.
+//
+// # Time
+//
+// Redis's own clock decides when a nonce has expired. The nonces are members of 16
+// sorted sets without a time to live, so Redis forgets none of them by itself. The
+// script drops nonces of a set that have expired, and keeps the latest expiry among
+// those that it has dropped: the set's horizon. A nonce that expires at or before that clock or
+// the horizon is [flyext.ErrNonceExpired]. A clock that is set forwards and back
+// therefore brings no used nonce back. After such a step the store may refuse
+// requests until they expire after the horizon, which is six minutes at most with
+// the default [flyext.Policy].
+//
+// Events are in sets of their own, for a day. Their horizons hold up no requests.
 //
 // # What Redis may forget
 //
 // The store admits a request once, as long as Redis keeps what it has
-// acknowledged. It does not where it is set up to forget; [Store.Check] tells:
+// acknowledged. Redis does not keep it where it is set up to forget.
+// [Store.Check] reports the first two:
 //
 //   - A Redis that evicts (maxmemory-policy) forgets live nonces when it is full.
 //     With noeviction it refuses new ones instead, and so does the provider.
-//   - A Redis without an append-only file forgets all when it restarts; with one,
-//     and "appendfsync everysec", as usual, the last second or two.
+//   - A Redis without an append-only file forgets all when it restarts. With one,
+//     and the usual "appendfsync everysec", it forgets the last second or two.
 //   - Replication is asynchronous: a replica that takes over forgets what had not
 //     reached it, usually milliseconds. [Options.Replicas] waits for it.
 //
-// What is forgotten can be replayed until the message is too old, six minutes
-// after it was signed at most, by somebody who has captured it. Events are
-// remembered for a day, and one that is forgotten may be received twice.
+// An attacker who has captured a request can replay it once its nonce and the
+// horizon are forgotten in that way, until the message is too old: six minutes
+// after it was signed by default. An event that is forgotten may be received twice.
 package redisstore
 
 import (
@@ -31,6 +47,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -45,9 +62,8 @@ import (
 type Options struct {
 	// Prefix begins each key; "" means "flyext:". Providers that share a Redis
 	// need different ones, such as "logjam-staging:": a request for one would use
-	// up the nonce of another that has the same secret. It may not hold spaces,
-	// control characters or braces (in a cluster, braces would put all keys on one
-	// machine), and have 64 bytes.
+	// up the nonce of another that has the same secret. It has at most 64 bytes of
+	// visible ASCII, without spaces and braces.
 	Prefix string
 
 	// Timeout bounds each call, whatever the client's own timeouts and the
@@ -58,23 +74,15 @@ type Options struct {
 
 	// Replicas is how many replicas must have a nonce before it counts, see
 	// https://redis.io/docs/latest/commands/wait/. 0 means none. Each request then
-	// waits for them, is answered with 503 if they are down, and is refused if it
-	// is tried again with the same nonce after that. It takes a *redis.Client.
+	// waits for the replicas, is answered with 503 if they are down, and is refused
+	// if it is sent again with the same nonce after that. It takes a *redis.Client.
 	Replicas int
-
-	// Now is the clock that nonces expire by, the one of flyext.Config.Now; nil
-	// means [time.Now].
-	Now func() time.Time
 }
 
 const (
 	defaultPrefix  = "flyext:"
 	defaultTimeout = time.Second
 	maxPrefix      = 64
-	// minLife is longer than what the clocks of two machines should differ by: it
-	// is for a verifier that leaves no time for that. flyext's own do.
-	minLife = time.Minute
-	maxLife = 100 * 365 * 24 * time.Hour // which Redis can still add to its clock
 )
 
 // A Store is a [flyext.ReplayLookup] in Redis. It is safe for concurrent use.
@@ -83,7 +91,7 @@ type Store struct {
 	prefix   string
 	timeout  time.Duration
 	replicas int
-	now      func() time.Time
+	script   string
 }
 
 var _ flyext.ReplayLookup = (*Store)(nil)
@@ -117,100 +125,115 @@ func New(client redis.Cmdable, o Options) (*Store, error) {
 		// WAIT is about the connection it comes on.
 		return nil, errors.New("redisstore: Options.Replicas needs a *redis.Client, which sends what belongs together on one connection")
 	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	return &Store{client: client, prefix: o.Prefix, timeout: o.Timeout, replicas: o.Replicas, now: o.Now}, nil
+	return &Store{client: client, prefix: o.Prefix, timeout: o.Timeout, replicas: o.Replicas, script: script}, nil
 }
 
-// Use implements [flyext.ReplayStore]. A nonce that has expired is an error.
-//
-// The clock that a nonce expires by is this machine's; Redis is told for how long
-// to keep it, so that their clocks may differ. That time is rounded up, and a
-// minute at least.
+// Use implements [flyext.ReplayStore].
 func (s *Store) Use(ctx context.Context, n flyext.Nonce) (fresh bool, err error) {
-	life, err := s.life(n)
-	if err != nil {
-		return false, err
-	}
-	fresh, err = bounded.Ask(ctx, s.timeout, func(ctx context.Context) (bool, error) { return s.enter(ctx, n, life) })
+	fresh, err = s.use(ctx, n, s.keys(n))
 	return fresh, wrap(err)
 }
 
-// enter is one command, SET with NX: of several at once, one sets the key.
+// use enters a nonce under some keys.
 //
-// The client sends a command again when the answer was lost; its second try
-// would find the nonce of the first, and the request would be taken for a replay
-// of itself. So the value is this call's own, and GET brings back whose is there.
-func (s *Store) enter(ctx context.Context, n flyext.Nonce, life time.Duration) (fresh bool, err error) {
-	// A number up to 64 bits is kept in the place of a pointer.
-	mine := strconv.FormatInt(rand.Int64(), 10)
-	set := redis.SetArgs{Mode: "NX", Get: true, TTL: life}
+// An attempt whose answer was lost is made again, by the client or here. The second
+// attempt would find the nonce of the first, and the request would be its own
+// replay. So each call has an owner, which is remembered for the time of the call.
+func (s *Store) use(ctx context.Context, n flyext.Nonce, keys []string) (fresh bool, err error) {
+	owner := strconv.FormatInt(rand.Int64(), 10)
+	args := []any{string(n.Key[:]), n.Expires.UnixMilli(), owner, max(1, 2*s.timeout.Milliseconds())}
+	return s.ask(ctx, func(ctx context.Context) (bool, error) { return s.enter(ctx, keys, args) })
+}
+
+// enter runs the script, and waits for the replicas.
+func (s *Store) enter(ctx context.Context, keys []string, args []any) (fresh bool, err error) {
 	if s.replicas == 0 {
-		return s.mine(mine, s.client.SetArgs(ctx, s.key(n), mine, set), true)
+		return verdict(s.client.Eval(ctx, s.script, keys, args...))
 	}
-	var entered *redis.StatusCmd
-	var waited *redis.Cmd
+	var entered, waited *redis.Cmd
 	_, err = s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		entered = p.SetArgs(ctx, s.key(n), mine, set)
+		entered = p.Eval(ctx, s.script, keys, args...)
 		// Redis gives up first, and says how many there were; 0 would be for ever.
 		waited = p.Do(ctx, "WAIT", s.replicas, max(1, (s.timeout*3/4).Milliseconds()))
 		return nil
 	})
-	have := int64(0)
-	if entered.Err() == nil || errors.Is(entered.Err(), redis.Nil) {
-		have, err = waited.Int64()
+	if entered.Err() == nil && waited.Err() != nil {
+		return false, waited.Err()
 	}
 	if err != nil {
 		return false, err
 	}
-	// A second try has written nothing that its WAIT could wait for.
-	fresh, err = s.mine(mine, entered, false)
-	if fresh && have < int64(s.replicas) {
-		return false, fmt.Errorf("%d of %d replicas have the nonce", have, s.replicas)
+	fresh, err = verdict(entered)
+	if have, _ := waited.Int64(); fresh && have < int64(s.replicas) {
+		return false, final{fmt.Errorf("%d of %d replicas have the nonce", have, s.replicas)}
 	}
 	return fresh, err
 }
 
-// mine says what the answer to SET means: fresh is what was not there, or was
-// there from an earlier try of the same call.
-func (s *Store) mine(value string, answer *redis.StatusCmd, again bool) (fresh bool, err error) {
-	was, err := answer.Result()
-	switch {
-	case errors.Is(err, redis.Nil):
-		return true, nil
-	case err != nil:
+// A final error is the answer, whatever the connection does.
+type final struct{ error }
+
+func (f final) Unwrap() error { return f.error }
+
+// verdict reads what the script returned.
+func verdict(answer *redis.Cmd) (fresh bool, err error) {
+	value, err := answer.Result()
+	if err != nil {
 		return false, err
-	case was == value && !again:
-		return false, errors.New("the connection was lost before the replicas had the nonce")
 	}
-	return was == value, nil
+	switch value {
+	case "fresh":
+		return true, nil
+	case "used":
+		return false, nil
+	case "expired":
+		return false, final{flyext.ErrNonceExpired}
+	}
+	return false, final{errors.New("the script's answer is not known")}
 }
 
-// Used implements [flyext.ReplayLookup].
+// Used implements [flyext.ReplayLookup]. It may report a nonce that has expired as
+// used, until a later entry drops it.
 func (s *Store) Used(ctx context.Context, n flyext.Nonce) (used bool, err error) {
-	used, err = bounded.Ask(ctx, s.timeout, func(ctx context.Context) (bool, error) {
-		found, err := s.client.Exists(ctx, s.key(n)).Result()
-		return found > 0, err
+	set := s.keys(n)[0]
+	used, err = s.ask(ctx, func(ctx context.Context) (bool, error) {
+		err := s.client.ZScore(ctx, set, string(n.Key[:])).Err()
+		if errors.Is(err, redis.Nil) {
+			return false, nil
+		}
+		return err == nil, err
 	})
 	return used, wrap(err)
 }
 
-// key has 29 bytes with the usual prefix: two more, and Redis needs more memory.
-func (s *Store) key(n flyext.Nonce) string {
-	return s.prefix + base64.RawURLEncoding.EncodeToString(n.Key[:])
+// ask asks until there is an answer.
+func (s *Store) ask(ctx context.Context, ask func(context.Context) (bool, error)) (bool, error) {
+	return bounded.Question{Timeout: s.timeout, Ask: ask, Again: isLost}.Answer(ctx)
 }
 
-// life is how long to remember a nonce, in whole milliseconds. One that has
-// expired is not for now: either the clock is another one than the verifier's, and
-// then no time is long enough, or the message came through too late.
-func (s *Store) life(n flyext.Nonce) (time.Duration, error) {
-	left := n.Expires.Sub(s.now())
-	if left <= 0 {
-		return 0, errors.New("redisstore: the nonce has expired (is Options.Now another clock than flyext.Config.Now?)")
+// isLost reports whether an attempt may be made again: its connection broke, or the
+// server has just started or is about to take over.
+func isLost(err error) bool {
+	if _, ok := errors.AsType[final](err); ok || errors.Is(err, redis.ErrClosed) {
+		return false
 	}
-	left = min(max(left, minLife), maxLife)
-	return (left + time.Millisecond - 1).Truncate(time.Millisecond), nil
+	answer, ok := errors.AsType[redis.Error](err)
+	if !ok {
+		return true
+	}
+	word, _, _ := strings.Cut(answer.Error(), " ")
+	return slices.Contains([]string{"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"}, word)
+}
+
+// keys are those of the script, which a cluster has on one machine. There are 16
+// sets of each kind, by the first digit of the nonce, which a cluster divides.
+func (s *Store) keys(n flyext.Nonce) []string {
+	kind := "nonces"
+	if n.OnReceipt {
+		kind = "events"
+	}
+	set := fmt.Sprintf("%s{%s-%x}", s.prefix, kind, n.Key[0]>>4)
+	return []string{set, set + "horizon", set + "owner:" + base64.RawURLEncoding.EncodeToString(n.Key[:])}
 }
 
 func wrap(err error) error {

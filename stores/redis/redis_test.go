@@ -3,14 +3,18 @@ package redisstore_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log"
+	"math/rand/v2"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/flyext/flyext"
 	"github.com/flyext/flyext/internal/servertest"
 	"github.com/flyext/flyext/internal/storetest"
 	redisstore "github.com/flyext/flyext/stores/redis"
@@ -39,9 +43,13 @@ func newStore(t testing.TB, addr string, o redisstore.Options) (*redisstore.Stor
 	return store, client
 }
 
+// prefixes are those of the tests, by test: "-count" runs a test several times.
+var prefixes sync.Map
+
 // own is a prefix that no other test has.
 func own(t testing.TB) redisstore.Options {
-	return redisstore.Options{Prefix: t.Name() + ":", Timeout: 20 * time.Second} // the tests' machine may be busy
+	prefix, _ := prefixes.LoadOrStore(t, fmt.Sprintf("%x:", rand.Uint64()))
+	return redisstore.Options{Prefix: prefix.(string), Timeout: 20 * time.Second} // the tests' machine may be busy
 }
 
 func TestOnce(t *testing.T) {
@@ -50,7 +58,7 @@ func TestOnce(t *testing.T) {
 	a, _ := newStore(t, addr, own(t))
 	b, _ := newStore(t, addr, own(t))
 	storetest.Once(t, 10, a, b)
-	others, _ := newStore(t, addr, redisstore.Options{Prefix: "another:" + t.Name(), Timeout: 20 * time.Second})
+	others, _ := newStore(t, addr, redisstore.Options{Prefix: "another:" + own(t).Prefix, Timeout: 20 * time.Second})
 	storetest.WantUse(t, others, storetest.Numbered(1), true)
 }
 
@@ -63,99 +71,74 @@ func TestRace(t *testing.T) {
 	storetest.Race(t, 300, a, b)
 }
 
-func TestLife(t *testing.T) {
+// TestClocks has Redis's clock step. Redis must forget no nonce by itself, because
+// nothing would tell of it then.
+func TestClocks(t *testing.T) {
 	t.Parallel()
-	now := time.Date(2001, 2, 3, 4, 5, 6, 0, time.UTC) // which is not Redis' time
-	o := own(t)
-	o.Now = func() time.Time { return now }
-	store, client := newStore(t, servertest.SharedRedis(t), o)
-	sent := &counter{}
-	client.AddHook(sent)
-	for n, test := range []struct {
-		name string
-		left time.Duration // by the machine's clock
-		want time.Duration // by Redis'; 0 means an error
-	}{
-		{"that of a request", 6 * time.Minute, 6 * time.Minute},
-		{"that of an event", 24 * time.Hour, 24 * time.Hour},
-		{"rounded up", 6*time.Minute + time.Nanosecond, 6*time.Minute + time.Millisecond},
-		{"a minute at least", time.Nanosecond, time.Minute},
-		{"over now", 0, 0},
-		{"over", -time.Hour, 0},
-		{"for ever", 290 * 365 * 24 * time.Hour, 100 * 365 * 24 * time.Hour},
-	} {
+	addr := servertest.SharedRedis(t)
+	storetest.Clocks(t, func(t *testing.T) storetest.Clocked {
+		store, client := newStore(t, addr, own(t))
+		t.Cleanup(func() {
+			for _, kept := range []string{"", "horizon"} {
+				left, err := client.TTL(context.Background(), own(t).Prefix+"{nonces-0}"+kept).Result()
+				if left >= 0 || err != nil {
+					t.Errorf("Redis is to forget %q after %v, %v", kept, left, err)
+				}
+			}
+		})
+		entries := 1_000_000
+		return storetest.Clocked{ReplayLookup: store, Set: store.SetClock, Clean: func() { // an entry drops what has expired
+			entries++
+			other := storetest.Numbered(entries)
+			other.Expires = time.Date(3000, 1, 1, 0, 0, 0, 0, time.UTC)
+			for _, other.OnReceipt = range []bool{false, true} {
+				storetest.WantUse(t, store, other, true)
+			}
+		}}
+	})
+}
+
+// TestOwnClock has a nonce that Redis's own clock finds expired.
+func TestOwnClock(t *testing.T) {
+	t.Parallel()
+	store, _ := newStore(t, servertest.SharedRedis(t), own(t))
+	nonce := storetest.Numbered(1)
+	for _, expires := range []time.Time{time.Unix(0, 0), time.Now().Add(-time.Second)} {
+		nonce.Expires = expires
+		if fresh, err := store.Use(t.Context(), nonce); fresh || !errors.Is(err, flyext.ErrNonceExpired) {
+			t.Errorf("got %t, %v", fresh, err)
+		}
+	}
+	storetest.WantUse(t, store, storetest.Numbered(1), true)
+}
+
+// TestBounded has the set of nonces stay as large as what is alive.
+func TestBounded(t *testing.T) {
+	t.Parallel()
+	store, client := newStore(t, servertest.SharedRedis(t), own(t))
+	for n := range 3_000 {
+		now := time.Unix(1_800_000_000+int64(n), 0)
+		store.SetClock(now)
 		nonce := storetest.Numbered(n)
-		nonce.Expires = now.Add(test.left)
-		began := time.Now()
-		fresh, err := store.Use(t.Context(), nonce)
-		if test.want == 0 {
-			if fresh || err == nil {
-				t.Errorf("%s: got %t, %v, want an error", test.name, fresh, err)
-			}
-			storetest.WantUsed(t, store, nonce, false)
-			continue
-		}
-		if !fresh || err != nil {
-			t.Errorf("%s: got %t, %v", test.name, fresh, err)
-		}
-		keys, err := client.Keys(t.Context(), o.Prefix+"*").Result()
-		if err != nil || len(keys) != 1 {
-			t.Fatalf("%s: the keys are %q, %v", test.name, keys, err)
-		}
-		if got := sent.life(t); got != test.want {
-			t.Errorf("%s: it is to live for %v, want %v", test.name, got, test.want)
-		}
-		left, err := client.PTTL(t.Context(), keys[0]).Result()
-		if err != nil || left > test.want || left < test.want-time.Since(began)-time.Millisecond {
-			t.Errorf("%s: it lives for %v, %v, want %v", test.name, left, err, test.want)
-		}
-		// Its time passes.
-		if err := client.PExpire(t.Context(), keys[0], time.Millisecond).Err(); err != nil {
-			t.Fatal(err)
-		}
-		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-			used, err := store.Used(t.Context(), nonce)
-			if err != nil || time.Now().After(deadline) {
-				t.Fatalf("%s: it does not expire: %v", test.name, err)
-			}
-			if !used {
-				break
-			}
-		}
+		nonce.Expires = now.Add(time.Minute)
 		storetest.WantUse(t, store, nonce, true)
-		if err := client.Del(t.Context(), keys[0]).Err(); err != nil {
-			t.Fatal(err)
-		}
+	}
+	left, err := client.ZCard(t.Context(), own(t).Prefix+"{nonces-0}").Result()
+	if left > 60 || err != nil {
+		t.Errorf("%d nonces of 60 that live, %v", left, err)
 	}
 }
 
-// counter counts what a client sends, and has the last SET.
+// counter counts what a client sends.
 type counter struct {
 	redis.Hook
 	sent atomic.Int64
-	set  []any
-}
-
-// life is how long the last SET was for.
-func (c *counter) life(t *testing.T) time.Duration {
-	t.Helper()
-	for i, word := range c.set {
-		unit, known := map[any]time.Duration{"px": time.Millisecond, "ex": time.Second}[word]
-		if n, ok := c.set[min(i+1, len(c.set)-1)].(int64); known && ok {
-			return time.Duration(n) * unit
-		}
-	}
-	t.Fatalf("no time in %v", c.set)
-	return 0
 }
 
 func (c *counter) DialHook(next redis.DialHook) redis.DialHook { return next }
 func (c *counter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		c.sent.Add(1)
-		if cmd.Name() == "set" {
-			c.set = cmd.Args()
-		}
 		return next(ctx, cmd)
 	}
 }
@@ -201,7 +184,7 @@ func TestNew(t *testing.T) {
 		want   string // of the error; "" means none
 	}{
 		{"as it is", client, redisstore.Options{}, ""},
-		{"with everything", client, redisstore.Options{Prefix: "a-b_c:d/", Timeout: time.Minute, Replicas: 2, Now: time.Now}, ""},
+		{"with everything", client, redisstore.Options{Prefix: "a-b_c:d/", Timeout: time.Minute, Replicas: 2}, ""},
 		{"several machines", ring, redisstore.Options{}, ""},
 		{"no client", nil, redisstore.Options{}, "client is nil"},
 		{"no client of a type", none, redisstore.Options{}, "client is nil"},
@@ -291,5 +274,21 @@ func TestEvicted(t *testing.T) {
 				t.Errorf("evicted: want %t", test.evicted)
 			}
 		})
+	}
+}
+
+// TestDivided has a cluster's machines share the nonces.
+func TestDivided(t *testing.T) {
+	t.Parallel()
+	store, client := newStore(t, servertest.SharedRedis(t), own(t))
+	for n := range 16 {
+		nonce := storetest.Numbered(n)
+		nonce.Key[0] = byte(n << 4)
+		storetest.WantUse(t, store, nonce, true)
+		storetest.WantUse(t, store, nonce, false)
+	}
+	keys, err := client.Keys(t.Context(), own(t).Prefix+"{nonces-?}").Result()
+	if len(keys) != 16 || err != nil {
+		t.Errorf("the sets are %q, %v, want 16", keys, err)
 	}
 }

@@ -53,8 +53,8 @@ func BenchmarkDisk(b *testing.B) {
 	for b.Loop() {
 		_, db := newPostgreSQL(b).machine(b, sqlstore.Options{})
 		for range 50 {
-			_, err := db.ExecContext(b.Context(), `INSERT INTO flyext_nonces
-				SELECT substr(sha256(convert_to(random()::text || i, 'UTF8')), 1, 16), clock_timestamp() + interval '6 minutes' FROM generate_series(1, $1::int) i`, rows/50)
+			_, err := db.ExecContext(b.Context(), `INSERT INTO flyext_nonces (key, expires_at, owner)
+				SELECT substr(sha256(convert_to(random()::text || i, 'UTF8')), 1, 16), clock_timestamp() + interval '6 minutes', (random() * 9e18)::bigint FROM generate_series(1, $1::int) i`, rows/50)
 			if err != nil {
 				b.Fatal(err)
 			}

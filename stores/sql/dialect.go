@@ -10,7 +10,7 @@ import (
 type Dialect int
 
 const (
-	// PostgreSQL is PostgreSQL 9.5 or later.
+	// PostgreSQL is PostgreSQL 9.6 or later.
 	PostgreSQL Dialect = iota + 1
 	// SQLite is SQLite 3.35 or later: for several processes on one machine. Times
 	// are that machine's.
@@ -28,27 +28,47 @@ func (d Dialect) String() string {
 	return fmt.Sprintf("Dialect(%d)", int(d))
 }
 
-// Schema returns the SQL that [Store.Migrate] runs for a table ("" is
-// [Options.Table]'s default), to be copied into migrations. It may be run again.
+// Schema returns the SQL that [Store.Migrate] runs for a new table, to be copied
+// into migrations. It may be run again. An empty table name means the default of
+// [Options.Table]. A table of a version without the column owner needs
+// "ALTER TABLE flyext_nonces ADD COLUMN owner bigint" (SQLite: INTEGER) as well.
 func (d Dialect) Schema(table string) (string, error) {
 	if table == "" {
 		table = defaultTable
 	}
-	text, err := d.statements(table)
+	text, err := d.statements(table, d.now())
 	if err != nil {
 		return "", err
 	}
 	return strings.Join(text.schema, ";\n") + ";\n", nil
 }
 
-// statements are for one table. use returns a row if the nonce is fresh, used if
-// it was used.
+// statements are for one table.
 type statements struct {
-	schema           []string
-	use, used, sweep string
+	schema  []string
+	probe   string // fails if the table or a column is missing
+	upgrade string // adds the column that an earlier version lacks
+
+	// use takes a key, its expiry in milliseconds since 1970 and an owner. It returns
+	// the owner of the row, or no row if the nonce has expired.
+	use  string
+	used string // takes a key and returns a row if it is there
+	// announce raises the horizon to the latest expiry that is over and returns it,
+	// or returns no row.
+	announce string
+	clean    string // takes what announce returned, in the units of the dialect
 }
 
-func (d Dialect) statements(table string) (statements, error) {
+// now is SQL for the database's clock.
+func (d Dialect) now() string {
+	if d == SQLite {
+		return sqliteNow
+	}
+	return "now()"
+}
+
+// statements returns those for a table and a clock.
+func (d Dialect) statements(table, now string) (statements, error) {
 	name := tableName.FindStringSubmatch(table)
 	if name == nil {
 		return statements{}, errors.New("sqlstore: the table's name is not made of a-z, 0-9 and _, 48 bytes at most, with at most a schema's and a dot before it")
@@ -60,26 +80,42 @@ func (d Dialect) statements(table string) (statements, error) {
 	index := `"` + name[2] + `_expires_at"`
 	switch d {
 	case PostgreSQL:
-		return replaceIn(postgresql, "{table}", schema+base, "{index}", index, "{on}", schema+base), nil
+		return postgresql.with("{table}", schema+base, "{index}", index, "{on}", schema+base, "{now}", now), nil
 	case SQLite: // where the index has the schema's name instead
-		return replaceIn(sqlite, "{table}", schema+base, "{index}", schema+index, "{on}", base), nil
+		return sqlite.with("{table}", schema+base, "{index}", schema+index, "{on}", base, "{now}", now), nil
 	}
 	return statements{}, fmt.Errorf("sqlstore: Options.Dialect is neither PostgreSQL nor SQLite but %v", d)
 }
 
-// The sweep of PostgreSQL leaves alone what another machine deletes, or a request
-// renews, at the moment. Its index brings it to what expired first.
+// Three things about the rows hold in both dialects:
+//
+//   - The row with an empty key is the horizon.
+//   - A row of an event has a negative owner. It does not raise the horizon.
+//   - A row of an earlier version has no owner.
+//
+// PostgreSQL's clean leaves alone what another machine deletes at the moment.
 var postgresql = statements{
 	schema: []string{
-		`CREATE TABLE IF NOT EXISTS {table} (key bytea PRIMARY KEY, expires_at timestamptz NOT NULL)`,
+		`CREATE TABLE IF NOT EXISTS {table} (key bytea PRIMARY KEY, expires_at timestamptz NOT NULL, owner bigint)`,
 		`CREATE INDEX IF NOT EXISTS {index} ON {on} (expires_at)`,
 	},
-	use: `INSERT INTO {table} AS kept (key, expires_at) VALUES ($1, now() + $2::bigint * interval '1 millisecond')
-		ON CONFLICT (key) DO UPDATE SET expires_at = excluded.expires_at WHERE kept.expires_at < now()
-		RETURNING 1`,
-	used: `SELECT 1 FROM {table} WHERE key = $1 AND expires_at >= now()`,
-	sweep: fmt.Sprintf(`DELETE FROM {table} WHERE key = ANY (ARRAY (
-		SELECT key FROM {table} WHERE expires_at < now() ORDER BY expires_at LIMIT %d FOR UPDATE SKIP LOCKED))`, sweepRows),
+	probe:   `SELECT key, expires_at, owner FROM {table} WHERE false`,
+	upgrade: `ALTER TABLE {table} ADD COLUMN IF NOT EXISTS owner bigint`,
+	use: `INSERT INTO {table} AS kept (key, expires_at, owner)
+		SELECT $1::bytea, expires_at, owner FROM (SELECT timestamptz 'epoch' + $2::bigint * interval '1 millisecond', $3::bigint) AS entry (expires_at, owner)
+		WHERE expires_at > {now} AND NOT EXISTS (SELECT 1 FROM {table} horizon WHERE horizon.key = '' AND horizon.expires_at >= entry.expires_at)
+		ON CONFLICT (key) DO UPDATE SET owner = kept.owner
+		RETURNING owner`,
+	used: `SELECT 1 FROM {table} WHERE key = $1`,
+	announce: `INSERT INTO {table} AS kept (key, expires_at)
+		(SELECT ''::bytea, expires_at FROM {table} WHERE expires_at <= {now} AND key <> '' AND coalesce(owner, 0) >= 0
+			ORDER BY expires_at DESC LIMIT 1)
+		ON CONFLICT (key) DO UPDATE SET expires_at = greatest(kept.expires_at, excluded.expires_at)
+		RETURNING (extract(epoch FROM expires_at) * 1000000)::bigint`,
+	clean: fmt.Sprintf(`DELETE FROM {table} WHERE key = ANY (ARRAY (
+		SELECT key FROM (SELECT timestamptz 'epoch' + $1::bigint * interval '1 microsecond') AS announced (horizon), {table} AS kept WHERE expires_at <= greatest(horizon, {now})
+			AND key <> '' AND CASE WHEN owner < 0 THEN expires_at <= {now} ELSE expires_at <= horizon END
+		ORDER BY expires_at LIMIT %d FOR UPDATE OF kept SKIP LOCKED))`, sweepRows),
 }
 
 // sqliteNow is unix milliseconds, rounded down; SQLite has them by name from 3.42
@@ -88,20 +124,35 @@ const sqliteNow = `CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)`
 
 var sqlite = statements{
 	schema: []string{
-		`CREATE TABLE IF NOT EXISTS {table} (key BLOB PRIMARY KEY, expires_at INTEGER NOT NULL) WITHOUT ROWID`,
+		`CREATE TABLE IF NOT EXISTS {table} (key BLOB PRIMARY KEY, expires_at INTEGER NOT NULL, owner INTEGER) WITHOUT ROWID`,
 		`CREATE INDEX IF NOT EXISTS {index} ON {on} (expires_at)`,
 	},
-	use: `INSERT INTO {table} AS kept (key, expires_at) VALUES ($1, ` + sqliteNow + ` + 1 + $2)
-		ON CONFLICT (key) DO UPDATE SET expires_at = excluded.expires_at WHERE kept.expires_at < ` + sqliteNow + `
-		RETURNING 1`,
-	used: `SELECT 1 FROM {table} WHERE key = $1 AND expires_at >= ` + sqliteNow,
-	sweep: fmt.Sprintf(`DELETE FROM {table} WHERE key IN (
-		SELECT key FROM {table} WHERE expires_at < `+sqliteNow+` ORDER BY expires_at LIMIT %d)`, sweepRows),
+	probe:   `SELECT key, expires_at, owner FROM {table} WHERE false`,
+	upgrade: `ALTER TABLE {table} ADD COLUMN owner INTEGER`,
+	use: `INSERT INTO {table} AS kept (key, expires_at, owner)
+		SELECT $1, $2, $3
+		WHERE $2 > {now} AND NOT EXISTS (SELECT 1 FROM {table} horizon WHERE horizon.key = x'' AND horizon.expires_at >= $2)
+		ON CONFLICT (key) DO UPDATE SET owner = kept.owner
+		RETURNING owner`,
+	used: `SELECT 1 FROM {table} WHERE key = $1`,
+	announce: `INSERT INTO {table} AS kept (key, expires_at)
+		SELECT x'', expires_at FROM (SELECT expires_at FROM {table} WHERE expires_at <= {now} AND key <> x'' AND coalesce(owner, 0) >= 0
+			ORDER BY expires_at DESC LIMIT 1) WHERE true
+		ON CONFLICT (key) DO UPDATE SET expires_at = max(kept.expires_at, excluded.expires_at)
+		RETURNING expires_at`,
+	clean: fmt.Sprintf(`DELETE FROM {table} WHERE key IN (
+		SELECT key FROM {table} WHERE expires_at <= max($1, {now})
+			AND key <> x'' AND CASE WHEN owner < 0 THEN expires_at <= {now} ELSE expires_at <= $1 END
+		ORDER BY expires_at LIMIT %d)`, sweepRows),
 }
 
-func replaceIn(s statements, oldnew ...string) statements {
+// with fills in the blanks.
+func (s statements) with(oldnew ...string) statements {
 	replace := strings.NewReplacer(oldnew...).Replace
-	text := statements{use: replace(s.use), used: replace(s.used), sweep: replace(s.sweep)}
+	text := statements{
+		probe: replace(s.probe), upgrade: replace(s.upgrade), use: replace(s.use), used: replace(s.used),
+		announce: replace(s.announce), clean: replace(s.clean),
+	}
 	for _, statement := range s.schema {
 		text.schema = append(text.schema, replace(statement))
 	}

@@ -1,43 +1,56 @@
 // Package sqlstore remembers nonces in PostgreSQL or SQLite, for a provider on
 // several machines or in several processes: a [flyext.ReplayStore] and
-// [flyext.ReplayLookup] over database/sql. It brings no driver; it is tested with
+// [flyext.ReplayLookup] over database/sql. It brings no driver. It is tested with
 // github.com/jackc/pgx/v5/stdlib and modernc.org/sqlite.
 //
-// A nonce is a row, which [Store.Migrate] makes the table for; it takes one
-// statement, in a transaction of its own. That leaves nothing behind in the
-// session, so that it works through PgBouncer in any mode, as long as the driver
-// does (pgx: default_query_exec_mode=exec, or simple_protocol). Where the database
-// is out of reach, slow, full, locked or read-only, the store returns an error
-// within [Options.Timeout], and the request is answered with 503. It comes back
-// when the database does.
+// A nonce is a row of a table that [Store.Migrate] makes. It takes one statement, in
+// a transaction of its own. The statement leaves nothing behind in the session, so
+// it works through PgBouncer in any mode, as long as the driver does (pgx:
+// default_query_exec_mode=exec, or simple_protocol). Where the database is out of
+// reach, slow, full, locked or read-only, the store returns an error within
+// [Options.Timeout], and the request is answered with 503.
+//
+// # Broken connections
+//
+// A connection can break before the answer to a commit comes. The store then asks
+// again within Options.Timeout. The row says which call has entered it, so the
+// second attempt knows the row of the first from the row of a copy. A database that
+// restarts within that time therefore costs no request, and admits none twice.
 //
 // # Exactly one of several at once
 //
 // The statement is INSERT … ON CONFLICT. At READ COMMITTED, PostgreSQL's usual
-// isolation, one that meets a row of a transaction which has not ended waits for
-// it, and then goes by what it has committed: of several at once one inserts. At a
-// stricter isolation the others may be told that they could not be serialized,
-// which is an error and no pass. SQLite has one writer at a time; let the others
-// wait for it, with a busy_timeout below Options.Timeout, or they get an error,
-// too. Should the answer to a commit be lost, that is an error as well, and the
-// nonce may be used up. A driver sends a statement again by itself where it is sure
-// that it was not executed, and only there.
+// isolation, a statement that meets a row of an open transaction waits for it, and
+// then goes by what that has committed: of several at once one inserts. At a
+// stricter isolation the others may get a serialization error. SQLite has one writer
+// at a time. Set a busy_timeout below Options.Timeout, or the others get an error.
+//
+// # Time
+//
+// The database's clock decides when a nonce has expired: now() in PostgreSQL, the
+// machine's clock in SQLite. One row, with an empty key, is the horizon: the latest
+// expiry of the rows that the store has deleted. A nonce that expires at or before
+// that clock or the horizon is [flyext.ErrNonceExpired]. A clock that is set
+// forwards and back therefore brings no used nonce back. After such a step the store
+// may refuse requests until they expire after the horizon, which is six minutes at
+// most with the default [flyext.Policy]. Events do not raise the horizon.
 //
 // # Expired rows
 //
-// They count as absent, and are deleted by the store: after every 256 entries, and
-// at its first one, it deletes what has expired, 500 rows at a time and beside the
-// requests, none of which waits for it. So the table holds as many rows as live at
-// the same time, and at most some hundred more for each machine. Autovacuum takes
-// care of their space.
+// The store deletes them after every 256 entries, and at its first one, 500 rows at
+// a time and apart from the requests, which do not wait for it. It first commits the
+// new horizon and waits for Options.Timeout, so that no statement that began with
+// the old horizon can still admit a request. All machines need the same Timeout for
+// that. So the table holds the rows that live at the same time, and some hundred more
+// for each machine. Autovacuum takes care of their space.
 //
 // # What a database may forget
 //
-// What it has not on a disk, after a crash: with synchronous_commit=off in
-// PostgreSQL or synchronous=NORMAL in SQLite, the last moments. And when an
-// asynchronous replica takes over, what had not reached it. What is forgotten can
-// be replayed until the message is too old, six minutes after it was signed at
-// most, by somebody who has captured it.
+// After a crash a database has lost what was not on a disk: with
+// synchronous_commit=off in PostgreSQL or synchronous=NORMAL in SQLite, the last
+// moments. When an asynchronous replica takes over, it has lost what had not reached
+// the replica. An attacker who has captured a request can replay it then, until the
+// message is too old: six minutes after it was signed by default.
 package sqlstore
 
 import (
@@ -46,6 +59,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
+	"math/rand/v2"
 	"regexp"
 	"sync/atomic"
 	"time"
@@ -64,13 +79,10 @@ type Options struct {
 	// attached database. Providers that share a database need different ones.
 	Table string
 
-	// Timeout bounds each call, whatever the driver and the caller's context do,
-	// waiting for a connection of the pool included; 0 means 1 second.
+	// Timeout bounds each call, whatever the driver and the caller's context do. It
+	// includes waiting for a connection of the pool, and further attempts after a
+	// broken connection. All machines need the same one; 0 means 1 second.
 	Timeout time.Duration
-
-	// Now is the clock that nonces expire by, the one of flyext.Config.Now; nil
-	// means [time.Now].
-	Now func() time.Time
 
 	// Logger receives a record when expired rows cannot be deleted; nil is silent.
 	Logger *slog.Logger
@@ -79,14 +91,6 @@ type Options struct {
 const (
 	defaultTable   = "flyext_nonces"
 	defaultTimeout = time.Second
-	// minLife is longer than what the clocks of two machines should differ by: it
-	// is for a verifier that leaves no time for that. flyext's own do.
-	minLife = time.Minute
-	maxLife = 100 * 365 * 24 * time.Hour // which the database can still add to its clock
-
-	perSweep     = 256 // entries from one sweep to the next
-	sweepRows    = 500 // for some milliseconds
-	sweepTimeout = 30 * time.Second
 )
 
 // tableName is one that needs no thought about quotes, and leaves room for the
@@ -98,7 +102,7 @@ type Store struct {
 	db      *sql.DB
 	text    statements
 	timeout time.Duration
-	now     func() time.Time
+	settle  func() // waits from announcing the horizon to deleting what is before it
 	log     *slog.Logger
 
 	entries  atomic.Int64 // since the last sweep
@@ -118,7 +122,7 @@ func New(db *sql.DB, o Options) (*Store, error) {
 	if o.Table == "" {
 		o.Table = defaultTable
 	}
-	text, err := o.Dialect.statements(o.Table)
+	text, err := o.Dialect.statements(o.Table, o.Dialect.now())
 	if err != nil {
 		return nil, err
 	}
@@ -128,124 +132,56 @@ func New(db *sql.DB, o Options) (*Store, error) {
 	if o.Timeout == 0 {
 		o.Timeout = defaultTimeout
 	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{db: db, text: text, timeout: o.Timeout, now: o.Now, log: o.Logger}
+	s := &Store{db: db, text: text, timeout: o.Timeout, log: o.Logger}
+	s.settle = func() { time.Sleep(s.timeout) }
 	s.entries.Store(perSweep - 1) // there may be rows of a process before
 	return s, nil
 }
 
-// migrationAttempts is more than there are statements.
-const migrationAttempts = 5
-
-// Migrate makes the table and its index where they are not there yet: what
-// [Dialect.Schema] has, for those who would rather do that themselves. Several
-// machines may do it at once.
-func (s *Store) Migrate(ctx context.Context) error {
-	var err error
-	// PostgreSQL's IF NOT EXISTS fails for all but one of several at once.
-	for range migrationAttempts {
-		if err = s.migrate(ctx); err == nil || ctx.Err() != nil {
-			break
-		}
-	}
-	return wrap(err)
-}
-
-func (s *Store) migrate(ctx context.Context) error {
-	for _, statement := range s.text.schema {
-		if _, err := s.db.ExecContext(ctx, statement); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Use implements [flyext.ReplayStore]. A nonce that has expired is an error.
-//
-// How long a nonce has to live is by this machine's clock, rounded up, and a minute
-// at least. When that is over is by the database's, which is one for all: a machine
-// whose clock is ahead must not delete what still lives for the others.
+// Use implements [flyext.ReplayStore].
 func (s *Store) Use(ctx context.Context, n flyext.Nonce) (fresh bool, err error) {
-	life, err := s.life(n)
-	if err != nil {
-		return false, err
+	// An attempt whose answer was lost is made again, and finds its own row.
+	owner := rand.Int64N(math.MaxInt64) + 1
+	if n.OnReceipt {
+		owner = -owner
 	}
-	fresh, err = s.ask(ctx, s.text.use, n.Key[:], life.Milliseconds())
+	fresh, err = s.ask(ctx, func(ctx context.Context) (bool, error) { return s.enter(ctx, n, owner) })
 	if fresh && s.entries.Add(1) >= perSweep {
 		s.startSweep(context.WithoutCancel(ctx))
 	}
-	return fresh, err
+	return fresh, wrap(err)
 }
 
-// Used implements [flyext.ReplayLookup].
+// enter is one attempt.
+func (s *Store) enter(ctx context.Context, n flyext.Nonce, owner int64) (fresh bool, err error) {
+	var of sql.NullInt64 // no owner: by a version of the store that had none
+	err = s.db.QueryRowContext(ctx, s.text.use, n.Key[:], n.Expires.UnixMilli(), owner).Scan(&of)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, flyext.ErrNonceExpired
+	}
+	return err == nil && of.Int64 == owner, err
+}
+
+// Used implements [flyext.ReplayLookup]. It may report a nonce that has expired as
+// used, until the store deletes its row.
 func (s *Store) Used(ctx context.Context, n flyext.Nonce) (used bool, err error) {
-	return s.ask(ctx, s.text.used, n.Key[:])
-}
-
-// ask says whether a statement returns a row.
-func (s *Store) ask(ctx context.Context, statement string, args ...any) (bool, error) {
-	found, err := bounded.Ask(ctx, s.timeout, func(ctx context.Context) (bool, error) {
+	used, err = s.ask(ctx, func(ctx context.Context) (bool, error) {
 		var one int
-		err := s.db.QueryRowContext(ctx, statement, args...).Scan(&one)
+		err := s.db.QueryRowContext(ctx, s.text.used, n.Key[:]).Scan(&one)
 		if errors.Is(err, sql.ErrNoRows) {
 			return false, nil
 		}
 		return err == nil, err
 	})
-	return found, wrap(err)
+	return used, wrap(err)
 }
 
-// life is how long to remember a nonce, in whole milliseconds. One that has
-// expired is not for now: either the clock is another one than the verifier's, and
-// then no time is long enough, or the message came through too late.
-func (s *Store) life(n flyext.Nonce) (time.Duration, error) {
-	left := n.Expires.Sub(s.now())
-	if left <= 0 {
-		return 0, errors.New("sqlstore: the nonce has expired (is Options.Now another clock than flyext.Config.Now?)")
-	}
-	left = min(max(left, minLife), maxLife)
-	return (left + time.Millisecond - 1).Truncate(time.Millisecond), nil
-}
-
-// startSweep deletes what has expired, beside the requests: a sweep that is slow,
-// as it is while an old transaction holds up vacuum, costs none of them its time.
-// There is one at a time, which ends by itself.
-func (s *Store) startSweep(ctx context.Context) {
-	if !s.sweeping.CompareAndSwap(false, true) {
-		return
-	}
-	s.entries.Store(0)
-	go func() {
-		defer s.sweeping.Store(false)
-		ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
-		defer cancel()
-		if err := s.sweep(ctx); err != nil {
-			s.log.ErrorContext(ctx, "expired nonces not deleted", slog.String("error", err.Error()))
-		}
-	}()
-}
-
-// sweep deletes little at a time, so that nobody waits for its locks.
-func (s *Store) sweep(ctx context.Context) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("sqlstore: panic: %v", p)
-		}
-	}()
-	for {
-		result, err := s.db.ExecContext(ctx, s.text.sweep)
-		if err != nil {
-			return wrap(err)
-		}
-		if n, err := result.RowsAffected(); err != nil || n < sweepRows {
-			return wrap(err)
-		}
-	}
+// ask asks until there is an answer.
+func (s *Store) ask(ctx context.Context, ask func(context.Context) (bool, error)) (bool, error) {
+	return bounded.Question{Timeout: s.timeout, Ask: ask, Again: isLost}.Answer(ctx)
 }
 
 func wrap(err error) error {

@@ -3,6 +3,7 @@ package sqlstore_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -25,11 +26,12 @@ import (
 
 // A database is one that machines share.
 type database struct {
-	dialect sqlstore.Dialect
-	source  string
-	past    string // SQL for a time that is over
-	now     string // SQL for milliseconds since 1970
-	expires string // SQL for when a row expires, likewise
+	dialect  sqlstore.Dialect
+	source   string
+	past     string // SQL for a time that is over
+	longPast string // SQL for one before that
+	now      string // SQL for milliseconds since 1970
+	expires  string // SQL for when a row expires, likewise
 }
 
 func newPostgreSQL(t testing.TB) database {
@@ -38,7 +40,7 @@ func newPostgreSQL(t testing.TB) database {
 }
 
 func onPostgreSQL(source string) database {
-	return database{sqlstore.PostgreSQL, source, "now() - interval '1 second'",
+	return database{sqlstore.PostgreSQL, source, "now() - interval '1 second'", "now() - interval '1 hour'",
 		"(extract(epoch FROM now()) * 1000)::bigint", "(extract(epoch FROM expires_at) * 1000)::bigint"}
 }
 
@@ -48,7 +50,7 @@ func newSQLite(t testing.TB) database {
 		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(NORMAL)"},
 	}.Encode()}
 	now := "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
-	return database{sqlstore.SQLite, source.String(), "0", now, "expires_at"}
+	return database{sqlstore.SQLite, source.String(), "1", "0", now, "expires_at"}
 }
 
 // onEach runs a test on an empty database of each kind.
@@ -114,12 +116,12 @@ func execute(t *testing.T, db *sql.DB, statement string, args ...any) {
 // expire has the time of all nonces pass.
 func (d database) expire(t *testing.T, db *sql.DB) {
 	t.Helper()
-	execute(t, db, "UPDATE flyext_nonces SET expires_at = "+d.past)
+	execute(t, db, "UPDATE flyext_nonces SET expires_at = "+d.past+" WHERE length(key) > 0")
 }
 
 func count(t testing.TB, db *sql.DB) (n int) {
 	t.Helper()
-	if err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM flyext_nonces").Scan(&n); err != nil {
+	if err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM flyext_nonces WHERE length(key) > 0").Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	return n
@@ -153,67 +155,128 @@ func TestPooled(t *testing.T) {
 	}
 }
 
-// TestRace has two machines race for each nonce, 32 requests on either; and again
-// when those have expired.
+// TestRace has two machines race for each nonce, 32 requests on either.
 func TestRace(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
-		a, db := d.machine(t, sqlstore.Options{})
+		a, _ := d.machine(t, sqlstore.Options{})
 		b, _ := d.machine(t, sqlstore.Options{})
-		for range 2 {
-			storetest.Race(t, 60, a, b)
-			d.expire(t, db)
+		storetest.Race(t, 120, a, b)
+	})
+}
+
+// TestClocks has the database's clock step.
+func TestClocks(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, d database) {
+		var tables atomic.Int64
+		storetest.Clocks(t, func(t *testing.T) storetest.Clocked {
+			table := fmt.Sprint("nonces_", tables.Add(1))
+			store, _ := d.machine(t, sqlstore.Options{Table: table})
+			store.SetSettle(func() {})
+			return storetest.Clocked{
+				ReplayLookup: store,
+				Set: func(now time.Time) {
+					if err := store.SetClock(d.dialect, table, now); err != nil {
+						t.Fatal(err)
+					}
+				},
+				Clean: func() {
+					if err := store.Sweep(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+				},
+			}
+		})
+	})
+}
+
+// TestOwnClock has nonces that the database's own clock finds expired, and the rows
+// of such.
+func TestOwnClock(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, d database) {
+		store, db := d.machine(t, sqlstore.Options{})
+		store.SetSettle(func() {})
+		nonce := storetest.Numbered(1)
+		wantExpired := func() {
+			t.Helper()
+			if fresh, err := store.Use(t.Context(), nonce); fresh || !errors.Is(err, flyext.ErrNonceExpired) {
+				t.Errorf("got %t, %v", fresh, err)
+			}
+		}
+		for _, nonce.Expires = range []time.Time{time.Unix(0, 0), time.Now().Add(-time.Second)} {
+			wantExpired()
+		}
+		nonce = storetest.Numbered(2)
+		storetest.WantUse(t, store, nonce, true)
+		var expires int64
+		if err := db.QueryRowContext(t.Context(), "SELECT "+d.expires+" FROM flyext_nonces").Scan(&expires); err != nil || expires != nonce.Expires.UnixMilli() {
+			t.Errorf("it expires at %d, %v, want %d", expires, err, nonce.Expires.UnixMilli())
+		}
+		d.expire(t, db)
+		if err := store.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if rows := count(t, db); rows != 0 {
+			t.Errorf("%d rows are left", rows)
+		}
+		storetest.WantUse(t, store, storetest.Numbered(3), true)
+
+		// A row that an earlier sweep has skipped does not lower the horizon.
+		horizon := func() (at int64) {
+			t.Helper()
+			if err := db.QueryRowContext(t.Context(), "SELECT "+d.expires+" FROM flyext_nonces WHERE length(key) = 0").Scan(&at); err != nil {
+				t.Fatal(err)
+			}
+			return at
+		}
+		before := horizon()
+		execute(t, db, "UPDATE flyext_nonces SET expires_at = "+d.longPast+" WHERE length(key) > 0")
+		if err := store.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if after := horizon(); after != before || count(t, db) != 0 {
+			t.Errorf("the horizon went from %d to %d", before, after)
 		}
 	})
 }
 
-func TestLife(t *testing.T) {
+// TestSweepSettles has a sweep commit the horizon before it deletes: a copy whose
+// statement begins meanwhile finds one of the two.
+func TestSweepSettles(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
-		now := time.Date(2001, 2, 3, 4, 5, 6, 0, time.UTC) // which is not the database's time
-		store, db := d.machine(t, sqlstore.Options{Now: func() time.Time { return now }})
-		for n, test := range []struct {
-			name string
-			left time.Duration // by the machine's clock
-			want time.Duration // by the database's; 0 means an error
-		}{
-			{"that of a request", 6 * time.Minute, 6 * time.Minute},
-			{"that of an event", 24 * time.Hour, 24 * time.Hour},
-			{"rounded up", 6*time.Minute + time.Nanosecond, 6*time.Minute + time.Millisecond},
-			{"a minute at least", time.Nanosecond, time.Minute},
-			{"over now", 0, 0},
-			{"over", -time.Hour, 0},
-			{"for ever", 290 * 365 * 24 * time.Hour, 100 * 365 * 24 * time.Hour},
-		} {
-			nonce := storetest.Numbered(n)
-			nonce.Expires = now.Add(test.left)
-			var before, after, expires int64
-			if err := db.QueryRowContext(t.Context(), "SELECT "+d.now).Scan(&before); err != nil {
-				t.Fatal(err)
+		store, db := d.machine(t, sqlstore.Options{})
+		other, _ := d.machine(t, sqlstore.Options{})
+		used := storetest.Numbered(1)
+		storetest.WantUse(t, other, used, true)
+		now := time.Now()
+		if err := store.SetClock(d.dialect, "", now.Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		settled := false
+		store.SetSettle(func() {
+			settled = true
+			if rows := count(t, db); rows != 1 {
+				t.Errorf("%d rows before it has settled, want 1", rows)
 			}
-			fresh, err := store.Use(t.Context(), nonce)
-			if test.want == 0 {
-				if fresh || err == nil {
-					t.Errorf("%s: got %t, %v, want an error", test.name, fresh, err)
+			before := storetest.Numbered(2)
+			before.Expires = used.Expires.Add(-time.Second)
+			for _, n := range []flyext.Nonce{used, before} {
+				if fresh, err := other.Use(t.Context(), n); fresh || !errors.Is(err, flyext.ErrNonceExpired) {
+					t.Errorf("got %t, %v", fresh, err)
 				}
-				storetest.WantUsed(t, store, nonce, false)
-				continue
 			}
-			if !fresh || err != nil {
-				t.Errorf("%s: got %t, %v", test.name, fresh, err)
-			}
-			err = db.QueryRowContext(t.Context(), "SELECT "+d.now+", "+d.expires+" FROM flyext_nonces WHERE key = $1", nonce.Key[:]).Scan(&after, &expires)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if want := test.want.Milliseconds(); expires < before+want || expires > after+want+1 {
-				t.Errorf("%s: it lives for %d ms, want %d", test.name, expires-before, want)
-			}
-			storetest.WantUsed(t, store, nonce, true)
-			d.expire(t, db)
-			storetest.WantUsed(t, store, nonce, false)
-			storetest.WantUse(t, store, nonce, true)
-			storetest.WantUse(t, store, nonce, false)
+		})
+		if err := store.Sweep(t.Context()); err != nil || !settled {
+			t.Errorf("settled: %t, %v", settled, err)
+		}
+		if rows := count(t, db); rows != 0 {
+			t.Errorf("%d rows are left", rows)
+		}
+		if fresh, err := other.Use(t.Context(), used); fresh || !errors.Is(err, flyext.ErrNonceExpired) {
+			t.Errorf("got %t, %v", fresh, err)
 		}
 	})
 }
@@ -229,6 +292,7 @@ func TestBounded(t *testing.T) {
 		const live, width = 1_000, 8
 		rounds := 10 * testscale.Factor(t)
 		store, db := d.machine(t, sqlstore.Options{})
+		store.SetSettle(func() {})
 		most := 0
 		for round := range rounds {
 			var workers sync.WaitGroup
@@ -262,7 +326,7 @@ func TestSweepSkips(t *testing.T) {
 	_, db := d.machine(t, sqlstore.Options{})
 	for n := range 20 { // not by a store, which would sweep at a time of its own
 		nonce := storetest.Numbered(n)
-		execute(t, db, "INSERT INTO flyext_nonces VALUES ($1, "+d.past+")", nonce.Key[:])
+		execute(t, db, "INSERT INTO flyext_nonces (key, expires_at) VALUES ($1, "+d.past+")", nonce.Key[:])
 	}
 	tx, err := db.BeginTx(t.Context(), nil)
 	if err != nil {
@@ -275,6 +339,7 @@ func TestSweepSkips(t *testing.T) {
 		t.Fatal(n, err)
 	}
 	store, _ := d.machine(t, sqlstore.Options{}) // whose first entry sweeps
+	store.SetSettle(func() {})
 	storetest.WantUse(t, store, storetest.Numbered(100), true)
 	for deadline := time.Now().Add(time.Minute); count(t, db) != 6; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -284,7 +349,6 @@ func TestSweepSkips(t *testing.T) {
 	if err := tx.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	storetest.WantUse(t, store, storetest.Numbered(0), true)
 }
 
 func TestMigrate(t *testing.T) {
@@ -346,7 +410,7 @@ func TestNew(t *testing.T) {
 		want string // of the error; "" means none
 	}{
 		{"as it is", db, sqlstore.Options{Dialect: sqlstore.SQLite}, ""},
-		{"with everything", db, sqlstore.Options{Dialect: sqlstore.PostgreSQL, Table: "a_1.b_2", Timeout: time.Minute, Now: time.Now}, ""},
+		{"with everything", db, sqlstore.Options{Dialect: sqlstore.PostgreSQL, Table: "a_1.b_2", Timeout: time.Minute}, ""},
 		{"no database", nil, sqlstore.Options{Dialect: sqlstore.SQLite}, "database is nil"},
 		{"no dialect", db, sqlstore.Options{}, "Dialect"},
 		{"unknown dialect", db, sqlstore.Options{Dialect: 3}, "Dialect(3)"},
@@ -429,7 +493,7 @@ func TestOneRoundTrip(t *testing.T) {
 	}
 }
 
-// settled waits until nobody uses the connection any more.
+// settled waits until the connection is idle.
 func settled(t *testing.T, db *sql.DB, writes *atomic.Int64) {
 	t.Helper()
 	deadline := time.Now().Add(time.Minute)

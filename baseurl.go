@@ -1,0 +1,79 @@
+package flyext
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// parseBaseURL parses Config.BaseURL. It refuses a URL that no request could match,
+// because a client spells it otherwise.
+func parseBaseURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("flyext: Config.BaseURL: %w", err)
+	}
+	path := strings.TrimRight(u.EscapedPath(), "/")
+	switch {
+	case strings.ContainsAny(text, " \t\r\n"):
+		return nil, errors.New("flyext: Config.BaseURL contains white space")
+	case u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
+		return nil, errors.New("flyext: Config.BaseURL must begin with https:// or http:// and a host")
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return nil, errors.New("flyext: Config.BaseURL must not have a user, a query or a fragment")
+	}
+	if err := checkHost(u); err != nil {
+		return nil, err
+	}
+	if err := checkBasePath(path); err != nil {
+		return nil, err
+	}
+	return u.Parse(u.Scheme + "://" + u.Host + path)
+}
+
+// checkHost refuses a host or a port that cannot be in a request.
+func checkHost(u *url.URL) error {
+	for i := 0; i < len(u.Host); i++ {
+		if u.Host[i] >= utf8.RuneSelf {
+			return fmt.Errorf("flyext: Config.BaseURL: the host %q is not ASCII; use its ASCII form, which begins with xn--", u.Hostname())
+		}
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return fmt.Errorf("flyext: Config.BaseURL: port %s is not between 1 and 65535", port)
+		}
+	}
+	return nil
+}
+
+// checkBasePath refuses a path that clients normalise (RFC 3986, section 6.2.2).
+func checkBasePath(path string) error {
+	if path == "" {
+		return nil
+	}
+	for _, element := range strings.Split(path[1:], "/") {
+		if element == "" || element == "." || element == ".." {
+			return fmt.Errorf("flyext: Config.BaseURL: the path has the element %q, which clients remove", element)
+		}
+	}
+	for i := 0; i+2 < len(path); i++ {
+		if path[i] != '%' {
+			continue
+		}
+		escape := path[i : i+3]
+		char, err := url.PathUnescape(escape)
+		if err != nil || escape != strings.ToUpper(escape) || isUnreserved(char[0]) {
+			return fmt.Errorf("flyext: Config.BaseURL: the path has %s, which clients write as %q", escape, url.PathEscape(char))
+		}
+	}
+	return nil
+}
+
+// isUnreserved reports whether a character is never escaped (RFC 3986, section 2.3).
+func isUnreserved(c byte) bool {
+	letter := 'a' <= c|0x20 && c|0x20 <= 'z'
+	return letter || '0' <= c && c <= '9' || c == '-' || c == '.' || c == '_' || c == '~'
+}

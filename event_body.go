@@ -1,0 +1,88 @@
+package flyext
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// An eventBody is a JSON object in the body of an event: the data in binary mode,
+// the event in structured mode. The values are the data of a third party, so their
+// inside may hold duplicate members; the object itself must not.
+type eventBody struct {
+	signingMembers
+	members map[string]jsontext.Value
+}
+
+// read reads the members of a body. The values are parts of the body.
+func (b *eventBody) read(body []byte) error {
+	b.members = make(map[string]jsontext.Value)
+	dec := lenientDecoder(body)
+	if len(body) == 0 || dec.PeekKind() != '{' {
+		return whyNoObject(body, jsontext.AllowInvalidUTF8(utf8.Valid(body)))
+	}
+	_, err := dec.ReadToken()
+	for err == nil && dec.PeekKind() == '"' {
+		var name jsontext.Token
+		if name, err = dec.ReadToken(); err != nil {
+			break
+		}
+		text := name.String()
+		if _, twice := b.members[text]; twice {
+			return malformed(fmt.Sprintf("The body names a member twice (at %q).", text), nil)
+		}
+		b.members[text], err = readValue(dec, body)
+	}
+	if err == nil {
+		_, err = dec.ReadToken() // the closing brace
+	}
+	if err != nil {
+		return malformedJSON(err)
+	}
+	if rest := bytes.TrimLeft(body[dec.InputOffset():], " \t\r\n"); len(rest) > 0 {
+		return malformed("The body has something behind the JSON object.", nil)
+	}
+	for name, m := range map[string]*signingMember{"timestamp": &b.Timestamp, "nonce": &b.Nonce, "url": &b.URL} {
+		if value, ok := b.members[name]; ok {
+			m.set(value, int64(len(body))) // where it is does not matter: the members have it
+		}
+	}
+	return nil
+}
+
+// lenientDecoder reads JSON in UTF-8 with what other encoders write: duplicate
+// members and escaped lone surrogates.
+func lenientDecoder(text []byte) *jsontext.Decoder {
+	return jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(utf8.Valid(text)))
+}
+
+// isOneValue reports whether a text is one JSON value other than an object, which
+// eventBody reads.
+func isOneValue(text []byte) bool {
+	dec := lenientDecoder(text)
+	if dec.PeekKind() == '{' || dec.SkipValue() != nil {
+		return false
+	}
+	_, err := dec.ReadToken()
+	return err == io.EOF
+}
+
+// readValue returns the next value as it stands in the body. The decoder's own
+// copy is gone with its next read.
+func readValue(dec *jsontext.Decoder, body []byte) (jsontext.Value, error) {
+	value, err := dec.ReadValue()
+	end := int(dec.InputOffset())
+	return body[end-len(value) : end : end], err
+}
+
+// textOf returns the text of a JSON string, or "" for a value of another type.
+func textOf(value jsontext.Value) string {
+	if value.Kind() != '"' {
+		return ""
+	}
+	text, _ := jsontext.AppendUnquote(nil, value) // an error is a lone surrogate, read as U+FFFD
+	return string(text)
+}

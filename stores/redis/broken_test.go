@@ -1,0 +1,106 @@
+package redisstore_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/flyext/flyext/internal/servertest"
+	"github.com/flyext/flyext/internal/storetest"
+	redisstore "github.com/flyext/flyext/stores/redis"
+	"github.com/redis/go-redis/v9"
+)
+
+// TestBrokenConnections: a broken connection costs no request, if Redis is back in
+// time. The client does not try again by itself here.
+func TestBrokenConnections(t *testing.T) {
+	t.Parallel()
+	for _, retries := range []int{-1, 3} {
+		newBroken := func(t *testing.T) (*servertest.Server, *redisstore.Store) {
+			server := servertest.Redis(t)
+			client := redis.NewClient(&redis.Options{Addr: server.Addr(), MaxRetries: retries, DialerRetries: max(1, retries), PoolSize: 20})
+			t.Cleanup(func() { client.Close() })
+			store, err := redisstore.New(client, redisstore.Options{Timeout: 20 * time.Second})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return server, store
+		}
+		name := "the store alone"
+		if retries > 0 {
+			name = "client and store"
+		}
+		t.Run(name+"/cut", func(t *testing.T) {
+			t.Parallel()
+			server, store := newBroken(t)
+			_, admin := newStore(t, server.Addr(), redisstore.Options{})
+			storetest.Broken(t, store, func() {
+				if err := admin.ClientKillByFilter(t.Context(), "TYPE", "normal", "SKIPME", "yes").Err(); err != nil {
+					t.Error(err)
+				}
+			}, nil)
+		})
+		t.Run(name+"/restarted", func(t *testing.T) {
+			t.Parallel()
+			server, store := newBroken(t)
+			storetest.Broken(t, store, server.Restart, nil)
+		})
+		t.Run(name+"/down for a moment", func(t *testing.T) {
+			t.Parallel()
+			server, store := newBroken(t)
+			storetest.Broken(t, store, server.Kill, server.Start)
+		})
+	}
+}
+
+// TestCheckTries has servers on which Check fails for the reason for which Use does.
+func TestCheckTries(t *testing.T) {
+	t.Parallel()
+	for _, command := range []string{"eval", "time", "zadd", "zrem", "zrangebyscore", "get", "set"} {
+		t.Run("without "+command, func(t *testing.T) {
+			t.Parallel()
+			server := servertest.Redis(t, "--rename-command", command, "")
+			store, _ := newStore(t, server.Addr(), redisstore.Options{Timeout: 20 * time.Second})
+			if err := store.Check(t.Context()); err == nil {
+				t.Error("Check does not tell")
+			}
+		})
+	}
+	t.Run("it leaves nothing behind", func(t *testing.T) {
+		t.Parallel()
+		server := servertest.Redis(t)
+		store, client := newStore(t, server.Addr(), redisstore.Options{Timeout: 20 * time.Second})
+		if err := store.Check(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if keys, err := client.Keys(t.Context(), "*").Result(); len(keys) != 0 || err != nil {
+			t.Errorf("the keys are %q, %v", keys, err)
+		}
+	})
+}
+
+// TestFullRecovers has a Redis whose memory is full of nonces. When they expire,
+// new ones are taken again.
+func TestFullRecovers(t *testing.T) {
+	t.Parallel()
+	server := servertest.Redis(t, "--maxmemory", "3mb", "--appendfsync", "no")
+	store, _ := newStore(t, server.Addr(), redisstore.Options{Timeout: 20 * time.Second})
+	now := time.Now()
+	full := false
+	for n := 0; n < 100_000 && !full; n++ {
+		_, err := store.Use(t.Context(), storetest.Numbered(n))
+		full = err != nil
+	}
+	if !full {
+		t.Fatal("it does not fill up")
+	}
+	old := storetest.Numbered(0)
+	old.Expires = now.Add(6 * time.Minute)
+	store.SetClock(now.Add(time.Hour))
+	later := storetest.Numbered(200_000)
+	later.Expires = now.Add(2 * time.Hour)
+	storetest.WantUse(t, store, later, true)
+	store.SetClock(now)
+	if fresh, err := store.Use(t.Context(), old); fresh {
+		t.Errorf("got %t, %v for a nonce that was dropped", fresh, err)
+	}
+}
