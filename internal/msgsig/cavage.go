@@ -159,15 +159,7 @@ func cavageParam(s string) (name, value, rest string, err error) {
 	return name, value, rest, nil
 }
 
-func isCavageName(name string) bool {
-	for i := 0; i < len(name); i++ {
-		switch name[i] {
-		case ' ', '\t', '"', ',':
-			return false
-		}
-	}
-	return name != ""
-}
+func isCavageName(name string) bool { return name != "" && !strings.ContainsAny(name, " \t\",") }
 
 // cavageTime reads created and expires, which some signers quote.
 func cavageTime(value string) (int64, error) {

@@ -51,27 +51,35 @@ func (s *Signature) CheckDigests(body []byte) error {
 	return nil
 }
 
-// contentDigests parses Content-Digest (RFC 9530, section 2).
+// contentDigests returns the digests of Content-Digest.
 func (m *Message) contentDigests() *bodyDigests {
-	if m.contentDigest != nil {
-		return m.contentDigest
+	if m.contentDigest == nil {
+		m.contentDigest = parseContentDigest(m.Header["Content-Digest"])
 	}
-	d := &bodyDigests{}
-	m.contentDigest = d
-	lines := m.Header["Content-Digest"]
-	if size(lines) > maxDigestField {
-		d.err = errDigestSyntax
-		return d
+	return m.contentDigest
+}
+
+// wantDigests returns the digests of Digest.
+func (m *Message) wantDigests() *bodyDigests {
+	if m.digest == nil {
+		m.digest = parseDigest(m.Header["Digest"])
 	}
-	if d.members, d.err = sfv.ParseDictionary(lines...); d.err != nil {
-		d.err = errDigestSyntax
-		return d
+	return m.digest
+}
+
+var malformedDigests = &bodyDigests{err: errDigestSyntax}
+
+// parseContentDigest parses Content-Digest (RFC 9530, section 2).
+func parseContentDigest(lines []string) *bodyDigests {
+	members, err := sfv.ParseDictionary(lines...)
+	if err != nil || size(lines) > maxDigestField {
+		return malformedDigests
 	}
-	for i := range d.members {
-		member := &d.members[i]
+	d := &bodyDigests{members: members}
+	for i := range members {
+		member := &members[i]
 		if member.IsList || member.Value.Kind != sfv.Bytes {
-			d.err = errDigestSyntax
-			return d
+			return malformedDigests
 		}
 		if member.Key == "sha-256" || member.Key == "sha-512" {
 			d.known = append(d.known, digest{member.Key, member.Value.Text})
@@ -80,33 +88,24 @@ func (m *Message) contentDigests() *bodyDigests {
 	return d
 }
 
-// wantDigests parses Digest (RFC 3230, section 4.3.2). The names of its algorithms
-// are case-insensitive.
-func (m *Message) wantDigests() *bodyDigests {
-	if m.digest != nil {
-		return m.digest
+// parseDigest parses Digest (RFC 3230, section 4.3.2). The names of its algorithms are
+// case-insensitive.
+func parseDigest(lines []string) *bodyDigests {
+	if size(lines) > maxDigestField {
+		return malformedDigests
 	}
 	d := &bodyDigests{}
-	m.digest = d
-	lines := m.Header["Digest"]
-	if size(lines) > maxDigestField {
-		d.err = errDigestSyntax
-		return d
-	}
 	for part := range strings.SplitSeq(strings.Join(lines, ","), ",") {
 		name, value, ok := strings.Cut(trim(part), "=")
 		if !ok {
-			d.err = errDigestSyntax
-			return d
+			return malformedDigests
 		}
-		name = strings.ToLower(name)
-		if name != "sha-256" && name != "sha-512" {
+		if name = strings.ToLower(name); name != "sha-256" && name != "sha-512" {
 			continue
 		}
 		sum, ok := sfv.DecodeBase64(value)
 		if !ok {
-			d.err = errDigestSyntax
-			return d
+			return malformedDigests
 		}
 		d.known = append(d.known, digest{name, sum})
 	}
@@ -120,14 +119,6 @@ func size(lines []string) int {
 	}
 	return n
 }
-
-// coverContentDigest notes the digests of a covered Content-Digest, or of one member.
-func (s *Signature) coverContentDigest(m *Message, member string) error {
-	d := m.contentDigests()
-	return s.cover(d, member)
-}
-
-func (s *Signature) coverDigest(m *Message) error { return s.cover(m.wantDigests(), "") }
 
 // cover notes digests. Coverage of a weak digest alone, such as md5, does not count.
 func (s *Signature) cover(d *bodyDigests, member string) error {

@@ -136,9 +136,9 @@ func FuzzDigest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, digest, contentDigest, member string) {
 		bodies := [][]byte{nil, []byte("{}"), []byte("another")}
 		for _, cover := range []func(*Signature) error{
-			func(s *Signature) error { return s.coverDigest(message(digest, contentDigest)) },
-			func(s *Signature) error { return s.coverContentDigest(message(digest, contentDigest), member) },
-			func(s *Signature) error { return s.coverContentDigest(message(digest, contentDigest), "") },
+			func(s *Signature) error { return s.cover((message(digest, contentDigest)).wantDigests(), "") },
+			func(s *Signature) error { return s.cover((message(digest, contentDigest)).contentDigests(), member) },
+			func(s *Signature) error { return s.cover((message(digest, contentDigest)).contentDigests(), "") },
 		} {
 			s := &Signature{}
 			err := cover(s)

@@ -130,16 +130,6 @@ var (
 	errQueryParameter = errors.New("a covered query parameter is absent or repeated")
 )
 
-func (m *Message) path() string {
-	path, _, _ := strings.Cut(m.Target, "?")
-	return path
-}
-
-func (m *Message) query() (query string, ok bool) {
-	_, query, ok = strings.Cut(m.Target, "?")
-	return query, ok
-}
-
 // Authority returns the authority that the request was sent to.
 func (m *Message) Authority() string { return Authority(m.Scheme, m.Host) }
 
@@ -221,9 +211,9 @@ func (s *Signature) coverField(m *Message, name string) (err error) {
 		}
 		s.Covered.ContentLength = true
 	case "digest":
-		err = s.coverDigest(m)
+		err = s.cover(m.wantDigests(), "")
 	case "content-digest":
-		err = s.coverContentDigest(m, "")
+		err = s.cover(m.contentDigests(), "")
 	}
 	return err
 }
@@ -265,14 +255,7 @@ func isLength(lines []string, n int) bool {
 // IsFieldName reports whether a name is the name of a field in lower case (RFC 9110,
 // section 5.1).
 func IsFieldName(name string) bool {
-	for i := 0; i < len(name); i++ {
-		switch c := name[i]; c {
-		case '!', '#', '$', '%', '&', '\'', '*', '+', '-', '.', '^', '_', '`', '|', '~':
-		default:
-			if (c < 'a' || c > 'z') && (c < '0' || c > '9') {
-				return false
-			}
-		}
-	}
-	return name != ""
+	return name != "" && !strings.ContainsFunc(name, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
+	})
 }

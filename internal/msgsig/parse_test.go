@@ -140,9 +140,9 @@ func TestDigests(t *testing.T) {
 		s := &Signature{}
 		var err error
 		if c.isRFC {
-			err = s.coverContentDigest(&Message{Header: http.Header{"Content-Digest": c.lines}}, "")
+			err = s.cover((&Message{Header: http.Header{"Content-Digest": c.lines}}).contentDigests(), "")
 		} else {
-			err = s.coverDigest(&Message{Header: http.Header{"Digest": c.lines}})
+			err = s.cover((&Message{Header: http.Header{"Digest": c.lines}}).wantDigests(), "")
 		}
 		if !errors.Is(err, c.want) || s.Covered.Digest != (c.want == nil) {
 			t.Errorf("%s: covered %t, %v, want %v", c.name, s.Covered.Digest, err, c.want)
@@ -156,7 +156,7 @@ func TestDigests(t *testing.T) {
 	for _, lines := range [][2]string{{right, wrong}, {wrong, right}} {
 		s := &Signature{}
 		for _, line := range lines {
-			if err := s.coverDigest(&Message{Header: http.Header{"Digest": {line}}}); err != nil {
+			if err := s.cover((&Message{Header: http.Header{"Digest": {line}}}).wantDigests(), ""); err != nil {
 				t.Error(err)
 			}
 		}

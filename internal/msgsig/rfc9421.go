@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/flyext/flyext/internal/sfv"
@@ -33,22 +34,13 @@ func ParseRFC9421(h http.Header) ([]Signature, error) {
 		if components += len(inputs[i].Items); components > maxComponents {
 			return nil, errSyntax
 		}
-		value := find(values, inputs[i].Key)
-		if value == nil {
+		at := slices.IndexFunc(values, func(v sfv.Member) bool { return v.Key == inputs[i].Key })
+		if at < 0 {
 			return nil, errLabels
 		}
-		signatures[i].Err = signatures[i].readRFC9421(&inputs[i], value)
+		signatures[i].Err = signatures[i].readRFC9421(&inputs[i], &values[at])
 	}
 	return signatures, nil
-}
-
-func find(members []sfv.Member, key string) *sfv.Member {
-	for i := range members {
-		if members[i].Key == key {
-			return &members[i]
-		}
-	}
-	return nil
 }
 
 func (s *Signature) readRFC9421(input, value *sfv.Member) error {
@@ -167,6 +159,7 @@ func (s *Signature) appendDerived(dst []byte, m *Message, c *sfv.Item, o Options
 	case len(c.Params) > 0:
 		return nil, errUnknown
 	}
+	path, query, _ := strings.Cut(m.Target, "?")
 	switch c.Value.Text {
 	case "@method":
 		s.Covered.Method = true
@@ -189,10 +182,9 @@ func (s *Signature) appendDerived(dst []byte, m *Message, c *sfv.Item, o Options
 		return m.appendLine(dst, m.Target)
 	case "@path":
 		s.Covered.Path = true
-		return m.appendLine(dst, m.path())
+		return m.appendLine(dst, path)
 	case "@query":
 		s.Covered.Query = true
-		query, _ := m.query()
 		return m.appendLine(append(dst, '?'), query)
 	}
 	return nil, errUnknown
@@ -241,7 +233,7 @@ func (s *Signature) appendParamField(dst []byte, m *Message, c *sfv.Item) ([]byt
 	if err != nil || name != "content-digest" {
 		return dst, err
 	}
-	return dst, s.coverContentDigest(m, member)
+	return dst, s.cover(m.contentDigests(), member)
 }
 
 // appendBytes appends each line of a field as a byte sequence.
@@ -273,7 +265,7 @@ func appendQueryParam(dst []byte, m *Message, c *sfv.Item, encode func(string) s
 	if !ok || len(c.Params) != 1 || name.Kind != sfv.String {
 		return nil, errUnknown
 	}
-	query, _ := m.query()
+	_, query, _ := strings.Cut(m.Target, "?")
 	if len(query) > maxQuery {
 		return nil, errQueryParameter
 	}

@@ -78,9 +78,9 @@ func (s *Signature) appendZntrio(base []byte, m *Message) ([]byte, error) {
 		case "@request-target":
 			base, err = s.appendDecodedTarget(base, m)
 		case "@created":
-			base, err = appendTime(base, s.Created, s.HasCreated)
+			base, err = appendText(base, unixText(s.Created, s.HasCreated))
 		case "@expires":
-			base, err = appendTime(base, s.Expires, s.HasExpires)
+			base, err = appendText(base, unixText(s.Expires, s.HasExpires))
 		default:
 			if !isCavageField(name) {
 				return nil, errUnknown
@@ -101,7 +101,8 @@ func (s *Signature) appendZntrio(base []byte, m *Message) ([]byte, error) {
 }
 
 func (s *Signature) appendDecodedTarget(dst []byte, m *Message) ([]byte, error) {
-	path, err := url.PathUnescape(m.path())
+	path, query, hasQuery := strings.Cut(m.Target, "?")
+	path, err := url.PathUnescape(path)
 	if err != nil || strings.Contains(path, "?") { // where would the path end?
 		return nil, errFieldValue
 	}
@@ -112,15 +113,15 @@ func (s *Signature) appendDecodedTarget(dst []byte, m *Message) ([]byte, error) 
 	if dst, err = m.appendLine(append(dst, ' '), path); err != nil {
 		return nil, err
 	}
-	if query, ok := m.query(); ok {
+	if hasQuery {
 		return m.appendLine(append(dst, '?'), query)
 	}
 	return dst, nil
 }
 
-func appendTime(dst []byte, unix int64, ok bool) ([]byte, error) {
+func unixText(seconds int64, ok bool) string {
 	if !ok {
-		return nil, errAbsent
+		return ""
 	}
-	return strconv.AppendInt(dst, unix, 10), nil
+	return strconv.FormatInt(seconds, 10)
 }

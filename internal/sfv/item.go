@@ -146,13 +146,12 @@ func DecodeBase64(text string) (string, bool) {
 
 func (p *parser) boolean() (Value, error) {
 	p.i++ // "?"
-	switch {
-	case p.eat('0'):
-		return Value{Kind: Boolean, Int: 0}, nil
-	case p.eat('1'):
-		return Value{Kind: Boolean, Int: 1}, nil
+	c := p.peek()
+	if c != '0' && c != '1' {
+		return Value{}, errSyntax
 	}
-	return Value{}, errSyntax
+	p.i++
+	return Value{Kind: Boolean, Int: int64(c - '0')}, nil
 }
 
 func (p *parser) number() (Value, error) {
@@ -203,9 +202,5 @@ func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 // isTokenChar says whether c may stand inside a token: RFC 9110's tchar, and
 // the colon and slash that RFC 8941 adds.
 func isTokenChar(c byte) bool {
-	switch c {
-	case '!', '#', '$', '%', '&', '\'', '*', '+', '-', '.', '^', '_', '`', '|', '~', ':', '/':
-		return true
-	}
-	return isAlpha(c) || isDigit(c)
+	return isAlpha(c) || isDigit(c) || c != 0 && strings.IndexByte("!#$%&'*+-.^_`|~:/", c) >= 0
 }
