@@ -289,6 +289,7 @@ func (c *Console) routes() http.Handler {
 		all.HandleFunc("/oauth/", c.serveOAuth)
 	}
 	all.HandleFunc("POST /graphql", c.serveGraphQL)
+	all.HandleFunc("POST "+ReportPath, c.serveReport)
 	all.HandleFunc("GET /v1/apps/{app}/machines", c.serveMachines)
 	if c.receiver != nil {
 		all.HandleFunc("POST "+WebhookPath, c.serveWebhook)
