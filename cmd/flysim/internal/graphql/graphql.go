@@ -13,6 +13,7 @@ import (
 	"github.com/vektah/gqlparser/v2/gqlerror"
 	"github.com/vektah/gqlparser/v2/parser"
 	"github.com/vektah/gqlparser/v2/validator"
+	"github.com/vektah/gqlparser/v2/validator/rules"
 )
 
 // What one operation may cost, at most.
@@ -64,7 +65,7 @@ func (s *Schema) Execute(r Request, root func(operation string) *Object) Respons
 	if err != nil {
 		return Response{Errors: gqlerror.List{gqlerror.WrapIfUnwrapped(err)}}
 	}
-	if errs := validator.Validate(s.schema, doc); len(errs) > 0 {
+	if errs := validator.ValidateWithRules(s.schema, doc, rules.NewDefaultRules()); len(errs) > 0 {
 		return Response{Errors: errs}
 	}
 	op, err := operationOf(doc, r.OperationName)
