@@ -344,15 +344,8 @@ func setSafeHeaders(h http.Header) {
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox")
 }
 
-// change tells the pages that there is something new. What happened is for a
-// screen reader; "" leaves what it was.
-func (c *Console) change(happened string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.changed(happened)
-}
-
-// changed is change, of a console that is locked.
+// changed tells the pages that there is something new. What happened is for a
+// screen reader; "" leaves what it was. The console is locked.
 func (c *Console) changed(happened string) {
 	if happened != "" {
 		c.latest = happened

@@ -13,7 +13,6 @@ import (
 	"github.com/vektah/gqlparser/v2/gqlerror"
 	"github.com/vektah/gqlparser/v2/parser"
 	"github.com/vektah/gqlparser/v2/validator"
-	"github.com/vektah/gqlparser/v2/validator/rules"
 )
 
 // What one operation may cost, at most.
@@ -65,7 +64,7 @@ func (s *Schema) Execute(r Request, root func(operation string) *Object) Respons
 	if err != nil {
 		return Response{Errors: gqlerror.List{gqlerror.WrapIfUnwrapped(err)}}
 	}
-	if errs := validator.ValidateWithRules(s.schema, doc, rules.NewDefaultRules()); len(errs) > 0 {
+	if errs := validator.ValidateWithRules(s.schema, doc, nil); len(errs) > 0 {
 		return Response{Errors: errs}
 	}
 	op, err := operationOf(doc, r.OperationName)
