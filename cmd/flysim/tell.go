@@ -18,9 +18,12 @@ const consoleVariable = "FLYSIM_CONSOLE"
 // tellConsole reports an exchange to the page that FLYSIM_CONSOLE names. The page
 // is an extra: a command does not fail because it is not there.
 func (p *program) tellConsole(e flytest.Exchange) {
-	address, ok := p.lookupEnv(consoleVariable)
+	if p.lookupEnv == nil {
+		return
+	}
+	address, _ := p.lookupEnv(consoleVariable)
 	u, err := url.Parse(address)
-	if !ok || err != nil || u.Scheme != "http" || checkLoopback("addr", u.Host) != nil {
+	if err != nil || u.Scheme != "http" || checkLoopback("addr", u.Host) != nil {
 		return // it holds secrets, which leave this machine in no case
 	}
 	report, err := console.Report(e)
