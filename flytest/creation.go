@@ -39,8 +39,8 @@ type Creation struct {
 func (p *Platform) Create(ctx context.Context, req flyext.ProvisionRequest) (Creation, error) {
 	r := p.Registration
 	if r.App != "" && r.AppExtension != "" {
-		err := fmt.Errorf("A %s named %s already exists for app %s", r.Kind(), r.AppExtension, r.App) //nolint:staticcheck // flyctl's words
-		return failed(err), err
+		err := errors.New("A " + r.Kind() + " named " + r.AppExtension + " already exists for app " + r.App) // flyctl's words
+		return failed(err.Error()), err
 	}
 	var answer []byte
 	observed := *p
@@ -52,11 +52,11 @@ func (p *Platform) Create(ctx context.Context, req flyext.ProvisionRequest) (Cre
 	}
 	x, err := observed.Provision(ctx, req)
 	if refusal, refused := errors.AsType[*flyext.Error](err); refused {
-		return failed(fmt.Errorf("input:3:2: createAddOn %s\n", refusal.Message)), err
+		return failed("input:3:2: createAddOn " + refusal.Message + "\n"), err
 	}
 	first, ok := readFirstAnswer(answer, req)
 	if err != nil && !ok {
-		return failed(errors.New(strings.TrimPrefix(err.Error(), "flytest: "))), err
+		return failed(strings.TrimPrefix(err.Error(), "flytest: ")), err
 	}
 	made := Creation{Extension: x, Warning: r.Warning(first.status)}
 	if err == nil && r.Async && x.Status != "" && x.Status != flyext.Ready {
@@ -68,7 +68,7 @@ func (p *Platform) Create(ctx context.Context, req flyext.ProvisionRequest) (Cre
 			made.Extension = x
 		}
 		if err != nil {
-			return failed(errors.New(strings.TrimPrefix(terminalText(err), "flytest: "))), err
+			return failed(strings.TrimPrefix(terminalText(err), "flytest: ")), err
 		}
 	}
 	if err != nil {
@@ -78,8 +78,9 @@ func (p *Platform) Create(ctx context.Context, req flyext.ProvisionRequest) (Cre
 	return made, err
 }
 
-func failed(err error) Creation {
-	return Creation{Terminal: "Error: " + err.Error() + "\n", ExitStatus: 1}
+// failed is what flyctl prints of an error.
+func failed(text string) Creation {
+	return Creation{Terminal: "Error: " + text + "\n", ExitStatus: 1}
 }
 
 // terminalText is what flyctl prints of an error while it waits.

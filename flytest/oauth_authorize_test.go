@@ -236,7 +236,7 @@ func TestOAuthPage(t *testing.T) {
 		`<label for="organization">`, `<select id="organization" name="organization">`, `<option value="collider">Collider Inc (collider)</option>`,
 		`<option value="hadron">Hadron (hadron)</option>`, `<label for="role">`, `<select id="role" name="role">`, `<option value="auditor">`,
 		`<button id="sign-in" name="action" value="sign-in">`, `<button id="cancel" name="action" value="cancel" formnovalidate>`,
-		"This is a played Fly.io", "&lt;b&gt;Loner", "https://logjam.io<", "in no organization",
+		"Simulated Fly.io sign-in", "&lt;b&gt;Loner", "https://logjam.io<", "in no organization",
 	} {
 		if !strings.Contains(page.Body.String(), want) {
 			t.Errorf("the page lacks %q", want)

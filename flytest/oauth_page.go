@@ -168,7 +168,7 @@ const pageHead = `<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Played Fly.io: sign in</title>
+<title>Fly.io simulator: sign in</title>
 <style>{{.Style}}</style>
 </head>
 <body>
@@ -180,7 +180,7 @@ const pageFoot = `</main>
 </html>
 `
 
-var choiceTemplate = template.Must(template.New("choice").Parse(pageHead + `<p class="note">This is a played Fly.io, for tests. Nobody asks for a password here.</p>
+var choiceTemplate = template.Must(template.New("choice").Parse(pageHead + `<p class="note">Simulated Fly.io sign-in for testing. No password needed.</p>
 <h1>Sign in to {{.ClientID}}</h1>
 <p>The application at <b>{{.Back}}</b> wants to know
 {{- if .AdminOf}} whether you are an admin of <b>{{.AdminOf}}</b>.{{else}} who you are, and which organizations you are in.{{end}}</p>
@@ -218,7 +218,7 @@ var choiceTemplate = template.Must(template.New("choice").Parse(pageHead + `<p c
 </form>
 ` + pageFoot))
 
-var refusalTemplate = template.Must(template.New("refusal").Parse(pageHead + `<p class="note">This is a played Fly.io, for tests.</p>
+var refusalTemplate = template.Must(template.New("refusal").Parse(pageHead + `<p class="note">Simulated Fly.io sign-in for testing.</p>
 <h1>There is no sign-in here</h1>
 <p id="refusal">{{.Refusal}}</p>
 ` + pageFoot))

@@ -228,6 +228,7 @@ func (p *program) platform() (*flytest.Platform, error) {
 		client.Transport = &p.wire
 	}
 	fly.Observe = func(e flytest.Exchange) {
+		p.tellConsole(e)
 		if p.verbose {
 			p.showAnswer(e)
 		}

@@ -132,6 +132,7 @@ func TestAttackCrossSiteCost(t *testing.T) {
 		{"OAuth form in a window", "POST", "/oauth/authorize", window, true},
 		{"OAuth form of an old browser", "POST", "/oauth/x", old, true},
 		{"webhook of another site", "POST", "/webhooks", fetch, true},
+		{"report of another site", "POST", "/requests/reported", fetch, true},
 		{"sign-in page from the provider", "GET", authorizePath, window, false},
 		{"token request of a program", "POST", "/oauth/token", nil, false},
 	} {

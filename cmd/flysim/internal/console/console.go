@@ -289,6 +289,7 @@ func (c *Console) routes() http.Handler {
 		all.HandleFunc("/oauth/", c.serveOAuth)
 	}
 	all.HandleFunc("POST /graphql", c.serveGraphQL)
+	all.HandleFunc("POST "+ReportPath, c.serveReport)
 	all.HandleFunc("GET /v1/apps/{app}/machines", c.serveMachines)
 	if c.receiver != nil {
 		all.HandleFunc("POST "+WebhookPath, c.serveWebhook)
@@ -343,15 +344,8 @@ func setSafeHeaders(h http.Header) {
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox")
 }
 
-// change tells the pages that there is something new. What happened is for a
-// screen reader; "" leaves what it was.
-func (c *Console) change(happened string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.changed(happened)
-}
-
-// changed is change, of a console that is locked.
+// changed tells the pages that there is something new. What happened is for a
+// screen reader; "" leaves what it was. The console is locked.
 func (c *Console) changed(happened string) {
 	if happened != "" {
 		c.latest = happened

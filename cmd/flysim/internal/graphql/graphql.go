@@ -64,7 +64,7 @@ func (s *Schema) Execute(r Request, root func(operation string) *Object) Respons
 	if err != nil {
 		return Response{Errors: gqlerror.List{gqlerror.WrapIfUnwrapped(err)}}
 	}
-	if errs := validator.Validate(s.schema, doc); len(errs) > 0 {
+	if errs := validator.ValidateWithRules(s.schema, doc, nil); len(errs) > 0 {
 		return Response{Errors: errs}
 	}
 	op, err := operationOf(doc, r.OperationName)

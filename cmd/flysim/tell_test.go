@@ -1,0 +1,46 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+)
+
+// The requests of other commands are in the feed of a page that runs.
+func TestTellsConsole(t *testing.T) {
+	t.Parallel()
+	term := newTerminal((&memory{}).serve(t, "", 0))
+	addr := freeAddr(t)
+	serving(t, term, addr)
+	term.with(consoleVariable, "http://"+addr).run(t, "provision", "--id", "told").want(t, 0)
+	contains(t, fetched(t, "http://"+addr+"/requests"), "POST /flyio/extensions", "Command line: 200 OK")
+}
+
+// What is not on this machine is not told, and no command fails because of it.
+func TestTellsNoStranger(t *testing.T) {
+	t.Parallel()
+	asked := false
+	stranger := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true }))
+	defer stranger.Close()
+	term := newTerminal((&memory{}).serve(t, "", 0))
+	for _, address := range []string{"http://flysim.example:4000", "https" + stranger.URL[len("http"):], "http://0.0.0.0:4000", "file:///tmp", "%zz", ""} {
+		term.with(consoleVariable, address).run(t, "provision", "--id", "told").want(t, 0)
+	}
+	if asked {
+		t.Error("it was told")
+	}
+}
+
+// A page that was started again shows what was asked before.
+func TestServeKeepsHistory(t *testing.T) {
+	t.Parallel()
+	term := newTerminal((&memory{}).serve(t, "", 0))
+	addr, dir := freeAddr(t), t.TempDir()
+	stop := serving(t, term, addr, "--data", dir)
+	term.with(consoleVariable, "http://"+addr).run(t, "provision", "--id", "told").want(t, 0)
+	stop()
+	again := freeAddr(t)
+	serving(t, term, again, "--data", dir)
+	contains(t, fetched(t, "http://"+again+"/requests"), "Command line: 200 OK")
+	term.run(t, "serve", "--data-secrets").want(t, 2)
+}
