@@ -70,7 +70,7 @@ func TestNewRequestID(t *testing.T) {
 // A reason is found below the name of the verifier that gives it.
 func TestRefusalUnwraps(t *testing.T) {
 	t.Parallel()
-	if err := error(refusal{errMismatch}); !errors.Is(err, errMismatch) || err.Error() != "message signature: MAC does not match" {
+	if err := error(refusal{ErrSignatureMismatch}); !errors.Is(err, ErrSignatureMismatch) || err.Error() != "message signature: MAC does not match" {
 		t.Errorf("got %v", err)
 	}
 }

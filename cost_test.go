@@ -39,13 +39,13 @@ func TestCostOfGarbage(t *testing.T) {
 		{"64 signatures that name 64 parameters of a long query", signed(query.clone(), 64, repeat(64, `"@query-param";name="k%d"`)), flyext.Policy{}, syntax},
 		{"a signature that names 64 parameters of a long query", signed(query.clone(), 1, repeat(64, `"@query-param";name="k%d"`)), flyext.Policy{}, queryParameter},
 		{"the parameters of draft-05", signed(query.clone(), 1, repeat(64, `"@query-params";name="k%d"`)), flyext.Policy{DraftQueryParams: true}, queryParameter},
-		{"32 signatures of a long query", signed(query.clone(), 32, `"@query" "@request-target"`), flyext.Policy{}, fieldValue},
-		{"32 signatures of a long field", signed(newPost().set("X-A", big), 32, `"x-a" "x-a";bs`), flyext.Policy{}, fieldValue},
-		{"a signature of long fields", signed(fields.clone(), 1, repeat(60, `"x-%d"`)), flyext.Policy{}, fieldValue},
+		{"32 signatures of a long query", signed(query.clone(), 32, `"@query" "@request-target"`), flyext.Policy{}, tooMuchRead},
+		{"32 signatures of a long field", signed(newPost().set("X-A", big), 32, `"x-a" "x-a";bs`), flyext.Policy{}, tooMuchRead},
+		{"a signature of long fields", signed(fields.clone(), 1, repeat(60, `"x-%d"`)), flyext.Policy{}, tooMuchRead},
 		{"65 components in two signatures", newPost().set("Signature-Input", "a=("+repeat(64, `"x-%d"`)+`), b=("x")`).
 			set("Signature", "a=:AAAA:, b=:AAAA:"), flyext.Policy{}, syntax},
 		{"32 signatures of a long digest", signed(newPost().set("Content-Digest", "x=:"+strings.Repeat("A", size)+":"), 32,
-			`"content-digest";sf "content-digest"`), flyext.Policy{}, fieldValue},
+			`"content-digest";sf "content-digest"`), flyext.Policy{}, malformedDigest},
 		{"a long list", signed(newPost(), 1, strings.Repeat(`"x" `, size/4)), flyext.Policy{}, syntax},
 		{"long parameters", newPost().set("Signature-Input", "a=()"+strings.Repeat(";x", size/2)).set("Signature", "a=:AAAA:"), flyext.Policy{}, syntax},
 		{"many signatures", newPost().set("Signature-Input", big).set("Signature", strings.Repeat("a=:A:,", size/6)), flyext.Policy{}, syntax},
@@ -75,3 +75,8 @@ func repeatN(format string, n int) string {
 	}
 	return b.String()
 }
+
+const (
+	tooMuchRead     = "cover more than is read of a message"
+	malformedDigest = "the covered digest is malformed"
+)

@@ -61,7 +61,7 @@ func TestEventAttacks(t *testing.T) {
 		}
 	}
 	none := func(*http.Request) {}
-	const uncovered = "a field that says what the event is, is not covered"
+	const uncovered = "a header field of the event is not covered"
 	rfc, cavage, x := flytest.RFC9421(eventKey), flytest.CavageOptions{CoverDigest: true}.Cavage(eventKey), flytest.XSignature(testSecret)
 	uncoveredType := flytest.CavageOptions{CoverDigest: true, Headers: []string{
 		"(request-target)", "date", "digest", "ce-id", "ce-source", "ce-specversion", "ce-time", "ce-type",

@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/flyext/flyext/internal/mac"
@@ -36,10 +37,9 @@ import (
 // right. Give several keys, of one ID or of several, while rotating.
 func MessageSignature(keys ...Key) Verifier { return Policy{}.MessageSignature(keys...) }
 
-// MessageSignature is [MessageSignature] under this policy.
+// MessageSignature returns a [MessageSignature] Verifier that applies p.
 func (p Policy) MessageSignature(keys ...Key) Verifier {
 	v := &messageSignature{keysByID: make(map[string][]*mac.Key)}
-	v.rooms.New = func() any { return new(signatureRoom) }
 	v.policy, v.err = p.withDefaults()
 	if len(keys) == 0 {
 		v.err = errors.New("flyext: MessageSignature needs a key")
@@ -60,40 +60,18 @@ type messageSignature struct {
 	policy   Policy
 	keys     []*mac.Key
 	keysByID map[string][]*mac.Key
-	rooms    sync.Pool // of *signatureRoom
-}
-
-// A signatureRoom is the memory that a message is verified in.
-type signatureRoom struct {
-	msgsig.Room
-	wire msgsig.Message
-	base []byte
-}
-
-// maxKeptBase bounds what is kept of a signature base's memory, in bytes.
-const maxKeptBase = 16 << 10
-
-// reset forgets the message.
-func (r *signatureRoom) reset() {
-	r.Reset()
-	r.wire = msgsig.Message{}
-	if cap(r.base) > maxKeptBase {
-		r.base = nil
-	}
 }
 
 var (
-	errKeyUnknown      = errors.New("key id is not configured")
 	errKeyMissing      = errors.New("no key id")
 	errAlgorithm       = errors.New("algorithm is not HMAC-SHA256")
-	errMismatch        = errors.New("MAC does not match")
-	errExpired         = errors.New("signature has expired")
-	errTargetUncovered = errors.New("method or target is not covered")
-	errBodyUncovered   = errors.New("body is not covered by a digest")
-	errLengthUncovered = errors.New("neither content-length nor a digest is covered")
-	errTimeUncovered   = errors.New("no time of signing is covered")
-	errCovered         = errors.New("a component that the policy requires is not covered")
-	errEventUncovered  = errors.New("a field that says what the event is, is not covered")
+	errExpired         = fmt.Errorf("%w: past its expires", ErrStale)
+	errTargetUncovered = fmt.Errorf("%w: method or target is not covered", ErrUncovered)
+	errBodyUncovered   = fmt.Errorf("%w: body is not covered by a digest", ErrUncovered)
+	errLengthUncovered = fmt.Errorf("%w: neither content-length nor a digest is covered", ErrUncovered)
+	errTimeUncovered   = fmt.Errorf("%w: no time of signing is covered", ErrUncovered)
+	errCovered         = fmt.Errorf("%w: a component that the policy requires is not covered", ErrUncovered)
+	errEventUncovered  = fmt.Errorf("%w: a header field of the event is not covered", ErrUncovered)
 )
 
 // Verify implements [Verifier].
@@ -101,32 +79,30 @@ func (v *messageSignature) Verify(_ context.Context, m *Message) (Verification, 
 	if err := v.ready(m); err != nil {
 		return Verification{}, err
 	}
-	room := v.rooms.Get().(*signatureRoom)
-	defer func() { room.reset(); v.rooms.Put(room) }()
-	room.wire = msgsig.Message{
+	wire := &msgsig.Message{
 		Method: m.Method, Scheme: m.BaseURL.Scheme, Host: m.Host, Target: m.Target, Header: m.Header, Body: m.Body,
 	}
-	signatures, err := v.parse(room)
+	signatures, err := v.parse(wire.Header)
 	if err != nil {
 		return Verification{}, refusal{err}
 	}
 	var first error
 	var nonces []Nonce
 	for i := range signatures {
-		nonce, err := v.verify(room, m.Now, &signatures[i])
+		nonce, err := v.verify(m, wire, &signatures[i])
 		if err == nil {
 			nonces = mergeNonces(nonces, nonce)
 			continue
 		}
-		// Of several signatures, what was wrong with ours says most.
-		if first == nil || errors.Is(first, errKeyUnknown) {
+		// Of several signatures, the fault of ours says most.
+		if first == nil || errors.Is(first, ErrUnknownKey) {
 			first = err
 		}
 	}
-	// All that are right are used up: the message would pass once more
-	// stripped of one of them.
+	// All right signatures are used up: the message would pass once more stripped
+	// of one of them.
 	if len(nonces) > 0 {
-		return Verification{Generation: Generation1, Nonces: nonces}, nil
+		return Verification{Generation: Generation1, Verifier: "message-signature", Nonces: nonces}, nil
 	}
 	return Verification{}, refusal{first}
 }
@@ -137,24 +113,29 @@ type refusal struct{ reason error }
 func (e refusal) Error() string { return "message signature: " + e.reason.Error() }
 func (e refusal) Unwrap() error { return e.reason }
 
-// parse reads the signatures in the one format that the headers announce. No
-// other is tried then: two readings of one header are a way past a check.
-func (v *messageSignature) parse(room *signatureRoom) ([]msgsig.Signature, error) {
-	h := room.wire.Header
+// parse reads the signatures in the one format that the headers announce. Two readings
+// of one header would be a way past a check.
+func (v *messageSignature) parse(h http.Header) (signatures []msgsig.Signature, err error) {
 	if len(h["Signature-Input"]) == 0 {
-		return msgsig.ParseCavage(h, &room.Room)
+		signatures, err = msgsig.ParseCavage(h)
+	} else {
+		signatures, err = msgsig.ParseRFC9421(h)
+		if err != nil && v.policy.ZntrioDialect {
+			signatures, err = msgsig.ParseZntrio(h)
+		}
 	}
-	signatures, err := msgsig.ParseRFC9421(h, &room.Room)
-	if err != nil && v.policy.ZntrioDialect {
-		return msgsig.ParseZntrio(h, &room.Room)
+	if errors.Is(err, msgsig.ErrNone) {
+		err = ErrUnsigned
 	}
 	return signatures, err
 }
 
-// verify checks one signature: MAC, then what it covers, then its time. Before
-// the MAC is right, nothing of it is believed.
-func (v *messageSignature) verify(room *signatureRoom, now time.Time, s *msgsig.Signature) (Nonce, error) {
-	wire := &room.wire
+// verify checks one signature: the MAC, then the digests, the host, the coverage and
+// the time. Nothing of it is believed before the MAC is right.
+func (v *messageSignature) verify(m *Message, wire *msgsig.Message, s *msgsig.Signature) (Nonce, error) {
+	if s.Err != nil {
+		return Nonce{}, s.Err
+	}
 	if !algorithmAllowed(s) {
 		return Nonce{}, errAlgorithm
 	}
@@ -162,32 +143,51 @@ func (v *messageSignature) verify(room *signatureRoom, now time.Time, s *msgsig.
 	if err != nil {
 		return Nonce{}, err
 	}
-	if err := v.checkMAC(room, s, keys); err != nil {
+	if err := v.checkMAC(wire, s, keys); err != nil {
 		return Nonce{}, err
 	}
 	if err := s.CheckDigests(wire.Body); err != nil {
 		return Nonce{}, err
 	}
+	if err := checkAuthority(m, wire, s); err != nil {
+		return Nonce{}, err
+	}
 	if err := v.checkCoverage(wire, s); err != nil {
 		return Nonce{}, err
 	}
-	signed, err := v.checkFreshness(now, s)
+	signed, err := v.checkFreshness(m.Now, s)
 	if err != nil {
 		return Nonce{}, err
 	}
-	return v.policy.nonce(nonceKey(wire, s), signed), nil
+	key := nonceKey(s, signed)
+	if signed.IsZero() { // only InsecureSkipCoverage leads here
+		signed = m.Now
+	}
+	return v.policy.nonce(key, signed), nil
 }
 
-func (v *messageSignature) checkMAC(room *signatureRoom, s *msgsig.Signature, keys []*mac.Key) error {
+func (v *messageSignature) checkMAC(wire *msgsig.Message, s *msgsig.Signature, keys []*mac.Key) error {
 	options := msgsig.Options{DraftQueryParams: v.policy.DraftQueryParams}
-	base, err := s.AppendBase(room.base[:0], &room.wire, options)
+	base, err := s.AppendBase(make([]byte, 0, 512), wire, options)
 	if err != nil {
 		return err
 	}
-	room.base = base
 	var received [mac.Size]byte
 	if copy(received[:], s.Value); len(s.Value) != mac.Size || !matches(keys, base, received) {
-		return errMismatch
+		return ErrSignatureMismatch
+	}
+	return nil
+}
+
+// checkAuthority compares a signed authority with the one of Config.BaseURL. Another
+// provider with the same secret could otherwise pass on a message for itself.
+func checkAuthority(m *Message, wire *msgsig.Message, s *msgsig.Signature) error {
+	if !s.Covered.Authority {
+		return nil
+	}
+	signed, ours := wire.Authority(), msgsig.Authority(m.BaseURL.Scheme, m.BaseURL.Host)
+	if signed != ours {
+		return fmt.Errorf("%w: the signed host is %q, and Config.BaseURL has %q", ErrURLMismatch, signed, ours)
 	}
 	return nil
 }
@@ -213,7 +213,7 @@ func (v *messageSignature) keysFor(s *msgsig.Signature) ([]*mac.Key, error) {
 	}
 	keys, ok := v.keysByID[s.KeyID]
 	if !ok {
-		return nil, errKeyUnknown
+		return nil, ErrUnknownKey
 	}
 	return keys, nil
 }
@@ -243,9 +243,8 @@ func (v *messageSignature) checkCoverage(wire *msgsig.Message, s *msgsig.Signatu
 			return fmt.Errorf("%w: %s", errCovered, name)
 		}
 	}
-	// An event in binary mode is its header fields as much as its body, and the
-	// type of the body says where to look for it. Fields that nobody signed would
-	// make another event of it.
+	// The header fields of an event in binary mode are part of it, and the type of the
+	// body tells the mode. Unsigned fields would make another event of it.
 	for _, name := range eventFields(wire.Header) {
 		if !s.Covers(strings.ToLower(name)) {
 			return errEventUncovered
@@ -254,11 +253,11 @@ func (v *messageSignature) checkCoverage(wire *msgsig.Message, s *msgsig.Signatu
 	return nil
 }
 
-// checkFreshness checks every time that the signature states, and returns the
-// time of signing. In draft-cavage created and expires may be uncovered; then
-// they are heeded, and prove nothing: whoever wants them gone can drop them.
+// checkFreshness checks each time of the signature, and returns the signed time, or
+// the zero time without one.
+// In draft-cavage, created and expires may be uncovered. They are then checked and
+// prove nothing: an attacker can remove them.
 func (v *messageSignature) checkFreshness(now time.Time, s *msgsig.Signature) (signed time.Time, err error) {
-	signed = now // where the policy demands no time, there may be none
 	if date := s.Covered.Date; !date.IsZero() {
 		if err := v.policy.checkTime(now, date); err != nil {
 			return signed, err
@@ -280,12 +279,13 @@ func (v *messageSignature) checkFreshness(now time.Time, s *msgsig.Signature) (s
 	return signed, nil
 }
 
-// nonceKey identifies a message by its nonce or, without one, by the signature
-// and the body. A signature alone would not do: two genuine requests of one
-// second that cover no digest share theirs, and differ in the body.
-func nonceKey(wire *msgsig.Message, s *msgsig.Signature) [16]byte {
+// nonceKey identifies a message by its nonce or, without one, by the signature. A
+// signature without a digest is used up by itself: with the body in the key, an
+// observer could send other bodies under it.
+func nonceKey(s *msgsig.Signature, signed time.Time) [16]byte {
 	if s.Nonce != "" {
-		return NonceKey("message-signature nonce", s.KeyID, s.Nonce)
+		// The time keeps apart two signatures of a message with the same nonce.
+		return NonceKey("message-signature nonce", s.KeyID, s.Nonce, strconv.FormatInt(signed.Unix(), 10))
 	}
-	return NonceKey("message-signature", s.Value, s.SumBody(wire.Body))
+	return NonceKey("message-signature", s.Value)
 }

@@ -22,14 +22,14 @@ const (
 	uncoveredBody   = "body is not covered by a digest"
 	uncoveredLength = "neither content-length nor a digest is covered"
 	uncoveredTime   = "no time of signing is covered"
-	wrongDigest     = "the covered digest is not the body's"
+	wrongDigest     = "the covered digest differs from the body's"
 	weakDigest      = "the covered digest has no sha-256 or sha-512"
 	brokenDigest    = "the covered digest is malformed"
 	wrongAlgorithm  = "algorithm is not HMAC-SHA256"
 	wrongMAC        = "MAC does not match"
 	tooOld          = "message is too old"
 	fromTheFuture   = "message is from the future"
-	expired         = "signature has expired"
+	expired         = "past its expires"
 	unknownKey      = "key id is not configured"
 	noKeyID         = "no key id"
 	missing         = "a component that the policy requires is not covered"
@@ -41,7 +41,7 @@ const (
 	badParameter    = "signature parameter is malformed or repeated"
 	badValue        = "signature value is not a byte sequence"
 	twoHeaders      = "carry different signatures"
-	noSignature     = "no message signature"
+	noSignature     = "signature is missing"
 	nothingCovered  = "signature covers nothing"
 	queryParameter  = "a covered query parameter is absent or repeated"
 	wrongLength     = "the covered Content-Length is not the body's length"
@@ -116,7 +116,7 @@ func TestRFC9421Policy(t *testing.T) {
 		{name: "an event without a Content-Type", request: newPost().tampered(func(w *wireRequest) { w.header.Del("Content-Type") }).
 			set("Ce-Id", "e1").signRFC9421("sig1", covered+` "ce-id"`, good)},
 		{name: "an event of one field, and a Content-Type that nobody signed", request: newPost().
-			set("Ce-Id", "e1").signRFC9421("sig1", covered+` "ce-id"`, good), want: "a field that says what the event is, is not covered"},
+			set("Ce-Id", "e1").signRFC9421("sig1", covered+` "ce-id"`, good), want: "a header field of the event is not covered"},
 
 		// Digests.
 		{name: "body exchanged", request: rfc(covered, good).tampered(func(w *wireRequest) { w.body = "{}" }),

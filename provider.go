@@ -131,8 +131,9 @@ const (
 //
 // It also serves the customer's browser, which cannot sign a request:
 //
-//	GET    {base}/extensions/{id}/sso  SignOn.Begin
-//	GET    {base}/callback             SignOn.Callback
+//	GET    {base}/extensions/{id}/sso                  SignOn.Begin
+//	GET    {base}/organizations/{organization_id}/sso  SignOn.Begin
+//	GET    {base}/callback                             SignOn.Callback
 //
 // It routes by the request line, relative to the path of [Config.BaseURL], so
 // it may be mounted under any router, with or without [http.StripPrefix]. It

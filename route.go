@@ -63,12 +63,18 @@ func (p *Provider) route(method, target string) route {
 
 // organizationRoute finds the route below an organization.
 func organizationRoute(path string) route {
-	escaped, ok := strings.CutSuffix(path, routeExtensions)
-	id, valid := pathID(escaped)
-	if !ok || !valid {
-		return route{}
+	escaped, list := strings.CutSuffix(path, routeExtensions)
+	if !list {
+		escaped, _ = strings.CutSuffix(path, "/sso")
 	}
-	return route{name: routeList, methods: listMethods, id: id}
+	id, valid := pathID(escaped)
+	switch {
+	case !valid || escaped == path:
+		return route{}
+	case list:
+		return route{name: routeList, methods: listMethods, id: id}
+	}
+	return route{name: routeDashboard, id: id, browser: true}
 }
 
 // pathID decodes an id from one path element. It refuses NUL characters, which

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"html/template"
 	"log/slog"
-	"mime"
 	"net"
 	"net/http"
 	"net/url"
@@ -17,26 +16,34 @@ import (
 	"strings"
 )
 
-// signOnErrors are the answers to a handshake that cannot go on, by code.
-var signOnErrors = map[string]struct {
+// A signOnAnswer is the answer to a handshake that cannot go on.
+type signOnAnswer struct {
 	status  int
+	heading string
 	message string
-}{
-	CodeInvalidState:     {http.StatusBadRequest, "This sign-in is not one that began here. Start again from flyctl."},
-	CodeExpiredState:     {http.StatusBadRequest, "This sign-in took longer than ten minutes. Start again from flyctl."},
-	CodeUnknownHandshake: {http.StatusForbidden, "This sign-in is over, or it began in another browser. Start again from flyctl, and allow this site's cookies."},
-	CodeMissingCode:      {http.StatusBadRequest, "Fly.io sent you back without a code. Start again from flyctl."},
-	CodeAccessDenied:     {http.StatusForbidden, "You cancelled the sign-in, or Fly.io did not allow it. Start again from flyctl."},
-	CodeInvalidGrant:     {http.StatusForbidden, "Fly.io did not confirm this sign-in. Start again from flyctl."},
-	CodeForeignToken:     {http.StatusForbidden, "Fly.io confirmed this sign-in for another application. Start again from flyctl."},
-	CodeNotAMember:       {http.StatusForbidden, "You are not in the Fly.io organization that this belongs to. Start again from flyctl as one of its members."},
-	CodeRoleNotAccepted:  {http.StatusForbidden, "Your role in this Fly.io organization does not let you in. Ask one of its admins, then start again from flyctl."},
-	CodeFlyUnavailable:   {http.StatusBadGateway, "Fly.io did not answer as it should. Wait a moment and start again from flyctl."},
-	CodeFlyTimeout:       {http.StatusGatewayTimeout, "Fly.io did not answer in time. Wait a moment and start again from flyctl."},
+	retry   bool // a new attempt can help
+}
+
+// signOnAnswers are the answers, by code.
+var signOnAnswers = map[string]signOnAnswer{
+	CodeInvalidState:     {http.StatusBadRequest, "This sign-in did not begin here", "Start again from flyctl.", false},
+	CodeExpiredState:     {http.StatusBadRequest, "This sign-in took too long", "It has to end within ten minutes. Start again.", true},
+	CodeUnknownHandshake: {http.StatusForbidden, "This sign-in is over", "It was used already, or it began in another browser. Start again, and allow this site's cookies.", true},
+	CodeMissingCode:      {http.StatusBadRequest, "Fly.io sent no code", "Fly.io sent you back without a code. Start again.", true},
+	CodeAccessDenied:     {http.StatusForbidden, "The sign-in was cancelled", "You cancelled the sign-in, or Fly.io did not allow it.", true},
+	CodeInvalidGrant:     {http.StatusForbidden, "Fly.io did not confirm this sign-in", "Start again.", true},
+	CodeForeignToken:     {http.StatusForbidden, "This sign-in is for another application", "Fly.io confirmed it for another application. Start again from flyctl.", false},
+	CodeNotAMember:       {http.StatusForbidden, "You are not a member of the organization", "This belongs to a Fly.io organization that you are not in. Sign in to Fly.io as one of its members, then start again.", true},
+	CodeRoleNotAccepted:  {http.StatusForbidden, "Your role does not let you in", "Ask an admin of this Fly.io organization for another role.", false},
+	CodeFlyUnavailable:   {http.StatusBadGateway, "Fly.io did not answer correctly", "Wait a moment and start again.", true},
+	CodeFlyTimeout:       {http.StatusGatewayTimeout, "Fly.io did not answer in time", "Wait a moment and start again.", true},
+	CodeNotFound:         {http.StatusNotFound, "There is nothing here", "", false},
+	CodeTimeout:          {http.StatusGatewayTimeout, "This took too long", "", true},
+	CodeUnsupported:      {http.StatusNotImplemented, "This is not offered", "", false},
 }
 
 func signOnError(code string, cause error) *Error {
-	r := signOnErrors[code]
+	r := signOnAnswers[code]
 	return &Error{Status: r.status, Code: code, Message: r.message, Err: cause}
 }
 
@@ -126,18 +133,18 @@ func (s *SignOn) serve(
 		// The browser has left, most likely. If it was this service that wants
 		// to end, it is still there.
 		rec.observe(CodeFlyUnavailable, err)
-		refusePage(answer, r, rec, signOnError(CodeFlyUnavailable, nil))
+		s.refusePage(answer, r, &rec, signOnError(CodeFlyUnavailable, nil))
 		return
 	}
 	e := rec.report(ctx, err)
-	refusePage(answer, r, rec, &e)
+	s.refusePage(answer, r, &rec, &e)
 }
 
 // redirect answers with a URL, as it is: http.Redirect would resolve a relative
 // one against a path that a router has changed.
 func redirect(w http.ResponseWriter, location string) error {
 	if _, err := url.Parse(location); err != nil {
-		return errors.New("flyext: SSOConfig.SignedIn returned no URL")
+		return errors.New("flyext: SSOConfig.SignedIn returned a malformed URL")
 	}
 	w.Header().Set("Location", location)
 	w.WriteHeader(http.StatusFound)
@@ -145,33 +152,54 @@ func redirect(w http.ResponseWriter, location string) error {
 }
 
 // refusePage answers with an error, for a person or a program.
-func refusePage(w http.ResponseWriter, r *http.Request, rec record, e *Error) {
+func (s *SignOn) refusePage(w http.ResponseWriter, r *http.Request, rec *record, e *Error) {
 	w.Header().Add("Vary", "Accept")
 	if prefersJSON(r.Header.Values("Accept")) {
 		writeError(w, e)
 		return
 	}
+	if s.sso.Refused != nil {
+		s.sso.Refused(w, r, e)
+		return
+	}
+	answer, known := signOnAnswers[e.Code]
+	if !known {
+		answer.heading = "You are not signed in"
+	}
+	page := map[string]any{
+		"Style": template.CSS(pageStyle), "Heading": answer.heading, "Message": e.Message, "Code": e.Code,
+		"RequestID": rec.requestID, "Command": s.sso.StartAgain,
+	}
+	if answer.retry && rec.extensionID != "" && s.base != nil {
+		page["Retry"] = s.base.EscapedPath() + routeExtensions + "/" + url.PathEscape(rec.extensionID) + "/sso"
+	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(e.Status)
-	_ = refusalPage.Execute(w, map[string]any{ // whoever left before the answer cannot be told so
-		"Style": template.CSS(pageStyle), "Message": e.Message, "Code": e.Code, "RequestID": rec.requestID,
-	})
+	_ = refusalPage.Execute(w, page) // a browser that left before the answer cannot be told
 }
 
-// prefersJSON says whether JSON is named, and not with less weight than HTML
-// (RFC 9110, section 12.5.1). What browsers and curl send is answered with HTML.
+// A stranger chooses the Accept field. These bounds are above those of any browser.
+const (
+	maxAccept      = 1024 // bytes
+	maxAcceptParts = 16
+)
+
+// prefersJSON reports whether JSON is named, and not with less weight than HTML (RFC
+// 9110, section 12.5.1). The fields of browsers and curl are answered with HTML.
 func prefersJSON(accept []string) bool {
+	text := strings.Join(accept[:min(len(accept), maxAcceptParts)], ",")
+	text = text[:min(len(text), maxAccept)]
 	weight := map[string]float64{}
-	for part := range strings.SplitSeq(strings.Join(accept, ","), ",") {
-		name, params, err := mime.ParseMediaType(part)
-		if err != nil {
-			continue
+	for _, part := range strings.SplitN(text, ",", maxAcceptParts) {
+		name, params, _ := strings.Cut(part, ";")
+		q := 1.0
+		for param := range strings.SplitSeq(params, ";") {
+			value, ok := strings.CutPrefix(strings.TrimSpace(param), "q=")
+			if parsed, err := strconv.ParseFloat(value, 64); ok && err == nil {
+				q = parsed
+			}
 		}
-		q, err := strconv.ParseFloat(params["q"], 64)
-		if err != nil {
-			q = 1
-		}
-		weight[name] = q
+		weight[strings.ToLower(strings.TrimSpace(name))] = q
 	}
 	q := weight["application/json"]
 	return q > 0 && q >= weight["text/html"]
@@ -203,8 +231,10 @@ var refusalPage = template.Must(template.New("refusal").Parse(`<!doctype html>
 </head>
 <body>
 <main>
-<h1>You are not signed in</h1>
+<h1>{{.Heading}}</h1>
 <p>{{.Message}}</p>
+{{with .Retry}}<p><a href="{{.}}">Try again</a></p>{{end}}
+{{with .Command}}<p>Or start again in a terminal: <code>{{.}}</code></p>{{end}}
 <p><small>Error <code>{{.Code}}</code>, request <code>{{.RequestID}}</code></small></p>
 </main>
 </body>

@@ -22,6 +22,8 @@ const (
 	// maxHandshakes bounds the cookies of a browser that begins again and again:
 	// a request with too many of them would be refused by every server.
 	maxHandshakes = 8
+	// maxForgotten bounds the cookies that one answer removes.
+	maxForgotten = 16
 )
 
 // stateClaims is the payload of the state (RFC 7519). Its jti is the nonce.
@@ -50,16 +52,16 @@ func (s *SignOn) sealState(to Destination, nonce string) (string, error) {
 }
 
 var (
-	errQuery        = errors.New("the query cannot be parsed")
 	errStateSize    = errors.New("state is too long")
-	errStateMissing = errors.New("not exactly one state")
+	errStateMissing = errors.New("missing or repeated state")
 	errStateInvalid = errors.New("state is invalid")
 	errGeneration   = errors.New("state is of another generation")
 	errStateEmpty   = errors.New("state names no organization or no nonce")
 )
 
-// openState returns what was sealed. The error says why not, in words that hold
-// nothing of the state: a stranger may have written it.
+// openState returns the content of a state. Its error holds no part of the state, which
+// a stranger may have written. An expired state was signed, and its destination is
+// returned with the error.
 func (s *SignOn) openState(state string) (to Destination, nonce string, err error) {
 	switch {
 	case state == "":
@@ -80,6 +82,8 @@ func (s *SignOn) openState(state string) (to Destination, nonce string, err erro
 		return set, nil
 	})
 	switch {
+	case errors.Is(err, jwt.ErrTokenExpired) && !errors.Is(err, jwt.ErrTokenSignatureInvalid):
+		return Destination{claims.ExtensionID, claims.OrganizationID}, "", stateError(err) // signed, for a link to start again
 	case err != nil:
 		return to, "", stateError(err)
 	case claims.Generation != s.sso.Generation:
@@ -129,8 +133,8 @@ func (s *SignOn) cookie(nonce, verifier string) *http.Cookie {
 	}
 }
 
-// bind gives the verifier to the browser, and takes the oldest ones away where
-// there are too many.
+// bind gives the verifier to the browser, and removes the oldest ones if there are too
+// many.
 func (s *SignOn) bind(w http.ResponseWriter, r *http.Request, nonce, verifier string) {
 	var begun []string
 	for _, c := range r.Cookies() {
@@ -139,19 +143,19 @@ func (s *SignOn) bind(w http.ResponseWriter, r *http.Request, nonce, verifier st
 		}
 	}
 	// Browsers send the oldest first (RFC 6265, section 5.4).
-	for i := range max(0, len(begun)-(maxHandshakes-1)) {
+	for i := range min(max(0, len(begun)-(maxHandshakes-1)), maxForgotten) {
 		s.forget(w, begun[i])
 	}
 	http.SetCookie(w, s.cookie(nonce, verifier))
 }
 
 var (
-	errCookieCount = errors.New("not exactly one cookie of this handshake")
-	errCookieValue = errors.New("the cookie is not this handshake's")
+	errCookieCount = errors.New("missing or repeated cookie of this handshake")
+	errCookieValue = errors.New("the cookie belongs to another handshake")
 )
 
-// unbind returns the verifier, if this is the browser that it was given to, and
-// takes it away: however the callback ends, the state has been used.
+// unbind returns the verifier, if this browser has it, and removes it: the state is used
+// up, with each outcome of the callback.
 func (s *SignOn) unbind(w http.ResponseWriter, r *http.Request, nonce string) (verifier string, err error) {
 	cookies := r.CookiesNamed(s.cookiePrefix() + nonce)
 	if len(cookies) != 1 {

@@ -389,7 +389,7 @@ func TestCallbackQuery(t *testing.T) {
 		"no state":                {func(s string) string { return edit(t, s, "state") }, 400, flyext.CodeInvalidState},
 		"empty state":             {func(s string) string { return edit(t, s, "state", "") }, 400, flyext.CodeInvalidState},
 		"two states":              {func(s string) string { return s + "&state=x" }, 400, flyext.CodeInvalidState},
-		"bad escape":              {func(s string) string { return s + "&x=%zz" }, 400, flyext.CodeInvalidState},
+		"bad escape in the state": {func(s string) string { return edit(t, s, "state") + "&state=%zz" }, 400, flyext.CodeInvalidState},
 		"no code":                 {func(s string) string { return edit(t, s, "code") }, 400, flyext.CodeMissingCode},
 		"empty code":              {func(s string) string { return edit(t, s, "code", "") }, 400, flyext.CodeMissingCode},
 		"a code that is too long": {func(s string) string { return edit(t, s, "code", strings.Repeat("x", 2049)) }, 400, flyext.CodeMissingCode},

@@ -46,12 +46,22 @@ func (s *SignOn) identify(ctx context.Context, to Destination, code, verifier st
 	if err != nil {
 		return nil, err
 	}
-	if info.application.Present && info.application.Value != s.sso.ClientID {
-		return nil, signOnError(CodeForeignToken, nil)
+	return id, s.fill(id, info, token)
+}
+
+// fill completes an identity with the answer of token info.
+func (s *SignOn) fill(id *Identity, info *tokenInfo, token *oauth2.Token) (err error) {
+	if info.hasApplication && info.application != s.sso.ClientID {
+		return signOnError(CodeForeignToken, nil)
 	}
 	id.UserID, id.Name, id.Email, id.Organizations = info.userID, info.userName, info.email, info.organizations
-	id.Role, err = s.roleIn(to.OrganizationID, info.organizations)
-	return id, err
+	if id.Role, err = s.roleIn(id.OrganizationID, info.organizations); err != nil {
+		return err
+	}
+	if s.sso.KeepGrant && token.RefreshToken != "" {
+		id.Grant = &Grant{UserID: id.UserID, OrganizationID: id.OrganizationID, refreshToken: token.RefreshToken}
+	}
+	return nil
 }
 
 // checkScope compares what Fly.io granted with what was asked for, which the
@@ -93,68 +103,13 @@ var errScope = errors.New("scope granted is not the one asked for")
 // exchange is the access token request (RFC 6749, section 4.1.3).
 func (s *SignOn) exchange(ctx context.Context, code, verifier string) (*oauth2.Token, error) {
 	client := *s.client
-	client.Transport = &answerTransport{next: s.client.Transport, check: checkToken}
+	client.Transport = &answerTransport{next: s.client.Transport, read: canonicalToken}
 	ctx = context.WithValue(ctx, oauth2.HTTPClient, &client)
 	token, err := s.oauth.Exchange(ctx, code, oauth2.VerifierOption(verifier))
 	if err == nil {
 		return token, nil
 	}
-	re, ok := errors.AsType[*oauth2.RetrieveError](err)
-	if !ok {
-		return nil, flyError(fmt.Errorf("token endpoint: %w", err))
-	}
-	// The error itself has the body in it, and the body might have anything.
-	reason := knownError(re.ErrorCode)
-	cause := fmt.Errorf("token endpoint: status %d, error %q", re.Response.StatusCode, reason)
-	if reason == "invalid_grant" {
-		return nil, signOnError(CodeInvalidGrant, cause)
-	}
-	return nil, flyError(cause)
-}
-
-// checkToken demands of an answer what the exchange needs, so that a mistake is
-// told by its field and not by what oauth2 makes of it.
-func checkToken(body []byte) error {
-	o, err := parseObject(body)
-	if err != nil {
-		return withoutStatus(err)
-	}
-	if failed := optional(o, readText, "error").Value; failed != "" {
-		return nil // oauth2 tells
-	}
-	required(o, "access_token")
-	optional(o, readText, "token_type")
-	optional(o, readText, "refresh_token")
-	optional(o, readText, "scope")
-	optional(o, readSeconds, "expires_in")
-	return withoutStatus(o.err)
-}
-
-// withoutStatus is an error of decoding for the log, where the status that our
-// own callers would be answered with would look like Fly.io's.
-func withoutStatus(err error) error {
-	if e, ok := errors.AsType[*Error](err); ok {
-		return errors.New(e.Message)
-	}
-	return err
-}
-
-// readSeconds reads a number, which some servers write as a string.
-func readSeconds(_ *object, value jsontext.Value) (seconds int64, err error) {
-	if value.Kind() == '"' {
-		value = unquote(value)
-	}
-	if bytes.ContainsAny(value, " \t\r\n") || jsonv2.Unmarshal(value, &seconds) != nil {
-		return 0, errors.New("a whole number")
-	}
-	return seconds, nil
-}
-
-// A tokenInfo is who a token was issued to, and through which application.
-type tokenInfo struct {
-	userID, userName, email string
-	application             Optional[string] // the uid
-	organizations           []Membership
+	return nil, tokenError(err)
 }
 
 // introspect asks whose a token is.
@@ -181,61 +136,9 @@ func (s *SignOn) introspect(ctx context.Context, accessToken string) (*tokenInfo
 	}
 	info, err := decodeTokenInfo(body)
 	if err != nil {
-		return nil, flyError(fmt.Errorf("token info: %w", withoutStatus(err)))
+		return nil, flyError(fmt.Errorf("token info: %w", err))
 	}
 	return info, nil
-}
-
-func decodeTokenInfo(body []byte) (*tokenInfo, error) {
-	o, err := parseObject(body)
-	if err != nil {
-		return nil, err
-	}
-	info := &tokenInfo{
-		userID:        required(o, "user_id"),
-		userName:      optional(o, readText, "user_name").Value,
-		email:         optional(o, readText, "email").Value,
-		application:   optional(o, readApplication, "application").Value,
-		organizations: optional(o, readMemberships, "organizations").Value,
-	}
-	return info, o.err
-}
-
-var (
-	errApplication = errors.New("an object whose uid is a string")
-	errMemberships = errors.New("an array of objects with a string id and a string role")
-)
-
-func readApplication(_ *object, value jsontext.Value) (uid Optional[string], err error) {
-	o, err := parseObject(value)
-	if err != nil {
-		return uid, errApplication
-	}
-	if uid = optional(o, readText, "uid"); o.err != nil {
-		return uid, errApplication
-	}
-	uid.Present = uid.Present && !uid.Null
-	return uid, nil
-}
-
-func readMemberships(_ *object, value jsontext.Value) ([]Membership, error) {
-	var values []jsontext.Value
-	if value.Kind() != '[' || jsonv2.Unmarshal(value, &values) != nil {
-		return nil, errMemberships
-	}
-	all := make([]Membership, 0, len(values))
-	for _, v := range values {
-		o, err := parseObject(v)
-		if err != nil {
-			return nil, errMemberships
-		}
-		m := Membership{OrganizationID: required(o, "id"), Role: optional(o, readText, "role").Value}
-		if o.err != nil {
-			return nil, errMemberships
-		}
-		all = append(all, m)
-	}
-	return all, nil
 }
 
 // withoutRedirects returns a copy of a client, nil being the default one, that
@@ -261,8 +164,8 @@ var errOAuthAnswerSize = fmt.Errorf("the answer is larger than %d bytes", maxOAu
 // An answerTransport returns answers that are here, whole and bounded. What goes
 // wrong with one, be it while its body arrives, is then an error of the request.
 type answerTransport struct {
-	next  http.RoundTripper
-	check func(body []byte) error // of a success; may be nil
+	next http.RoundTripper
+	read func(body []byte) ([]byte, error) // of a success; may be nil
 }
 
 // RoundTrip implements [http.RoundTripper].
@@ -276,13 +179,11 @@ func (t *answerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err == nil && len(body) > maxOAuthAnswer {
 		err = errOAuthAnswerSize
 	}
-	if err == nil && t.check != nil && answer.StatusCode/100 == 2 {
-		err = t.check(body)
+	if err == nil && t.read != nil && answer.StatusCode/100 == 2 {
+		body, err = t.read(body)
 	}
-	if err == nil && t.check != nil {
-		if _, err := parseObject(body); err == nil { // it is, whatever it is called
-			answer.Header.Set("Content-Type", "application/json")
-		}
+	if err == nil && t.read != nil && jsontext.Value(body).Kind() == '{' { // JSON under any type
+		answer.Header.Set("Content-Type", "application/json")
 	}
 	if err != nil {
 		return nil, err

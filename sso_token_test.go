@@ -264,41 +264,49 @@ func TestAnswersOfFly(t *testing.T) {
 		"token: no access_token":       {token(`{"token_type":"Bearer"}`), `"access_token" must be a string that is not empty`},
 		"token: empty access_token":    {token(`{"access_token":""}`), `"access_token" must be a string that is not empty`},
 		"token: access_token a number": {token(`{"access_token":7}`), `"access_token" must be a string`},
-		"token: token_type a number":   {token(`{"access_token":"a","token_type":7}`), `"token_type" must be a string`},
-		"token: expires_in a word":     {token(`{"access_token":"a","expires_in":"soon"}`), `"expires_in" must be a whole number`},
-		"token: expires_in an object":  {token(`{"access_token":"a","expires_in":{}}`), `"expires_in" must be a whole number`},
-		"token: expires_in beside an error that is none": {token(`{"error":null,"access_token":"a","expires_in":"fo1_leak"}`),
-			`"expires_in" must be a whole number`},
-		"token: expires_in with a space": {token(`{"access_token":"a","expires_in":" 7200"}`), `"expires_in" must be a whole number`},
-		"token: error a number":          {token(`{"access_token":"a","error":7}`), `"error" must be a string`},
-		"token: refresh_token a number":  {token(`{"access_token":"a","refresh_token":7}`), `"refresh_token" must be a string`},
-		"token: expires_in a digit":      {token(`{"access_token":"a","expires_in":7}`), ""},
-		"token: scope an array":          {token(`{"access_token":"a","scope":["read"]}`), `"scope" must be a string`},
-		"token: twice":                   {token(`{"access_token":"a","access_token":"b"}`), "names a member twice"},
-		"token: an array":                {token(`[]`), "not an object"},
-		"token: HTML":                    {token(`<html>`), "not JSON"},
-		"token: form":                    {token(`access_token=a`), "not JSON"},
-		"token: nothing":                 {token(``), "is empty"},
-		"token: an error, with 200":      {token(`{"error":"server_error"}`), `error "server_error"`},
+		"token: expires_in a digit":    {token(`{"access_token":"a","expires_in":7}`), ""},
+		"token: twice":                 {token(`{"access_token":"a","access_token":"b"}`), "names a member twice"},
+		"token: an array":              {token(`[]`), "not an object"},
+		"token: HTML":                  {token(`<html>`), "not JSON"},
+		"token: form":                  {token(`access_token=a`), "not JSON"},
+		"token: nothing":               {token(``), "is empty"},
+		"token: an error, with 200":    {token(`{"error":"server_error"}`), `error "server_error"`},
+
+		// Members that decide nothing fail nothing.
+		"token: token_type a number":     {token(`{"access_token":"a","token_type":7}`), ""},
+		"token: expires_in a fraction":   {token(`{"access_token":"a","expires_in":7200.0}`), ""},
+		"token: expires_in an exponent":  {token(`{"access_token":"a","expires_in":7.2e3}`), ""},
+		"token: expires_in empty":        {token(`{"access_token":"a","expires_in":""}`), ""},
+		"token: expires_in a word":       {token(`{"access_token":"a","expires_in":"soon"}`), ""},
+		"token: expires_in an object":    {token(`{"access_token":"a","expires_in":{}}`), ""},
+		"token: expires_in huge":         {token(`{"access_token":"a","expires_in":1e300}`), ""},
+		"token: refresh_token a number":  {token(`{"access_token":"a","refresh_token":7}`), ""},
+		"token: scope an array":          {token(`{"access_token":"a","scope":["read"]}`), ""},
+		"token: error null":              {token(`{"error":null,"access_token":"a"}`), ""},
+		"token: a lone surrogate":        {token(`{"access_token":"a","x":"\\ud83d"}`), ""},
+		"info: only resource_owner_id":   {info(strings.Replace(minimal, "user_id", "resource_owner_id", 1)), ""},
+		"info: user_name an array":       {info(strings.Replace(minimal, "{", `{"user_name":[],`, 1)), ""},
+		"info: email a number":           {info(strings.Replace(minimal, "{", `{"email":1,`, 1)), ""},
+		"info: a truncated emoji":        {info(strings.Replace(minimal, "{", `{"user_name":"Acme \\ud83d",`, 1)), ""},
+		"info: another without id":       {info(strings.Replace(minimal, "[{", `[{"role":"admin"},{`, 1)), ""},
+		"info: another with id null":     {info(strings.Replace(minimal, "[{", `[{"id":null,"role":"admin"},{`, 1)), ""},
+		"info: another's role an array":  {info(strings.Replace(minimal, "[{", `[{"id":"o9","role":["admin"]},{`, 1)), ""},
+		"info: another that is a string": {info(strings.Replace(minimal, "[{", `["g1",{`, 1)), ""},
+		"info: another's id twice":       {info(strings.Replace(minimal, "[{", `[{"id":"a","id":"b"},{`, 1)), ""},
 
 		"info: least":                    {info(minimal), ""},
+		"info: no user":                  {info(strings.Replace(minimal, "user_id", "x", 1)), `"user_id" must be a string that is not empty`},
+		"info: bytes that are not UTF-8": {info(strings.Replace(minimal, "u1", "\xff", 1)), "UTF-8"},
 		"info: unknown members":          {info(`{"x":1,"organizations":[{"id":"g1lx9my4pzemqwk7","role":"admin","slug":"s"}],"user_id":"u1"}`), ""},
 		"info: nulls":                    {info(`{"user_id":"u1","user_name":null,"email":null,"application":null,"organizations":[{"id":"g1lx9my4pzemqwk7","role":"admin"},{"id":"o","role":null}]}`), ""},
 		"info: application without uid":  {info(strings.Replace(minimal, "{", `{"application":{},`, 1)), ""},
 		"info: application uid null":     {info(strings.Replace(minimal, "{", `{"application":{"uid":null},`, 1)), ""},
 		"info: scope as text":            {info(strings.Replace(minimal, "{", `{"scope":"read",`, 1)), ""},
-		"info: no user_id":               {info(strings.Replace(minimal, "user_id", "resource_owner_id", 1)), `"user_id" must be a string that is not empty`},
 		"info: user_id a number":         {info(strings.Replace(minimal, `"u1"`, "1", 1)), `"user_id" must be a string`},
 		"info: user_id null":             {info(strings.Replace(minimal, `"u1"`, "null", 1)), `"user_id" must be a string`},
-		"info: user_name an array":       {info(strings.Replace(minimal, "{", `{"user_name":[],`, 1)), `"user_name" must be a string`},
-		"info: email a number":           {info(strings.Replace(minimal, "{", `{"email":1,`, 1)), `"email" must be a string`},
 		"info: application a string":     {info(strings.Replace(minimal, "{", `{"application":"x",`, 1)), `"application" must be an object`},
 		"info: application uid a number": {info(strings.Replace(minimal, "{", `{"application":{"uid":1},`, 1)), `"application" must be an object`},
 		"info: organizations an object":  {info(`{"user_id":"u1","organizations":{"g1lx9my4pzemqwk7":"admin"}}`), `"organizations" must be an array`},
-		"info: organizations of strings": {info(`{"user_id":"u1","organizations":["g1lx9my4pzemqwk7"]}`), `"organizations" must be an array`},
-		"info: organization without id":  {info(`{"user_id":"u1","organizations":[{"role":"admin"}]}`), `"organizations" must be an array`},
-		"info: organization id a number": {info(`{"user_id":"u1","organizations":[{"id":1,"role":"admin"}]}`), `"organizations" must be an array`},
-		"info: role an array":            {info(`{"user_id":"u1","organizations":[{"id":"g1lx9my4pzemqwk7","role":["admin"]}]}`), `"organizations" must be an array`},
 		"info: twice":                    {info(strings.Replace(minimal, "{", `{"user_id":"u2",`, 1)), "names a member twice"},
 		"info: something behind it":      {info(minimal + minimal), "something behind"},
 		"info: HTML":                     {info(`<html>`), "not JSON"},
@@ -442,4 +450,31 @@ func FuzzTokenInfo(f *testing.F) {
 			t.Errorf("%+v entered on %q", entered, infoAnswer)
 		}
 	})
+}
+
+// A malformed membership of the extension's own organization lets no user in.
+func TestMalformedMembershipOfOurs(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ organizations, code string }{
+		"role an array":        {`[{"id":"g1lx9my4pzemqwk7","role":["admin"]}]`, flyext.CodeRoleNotAccepted},
+		"role null":            {`[{"id":"g1lx9my4pzemqwk7","role":null}]`, flyext.CodeRoleNotAccepted},
+		"id an array":          {`[{"id":["g1lx9my4pzemqwk7"],"role":"admin"}]`, flyext.CodeNotAMember},
+		"id twice":             {`[{"id":"g1lx9my4pzemqwk7","id":"g1lx9my4pzemqwk7","role":"admin"}]`, flyext.CodeNotAMember},
+		"role twice":           {`[{"id":"g1lx9my4pzemqwk7","role":"admin","role":"admin"}]`, flyext.CodeNotAMember},
+		"a string":             {`["g1lx9my4pzemqwk7"]`, flyext.CodeNotAMember},
+		"none":                 {`null`, flyext.CodeNotAMember},
+		"another organization": {`[{"id":"o9","role":"admin"}]`, flyext.CodeNotAMember},
+	} {
+		st := newSSOTest(t)
+		st.move("x1", "g1lx9my4pzemqwk7")
+		st.fly.token = func(w http.ResponseWriter, _ *http.Request) { answerJSON(w, 200, recordedToken) }
+		st.fly.info = func(w http.ResponseWriter, _ *http.Request) {
+			answerJSON(w, 200, `{"user_id":"u1","organizations":`+c.organizations+`}`)
+		}
+		b := st.browser()
+		p := b.get(b.authorize(b.begin("x1")))
+		if p.status != http.StatusForbidden || !strings.Contains(p.body, c.code) || len(st.signedIn) != 0 {
+			t.Errorf("%s: got %d %s", name, p.status, p.body)
+		}
+	}
 }

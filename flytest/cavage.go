@@ -18,8 +18,9 @@ import (
 // Content-Length, and nothing of the body. Where there is no body, net/http
 // sends no Content-Length that could be covered.
 //
-// The format has no nonce: two equal requests of one second have one signature,
-// and the second is refused as a replay. Let [Platform.Now] move on between them.
+// The format has no nonce: two requests of one second, path and length have the same
+// signature, and the second one is refused as a replay. Let [Platform.Now] move on
+// between them.
 func Cavage(key flyext.Key) Signer { return CavageOptions{}.Cavage(key) }
 
 // CavageOptions are what senders of draft-cavage signatures do differently. The

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -51,6 +52,12 @@ type Conformance struct {
 
 	// Credentials are those that the provider is configured with.
 	Credentials Credentials
+
+	// Params are parameters of the provider's own, which a customer gives with
+	// flyctl and each provision carries. A provider that requires some fails
+	// without them. Their names are none of [flyext.ProvisionRequest]'s and none
+	// of the signature's: an error otherwise.
+	Params map[string]json.RawMessage
 
 	// OAuth is the sign-on server that the provider is configured with, as it
 	// serves at OAuthURL. The run sets its users, choice and faults as it needs
@@ -297,7 +304,7 @@ const (
 
 // checks are all of them, in the order of testing. The last ones of errorChecks
 // and of eventChecks are of what the others have seen.
-var checks = slices.Concat(provisionChecks, lifecycleChecks, signatureChecks, replayChecks, ssoChecks, errorChecks, eventChecks)
+var checks = slices.Concat(provisionChecks, lifecycleChecks, signatureChecks, replayChecks, ssoChecks, connectionChecks, errorChecks, eventChecks)
 
 // A conformanceRun is what the tests of one run share.
 type conformanceRun struct {
@@ -350,6 +357,9 @@ func newConformanceRun(c *Conformance) (*conformanceRun, error) {
 		return nil, err
 	}
 	r.basePath = u.EscapedPath()
+	if err := r.checkParams(); err != nil {
+		return nil, err
+	}
 	if err := r.setSSO(); err != nil {
 		return nil, err
 	}
@@ -361,6 +371,19 @@ func newConformanceRun(c *Conformance) (*conformanceRun, error) {
 		r.addSecret(own.Webhooks.Secret, shared)
 	}
 	return r, nil
+}
+
+// checkParams checks that each provision can carry the author's parameters.
+func (r *conformanceRun) checkParams() error {
+	for _, name := range []string{"timestamp", "nonce", "url"} {
+		if _, ok := r.Params[name]; ok {
+			return fmt.Errorf("flytest: Conformance.Params: %q is a parameter of the signature", name)
+		}
+	}
+	if _, err := encodeProvision((&subject{conformanceRun: r}).order()); err != nil {
+		return fmt.Errorf("flytest: Conformance.Params: %w", err)
+	}
+	return nil
 }
 
 // setSSO checks what belongs to the sign-on.

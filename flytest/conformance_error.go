@@ -1,6 +1,7 @@
 package flytest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -205,7 +206,13 @@ func (s *subject) asIs() how {
 }
 
 func (s *subject) withoutID(ctx context.Context) (Exchange, error) {
-	return s.call(ctx, http.MethodPost, "/extensions", []byte(`{"name":"flytest-prod","organization_id":"`+ownOrganization+`"}`))
+	order := s.order()
+	body, err := encodeProvision(order)
+	if err != nil {
+		return Exchange{}, err
+	}
+	body = bytes.Replace(body, []byte(`"id":"`+order.ID+`",`), nil, 1)
+	return s.call(ctx, http.MethodPost, "/extensions", body)
 }
 
 func checkMissingID(ctx context.Context, s *subject) error {

@@ -41,11 +41,14 @@ func ExampleConformance() {
 	// 1 failed
 }
 
-// What the customer sees, be it good or bad.
+// What the customer sees, in the good case and in a bad one.
 func ExamplePlatform_Create() {
 	server := serveLogjam(flyext.XSignature("signing-secret"))
 	defer server.Close()
-	fly := flytest.Platform{BaseURL: "https://example.com/flyio", Signer: flytest.XSignature("signing-secret"), Client: server.Client()}
+	fly := flytest.Platform{
+		BaseURL: "https://example.com/flyio", Signer: flytest.XSignature("signing-secret"), Client: server.Client(),
+		Registration: flytest.Registration{DisplayName: "Logjam", ResourceName: "log stream"},
+	}
 
 	order := flyext.ProvisionRequest{ID: "30bqn49y2jh", Name: "collider-prod", OrganizationID: "M03FclA4m", PrimaryRegion: "mad"}
 	made, err := fly.Create(context.Background(), order)
@@ -59,11 +62,12 @@ func ExamplePlatform_Create() {
 	fmt.Print(failed.Terminal)
 	fmt.Println(err)
 	// Output:
-	// Your extension collider-prod is ready.
+	// Your Logjam log stream (collider-prod) is ready. See details and next steps with: flyctl ext logjam --help
 	//
-	// Setting the following secrets on your app:
+	// Set the following secrets on your target app.
 	// LOGJAM_URL: https://user:password@test.logjam.org
 	// Error: input:3:2: createAddOn There is no region xyz.
+	//
 	// 422 invalid: There is no region xyz.
 }
 

@@ -266,9 +266,15 @@ func unknownParameters() map[string]json.RawMessage {
 	}
 }
 
+// withParams adds the author's parameters, which come first.
+func (r *conformanceRun) withParams(extra map[string]json.RawMessage) map[string]json.RawMessage {
+	maps.Copy(extra, r.Params)
+	return extra
+}
+
 func checkUnknownParameters(ctx context.Context, s *subject) error {
 	order := s.order()
-	order.Extra = unknownParameters()
+	order.Extra = s.withParams(unknownParameters())
 	x, err := s.provision(ctx, order)
 	if err != nil {
 		return err
@@ -297,7 +303,7 @@ func checkEmailSpellings(ctx context.Context, s *subject) error {
 			return err
 		}
 		order.OrganizationEmail = ""
-		order.Extra = map[string]json.RawMessage{name: address}
+		order.Extra = s.withParams(map[string]json.RawMessage{name: address})
 		if _, err := s.provision(ctx, order); err != nil {
 			return err
 		}

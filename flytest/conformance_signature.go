@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/flyext/flyext"
 )
 
@@ -127,10 +129,16 @@ func lowerEscapes(text string) string {
 }
 
 func checkRawBytes(ctx context.Context, s *subject) error {
-	id := s.newID()
-	body := fmt.Appendf(nil, `{ "id" : %q,
-  "name" : "%s-prod", "organization_id" : %q, "organization_name" : "Conform\u0061nce", "primary_region" : "mad" }`, id, id, ownOrganization)
-	if _, err := s.provisionBody(ctx, id, body); err != nil {
+	order := s.order()
+	body, err := encodeProvision(order)
+	if err != nil {
+		return err
+	}
+	spaced := jsontext.Value(bytes.Replace(body, []byte(`"Conformance"`), []byte(`"Conform\u0061nce"`), 1))
+	if err := spaced.Format(jsontext.PreserveRawStrings(true), jsontext.WithIndent("  "), jsontext.SpaceAfterComma(true)); err != nil {
+		return err
+	}
+	if _, err := s.provisionBody(ctx, order.ID, spaced); err != nil {
 		return err
 	}
 	if s.generation() == flyext.Generation1 {

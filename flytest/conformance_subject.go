@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -151,7 +153,9 @@ func (s *subject) patiently(ctx context.Context, try func() (Exchange, error)) e
 func (s *subject) sendOnce(r *http.Request) (Exchange, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), answerTimeout)
 	defer cancel()
-	e, err := s.platform.exchange(r.WithContext(ctx))
+	r = r.WithContext(ctx)
+	r.Close = true // a connection of its own: the provider may leave a body unread, which would be the next request
+	e, err := s.platform.exchange(r)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
@@ -244,6 +248,15 @@ func (r *conformanceRun) newID() string {
 	return r.prefix + "-" + strconv.Itoa(r.count)
 }
 
+// newAddress returns an address on a customer's network, another one each time.
+func (r *conformanceRun) newAddress() netip.Addr {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	address := netip.MustParseAddr("fdaa:0:47fb::").As16()
+	binary.BigEndian.PutUint32(address[12:], uint32(r.count))
+	return netip.AddrFrom16(address)
+}
+
 // call sends a genuine request.
 func (s *subject) call(ctx context.Context, method, path string, body []byte, changes ...how) (Exchange, error) {
 	r, err := s.genuine(ctx, method, path, body, changes...)
@@ -265,8 +278,8 @@ func (s *subject) order() flyext.ProvisionRequest {
 	return flyext.ProvisionRequest{
 		ID: id, Name: id + "-prod",
 		OrganizationID: ownOrganization, OrganizationName: "Conformance", OrganizationEmail: ownOrganization + "@customer.fly.io",
-		UserID: "flytest-user", UserEmail: "flytest-user@customer.fly.io", UserRole: "admin",
-		PrimaryRegion: "mad", ReadRegions: []string{"fra"},
+		UserID: "flytest-user", UserName: "Conformance Test", UserEmail: "flytest-user@customer.fly.io", UserRole: "admin",
+		PrimaryRegion: "mad", ReadRegions: []string{"fra"}, IPAddress: s.newAddress(), Extra: maps.Clone(s.Params),
 	}
 }
 

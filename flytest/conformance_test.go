@@ -2,6 +2,7 @@ package flytest_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -36,7 +37,7 @@ func TestConformanceOfSound(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := &world{format: format, telling: func(*flyext.WebhookConfig) {}}
 				report := w.run(t)
-				want := skipped[format]
+				want := append([]string{"kept-connection"}, skipped[format]...) // wires have no connections
 				slices.Sort(want)
 				if failed := ids(report, flytest.Failed); len(failed) > 0 {
 					t.Errorf("failed:\n%s", explain(report))
@@ -69,7 +70,7 @@ func TestConformanceSkips(t *testing.T) {
 	walked := slices.DeleteFunc(slices.Clone(signOn), func(id string) bool {
 		return id == "sso-redirect" || id == "sso-state" || id == "sso-unknown-id"
 	})
-	always := []string{"bearer-missing", "bearer-wrong", "coverage", "webhooks"}
+	always := []string{"kept-connection", "bearer-missing", "bearer-wrong", "coverage", "webhooks"}
 	for _, c := range []struct {
 		name    string
 		world   func(w *world)
@@ -196,6 +197,12 @@ func TestConformanceMisuse(t *testing.T) {
 		change     func(c *flytest.Conformance)
 	}{
 		{"no base URL", `Platform.BaseURL "" is no http or https URL`, func(c *flytest.Conformance) { c.BaseURL = "" }},
+		{"a parameter of the request's own", "Conformance.Params: ", func(c *flytest.Conformance) {
+			c.Params = map[string]json.RawMessage{"organization_id": json.RawMessage(`"x"`)}
+		}},
+		{"a parameter of the signature", `"nonce" is a parameter of the signature`, func(c *flytest.Conformance) {
+			c.Params = map[string]json.RawMessage{"nonce": json.RawMessage(`"x"`)}
+		}},
 		{"no secret", "Conformance.Credentials has no SigningSecret", func(c *flytest.Conformance) { c.Credentials = flytest.Credentials{} }},
 		{"format", `there is no format "morse"`, func(c *flytest.Conformance) { c.Format = "morse" }},
 		{"requirement", `there is no requirement "beauty"`, func(c *flytest.Conformance) { c.Only = []string{"beauty"} }},

@@ -53,83 +53,133 @@ const (
 	made   = `{"id":"x","name":"collider-prod","status":"ready"}`
 )
 
+// What flyctl prints, case by case, as the real program was seen to.
 func TestCreate(t *testing.T) {
 	t.Parallel()
 	envelope := func(status string) string {
-		return `{"id":"x","config":{"LOGJAM_URL":"https://u:p@logjam.example","LOGJAM_REGION":"mad"},"name":"collider-prod"` + status + `}`
+		return `{"id":"x","config":{"LOGJAM_URL":"https://u:p@logjam.example","LOGJAM_REGION":"mad"},"name":"my-logs"` + status + `}`
 	}
-	const secrets = "\nSetting the following secrets on your app:\nLOGJAM_REGION: mad\nLOGJAM_URL: https://u:p@logjam.example\n"
+	const (
+		ready   = "Your Logjam log stream (my-logs) is ready. See details and next steps with: flyctl ext logjam --help\n\n"
+		asked   = "Your Logjam log stream (small) is ready. See details and next steps with: flyctl ext logjam --help\n\n"
+		secrets = "LOGJAM_REGION: mad\nLOGJAM_URL: https://u:p@logjam.example\n"
+		toSet   = "Set the following secrets on your target app.\n"
+		setting = "Setting the following secrets on collider:\n"
+		staged  = "\nSecrets are staged for the first deployment\n"
+	)
+	provisioning := envelope(`,"status":"provisioning"`)
+	async := flytest.Registration{Async: true}
+	app := flytest.Registration{App: "collider"}
 	for _, c := range []struct {
-		name     string
-		provider slowpoke
-		polls    int // that were waited for
-		terminal string
-		err      string
+		name         string
+		registration flytest.Registration
+		provider     slowpoke
+		polls        int // that were waited for
+		terminal     string
+		exit         int
+		err          string
+		warning      string
+		unasked      bool
 	}{
+		{name: "no app", provider: slowpoke{created: envelope("")}, terminal: ready + toSet + secrets},
+		{name: "no app, asynchronous", registration: async, provider: slowpoke{created: envelope(`,"status":"ready"`)}, terminal: ready + toSet + secrets},
 		{
-			name: "at once", provider: slowpoke{created: envelope("")},
-			terminal: "Your extension collider-prod is ready.\n" + secrets,
+			name: "region", registration: flytest.Registration{SelectRegion: true}, provider: slowpoke{created: envelope("")},
+			terminal: strings.Replace(ready, "(my-logs)", "(my-logs) in mad", 1) + toSet + secrets,
+		},
+		{name: "app", registration: app, provider: slowpoke{created: envelope("")}, terminal: ready + setting + secrets + staged},
+		{
+			name: "deployed app", registration: flytest.Registration{App: "collider", AppDeployed: true}, provider: slowpoke{created: envelope("")},
+			terminal: ready + setting + secrets + "\n",
 		},
 		{
-			name: "ready", provider: slowpoke{created: envelope(`,"status":"ready"`)},
-			terminal: "Your extension collider-prod is ready.\n" + secrets,
+			name: "slow, asynchronous", registration: async, provider: slowpoke{created: provisioning, polls: []string{making, making, made}},
+			polls: 2, terminal: ready + toSet + secrets,
 		},
 		{
-			name: "later", provider: slowpoke{created: envelope(`,"status":"provisioning"`), polls: []string{making, making, made}},
-			polls:    2,
-			terminal: "Waiting for collider-prod to be ready ...\nYour extension collider-prod is ready.\n" + secrets,
+			name: "a status of one's own, asynchronous", registration: async, provider: slowpoke{created: envelope(`,"status":"warming up"`), polls: []string{made}},
+			terminal: ready + toSet + secrets,
 		},
 		{
-			name: "a status of one's own", provider: slowpoke{created: envelope(`,"status":"warming up"`), polls: []string{made}},
-			terminal: "Waiting for collider-prod to be ready ...\nYour extension collider-prod is ready.\n" + secrets,
+			name: "slow, not asynchronous", provider: slowpoke{created: provisioning, polls: []string{making}},
+			terminal: ready + toSet + secrets, warning: "never asks for its status",
 		},
 		{
-			name: "no secrets", provider: slowpoke{created: `{"id":"x","config":{}}`},
-			terminal: "Your extension small is ready.\n",
+			name: "error in the first answer, not asynchronous", provider: slowpoke{created: envelope(`,"status":"error","error_message":"There is no room."`)},
+			terminal: ready + toSet + secrets, warning: "tells the customer that the extension is ready",
 		},
+		{
+			name: "error in the first answer, asynchronous", registration: async, provider: slowpoke{created: envelope(`,"status":"error","error_message":"There is no room."`)},
+			terminal: "Error: There is no room.\n", exit: 1, err: "There is no room.",
+		},
+		{
+			name: "error later", registration: async, provider: slowpoke{created: provisioning, polls: []string{making, `{"id":"x","status":"error"}`}},
+			polls: 1, terminal: "Error: provisioning failed\n", exit: 1, err: "provisioning failed",
+		},
+		{
+			name: "4 minutes over", registration: async, provider: slowpoke{created: provisioning, polls: []string{making}},
+			polls: 120, terminal: "Error: timed out waiting for provisioning to complete\n", exit: 1, err: "timed out waiting for provisioning to complete",
+		},
+		{
+			name: "the provider's error", provider: slowpoke{status: http.StatusUnprocessableEntity, created: `{"error":"invalid","message":"There is no region xyz."}`},
+			terminal: "Error: input:3:2: createAddOn There is no region xyz.\n\n", exit: 1, err: "422 invalid: There is no region xyz.",
+		},
+		{
+			name: "a secret that is a number", provider: slowpoke{created: `{"id":"x","config":{"A":"a","PORT":5432,"Z":"z"}}`},
+			terminal: asked + toSet + "A: a\npanic: interface conversion: interface {} is float64, not string\n", exit: 3,
+			err: `flytest: the secret "PORT" is a number; flyctl demands a string`,
+		},
+		{
+			name: "a secret that is null", registration: app, provider: slowpoke{created: `{"id":"x","config":{"A":null}}`},
+			terminal: asked + setting + "panic: interface conversion: interface {} is nil, not string\n", exit: 3,
+			err: `flytest: the secret "A" is null; flyctl demands a string`,
+		},
+		{
+			name: "no config, app", registration: app, provider: slowpoke{created: `{"id":"x"}`},
+			terminal: asked, err: `flytest: the answer has no "config", and Fly.io does not ask for the secrets again`,
+		},
+		{name: "empty config, app", registration: app, provider: slowpoke{created: `{"id":"x","config":{}}`}, terminal: asked + setting + staged},
 		{
 			name: "generation 1", provider: slowpoke{created: `{"LOGJAM_URL":"https://u:p@logjam.example"}`},
-			terminal: "Your extension small is ready.\n\nSetting the following secrets on your app:\nLOGJAM_URL: https://u:p@logjam.example\n",
+			terminal: asked + toSet + "LOGJAM_URL: https://u:p@logjam.example\n",
 		},
 		{
-			name: "failed at once", provider: slowpoke{created: envelope(`,"status":"error","error_message":"There is no room."`)},
-			terminal: "Error: There is no room.\n", err: "There is no room.",
+			name: "a name exists on the app", registration: flytest.Registration{App: "collider", AppSecrets: []string{"OTHER", "LOGJAM_URL"}}, provider: slowpoke{created: envelope("")},
+			terminal: ready + "Secrets [LOGJAM_URL] already exist on app collider. They won't be set automatically.\n\n" + toSet + secrets,
 		},
 		{
-			name:     "failed later",
-			provider: slowpoke{created: envelope(`,"status":"provisioning"`), polls: []string{making, `{"id":"x","status":"error"}`}},
-			polls:    1,
-			terminal: "Waiting for collider-prod to be ready ...\nError: provisioning failed\n", err: "provisioning failed",
+			name: "an escape character in a secret", provider: slowpoke{created: `{"id":"x","config":{"A":"\u001b[2J"}}`},
+			terminal: asked + toSet + "A: \x1b[2J\n",
 		},
 		{
-			name: "never", provider: slowpoke{created: envelope(`,"status":"provisioning"`), polls: []string{making}},
-			polls:    120,
-			terminal: "Waiting for collider-prod to be ready ...\nError: not ready after 4m0s (the status is \"provisioning\")\n",
-			err:      `not ready after 4m0s (the status is "provisioning")`,
-		},
-		{
-			name: "refused", provider: slowpoke{status: http.StatusUnprocessableEntity, created: `{"error":"invalid","message":"There is no region xyz."}`},
-			terminal: "Error: input:3:2: createAddOn There is no region xyz.\n", err: "422 invalid: There is no region xyz.",
-		},
-		{
-			name: "a number for a secret", provider: slowpoke{created: `{"id":"x","config":{"PORT":5432}}`},
-			terminal: "Error: the secret \"PORT\" is a number; flyctl demands a string\n",
-			err:      `flytest: the secret "PORT" is a number; flyctl demands a string`,
+			name: "name taken in the app", registration: flytest.Registration{App: "collider", AppExtension: "collider-logs"}, unasked: true,
+			terminal: "Error: A Logjam log stream named collider-logs already exists for app collider\n", exit: 1,
+			err: "A Logjam log stream named collider-logs already exists for app collider",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			var waited []time.Duration
 			fly := waiting(t, &c.provider, &waited)
-			got, err := fly.Create(t.Context(), flyext.ProvisionRequest{ID: "x", Name: "small", OrganizationID: "M03FclA4m"})
-			if got.Terminal != c.terminal {
-				t.Errorf("the customer reads:\n%swant:\n%s", got.Terminal, c.terminal)
+			asked := false
+			fly.Observe = func(flytest.Exchange) { asked = true }
+			fly.Registration = c.registration
+			fly.Registration.DisplayName, fly.Registration.ResourceName = "Logjam", "log stream"
+			got, err := fly.Create(t.Context(), flyext.ProvisionRequest{ID: "x", Name: "small", OrganizationID: "M03FclA4m", PrimaryRegion: "mad"})
+			if got.Terminal != c.terminal || got.ExitStatus != c.exit {
+				t.Errorf("the customer reads (status %d):\n%swant (status %d):\n%s", got.ExitStatus, got.Terminal, c.exit, c.terminal)
 			}
 			if (err == nil) != (c.err == "") || err != nil && err.Error() != c.err {
 				t.Errorf("error %v, want %s", err, c.err)
 			}
 			if (got.Extension == nil) != (err != nil) {
 				t.Errorf("extension %v with error %v", got.Extension, err)
+			}
+			if (got.Warning == "") != (c.warning == "") || !strings.Contains(got.Warning, c.warning) {
+				t.Errorf("the warning is %q, want %q", got.Warning, c.warning)
+			}
+			if asked == c.unasked {
+				t.Errorf("the provider was asked: %t", asked)
 			}
 			if want := slices.Repeat([]time.Duration{flytest.PollInterval}, c.polls); !slices.Equal(waited, want) {
 				t.Errorf("waited %d times, want %d: %v", len(waited), c.polls, waited)
@@ -138,6 +188,17 @@ func TestCreate(t *testing.T) {
 				t.Errorf("secrets %v: not those of the first answer", got.Extension.Secrets)
 			}
 		})
+	}
+}
+
+// The zero value of a registration prints whole sentences.
+func TestCreateUnregistered(t *testing.T) {
+	t.Parallel()
+	fly := waiting(t, &slowpoke{created: `{"id":"x","config":{}}`}, new([]time.Duration))
+	got, err := fly.Create(t.Context(), flyext.ProvisionRequest{ID: "x", Name: "small", OrganizationID: "M03FclA4m"})
+	const want = "Your Example extension (small) is ready. See details and next steps with: flyctl ext example --help\n\nSet the following secrets on your target app.\n"
+	if err != nil || got.Terminal != want {
+		t.Errorf("the customer reads %q, %v", got.Terminal, err)
 	}
 }
 

@@ -150,7 +150,12 @@ func TestAccepted(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
 			fly := start(t, newService(), f.signer(secret), f.verifier)
-			for _, id := range []string{"30bqn49y2jh", "a/b", "a b+c", "größe-✈", "..", "100%", "x?y#z"} {
+			for i, id := range []string{"30bqn49y2jh", "a/b", "a b+c", "größe-✈", "..", "100%", "x?y#z"} {
+				// draft-cavage requests of one second, path and length are the same.
+				clock := func(ahead int) func() time.Time {
+					return func() time.Time { return time.Now().Add(time.Duration(2*i+ahead) * time.Second) }
+				}
+				fly.Now = clock(0)
 				if f.name == "zntrio" && strings.Contains(id, "?") {
 					continue // it signs the decoded path, in which the query would begin there
 				}
@@ -170,7 +175,7 @@ func TestAccepted(t *testing.T) {
 				if err := fly.Deprovision(t.Context(), id); err != nil {
 					t.Errorf("Deprovision(%q) = %v", id, err)
 				}
-				fly.Now = func() time.Time { return time.Now().Add(time.Second) } // equal draft-cavage requests need a clock that moves
+				fly.Now = clock(1)
 				_, err = fly.Fetch(t.Context(), id)
 				if e, ok := errors.AsType[*flyext.Error](err); !ok || e.Status != http.StatusNotFound ||
 					e.Code != flyext.CodeNotFound || e.Message != "There is no such stream." {

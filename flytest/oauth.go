@@ -34,7 +34,7 @@ import (
 // the form and nowhere else, PKCE is S256 or not there (RFC 7636). A code works
 // once, for a short time, with the redirect URL and the PKCE verifier that it
 // was asked for with; if it comes again, the token that was got for it is
-// revoked (RFC 6749, section 4.1.2). Tokens are not refreshed.
+// revoked (RFC 6749, section 4.1.2). A refresh token works once.
 //
 // The page needs no script. A browser test finds on it, by their id: the form
 // "authorize"; a radio button for each user, whose name is "user" and whose
@@ -43,7 +43,7 @@ import (
 // buttons "sign-in" and "cancel". See [Choice] for what they mean. A page that
 // refuses has the element "refusal". The page's Content-Security-Policy lets
 // the form lead to the origins of RedirectURLs and to no other: Chromium holds
-// every redirect that follows to that too, so a service whose [flyext.SSO.SignIn]
+// every redirect that follows to that too, so a service whose [flyext.SSOConfig.SignIn]
 // goes on to another origin lists a URL of that one as well.
 //
 // See https://fly.io/docs/reference/extensions_api/#single-sign-on-flow.
@@ -76,8 +76,11 @@ type OAuthServer struct {
 	choice   *Choice
 	faults   map[string]Fault
 	requests []OAuthRequest
+	held     int               // bytes of requests, about
 	grants   map[string]*grant // by code
 	tokens   map[string]*token // by access token
+
+	refreshable map[string]*token // by refresh token
 }
 
 // A User is somebody who can sign in with Fly.io.
@@ -129,6 +132,8 @@ const (
 	defaultTokenLifetime = 2 * time.Hour
 	maxForm              = 64 << 10 // bytes; of the last ones all is remembered
 	maxRequests          = 1000     // remembered, so that a server for people can run for long
+	maxRemembered        = 4 << 20  // bytes of the remembered requests, about
+	maxRememberedForm    = 64 << 10 // bytes of one of them, about
 )
 
 // SetUsers replaces the users. Tokens follow: from then on they tell the new
@@ -194,12 +199,13 @@ type OAuthRequest struct {
 	Method string
 	Path   string
 	// Form holds the parameters of query and body, with "[redacted]" in place
-	// of a client secret. Codes and verifiers are there as they came.
+	// of a client secret. Codes and verifiers are there as they came. It is nil
+	// if the parameters are too large to be remembered.
 	Form url.Values
 }
 
 // Requests returns the requests received so far, the oldest first, faults or
-// not. Of very many it returns the last thousand.
+// not. It returns the last thousand at most, and fewer if they are large.
 func (s *OAuthServer) Requests() []OAuthRequest {
 	s.check()
 	s.mu.Lock()
@@ -213,16 +219,39 @@ func (s *OAuthServer) Requests() []OAuthRequest {
 }
 
 func (s *OAuthServer) record(r *http.Request) {
-	form := cloneForm(r.Form)
-	if form.Has("client_secret") {
-		form.Set("client_secret", "[redacted]")
+	seen := OAuthRequest{Method: r.Method, Path: r.URL.Path}
+	if sizeOfForm(r.Form) <= maxRememberedForm {
+		seen.Form = cloneForm(r.Form)
+		if seen.Form.Has("client_secret") {
+			seen.Form.Set("client_secret", "[redacted]")
+		}
+	}
+	if len(seen.Path) > maxRememberedForm {
+		seen.Path = seen.Path[:maxRememberedForm]
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.requests) == maxRequests {
+	s.requests = append(s.requests, seen)
+	s.held += seen.size()
+	for len(s.requests) > maxRequests || s.held > maxRemembered {
+		s.held -= s.requests[0].size()
 		s.requests = slices.Delete(s.requests, 0, 1)
 	}
-	s.requests = append(s.requests, OAuthRequest{Method: r.Method, Path: r.URL.Path, Form: form})
+}
+
+func (r OAuthRequest) size() int { return len(r.Method) + len(r.Path) + sizeOfForm(r.Form) }
+
+// sizeOfForm is about how many bytes a form takes: many short parameters take
+// far more than their text.
+func sizeOfForm(form url.Values) int {
+	size := 128
+	for name, values := range form {
+		size += 64 + len(name)
+		for _, value := range values {
+			size += 32 + len(value)
+		}
+	}
+	return size
 }
 
 func cloneForm(form url.Values) url.Values { return url.Values(http.Header(form).Clone()) }

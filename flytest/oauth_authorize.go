@@ -219,6 +219,11 @@ func (s *OAuthServer) sweep() {
 			delete(s.tokens, text)
 		}
 	}
+	for text, t := range s.refreshable {
+		if now.After(t.expires.Add(refreshLifetime)) {
+			delete(s.refreshable, text)
+		}
+	}
 }
 
 func (e *protocolError) values() url.Values {

@@ -145,8 +145,8 @@ func TestHandshake(t *testing.T) {
 		want       string
 	}{
 		{"generation 2", 0, "{UserID:k9d01lp82rky6vo2 Name:Nathan Email:k9d01lp82rky6vo2@customer.fly.io ExtensionID:stream-of-hadron " +
-			"OrganizationID:hadron Role:member Organizations:[{OrganizationID:collider Role:admin} {OrganizationID:hadron Role:member}] Generation:2}"},
-		{"generation 1", flyext.Generation1, "{UserID: Name: Email: ExtensionID:stream-of-collider OrganizationID:collider Role:admin Organizations:[] Generation:1}"},
+			"OrganizationID:hadron Role:member Organizations:[{OrganizationID:collider Role:admin} {OrganizationID:hadron Role:member}] Generation:2 Grant:<nil>}"},
+		{"generation 1", flyext.Generation1, "{UserID: Name: Email: ExtensionID:stream-of-collider OrganizationID:collider Role:admin Organizations:[] Generation:1 Grant:<nil>}"},
 	} {
 		extension := "stream-of-hadron"
 		if test.generation == flyext.Generation1 {
@@ -226,7 +226,7 @@ func TestHandshakeFaults(t *testing.T) {
 		{"info: 500", flytest.TokenInfoEndpoint, flytest.StatusAnswer(500), 502, flyext.CodeFlyUnavailable},
 		{"info: HTML", flytest.TokenInfoEndpoint, flytest.HTMLAnswer(), 502, flyext.CodeFlyUnavailable},
 		{"info: wrong type", flytest.TokenInfoEndpoint, flytest.WithMember("organizations", "collider"), 502, flyext.CodeFlyUnavailable},
-		{"info: no user", flytest.TokenInfoEndpoint, flytest.WithoutMember("user_id"), 502, flyext.CodeFlyUnavailable},
+		{"info: no user", flytest.TokenInfoEndpoint, flytest.WithMember("user_id", 7), 502, flyext.CodeFlyUnavailable},
 		{"info: huge", flytest.TokenInfoEndpoint, flytest.HugeAnswer(oneMiB), 502, flyext.CodeFlyUnavailable},
 		{"info: redirect loop", flytest.TokenInfoEndpoint, flytest.RedirectLoop(), 502, flyext.CodeFlyUnavailable},
 		{"info: foreign application", flytest.TokenInfoEndpoint, flytest.ForeignApplication(), 403, flyext.CodeForeignToken},

@@ -352,6 +352,42 @@ func TestOAuthRequests(t *testing.T) {
 	}
 }
 
+// A program that sends large or many parameters again and again does not fill
+// the memory.
+func TestOAuthRequestsAreBounded(t *testing.T) {
+	t.Parallel()
+	for name, body := range map[string]string{
+		"one large parameter": "a=" + strings.Repeat("x", 60<<10),
+		"many short parameters": func() (many string) {
+			var b strings.Builder
+			for i := range 9000 {
+				fmt.Fprintf(&b, "%x&", i)
+			}
+			return b.String()
+		}(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := newOAuthTest(t)
+			for range 200 {
+				r := httptest.NewRequest(http.MethodPost, "/oauth/x", strings.NewReader(body))
+				r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+				o.do(r)
+			}
+			size, parameters := 0, 0
+			for _, r := range o.fly.Requests() {
+				for name, values := range r.Form {
+					size += len(name) + len(strings.Join(values, ""))
+					parameters++
+				}
+			}
+			if size > 4<<20 || parameters > 10_000 {
+				t.Errorf("%d bytes in %d parameters are remembered of 200 requests", size, parameters)
+			}
+		})
+	}
+}
+
 // printed are the ways in which a value gets into a log.
 func printed(v any) []string {
 	var log bytes.Buffer

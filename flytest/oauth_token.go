@@ -77,22 +77,62 @@ func (s *OAuthServer) serveToken(w http.ResponseWriter, r *http.Request) {
 		writeOAuthError(w, http.StatusUnauthorized, "invalid_client", "client_id or client_secret is wrong or not in the form")
 		return
 	}
-	for _, name := range []string{"grant_type", "code", "redirect_uri"} {
-		if r.PostForm.Get(name) == "" {
-			writeOAuthError(w, http.StatusBadRequest, "invalid_request", name+" is missing")
-			return
+	var answer tokenAnswer
+	var refusal string
+	switch r.PostForm.Get("grant_type") {
+	case "authorization_code":
+		for _, name := range []string{"code", "redirect_uri"} {
+			if r.PostForm.Get(name) == "" {
+				writeOAuthError(w, http.StatusBadRequest, "invalid_request", name+" is missing")
+				return
+			}
 		}
-	}
-	if r.PostForm.Get("grant_type") != "authorization_code" {
-		writeOAuthError(w, http.StatusBadRequest, "unsupported_grant_type", "grant_type is not authorization_code")
+		answer, refusal = s.redeem(r.PostForm.Get("code"), r.PostForm.Get("redirect_uri"), r.PostForm.Get("code_verifier"))
+	case "refresh_token":
+		answer, refusal = s.refresh(r.PostForm.Get("refresh_token"))
+	case "":
+		writeOAuthError(w, http.StatusBadRequest, "invalid_request", "grant_type is missing")
+		return
+	default:
+		writeOAuthError(w, http.StatusBadRequest, "unsupported_grant_type", "grant_type is neither authorization_code nor refresh_token")
 		return
 	}
-	answer, refusal := s.redeem(r.PostForm.Get("code"), r.PostForm.Get("redirect_uri"), r.PostForm.Get("code_verifier"))
 	if refusal != "" {
 		writeOAuthError(w, http.StatusBadRequest, "invalid_grant", refusal)
 		return
 	}
 	writeJSON(w, http.StatusOK, answer)
+}
+
+// refreshLifetime is the time after its access token for which a refresh token works.
+const refreshLifetime = 30 * 24 * time.Hour
+
+// refresh trades a refresh token for a new token (RFC 6749, section 6), or returns
+// the reason of its refusal. A refresh token works once.
+func (s *OAuthServer) refresh(refreshToken string) (answer tokenAnswer, refusal string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.refreshable[refreshToken]
+	if t == nil {
+		return answer, "refresh_token is unknown or was used before"
+	}
+	delete(s.refreshable, refreshToken)
+	return s.issue(t.scope, t.choice), ""
+}
+
+// issue makes an access token and its refresh token. The caller holds the lock.
+func (s *OAuthServer) issue(scope string, choice Choice) tokenAnswer {
+	now, lifetime := s.now(), cmp.Or(s.TokenLifetime, defaultTokenLifetime)
+	if s.tokens == nil {
+		s.tokens, s.refreshable = make(map[string]*token), make(map[string]*token)
+	}
+	t := &token{scope: scope, choice: choice, created: now, expires: now.Add(lifetime)}
+	access, refresh := "fo1_"+rand.Text(), rand.Text()
+	s.tokens[access], s.refreshable[refresh] = t, t
+	return tokenAnswer{
+		AccessToken: access, TokenType: "Bearer", ExpiresIn: int64(lifetime / time.Second),
+		RefreshToken: refresh, Scope: scope, CreatedAt: now.Unix(),
+	}
 }
 
 // redeem trades a code for a token, or says why it does not. A code is used up
@@ -119,17 +159,9 @@ func (s *OAuthServer) redeem(code, redirectURL, verifier string) (answer tokenAn
 	case g.challenge != "" && !proves(verifier, g.challenge):
 		return answer, "code_verifier is missing or wrong"
 	}
-	lifetime := cmp.Or(s.TokenLifetime, defaultTokenLifetime)
-	g.accessToken = "fo1_" + rand.Text()
-	g.forget = now.Add(lifetime)
-	if s.tokens == nil {
-		s.tokens = make(map[string]*token)
-	}
-	s.tokens[g.accessToken] = &token{scope: g.scope, choice: g.choice, created: now, expires: g.forget}
-	return tokenAnswer{
-		AccessToken: g.accessToken, TokenType: "Bearer", ExpiresIn: int64(lifetime / time.Second),
-		RefreshToken: rand.Text(), Scope: g.scope, CreatedAt: now.Unix(),
-	}, ""
+	answer = s.issue(g.scope, g.choice)
+	g.accessToken, g.forget = answer.AccessToken, s.tokens[answer.AccessToken].expires
+	return answer, ""
 }
 
 // proves says whether a verifier is the challenge's (RFC 7636, section 4.6).

@@ -157,7 +157,8 @@ func TestOAuthTokenRefusals(t *testing.T) {
 		}, 400, "invalid_request"},
 		{"form of 2 MiB", request(set("padding", strings.Repeat("x", 2<<20))), 400, "invalid_request"},
 		{"no grant type", request(set("grant_type")), 400, "invalid_request"},
-		{"refresh token", request(set("grant_type", "refresh_token")), 400, "unsupported_grant_type"},
+		{"refresh token", request(set("grant_type", "refresh_token")), 400, "invalid_grant"},
+		{"another grant type", request(set("grant_type", "password")), 400, "unsupported_grant_type"},
 		{"no code", request(set("code")), 400, "invalid_request"},
 		{"unknown code", request(set("code", "AAAAAAAAAAAAAAAAAAAAAAAAAA")), 400, "invalid_grant"},
 		{"two codes", func(_ *oauthTest, code string) *http.Request {

@@ -57,6 +57,10 @@ type Platform struct {
 	// it back or forth to make a stale request or one from the future.
 	Now func() time.Time
 
+	// Registration is what Fly.io has on record about the provider. It decides
+	// what [Platform.Create] prints, and whether it waits.
+	Registration Registration
+
 	// Sleep waits between two polls, for as long as d or until ctx ends, whose
 	// error it then returns; nil means to really wait. A test that replaces it
 	// passes four minutes in no time.
@@ -106,7 +110,7 @@ func (p *Platform) Provision(ctx context.Context, req flyext.ProvisionRequest) (
 		return nil, err
 	}
 	if x.Secrets == nil {
-		return nil, errors.New(`flytest: the answer has no "config", and nobody asks for the secrets again`)
+		return nil, errors.New(`flytest: the answer has no "config", and Fly.io does not ask for the secrets again`)
 	}
 	return x, nil
 }

@@ -60,6 +60,7 @@ type WebhookReceiver struct {
 	mu        sync.Mutex
 	fault     Fault
 	received  []Webhook
+	held      int // bytes of the bodies in received
 	resources map[string]Webhook
 	nonces    map[string]time.Time // and when they may be forgotten
 	swept     time.Time
@@ -99,7 +100,8 @@ type WebhookStats struct {
 }
 
 const (
-	maxWebhook    = 1 << 20 // bytes
+	maxWebhook    = 1 << 20  // bytes
+	maxHeld       = 16 << 20 // bytes of the bodies that are remembered
 	webhookMaxAge = 5 * time.Minute
 	webhookSkew   = time.Minute
 )
@@ -126,7 +128,7 @@ func LostAnswer() Fault {
 }
 
 // Webhooks returns the webhooks received so far, the oldest first, accepted or
-// refused. Of very many it returns the last thousand.
+// refused. It returns the last thousand at most, and fewer if they are large.
 func (s *WebhookReceiver) Webhooks() []Webhook {
 	s.check()
 	s.mu.Lock()
@@ -243,10 +245,12 @@ func (s *WebhookReceiver) record(hook Webhook) {
 	} else {
 		s.stats.Accepted++
 	}
-	if len(s.received) == maxRequests {
+	s.received = append(s.received, hook)
+	s.held += len(hook.Body)
+	for len(s.received) > maxRequests || s.held > maxHeld {
+		s.held -= len(s.received[0].Body)
 		s.received = slices.Delete(s.received, 0, 1)
 	}
-	s.received = append(s.received, hook)
 }
 
 // accept verifies a webhook, fills in what is known of it, and keeps the state of

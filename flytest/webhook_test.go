@@ -231,6 +231,23 @@ func TestWebhookRecordIsBounded(t *testing.T) {
 	}
 }
 
+// A stranger's large webhooks do not fill the memory.
+func TestWebhookBytesAreBounded(t *testing.T) {
+	t.Parallel()
+	s := newReceiver()
+	large := strings.Repeat("x", 1<<20)
+	for range 40 {
+		receive(s, hookSignedWith("another secret", large))
+	}
+	held := 0
+	for _, w := range s.Webhooks() {
+		held += len(w.Body)
+	}
+	if held > 16<<20 || held == 0 {
+		t.Errorf("%d bytes are remembered of 40 webhooks of 1 MiB", held)
+	}
+}
+
 // What the receiver does wrong on demand, a sender of webhooks gets to see.
 func TestWebhookFaults(t *testing.T) {
 	t.Parallel()

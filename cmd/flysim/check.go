@@ -39,6 +39,8 @@ type checking struct {
 	webhookAddr      string
 	ssoGeneration    int
 	patience, budget time.Duration
+	options          []string
+	params           string
 }
 
 const (
@@ -56,6 +58,8 @@ func (p *program) checkCommand() *cobra.Command {
 	flags.StringArrayVar(&c.only, "only", nil, "test these requirements alone: their `ids`, with commas or spaces between them")
 	flags.BoolVar(&c.list, "list", false, "list the requirements and where they are from, and test nothing")
 	flags.StringVar(&c.junit, "junit", "", "also write the report to this `file`, as JUnit XML, which CI systems read")
+	flags.StringArrayVar(&c.options, "option", nil, optionHelp)
+	flags.StringVar(&c.params, "params", "", paramsHelp)
 	flags.StringVar(&c.oauthAddr, "oauth-addr", defaultOAuthAddr, oauthAddrHelp+", if there are a client id and secret")
 	flags.StringVar(&c.webhookAddr, "webhook-addr", "", "receive and verify what the provider tells Fly.io on this loopback `address`, at any path (default off)")
 	flags.IntVar(&c.ssoGeneration, "sso-generation", 0, ssoGenerationHelp)
@@ -86,7 +90,12 @@ func (p *program) check(ctx context.Context, c *checking) error {
 	if c.webhookAddr != "" && p.webhookSecret == "" {
 		return usagef("--webhook-addr: which secret signs the webhooks? Set FLYIO_WEBHOOK_SECRET to what the provider has")
 	}
+	params, err := p.extra(c.options, c.params)
+	if err != nil {
+		return err
+	}
 	conformance := &flytest.Conformance{
+		Params:  params,
 		BaseURL: p.baseURL, Format: p.format, Credentials: p.credentials(), SSOGeneration: generation,
 		Client: p.client(), Budget: c.budget, Patience: c.patience, Only: c.only,
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -9,17 +10,53 @@ import (
 )
 
 // dotenv returns secrets as lines that a POSIX shell can source, and that most
-// readers of .env files read alike. They have passed checkEnv.
-func dotenv(secrets flyext.Secrets) string {
+// readers of .env files read alike. They have passed checkEnv. A name that does
+// not begin with the prefix is in a comment, and with the prefix "" every name:
+// sourcing a file sets each variable that it names, and some variable of some
+// program that runs later can hold a command.
+func dotenv(secrets flyext.Secrets, prefix string) string {
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(secrets)) {
-		b.WriteString(name + "=" + shellQuote(secrets[name]) + "\n")
+		line := name + "=" + shellQuote(secrets[name])
+		switch {
+		case prefix == "":
+			b.WriteString("# not set, because no --prefix allows it:\n")
+		case !strings.HasPrefix(name, prefix):
+			fmt.Fprintf(&b, "# not set, because the name does not begin with %s:\n", prefix)
+		default:
+			b.WriteString(line + "\n")
+			continue
+		}
+		b.WriteString("# " + strings.ReplaceAll(line, "\n", "\n# ") + "\n")
 	}
 	return b.String()
 }
 
-// inDoubleQuotes escapes what is not itself there (POSIX.1-2017, Shell Command
-// Language, section 2.2.3).
+// checkPrefix refuses a prefix that would allow the variables of a shell.
+func checkPrefix(prefix string) error {
+	if prefix != "" && (!isEnvName(prefix) || len(prefix) < 3 || !strings.HasSuffix(prefix, "_") || isObeyed(prefix+"A")) {
+		return usagef("--prefix: %q is no beginning of your secrets' names, such as LOGJAM_", prefix)
+	}
+	return nil
+}
+
+// suggestedPrefix returns the prefix that all names have, up to the first
+// underscore, or the prefix of an example.
+func suggestedPrefix(secrets flyext.Secrets) string {
+	common := ""
+	for name := range secrets {
+		prefix, _, ok := strings.Cut(name, "_")
+		prefix += "_"
+		if !ok || checkPrefix(prefix) != nil || common != "" && common != prefix {
+			return "YOURS_"
+		}
+		common = prefix
+	}
+	return common
+}
+
+// inDoubleQuotes escapes the characters that a shell interprets there (POSIX.1-2017,
+// Shell Command Language, section 2.2.3).
 var inDoubleQuotes = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "$", `\$`, "`", "\\`")
 
 // shellQuote quotes a text for a shell. A single quote in it is the one thing
@@ -31,7 +68,7 @@ func shellQuote(text string) string {
 	return `"` + inDoubleQuotes.Replace(text) + `"`
 }
 
-// isEnvName says whether a name can be an environment variable's (POSIX.1-2017,
+// isEnvName reports whether a name can be an environment variable's (POSIX.1-2017,
 // section 8.1).
 func isEnvName(name string) bool {
 	for i, c := range []byte(name) {
@@ -43,12 +80,25 @@ func isEnvName(name string) bool {
 	return name != ""
 }
 
-// obeyed are the variables that a shell, the loader or an interpreter takes
-// orders from. Most can hold a command: PROMPT_COMMAND is run at the next prompt.
-var obeyed = strings.Fields("BASHOPTS BASH_ENV CDPATH ENV EUID FPATH HISTFILE HOME IFS NODE_OPTIONS OPTIND PATH PERL5OPT POSIXLY_CORRECT PPID PROMPT PROMPT_COMMAND PS0 PS1 PS2 PS3 PS4 PYTHONPATH PYTHONSTARTUP RUBYOPT SHELL SHELLOPTS UID ZDOTDIR")
+// obeyed are variables that a shell, the loader or an interpreter obeys. Many can
+// hold a command: PROMPT_COMMAND is run at the next prompt, and bash evaluates
+// what is assigned to RANDOM. The list cannot be complete, which is why dotenv
+// needs a prefix.
+var obeyed = strings.Fields(`
+	ALIASES ARGV ARGV0 AUTO_RESUME BROWSER CDPATH CHILD_MAX COLUMNS COMMANDS COPROC DIRSTACK DIRSTACKSIZE EDITOR EGID ENV EPOCHREALTIME
+	EPOCHSECONDS ERRNO EUID EXECIGNORE FCEDIT FIGNORE FPATH FUNCNAME FUNCNEST FUNCTIONS GID GLOBIGNORE GLOBSORT GROUPS HOME HOSTFILE
+	IFS IGNOREEOF INPUTRC KEYTIMEOUT LANG LESSCLOSE LESSOPEN LINENO LINES MAIL MAILCHECK MAILPATH MANPATH MAPFILE MODULE_PATH NULLCMD
+	OLDPWD OPTARG OPTERR OPTIND OPTIONS PAGER PARAMETERS PATH PIPESTATUS POSIXLY_CORRECT PPID PROMPT PS0 PS1 PS2 PS3 PS4 PSVAR PWD RANDOM
+	READNULLCMD REPLY RPROMPT RPS1 RPS2 SECONDS SHELL SHELLOPTS SHLVL SPROMPT SRANDOM STATUS TERM TIMEFORMAT TMOUT TMPDIR TRY_BLOCK_ERROR
+	UID USERNAME VISUAL WATCH WATCHFMT WORDCHARS ZDOTDIR _JAVA_OPTIONS JAVA_TOOL_OPTIONS JDK_JAVA_OPTIONS`)
 
-// isObeyed says whether to set a variable is to give an order. In zsh, path is
-// PATH.
+// obeyedPrefixes are the prefixes of such variables.
+var obeyedPrefixes = strings.Fields("BASH COMP_ DYLD_ GIT_ HIST LC_ LD_ NODE_ NPM_CONFIG_ PERL PROMPT_ PYTHON READLINE_ RUBY SSH_ ZLE_ ZSH")
+
+// isObeyed reports whether setting a variable is a command. Case does not matter:
+// in zsh, path is PATH.
 func isObeyed(name string) bool {
-	return slices.Contains(obeyed, strings.ToUpper(name)) || strings.HasPrefix(name, "LD_") || strings.HasPrefix(name, "DYLD_")
+	name = strings.ToUpper(name)
+	return slices.Contains(obeyed, name) || slices.ContainsFunc(obeyedPrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) ||
+		strings.HasSuffix(name, "_FUNCTIONS") // zsh runs precmd_functions before each prompt
 }

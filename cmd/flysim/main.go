@@ -3,7 +3,7 @@
 // machines, signs a customer on, tests whether the provider does what Fly.io's
 // protocol requires, and does all but the last on a web page, too:
 //
-//	flysim provision --base-url http://localhost:8080/flyio > app.env
+//	flysim provision --base-url http://localhost:8080/flyio --prefix LOGJAM_ > app.env
 //	flysim check --base-url http://localhost:8080/flyio
 //
 // The secrets that Fly.io and the provider share come from the environment, from

@@ -20,6 +20,7 @@ type page struct {
 	w         io.Writer
 	colours   bool
 	transient bool   // can take a line back
+	terminal  bool   // a person's
 	status    string // the line to be taken back
 }
 
@@ -33,7 +34,7 @@ func newPage(w io.Writer, lookupEnv func(string) (string, bool)) *page {
 	noColour, _ := lookupEnv("NO_COLOR")
 	kind, _ := lookupEnv("TERM")
 	clever := isTerminal && kind != "dumb"
-	return &page{w: w, colours: clever && noColour == "", transient: clever}
+	return &page{w: w, colours: clever && noColour == "", transient: clever, terminal: isTerminal}
 }
 
 // A style is a terminal's code for how text looks (ECMA-48, section 8.3.117).

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -131,6 +132,7 @@ func (m *memory) serve(t *testing.T, oauthURL string, generation flyext.Generati
 	m.url = "http://" + server.Listener.Addr().String()
 	config := flyext.Config{
 		BaseURL: m.url + "/flyio",
+		Logger:  slog.New(slog.DiscardHandler),
 		Verifier: flyext.AnyOf(
 			flyext.XSignature(signingSecret, shortSecret),
 			flyext.AllOf(

@@ -136,6 +136,22 @@ func startNode(t *testing.T, defect string) provider {
 	return startProvider(t, cmd, "listening on ")
 }
 
+// startPython starts the provider in Python, with one of its mistakes or none.
+func startPython(t *testing.T, mistake string, env ...string) provider {
+	t.Helper()
+	if testing.Short() { // as .ci/run says with -race
+		t.Skip("the provider runs in a process of its own, which the race detector does not see")
+	}
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("there is no python3 to run a provider in Python (on Debian: apt-get install python3)")
+	}
+	cmd := exec.CommandContext(t.Context(), python, filepath.Join("testdata", "provider.py"))
+	cmd.Env = append(os.Environ(), "PORT=0", "FLYIO_SIGNING_SECRET="+signingSecret, "MISTAKE="+mistake)
+	cmd.Env = append(cmd.Env, env...)
+	return startProvider(t, cmd, "listening on ")
+}
+
 // A checked is what check --json told.
 type checked struct {
 	jsonReport
@@ -219,6 +235,52 @@ func TestProviderInNode(t *testing.T) {
 				t.Error("it writes the secret")
 			}
 		})
+	}
+}
+
+// TestProviderInPython: the HTTP server of Python's library answers 201 to a
+// POST, and a DELETE without a body. It keeps a connection whose request has an
+// unread body, which fails one requirement and no other.
+func TestProviderInPython(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		mistake string
+		failed  []string
+	}{
+		{"", []string{}},
+		{"unread-body", []string{"kept-connection"}},
+		{"unread-unsigned", []string{"kept-connection"}},
+	} {
+		t.Run("mistake "+c.mistake, func(t *testing.T) {
+			t.Parallel()
+			got := newTerminal(startPython(t, c.mistake).baseURL).check(t)
+			if failed := got.ids(flytest.Failed); !slices.Equal(failed, c.failed) {
+				t.Errorf("failed %q, want %q", failed, c.failed)
+			}
+		})
+	}
+}
+
+// TestCheckSendsWhatProvidersRequire: each provision carries what real ones
+// carry, and the author's own parameters.
+func TestCheckSendsWhatProvidersRequire(t *testing.T) {
+	t.Parallel()
+	term := newTerminal(startPython(t, "", "REQUIRE=user_name ip_address primary_region plan retention").baseURL)
+	if got := term.check(t, "--only", "provision"); got.Failed != 1 {
+		t.Errorf("without the parameters %d requirements fail, want 1", got.Failed)
+	}
+	params := filepath.Join(t.TempDir(), "params.json")
+	if err := os.WriteFile(params, []byte(`{"retention": {"days": 7}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := term.check(t, "--option", "plan=basic", "--params", params)
+	if failed := got.ids(flytest.Failed); len(failed) > 0 {
+		t.Errorf("failed %q", failed)
+	}
+	for _, option := range []string{"name=x", "nonce=x"} {
+		if got := term.run(t, "check", "--option", option); got.status != exitUsage {
+			t.Errorf("--option %s: the exit status is %d, want %d", option, got.status, exitUsage)
+		}
 	}
 }
 

@@ -25,8 +25,12 @@ extension, waits until it is ready as flyctl does, and shows what the customer
 would see, on standard error. The secrets go to standard output, as lines that
 a POSIX shell can source:
 
-  flysim provision > app.env
+  flysim provision --prefix LOGJAM_ > app.env
   set -a; . ./app.env; set +a
+
+Sourcing a file sets each variable that it names. The provider chooses the
+names, so flysim writes only those that begin with --prefix as variables, and
+the others as comments. Without --prefix, all are comments.
 
 What is not given is made up: a new id each time, an organization and a user.
 With an id that the provider knows it has to answer with the same secrets.`
@@ -45,6 +49,7 @@ type order struct {
 	ip      string
 	options []string
 	params  string
+	prefix  string // of the secrets' names
 }
 
 func (p *program) provisionCommand() *cobra.Command {
@@ -67,6 +72,7 @@ func (p *program) provisionCommand() *cobra.Command {
 	flags.StringVar(&o.ip, "ip", "", "the extension's IPv6 `address` on the customer's network")
 	flags.StringArrayVar(&o.options, "option", nil, optionHelp)
 	flags.StringVar(&o.params, "params", "", paramsHelp)
+	flags.StringVar(&o.prefix, "prefix", "", "write the secrets whose names begin with this `prefix` as variables, such as LOGJAM_ (or FLYSIM_SECRET_PREFIX)")
 	return cmd
 }
 
@@ -80,7 +86,10 @@ func (p *program) provision(cmd *cobra.Command, o *order) error {
 	if err != nil {
 		return err
 	}
-	if err := o.complete(); err != nil {
+	if o.prefix == "" {
+		o.prefix, _, _ = p.lookup("FLYSIM_SECRET_PREFIX")
+	}
+	if err := cmp.Or(checkPrefix(o.prefix), o.complete()); err != nil {
 		return err
 	}
 	if o.Extra, err = p.extra(o.options, o.params); err != nil {
@@ -91,6 +100,7 @@ func (p *program) provision(cmd *cobra.Command, o *order) error {
 			return usagef("%q is --%s's to set", name, flag)
 		}
 	}
+	fly.Registration.Async = true // so that a slow provider is polled
 	made, err := fly.Create(cmd.Context(), o.ProvisionRequest)
 	if err == nil {
 		err = checkEnv(made.Extension.Secrets)
@@ -107,10 +117,36 @@ func (p *program) provision(cmd *cobra.Command, o *order) error {
 	}
 	p.err.blank()
 	p.err.line(plain, "", "Its id: "+made.Extension.ID)
-	if _, err := io.WriteString(p.out.w, dotenv(made.Extension.Secrets)); err != nil {
+	return p.writeSecrets(made, o.prefix)
+}
+
+// writeSecrets writes the secrets to standard output: byte for byte, or without
+// what a terminal obeys. A terminal that shows them already gets them once.
+func (p *program) writeSecrets(made flytest.Creation, prefix string) error {
+	secrets := made.Extension.Secrets
+	if p.out.terminal {
+		if !p.err.terminal || !tells(made.Terminal, secrets) {
+			p.out.raw(dotenv(secrets, prefix))
+		}
+		return nil
+	}
+	if _, err := io.WriteString(p.out.w, dotenv(secrets, prefix)); err != nil {
 		return usagef("standard output: %w", err)
 	}
+	if prefix == "" && len(secrets) > 0 {
+		p.err.wrap(yellow, "", "The secrets are comments, because the provider chooses their names and a shell obeys some. To have variables: --prefix "+suggestedPrefix(secrets))
+	}
 	return nil
+}
+
+// tells reports whether a text shows every secret.
+func tells(text string, secrets flyext.Secrets) bool {
+	for name, value := range secrets {
+		if !strings.Contains(text, name) || !strings.Contains(text, value) {
+			return false
+		}
+	}
+	return true
 }
 
 // provisionMembers are the members of a request that have a flag, by whose name.
@@ -240,8 +276,8 @@ func newJSONExtension(x *flyext.Extension) JSONExtension {
 	return JSONExtension{x.ID, x.Name, x.Status, x.Message, x.FlyAppName, x.Secrets}
 }
 
-// checkEnv refuses secrets that no shell can take. A name that is none would
-// be a command to the shell that sources it, and some values are, by their names.
+// checkEnv refuses secrets that no shell can take: a name that is not a
+// variable's, the name of a variable that is obeyed, and a NUL.
 func checkEnv(secrets flyext.Secrets) error {
 	for _, name := range slices.Sorted(maps.Keys(secrets)) {
 		if !isEnvName(name) {

@@ -25,11 +25,11 @@ func TestLifeOfAnExtension(t *testing.T) {
 			term := newTerminal(m.serve(t, "", 0))
 			args := func(more ...string) []string { return append(more, "--format", string(format)) }
 
-			made := term.run(t, args("provision", "--id", "abc/1", "--name", "shop", "--option", "plan=pro", "--option", `size={"gb":3}`)...).want(t, 0)
+			made := term.run(t, args("provision", "--prefix", "LOGJAM_", "--id", "abc/1", "--name", "shop", "--option", "plan=pro", "--option", `size={"gb":3}`)...).want(t, 0)
 			if got, want := made.stdout, "LOGJAM_URL=\"https://abc/1:pass'word\\$@logjam.example\"\n"; got != want {
 				t.Errorf("standard output is\n%s, want\n%s", got, want)
 			}
-			contains(t, made.stderr, "Your extension shop is ready.\n", "LOGJAM_URL: https://abc/1:pass'word$@logjam.example\n", "Its id: abc/1\n")
+			contains(t, made.stderr, "Your Example extension (shop) is ready.", "LOGJAM_URL: https://abc/1:pass'word$@logjam.example\n", "Its id: abc/1\n")
 			got := m.request("abc/1")
 			if string(got.Extra["plan"]) != `"pro"` || string(got.Extra["size"]) != `{"gb":3}` {
 				t.Errorf("the options are %s", got.Extra)
@@ -100,7 +100,7 @@ func TestProvisionWaits(t *testing.T) {
 	t.Parallel()
 	m := &memory{polls: 1}
 	made := newTerminal(m.serve(t, "", 0)).run(t, "provision", "--name", "shop").want(t, 0)
-	contains(t, made.stderr, "Waiting for shop to be ready ...\nYour extension shop is ready.\n")
+	contains(t, made.stderr, "Your Example extension (shop) is ready.")
 }
 
 func TestProvisionFails(t *testing.T) {
@@ -128,27 +128,95 @@ var hostile = flyext.Secrets{
 	"UNICODE": "größe 🎈 \u2028", "HASH": "#no comment", "BANG": "!!", "GLOB": "*", "TILDE": "~", "SEMICOLON": "; echo pwned", "TAB": "a\tb",
 }
 
-func TestSecretsCanBeSourced(t *testing.T) {
-	t.Parallel()
-	shell, err := exec.LookPath("sh")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("there is no sh")
+// prefixed returns secrets under names that begin with a prefix.
+func prefixed(prefix string, secrets flyext.Secrets) flyext.Secrets {
+	all := flyext.Secrets{}
+	for name, value := range secrets {
+		all[prefix+name] = value
 	}
-	m := &memory{secrets: func(string) flyext.Secrets { return hostile }}
-	made := newTerminal(m.serve(t, "", 0)).run(t, "provision").want(t, 0)
-	file := filepath.Join(t.TempDir(), "app.env")
-	if err := os.WriteFile(file, []byte(made.stdout), 0o600); err != nil {
+	return all
+}
+
+// shells are those that people source a file with.
+var shells = []string{"sh", "bash", "dash", "zsh"}
+
+// sourcing returns what a script prints in a shell that has sourced secrets.
+func sourcing(t *testing.T, shell, secrets, script string) string {
+	t.Helper()
+	path, err := exec.LookPath(shell)
+	if err != nil {
+		t.Skipf("there is no %s (on Debian: apt-get install %s)", shell, shell)
+	}
+	cmd := exec.Command(path, "-c", `. ./app.env; `+script)
+	cmd.Dir = t.TempDir()
+	if err := os.WriteFile(filepath.Join(cmd.Dir, "app.env"), []byte(secrets), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range hostile {
-		// The x keeps the newlines at the end, which $() drops otherwise.
-		got, err := exec.Command(shell, "-c", `. "$1"; printf '%sx' "$`+name+`"`, "sh", file).CombinedOutput()
-		if err != nil || string(got) != want+"x" {
-			t.Errorf("%s is %q, %v, want %q", name, got, err, want)
+	got, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, got)
+	}
+	if _, err := os.Stat(filepath.Join(cmd.Dir, "pwned")); err == nil {
+		return string(got) + "pwned"
+	}
+	return string(got)
+}
+
+func TestSecretsCanBeSourced(t *testing.T) {
+	t.Parallel()
+	for _, shell := range shells {
+		t.Run(shell, func(t *testing.T) {
+			t.Parallel()
+			m := &memory{secrets: func(string) flyext.Secrets { return prefixed("LOGJAM_", hostile) }}
+			made := newTerminal(m.serve(t, "", 0)).run(t, "provision", "--prefix", "LOGJAM_").want(t, 0)
+			for name, want := range hostile {
+				// The x keeps the newlines at the end, which $() drops otherwise.
+				if got := sourcing(t, shell, made.stdout, `printf '%sx' "$LOGJAM_`+name+`"`); got != want+"x" {
+					t.Errorf("%s is %q, want %q", name, got, want)
+				}
+			}
+		})
+	}
+}
+
+// TestSourcingSetsWhatIsAllowed: a provider that sends a name of its own choice
+// sets no variable without the author's consent.
+func TestSourcingSetsWhatIsAllowed(t *testing.T) {
+	t.Parallel()
+	const attack = "a[$(touch pwned)]"
+	secrets := flyext.Secrets{"LOGJAM_TOKEN": "token", "NEWSHELL_HOOK": attack, "LOGJAMX": "x\nLOGJAM_EVIL=1\n'touch pwned"}
+	for _, shell := range shells {
+		t.Run(shell, func(t *testing.T) {
+			t.Parallel()
+			m := &memory{secrets: func(string) flyext.Secrets { return secrets }}
+			term := newTerminal(m.serve(t, "", 0))
+			const script = `printf '%s,%s,%s,%s' "$LOGJAM_TOKEN" "$NEWSHELL_HOOK" "$LOGJAMX" "$LOGJAM_EVIL"`
+			made := term.run(t, "provision").want(t, 0)
+			if got := sourcing(t, shell, made.stdout, script); got != ",,," {
+				t.Errorf("without a prefix the variables are %q", got)
+			}
+			contains(t, made.stdout, "# not set, because no --prefix allows it:\n# NEWSHELL_HOOK='"+attack+"'\n")
+			contains(t, words(made.stderr), "To have variables: --prefix YOURS_")
+			for _, made := range []output{
+				term.run(t, "provision", "--prefix", "LOGJAM_").want(t, 0),
+				term.with("FLYSIM_SECRET_PREFIX", "LOGJAM_").run(t, "provision").want(t, 0),
+			} {
+				if got := sourcing(t, shell, made.stdout, script); got != "token,,," {
+					t.Errorf("with a prefix the variables are %q", got)
+				}
+				contains(t, made.stdout, "# not set, because the name does not begin with LOGJAM_:\n# NEWSHELL_HOOK='"+attack+"'\n")
+			}
+		})
+	}
+	t.Run("the attack", func(t *testing.T) {
+		if got := sourcing(t, "bash", "RANDOM='"+attack+"'\n", "true"); !strings.HasSuffix(got, "pwned") {
+			t.Skipf("this bash does not evaluate RANDOM: %q", got)
 		}
+	})
+	term := newTerminal((&memory{}).serve(t, "", 0))
+	contains(t, words(term.run(t, "provision").want(t, 0).stderr), "To have variables: --prefix LOGJAM_")
+	for _, prefix := range []string{"R", "_", "LD_", "BASH_", "1_", "A;_", "LOGJAM"} {
+		contains(t, term.run(t, "provision", "--prefix", prefix).want(t, exitUsage).stderr, "--prefix: ")
 	}
 }
 
@@ -160,7 +228,7 @@ func TestSecretsCanBeReadByDotenv(t *testing.T) {
 		if strings.Contains(want, `\`) || strings.Contains(want, "'") && strings.Contains(want, `"`) {
 			continue
 		}
-		got, err := godotenv.Unmarshal(dotenv(flyext.Secrets{name: want}))
+		got, err := godotenv.Unmarshal(dotenv(flyext.Secrets{name: want}, name[:1]))
 		if err != nil || got[name] != want {
 			t.Errorf("%s is %q, %v, want %q", name, got[name], err, want)
 		}
@@ -189,7 +257,10 @@ func TestSecretNamesAreNoCommands(t *testing.T) {
 // A variable that the shell itself obeys is an order to whoever sources it.
 func TestSecretNamesAreNoOrders(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"PROMPT_COMMAND", "PATH", "path", "IFS", "PS1", "BASH_ENV", "LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "NODE_OPTIONS"} {
+	for _, name := range []string{
+		"PROMPT_COMMAND", "PATH", "path", "IFS", "PS1", "BASH_ENV", "LD_PRELOAD", "DYLD_INSERT_LIBRARIES",
+		"NODE_OPTIONS", "RANDOM", "SRANDOM", "HISTCMD", "MAILPATH", "SECONDS", "LINENO", "OPTIND", "GIT_SSH_COMMAND", "precmd_functions",
+	} {
 		for _, args := range [][]string{{"provision"}, {"provision", "--json"}} {
 			m := &memory{secrets: func(string) flyext.Secrets { return flyext.Secrets{name: "touch pwned"} }}
 			made := newTerminal(m.serve(t, "", 0)).run(t, args...).want(t, 1)
@@ -225,5 +296,5 @@ func TestTerminalIsNotObeyed(t *testing.T) {
 func TestCommonWordForASecret(t *testing.T) {
 	t.Parallel()
 	got := newTerminal((&memory{}).serve(t, "", 0)).with("FLYIO_SIGNING_SECRET", shortSecret).run(t, "provision").want(t, 0)
-	contains(t, got.stderr, "Setting the following secrets on your app:\n")
+	contains(t, got.stderr, "Set the following secrets on your target app.\n")
 }

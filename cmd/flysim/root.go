@@ -18,8 +18,8 @@ see. It sends nothing anywhere else.
   export FLYIO_SIGNING_SECRET=...     # what the provider has
 
   flysim check                        # does it do all that Fly.io requires?
-  flysim provision > app.env          # be a customer, and get the secrets
-  flysim provision -v > app.env       # ... and see every byte that is signed
+  flysim provision --prefix LOGJAM_ > app.env   # be a customer, get secrets
+  flysim provision -v                           # see every byte that is signed
 
 ` + secretsHelp + "\n\n" + exitCodes
 

@@ -9,18 +9,24 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flyext/flyext/cmd/flysim/internal/console"
+	"github.com/flyext/flyext/flytest"
 )
 
-const serveHelp = `Serve is the played Fly.io as a web page of your own machine: the extensions
-that you provisioned on it, the events of machines, every request and answer.
+const serveHelp = `Serve is the Fly.io simulator as a web page on your own machine. It shows your
+extensions and, live, every request: provider calls, events, webhooks and OAuth
+requests. Each can be sent again, edited, copied as curl or exported as HAR.
 
-The provider's dashboard comes there to sign customers on, if the provider is
-started with the page's URL as its OAuth URL. What the provider tells Fly.io is
-shown as it comes, if there is a webhook secret, and the provider's webhook
-endpoint is the page's URL followed by /webhooks.
+The sign-on: set your provider's OAuth URL to the page's URL.
+The webhooks: give flysim the webhook secret, and set your provider's webhook
+endpoint to the page's URL followed by /webhooks.
+The real flyctl works too. Choose any provider that it knows:
 
-Whoever opens the page is Fly.io, so it is for this machine alone. Ctrl-C ends
-it when the requests under way have ended, and a second one at once.`
+  export FLY_API_BASE_URL=http://127.0.0.1:4000 FLY_API_TOKEN=any
+  export FLY_FLAPS_BASE_URL=http://127.0.0.1:4000
+  flyctl ext arcjet create --org o --name x
+
+Anyone who can open the page can use the secrets, so it listens on this machine
+only. Ctrl-C ends it after the requests under way; a second one ends it at once.`
 
 // The bounds of one request and its answer. The page asks the provider
 // meanwhile, which may take 30 seconds.
@@ -31,34 +37,57 @@ const (
 	maxHeader       = 64 << 10 // bytes, of an answer too; the page keeps those of all
 )
 
+// serveOptions are the flags of serve.
+type serveOptions struct {
+	addr          string
+	ssoGeneration int
+	data          string
+	dataSecrets   bool
+	registration  flytest.Registration
+}
+
 func (p *program) serveCommand() *cobra.Command {
-	var addr string
-	var ssoGeneration int
+	var o serveOptions
 	cmd := &cobra.Command{
 		Use: "serve [flags]", Short: "Be Fly.io in a browser", Long: serveHelp, Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context(), addr, ssoGeneration) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context(), o) },
 	}
-	cmd.Flags().StringVar(&addr, "addr", "127.0.0.1:4000", "serve the page on this loopback `address`")
-	cmd.Flags().IntVar(&ssoGeneration, "sso-generation", 0, ssoGenerationHelp)
+	flags := cmd.Flags()
+	flags.StringVar(&o.addr, "addr", "127.0.0.1:4000", "serve the page on this loopback `address`")
+	flags.IntVar(&o.ssoGeneration, "sso-generation", 0, ssoGenerationHelp)
+	flags.StringVar(&o.data, "data", "", "keep the history in this `directory`, so that it survives a restart")
+	flags.BoolVar(&o.dataSecrets, "data-secrets", false, "write secrets to --data as they are, not masked")
+	r := &o.registration
+	flags.StringVar(&r.DisplayName, "display-name", "", "the provider's `name` as registered with Fly.io (default Example)")
+	flags.StringVar(&r.ResourceName, "resource-name", "", "what the provider provisions, such as \"log stream\" (default extension)")
+	flags.StringVar(&r.ProvisioningInstructions, "instructions", "", "the `command` that flyctl recommends after a success")
+	flags.BoolVar(&r.Async, "async", false, "the provider is registered as asynchronous: flyctl waits until it is ready")
+	flags.BoolVar(&r.SelectRegion, "select-region", false, "the customer chooses a region")
+	flags.StringVar(&r.App, "app", "", "the customer's `app`, which the secrets are set on")
+	flags.BoolVar(&r.AppDeployed, "app-deployed", false, "the app was deployed before")
+	flags.StringArrayVar(&r.AppSecrets, "app-secret", nil, "the `name` of a secret that the app has already; repeat it for more")
 	return cmd
 }
 
 // serve serves until ctx ends, which is the only way to end it.
-func (p *program) serve(ctx context.Context, addr string, ssoGeneration int) error {
+func (p *program) serve(ctx context.Context, o serveOptions) error {
 	switch {
 	case p.json:
 		return usagef("serve has no document to write: --json is for other commands")
 	case p.verbose:
 		return usagef("the page shows every request and answer: --verbose is for other commands")
 	}
+	if o.dataSecrets && o.data == "" {
+		return usagef("--data-secrets is for --data")
+	}
 	if err := p.needProvider(); err != nil {
 		return err
 	}
-	generation, err := p.parseSSOGeneration(ssoGeneration)
+	generation, err := p.parseSSOGeneration(o.ssoGeneration)
 	if err != nil {
 		return err
 	}
-	listener, own, err := listen("addr", addr)
+	listener, own, err := listen("addr", o.addr)
 	if err != nil {
 		return err
 	}
@@ -66,8 +95,8 @@ func (p *program) serve(ctx context.Context, addr string, ssoGeneration int) err
 	page, err := console.New(console.Config{
 		BaseURL: p.baseURL, Format: p.format, Credentials: p.credentials(),
 		ClientID: p.clientID, ClientSecret: p.clientSecret, SSOGeneration: generation,
-		WebhookSecret: p.webhookSecret,
-		URL:           own, Client: p.client(), Now: time.Now,
+		WebhookSecret: p.webhookSecret, Registration: o.registration, Data: o.data, DataSecrets: o.dataSecrets,
+		URL: own, Client: p.client(), Now: time.Now,
 		Logger: slog.New(slog.NewTextHandler(p.err.w, nil)),
 	})
 	if err != nil {

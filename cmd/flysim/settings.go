@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/joho/godotenv"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -61,7 +60,7 @@ func (s *settings) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&s.clientSecret, "client-secret", "", "the OAuth client `secret` (or FLYIO_CLIENT_SECRET)")
 	flags.StringVar(&s.webhookSecret, "webhook-secret", "", "the `secret` that the provider signs its webhooks with (or FLYIO_WEBHOOK_SECRET)")
 	flags.StringVar(&s.keyID, "key-id", "", "the `id` of the signing key in generation 1 (default "+flytest.DefaultKeyID+")")
-	flags.StringVar(&s.envFile, "env-file", "", "read what is in neither flags nor environment from this `file` of KEY=VALUE lines")
+	flags.StringVar(&s.envFile, "env-file", "", "read what is in neither flags nor environment from this `file` of KEY=VALUE lines; values are literal")
 	flags.DurationVar(&s.timeout, "timeout", defaultTimeout, "give up on an answer after this `duration`; Fly.io waits 5s")
 	flags.BoolVar(&s.json, "json", false, "write one JSON document to standard output, for machines")
 	flags.BoolVarP(&s.verbose, "verbose", "v", false, "show requests and answers as they go over the wire, and the exact bytes that are signed, on standard error; the bearer token is left out, but answers hold secrets")
@@ -125,9 +124,8 @@ func (p *program) readEnvFile() error {
 		return usagef("--env-file: %w", err)
 	}
 	defer file.Close()
-	p.fileValues, err = godotenv.Parse(file)
-	if err != nil { // the parser's error quotes the line, which may be a secret
-		return usagef("--env-file: %s is no file of KEY=VALUE lines", p.envFile)
+	if p.fileValues, err = parseEnvFile(file); err != nil {
+		return usagef("--env-file %s: %w", p.envFile, err)
 	}
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/flyext/flyext"
 )
 
 // openTerminal returns a terminal and what is at the other end of it.
@@ -70,5 +72,43 @@ func TestTerminal(t *testing.T) {
 				t.Errorf("there are control characters: %q", shown)
 			}
 		})
+	}
+}
+
+// TestSecretsOnATerminal: a terminal shows a secret once and does not obey it.
+// A pipe gets each byte of it.
+func TestSecretsOnATerminal(t *testing.T) {
+	t.Parallel()
+	const escapes = "\x1b]52;c;b3duZWQ=\a\x1b]0;owned\a\x1b[2J"
+	m := &memory{secrets: func(string) flyext.Secrets { return flyext.Secrets{"LOGJAM_TOKEN": "token" + escapes} }}
+	base := m.serve(t, "", 0)
+	for name, both := range map[string]bool{"both on the terminal": true, "standard output alone": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			terminal, other := openTerminal(t)
+			cmd := process(t, []string{"TERM=dumb"}, "provision", "--prefix", "LOGJAM_", "--base-url", base)
+			cmd.Stdout = terminal
+			if both {
+				cmd.Stderr = terminal
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			terminal.Close()
+			shown, _ := io.ReadAll(other) // ends with an error, when nobody has the terminal open
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("%v\n%s", err, shown)
+			}
+			if strings.ContainsAny(string(shown), "\x1b\a") {
+				t.Errorf("the terminal gets %q", shown)
+			}
+			if n := strings.Count(string(shown), `token\x1b`); n != 1 {
+				t.Errorf("the secret is there %d times:\n%s", n, shown)
+			}
+		})
+	}
+	got := newTerminal(base).run(t, "provision", "--prefix", "LOGJAM_").want(t, 0)
+	if want := "LOGJAM_TOKEN='token" + escapes + "'\n"; got.stdout != want {
+		t.Errorf("the pipe gets %q, want %q", got.stdout, want)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/flyext/flyext/internal/testscale"
 )
 
 // built is Logjam, built once for all tests.
@@ -33,7 +35,8 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// TestLoad is the run of the documentation, made short.
+// TestLoad is the run of the documentation, made short. FLYEXT_TEST_SCALE multiplies
+// its eight seconds, which it needs to have slow senders cut off after five.
 func TestLoad(t *testing.T) {
 	t.Parallel()
 	if testing.Short() { // as .ci/run says with -race
@@ -47,7 +50,7 @@ func TestLoad(t *testing.T) {
 		t.Run(stores, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			p := plan{duration: 8 * time.Second, connections: 64, hostilePart: 20, requests: 500}
+			p := plan{duration: time.Duration(testscale.Factor(t)) * 8 * time.Second, connections: 64, hostilePart: 20, requests: 500}
 			s, err := newSetting(t.Context(), t, ways{stores: stores, logjam: path, dir: dir}, p.connections)
 			if err != nil {
 				t.Fatal(err)

@@ -44,7 +44,7 @@ func TestSignIn(t *testing.T) {
 		text   string
 	}{
 		{"nathan", http.StatusOK, `This is stream "a/b".`},
-		{"stranger", http.StatusForbidden, "You are not signed in"},
+		{"stranger", http.StatusForbidden, "You are not a member of the organization"},
 	} {
 		t.Run(test.user, func(t *testing.T) {
 			t.Parallel()

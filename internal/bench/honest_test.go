@@ -194,7 +194,12 @@ func TestStoresTellReplays(t *testing.T) {
 			switch s.name {
 			case "ristretto":
 				// It enters when it finds the time, so a copy passes that comes at once.
-			case "otter", "golang-lru": // which evict
+			case "otter":
+				// It evicts when it finds the time, so how many it forgot is not known yet.
+				if atOnce != 0 {
+					t.Errorf("replays admitted: %v at once", atOnce)
+				}
+			case "golang-lru": // which evicts
 				if atOnce != 0 || full == 0 {
 					t.Errorf("replays admitted: %v at once, %v when full", atOnce, full)
 				}

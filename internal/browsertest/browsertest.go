@@ -40,7 +40,7 @@ const defaultPatience = 60 * time.Second
 // slots bounds how many tests have a browser at once, so that each gets on.
 var slots = make(chan struct{}, 2)
 
-var errNoChromium = errors.New("Chromium is not installed (Debian: apt-get install chromium; macOS: brew install chromium)")
+var errNoChromium = errors.New("needs Chromium (Debian: apt-get install chromium; macOS: brew install chromium)")
 
 // chromium starts the one Chromium of all tests.
 var chromium = sync.OnceValues(func() (context.Context, error) {

@@ -2,16 +2,17 @@ package msgsig
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/flyext/flyext/internal/sfv"
 )
 
-// ParseCavage reads the signature of draft-cavage-http-signatures-12 (section
-// 4) from the Signature header or from Authorization with the scheme Signature.
-// A signer that sends both must have sent the same.
-func ParseCavage(h http.Header, room *Room) ([]Signature, error) {
+// ParseCavage reads the signature of draft-cavage-http-signatures-12 (section 4) from
+// the Signature header, or from Authorization with the scheme Signature. If both are
+// there, they must be the same.
+func ParseCavage(h http.Header) ([]Signature, error) {
 	text := ""
 	switch lines := h["Signature"]; len(lines) {
 	case 0:
@@ -34,8 +35,32 @@ func ParseCavage(h http.Header, room *Room) ([]Signature, error) {
 	if text == "" {
 		return nil, ErrNone
 	}
-	signatures := room.make(1)
-	return signatures, signatures[0].readCavage(text)
+	if len(text) > sfv.MaxField {
+		return nil, errSyntax
+	}
+	s := Signature{Dialect: Cavage}
+	headers, err := s.readCavageParams(text)
+	if err != nil {
+		return nil, err
+	}
+	if len(s.Value) == 0 {
+		return nil, errValue
+	}
+	if !s.HasKeyID { // required (section 2.1.1), and not signed: anyone could remove it
+		return nil, errParameter
+	}
+	if headers == "" {
+		return nil, errNothingCovered
+	}
+	// Some signers write the names in their caller's case and sign them in lower
+	// case, as the draft says.
+	for name := range strings.SplitSeq(strings.ToLower(headers), " ") {
+		if name == "" || len(s.components) == maxComponents {
+			return nil, errSyntax
+		}
+		s.addComponent(name)
+	}
+	return []Signature{s}, nil
 }
 
 func decodeValue(text string) (string, error) {
@@ -46,84 +71,59 @@ func decodeValue(text string) (string, error) {
 	return value, nil
 }
 
-// What a stranger may make us read. The draft has seven parameters.
-const (
-	maxCavageParams     = 32
-	maxCavageComponents = 64
-)
+// maxCavageParams is the most parameters. The draft has seven.
+const maxCavageParams = 32
 
-func (s *Signature) readCavage(text string) error {
-	s.Dialect = Cavage
-	headers, hasHeaders := "date", false
+// readCavageParams reads the parameters, and returns the names of the components.
+func (s *Signature) readCavageParams(text string) (headers string, err error) {
+	headers = "date" // the default of the draft
 	seen := make([]string, 0, 8)
-	for rest := text; ; {
-		name, value, tail, err := cavageParam(rest)
-		if err != nil {
-			return err
+	for rest := text; rest != ""; {
+		var name, value string
+		if name, value, rest, err = cavageParam(rest); err != nil {
+			return "", err
 		}
-		for _, n := range seen {
-			if n == name {
-				return errParameter
-			}
+		if slices.Contains(seen, name) {
+			return "", errParameter
 		}
 		if seen = append(seen, name); len(seen) > maxCavageParams {
-			return errSyntax
+			return "", errSyntax
 		}
-		switch name {
-		case "keyId":
-			s.KeyID, s.HasKeyID = value, true
-		case "algorithm":
-			if s.Algorithm = value; value == "" {
-				return errParameter
-			}
-		case "headers":
-			headers, hasHeaders = value, true
-		case "created":
-			s.createdText, s.HasCreated = value, true
-			s.Created, err = cavageTime(value)
-		case "expires": // which alone may have a fraction
-			s.expiresText, s.HasExpires = value, true
-			whole, fraction, _ := strings.Cut(value, ".")
-			if s.Expires, err = cavageTime(whole); err == nil && fraction != "" {
-				_, err = cavageTime(fraction)
-			}
-		case "signature":
-			s.Value, err = decodeValue(value)
+		if name == "headers" {
+			headers = value
+		} else if err := s.setCavageParam(name, value); err != nil {
+			return "", err
 		}
-		if err != nil {
-			return err
-		}
-		if tail == "" {
-			break
-		}
-		rest = tail
 	}
-	if len(s.Value) == 0 {
-		return errValue
-	}
-	if !s.HasKeyID { // required by the draft (section 2.1.1); not signed, so anybody could drop it
-		return errParameter
-	}
-	if hasHeaders && headers == "" {
-		return errNothingCovered
-	}
-	for more := true; more; {
-		var name string
-		name, headers, more = strings.Cut(headers, " ")
-		if name == "" || len(s.components) == maxCavageComponents {
-			return errSyntax
-		}
-		// Some signers write the names in their caller's case and sign them
-		// in lower case, as the draft says.
-		s.cover(strings.ToLower(name))
-	}
-	return nil
+	return headers, nil
 }
 
-// cover adds a component without parameters. Only a message's one signature may.
-func (s *Signature) cover(name string) {
+func (s *Signature) setCavageParam(name, value string) (err error) {
+	switch name {
+	case "keyId":
+		s.KeyID, s.HasKeyID = value, true
+	case "algorithm":
+		if s.Algorithm = value; value == "" {
+			return errParameter
+		}
+	case "created":
+		s.createdText, s.HasCreated = value, true
+		s.Created, err = cavageTime(value)
+	case "expires": // which alone may have a fraction
+		s.expiresText, s.HasExpires = value, true
+		whole, fraction, _ := strings.Cut(value, ".")
+		if s.Expires, err = cavageTime(whole); err == nil && fraction != "" {
+			_, err = cavageTime(fraction)
+		}
+	case "signature":
+		s.Value, err = decodeValue(value)
+	}
+	return err
+}
+
+// addComponent adds a component without parameters.
+func (s *Signature) addComponent(name string) {
 	s.components = append(s.components, sfv.Item{Value: sfv.Value{Kind: sfv.String, Text: name}})
-	s.room.components = s.components
 }
 
 // cavageParam reads name="value" or name=123 and the comma behind it.
@@ -133,7 +133,7 @@ func cavageParam(s string) (name, value, rest string, err error) {
 		return "", "", "", errSyntax
 	}
 	if strings.HasPrefix(s, `"`) {
-		if value, s, ok = strings.Cut(s[1:], `"`); !ok || hasAny(value, '\\', '\r', '\n') {
+		if value, s, ok = strings.Cut(s[1:], `"`); !ok || strings.ContainsAny(value, "\\\r\n") {
 			return "", "", "", errSyntax
 		}
 	} else {
@@ -146,14 +146,14 @@ func cavageParam(s string) (name, value, rest string, err error) {
 		}
 		value, s = s[:end], s[end:]
 	}
-	s = trimStart(s)
+	s = strings.TrimLeft(s, " \t")
 	if s == "" {
 		return name, value, "", nil
 	}
 	if s[0] != ',' {
 		return "", "", "", errSyntax
 	}
-	if rest = trimStart(s[1:]); rest == "" {
+	if rest = strings.TrimLeft(s[1:], " \t"); rest == "" {
 		return "", "", "", errSyntax
 	}
 	return name, value, rest, nil
@@ -169,15 +169,6 @@ func isCavageName(name string) bool {
 	return name != ""
 }
 
-func hasAny(s string, chars ...byte) bool {
-	for _, c := range chars {
-		if strings.IndexByte(s, c) >= 0 {
-			return true
-		}
-	}
-	return false
-}
-
 // cavageTime reads created and expires, which some signers quote.
 func cavageTime(value string) (int64, error) {
 	if len(value) > 15 || strings.ContainsAny(value, "+-") {
@@ -190,53 +181,56 @@ func cavageTime(value string) (int64, error) {
 	return n, nil
 }
 
-// appendCavage is the signing string of draft-cavage, section 2.3, with the
+// appendCavage appends the signing string of draft-cavage, section 2.3, with the
 // pseudo-headers (keyid) and (algorithm) that npm's http-signature adds.
 //
-// Late drafts forbid (created) and (expires) with an hmac algorithm; Fly.io's
-// page of 2023-05-31 asks for exactly that, and signers do it.
+// Late drafts forbid (created) and (expires) with an hmac algorithm. Fly.io's page of
+// 2023-05-31 asks for exactly that, and signers do it.
 func (s *Signature) appendCavage(base []byte, m *Message) ([]byte, error) {
 	var err error
 	for i := range s.components {
-		name := s.components[i].Value.Text
 		if s.repeats(i) {
 			return nil, errRepeated
 		}
 		if i > 0 {
 			base = append(base, '\n')
 		}
+		name := s.components[i].Value.Text
 		base = append(append(base, name...), ": "...)
-		switch name {
-		case "(request-target)":
-			s.Covered.Method, s.Covered.Path, s.Covered.Query = true, true, true
-			if base, err = m.appendLowerMethod(base); err == nil {
-				base, err = m.appendLine(append(base, ' '), m.Target)
-			}
-		case "(created)":
-			base, err = appendText(base, s.createdText)
-			s.Covered.Created = true
-		case "(expires)":
-			base, err = appendText(base, s.expiresText)
-		case "(keyid)":
-			base = append(base, s.KeyID...)
-		case "(algorithm)":
-			base = append(base, s.Algorithm...)
-		default:
-			if !isCavageField(name) {
-				return nil, errUnknown
-			}
-			if base, err = m.appendField(base, name); err == nil {
-				err = s.coverField(m, name)
-			}
-			if err == nil && name == "content-digest" {
-				err = s.coverContentDigest(m.Header["Content-Digest"], "")
-			}
-		}
-		if err != nil {
+		if base, err = s.appendCavageValue(base, m, name); err != nil {
 			return nil, err
 		}
 	}
 	return base, nil
+}
+
+func (s *Signature) appendCavageValue(base []byte, m *Message, name string) ([]byte, error) {
+	switch name {
+	case "(request-target)":
+		s.Covered.Method, s.Covered.Path, s.Covered.Query = true, true, true
+		base, err := m.appendLowerMethod(base)
+		if err != nil {
+			return nil, err
+		}
+		return m.appendLine(append(base, ' '), m.Target)
+	case "(created)":
+		s.Covered.Created = true
+		return appendText(base, s.createdText)
+	case "(expires)":
+		return appendText(base, s.expiresText)
+	case "(keyid)":
+		return append(base, s.KeyID...), nil
+	case "(algorithm)":
+		return append(base, s.Algorithm...), nil
+	}
+	if !isCavageField(name) {
+		return nil, errUnknown
+	}
+	base, err := m.appendField(base, name)
+	if err != nil {
+		return nil, err
+	}
+	return base, s.coverField(m, name)
 }
 
 func appendText(dst []byte, text string) ([]byte, error) {
@@ -246,6 +240,6 @@ func appendText(dst []byte, text string) ([]byte, error) {
 	return append(dst, text...), nil
 }
 
-// isCavageField keeps pseudo-headers that we do not know, and the request-line
-// of the drafts before 03, from being taken for fields.
+// isCavageField reports whether a name is a field's, and neither an unknown
+// pseudo-header nor the request-line of the drafts before 03.
 func isCavageField(name string) bool { return name != "request-line" && IsFieldName(name) }

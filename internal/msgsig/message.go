@@ -1,31 +1,52 @@
-// Package msgsig reads the HTTP message signatures that a request carries and
-// rebuilds the bytes that were signed, in four dialects: RFC 9421 (with what
-// draft-ietf-httpbis-message-signatures-05 did otherwise), draft-cavage, and
-// zntrio's reading of the draft.
+// Package msgsig reads the HTTP message signatures of a request and rebuilds the
+// signed bytes, in four dialects: RFC 9421, draft-ietf-httpbis-message-signatures-05,
+// draft-cavage, and zntrio's reading of the draft.
 //
-// It holds no keys and decides nothing. It says what a signature claims, what
-// its signature base is, and what that base protects; whether the MAC is right
-// and the coverage enough is its caller's question.
+// It holds no keys and decides nothing. It returns the claims of a signature, its
+// signature base, and what that base protects. The caller checks the MAC and
+// decides whether the coverage is enough.
 package msgsig
 
 import (
 	"errors"
 	"net/http"
-	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/flyext/flyext/internal/sfv"
 )
 
-// A Message is a received request, as it came over the wire.
+// A Message is a received request, byte for byte as it was sent. It caches what its
+// signatures have in common, so it is for one goroutine.
 type Message struct {
 	Method string
-	Scheme string // of the public URL: behind a proxy the connection does not say
+	Scheme string // of the public URL: behind a proxy the connection does not tell
 	Host   string // the Host header or :authority
 	Target string // the request target of the request line, origin form
 	Header http.Header
 	Body   []byte
+
+	read          int // bytes of components, see spend
+	contentDigest *bodyDigests
+	digest        *bodyDigests
+}
+
+// A stranger chooses the signatures of a message. These bounds hold for all of them
+// together, because a message may have many.
+const (
+	// maxRead is the most bytes of components that go into signature bases.
+	maxRead = 128 << 10
+	// maxComponents is the most components.
+	maxComponents = 64
+)
+
+// spend counts n bytes of a component before they are looked at.
+func (m *Message) spend(n int) error {
+	if m.read += n; m.read > maxRead {
+		return errTooLarge
+	}
+	return nil
 }
 
 // A Dialect is a way of writing signatures down.
@@ -38,17 +59,21 @@ const (
 	Zntrio
 )
 
-// A Signature is one signature that a message carries.
+// A Signature is one signature of a message.
 type Signature struct {
 	Dialect   Dialect
-	KeyID     string // "" where the signature names none
+	KeyID     string // "" if the signature names none
 	HasKeyID  bool
-	Algorithm string // "" where the signature names none
-	Value     string // the MAC, as received, decoded
-	Nonce     string // "" where there is none
+	Algorithm string // "" if the signature names none
+	Value     string // the decoded MAC
+	Nonce     string // "" if there is none
 
 	Created, Expires       int64 // unix seconds
 	HasCreated, HasExpires bool
+
+	// Err is the reason why this signature cannot be verified. Another signature of
+	// the message may be right.
+	Err error
 
 	// Covered is filled by AppendBase.
 	Covered Covered
@@ -58,52 +83,20 @@ type Signature struct {
 
 	createdText, expiresText string // draft-cavage: as received
 	digests                  []digest
-
-	room      *Room
-	oneDigest [1]digest // for digests: few signatures cover two
 }
 
-// Room is the memory that the signatures of a message are in, and what they
-// lead to. They are its own until it is reset. The zero value is ready.
-type Room struct {
-	fields     sfv.Room
-	digests    sfv.Room // of one field at a time, which forgets it by itself
-	signatures []Signature
-	components []sfv.Item // of a signature that is no structured field
-}
-
-// maxKept is of how many signatures the memory is kept for the next message.
-const maxKept = 4
-
-// Reset lets the memory be used again, for another message.
-func (r *Room) Reset() {
-	r.fields.Reset()
-	r.components = sfv.Empty(r.components, maxComponents)
-	r.signatures = sfv.Empty(r.signatures, maxKept)
-}
-
-// make returns n signatures that say nothing yet.
-func (r *Room) make(n int) []Signature {
-	r.signatures = slices.Grow(r.signatures[:0], n)[:n]
-	for i := range r.signatures {
-		r.signatures[i] = Signature{room: r}
-	}
-	r.signatures[0].components = r.components[:0] // where it is the only one
-	return r.signatures
-}
-
-// Covered says what a signature's base protects.
+// Covered is the part of the message that a signature's base protects.
 type Covered struct {
 	Method, Path, Query bool
+	Authority           bool // by @authority, @target-uri or the Host field
 	Digest              bool // a digest of the body; see Signature.CheckDigests
 	ContentLength       bool
 	Created             bool      // the parameter of that name
-	Date                time.Time // the Date field; zero where it is not covered
+	Date                time.Time // the Date field; zero if it is not covered
 }
 
-// Covers reports whether the component of that name, in lower case and without
-// parameters ("@authority", "authorization"), is covered by the signature, whose
-// base was made. The authority is in the target URI, and is the Host field.
+// Covers reports whether the signature covers a component, named in lower case and
+// without parameters ("@authority", "authorization").
 func (s *Signature) Covers(name string) bool {
 	if name == "@authority" && (s.Covers("@target-uri") || s.Covers("host")) {
 		return true
@@ -116,20 +109,21 @@ func (s *Signature) Covers(name string) bool {
 	return false
 }
 
-// What Parse and Base refuse. The texts are fixed: they go to a log, where
-// nothing of an unauthenticated message belongs.
+// The reasons of the parsers and of AppendBase. The texts are fixed, because the log
+// must have no part of an unauthenticated message.
 var (
 	ErrNone           = errors.New("no message signature")
 	errSyntax         = errors.New("signature header: syntax error")
 	errLabels         = errors.New("Signature and Signature-Input do not carry the same labels")
 	errValue          = errors.New("signature value is not a byte sequence")
+	errTooLarge       = errors.New("the signatures cover more than is read of a message")
 	errTwoHeaders     = errors.New("Signature and Authorization carry different signatures")
 	errParameter      = errors.New("signature parameter is malformed or repeated")
 	errNothingCovered = errors.New("signature covers nothing")
 	errRepeated       = errors.New("a component is covered twice")
 	errUnknown        = errors.New("unknown component or component parameter")
 	errAbsent         = errors.New("a covered component is absent from the request")
-	errMethodCase     = errors.New("the method has lower-case letters, and is signed without its case")
+	errMethodCase     = errors.New("the method has lower-case letters, which this format does not sign")
 	errFieldValue     = errors.New("a covered field has a value that cannot be signed")
 	errDate           = errors.New("the covered Date is not an HTTP date")
 	errContentLength  = errors.New("the covered Content-Length is not the body's length")
@@ -146,7 +140,8 @@ func (m *Message) query() (query string, ok bool) {
 	return query, ok
 }
 
-func (m *Message) authority() string { return Authority(m.Scheme, m.Host) }
+// Authority returns the authority that the request was sent to.
+func (m *Message) Authority() string { return Authority(m.Scheme, m.Host) }
 
 // Authority returns a host in lower case without the default port of its
 // scheme, which is in lower case already (RFC 9421, section 2.2.3; RFC 9110,
@@ -162,9 +157,9 @@ func Authority(scheme, host string) string {
 	return host
 }
 
-// appendLowerMethod appends the method as draft-cavage and zntrio sign it, in
-// lower case. That is one signature for POST and pOST, so only the former is
-// taken: a handler may tell them apart.
+// appendLowerMethod appends the method as draft-cavage and zntrio sign it, in lower
+// case. POST and pOST would have the same signature, and a handler may tell them
+// apart, so only a method in upper case is accepted.
 func (m *Message) appendLowerMethod(dst []byte) ([]byte, error) {
 	if strings.ToUpper(m.Method) != m.Method {
 		return nil, errMethodCase
@@ -172,33 +167,13 @@ func (m *Message) appendLowerMethod(dst []byte) ([]byte, error) {
 	return m.appendLine(dst, strings.ToLower(m.Method))
 }
 
-// fieldKey returns the key that net/http has a field under. That of a field which
-// signatures cover often need not be made.
-func fieldKey(name string) string {
-	switch name {
-	case "authorization":
-		return "Authorization"
-	case "content-digest":
-		return "Content-Digest"
-	case "content-length":
-		return "Content-Length"
-	case "content-type":
-		return "Content-Type"
-	case "date":
-		return "Date"
-	case "digest":
-		return "Digest"
-	}
-	return http.CanonicalHeaderKey(name)
-}
-
-// appendField appends the value of a field: its lines, trimmed, joined by a
-// comma and a space (RFC 9421, section 2.1; draft-cavage, section 2.3).
+// appendField appends the value of a field: its lines, trimmed, joined by a comma
+// and a space (RFC 9421, section 2.1; draft-cavage, section 2.3).
 func (m *Message) appendField(dst []byte, name string) ([]byte, error) {
 	if name == "host" {
 		return m.appendLine(dst, m.Host)
 	}
-	lines := m.Header[fieldKey(name)]
+	lines := m.Header[http.CanonicalHeaderKey(name)]
 	if len(lines) == 0 {
 		return nil, errAbsent
 	}
@@ -214,9 +189,12 @@ func (m *Message) appendField(dst []byte, name string) ([]byte, error) {
 	return dst, nil
 }
 
-// appendLine appends one field line. A line break inside it, which net/http
-// never delivers, would forge lines of the signature base.
+// appendLine appends one field line. A line break inside it, which net/http never
+// delivers, would forge lines of the signature base.
 func (m *Message) appendLine(dst []byte, line string) ([]byte, error) {
+	if err := m.spend(len(line) + 1); err != nil {
+		return nil, err
+	}
 	line = trim(line)
 	for i := 0; i < len(line); i++ {
 		if c := line[i]; c < 0x20 && c != '\t' || c == 0x7f {
@@ -226,46 +204,32 @@ func (m *Message) appendLine(dst []byte, line string) ([]byte, error) {
 	return append(dst, line...), nil
 }
 
-// trim takes the spaces and tabs around a field's value away (RFC 9110, section
-// 5.5).
-func trim(s string) string {
-	s = trimStart(s)
-	for s != "" && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
-		s = s[:len(s)-1]
-	}
-	return s
-}
+// trim removes the spaces and tabs around a field's value (RFC 9110, section 5.5).
+func trim(s string) string { return strings.Trim(s, " \t") }
 
-func trimStart(s string) string {
-	for s != "" && (s[0] == ' ' || s[0] == '\t') {
-		s = s[1:]
-	}
-	return s
-}
-
-// coverField notes that a field is covered, and reads the two fields whose values
-// mean something to a verifier.
-func (s *Signature) coverField(m *Message, name string) error {
+// coverField notes that a field is covered, and reads the fields that mean something
+// to a verifier.
+func (s *Signature) coverField(m *Message, name string) (err error) {
 	switch name {
+	case "host":
+		s.Covered.Authority = true
 	case "date":
-		date, err := parseDate(m.Header["Date"])
-		if err != nil {
-			return err
-		}
-		s.Covered.Date = date
+		s.Covered.Date, err = parseDate(m.Header["Date"])
 	case "content-length":
 		if !isLength(m.Header["Content-Length"], len(m.Body)) {
 			return errContentLength
 		}
 		s.Covered.ContentLength = true
 	case "digest":
-		return s.coverDigest(m.Header["Digest"])
+		err = s.coverDigest(m)
+	case "content-digest":
+		err = s.coverContentDigest(m, "")
 	}
-	return nil
+	return err
 }
 
-// dateLayouts are the HTTP dates (RFC 9110, section 5.6.7), and what signers
-// write for them: days of one digit, numeric zones, UTC.
+// dateLayouts are the HTTP dates (RFC 9110, section 5.6.7), and the variants that
+// signers write: days of one digit, numeric zones, UTC.
 var dateLayouts = [...]string{
 	"Mon, 2 Jan 2006 15:04:05 GMT",
 	"Mon, 2 Jan 2006 15:04:05 -0700",
@@ -274,8 +238,10 @@ var dateLayouts = [...]string{
 	time.ANSIC,
 }
 
+const maxDate = 64 // bytes
+
 func parseDate(lines []string) (time.Time, error) {
-	if len(lines) != 1 {
+	if len(lines) != 1 || len(lines[0]) > maxDate {
 		return time.Time{}, errDate
 	}
 	for _, layout := range dateLayouts {
@@ -286,26 +252,18 @@ func parseDate(lines []string) (time.Time, error) {
 	return time.Time{}, errDate
 }
 
+// isLength reports whether a Content-Length is n, in digits alone.
 func isLength(lines []string, n int) bool {
 	if len(lines) != 1 {
 		return false
 	}
 	value := trim(lines[0])
-	if value == "" || len(value) > 10 {
-		return false
-	}
-	length := 0
-	for i := 0; i < len(value); i++ {
-		if value[i] < '0' || value[i] > '9' {
-			return false
-		}
-		length = length*10 + int(value[i]-'0')
-	}
-	return length == n
+	length, err := strconv.ParseUint(value, 10, 32)
+	return err == nil && len(value) <= 10 && int(length) == n
 }
 
-// IsFieldName says whether a name is a field's (RFC 9110, section 5.1) in lower
-// case.
+// IsFieldName reports whether a name is the name of a field in lower case (RFC 9110,
+// section 5.1).
 func IsFieldName(name string) bool {
 	for i := 0; i < len(name); i++ {
 		switch c := name[i]; c {

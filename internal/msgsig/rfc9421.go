@@ -6,37 +6,28 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/dunglas/httpsfv"
-
 	"github.com/flyext/flyext/internal/sfv"
 )
 
-// maxComponents bounds the components of all signatures of a message together:
-// the value of each is looked up before any MAC is right, and 64 signatures of 64
-// components would have a stranger's query read 4,096 times.
-const maxComponents = 64
-
-// maxBase bounds the base that one signature has us hash, in bytes.
-const maxBase = 128 << 10
-
-// ParseRFC9421 reads Signature-Input and Signature (RFC 9421, section 4). Both
-// must carry the same labels, each once.
-func ParseRFC9421(h http.Header, room *Room) ([]Signature, error) {
+// ParseRFC9421 reads Signature-Input and Signature (RFC 9421, section 4). Both must
+// have the same labels, each once. A signature that is malformed in itself has Err
+// and leaves the others alone.
+func ParseRFC9421(h http.Header) ([]Signature, error) {
 	if len(h["Signature-Input"]) == 0 || len(h["Signature"]) == 0 {
 		return nil, ErrNone
 	}
-	inputs, err := sfv.ParseDictionary(joinLines(h["Signature-Input"]), &room.fields)
+	inputs, err := sfv.ParseDictionary(h["Signature-Input"]...)
 	if err != nil {
 		return nil, errSyntax
 	}
-	values, err := sfv.ParseDictionary(joinLines(h["Signature"]), &room.fields)
+	values, err := sfv.ParseDictionary(h["Signature"]...)
 	if err != nil {
 		return nil, errSyntax
 	}
 	if len(inputs) == 0 || len(inputs) != len(values) {
 		return nil, errLabels
 	}
-	signatures := room.make(len(inputs))
+	signatures := make([]Signature, len(inputs))
 	components := 0
 	for i := range inputs {
 		if components += len(inputs[i].Items); components > maxComponents {
@@ -46,22 +37,9 @@ func ParseRFC9421(h http.Header, room *Room) ([]Signature, error) {
 		if value == nil {
 			return nil, errLabels
 		}
-		if value.IsList || value.Value.Kind != sfv.Bytes || len(value.Params) > 0 {
-			return nil, errValue
-		}
-		if err := signatures[i].readRFC9421(&inputs[i]); err != nil {
-			return nil, err
-		}
-		signatures[i].Value = value.Value.Text
+		signatures[i].Err = signatures[i].readRFC9421(&inputs[i], value)
 	}
 	return signatures, nil
-}
-
-func joinLines(lines []string) string {
-	if len(lines) == 1 {
-		return lines[0]
-	}
-	return strings.Join(lines, ", ")
 }
 
 func find(members []sfv.Member, key string) *sfv.Member {
@@ -73,11 +51,14 @@ func find(members []sfv.Member, key string) *sfv.Member {
 	return nil
 }
 
-func (s *Signature) readRFC9421(input *sfv.Member) error {
+func (s *Signature) readRFC9421(input, value *sfv.Member) error {
+	if value.IsList || value.Value.Kind != sfv.Bytes || len(value.Params) > 0 {
+		return errValue
+	}
 	if !input.IsList {
 		return errSyntax
 	}
-	s.Dialect, s.components, s.params = RFC9421, input.Items, input.Raw
+	s.Dialect, s.Value, s.components, s.params = RFC9421, value.Value.Text, input.Items, input.Raw
 	for i := range s.components {
 		if s.components[i].Value.Kind != sfv.String {
 			return errUnknown
@@ -91,8 +72,8 @@ func (s *Signature) readRFC9421(input *sfv.Member) error {
 	return nil
 }
 
-// setParam takes a signature parameter (RFC 9421, section 2.3). One that is not
-// known is signed like the others, and says nothing to us.
+// setParam takes a signature parameter (RFC 9421, section 2.3). An unknown parameter
+// is signed like the others, and means nothing.
 func (s *Signature) setParam(p *sfv.Param) error {
 	kind := sfv.String
 	switch p.Name {
@@ -118,11 +99,10 @@ func (s *Signature) setParam(p *sfv.Param) error {
 	return nil
 }
 
-// Options are what a caller may allow beyond the rules.
+// Options allow more than RFC 9421 does.
 type Options struct {
-	// DraftQueryParams allows draft-05's "@query-params";name="x", which
-	// RFC 9421 does not know: it calls its own, differently encoded, component
-	// "@query-param".
+	// DraftQueryParams allows draft-05's "@query-params";name="x". RFC 9421 has
+	// "@query-param" instead, with another encoding.
 	DraftQueryParams bool
 }
 
@@ -158,16 +138,14 @@ func (s *Signature) appendRFC9421(base []byte, m *Message, o Options) ([]byte, e
 		if err != nil {
 			return nil, err
 		}
-		if base = append(base, '\n'); len(base) > maxBase {
-			return nil, errFieldValue
-		}
+		base = append(base, '\n')
 	}
 	s.Covered.Created = s.HasCreated
 	base = append(base, `"@signature-params": `...)
 	return append(base, s.params...), nil
 }
 
-// repeats reports whether the i-th component is there before already, its
+// repeats reports whether the i-th component repeats an earlier one, with its
 // parameters in any order (RFC 9421, section 2).
 func (s *Signature) repeats(i int) bool {
 	for j := range i {
@@ -194,13 +172,14 @@ func (s *Signature) appendDerived(dst []byte, m *Message, c *sfv.Item, o Options
 		s.Covered.Method = true
 		return append(dst, m.Method...), nil
 	case "@authority":
-		return m.appendLine(dst, m.authority())
+		s.Covered.Authority = true
+		return m.appendLine(dst, m.Authority())
 	case "@scheme":
 		return append(dst, m.Scheme...), nil
 	case "@target-uri":
-		s.Covered.Path, s.Covered.Query = true, true
+		s.Covered.Path, s.Covered.Query, s.Covered.Authority = true, true, true
 		dst = append(append(dst, m.Scheme...), "://"...)
-		dst, err := m.appendLine(dst, m.authority())
+		dst, err := m.appendLine(dst, m.Authority())
 		if err != nil {
 			return nil, err
 		}
@@ -215,9 +194,8 @@ func (s *Signature) appendDerived(dst []byte, m *Message, c *sfv.Item, o Options
 		s.Covered.Query = true
 		query, _ := m.query()
 		return m.appendLine(append(dst, '?'), query)
-	default:
-		return nil, errUnknown
 	}
+	return nil, errUnknown
 }
 
 // appendFieldComponent appends the value of a field (RFC 9421, section 2.1).
@@ -233,95 +211,59 @@ func (s *Signature) appendFieldComponent(dst []byte, m *Message, c *sfv.Item) ([
 	if err != nil {
 		return nil, err
 	}
-	if len(dst) > maxBase { // before it is parsed
-		return nil, errFieldValue
-	}
-	if name == "content-digest" {
-		if err := s.coverContentDigest(m.Header["Content-Digest"], ""); err != nil {
-			return nil, err
-		}
-	}
 	return dst, s.coverField(m, name)
 }
 
-// appendParamField appends a field with one of the parameters bs, sf and key
-// (RFC 9421, sections 2.1.1 to 2.1.3). sf and key need the field's type, so
-// they are known for Content-Digest alone. A date or a length under a
-// parameter is not taken for covered: no signer does it.
+// appendParamField appends a field with one of the parameters bs, sf and key (RFC
+// 9421, sections 2.1.1 to 2.1.3). sf and key need the type of the field, so they are
+// known for Content-Digest alone. A date or a length with a parameter does not count
+// as covered.
 func (s *Signature) appendParamField(dst []byte, m *Message, c *sfv.Item) ([]byte, error) {
 	name := c.Value.Text
-	lines := m.Header[fieldKey(name)]
+	lines := m.Header[http.CanonicalHeaderKey(name)]
 	if len(c.Params) != 1 || len(lines) == 0 {
 		return nil, errUnknown
-	}
-	size := 0
-	for _, line := range lines {
-		size += len(line)
-	}
-	if size > maxBase { // before it is parsed
-		return nil, errFieldValue
 	}
 	p := c.Params[0]
 	member := ""
 	var err error
 	switch {
 	case p.Name == "bs" && isTrue(p.Value):
-		for i, line := range lines {
-			if i > 0 {
-				dst = append(dst, ", "...)
-			}
-			dst = append(dst, ':')
-			dst = base64.StdEncoding.AppendEncode(dst, []byte(trim(line)))
-			dst = append(dst, ':')
-		}
+		dst, err = m.appendBytes(dst, lines)
 	case name == "content-digest" && p.Name == "sf" && isTrue(p.Value):
-		dst, err = appendSerialized(dst, lines, "")
+		dst, err = m.appendSerialized(dst, "")
 	case name == "content-digest" && p.Name == "key" && p.Value.Kind == sfv.String:
 		member = p.Value.Text
-		dst, err = appendSerialized(dst, lines, member)
+		dst, err = m.appendSerialized(dst, member)
 	default:
 		return nil, errUnknown
 	}
-	if err != nil {
+	if err != nil || name != "content-digest" {
+		return dst, err
+	}
+	return dst, s.coverContentDigest(m, member)
+}
+
+// appendBytes appends each line of a field as a byte sequence.
+func (m *Message) appendBytes(dst []byte, lines []string) ([]byte, error) {
+	if err := m.spend(2 * size(lines)); err != nil {
 		return nil, err
 	}
-	if name == "content-digest" {
-		return dst, s.coverContentDigest(lines, member)
+	for i, line := range lines {
+		if i > 0 {
+			dst = append(dst, ", "...)
+		}
+		dst = append(dst, ':')
+		dst = base64.StdEncoding.AppendEncode(dst, []byte(trim(line)))
+		dst = append(dst, ':')
 	}
 	return dst, nil
 }
 
 func isTrue(v sfv.Value) bool { return v.Kind == sfv.Boolean && v.Int == 1 }
 
-// appendSerialized appends a dictionary field, or one member of it, in its
-// strict serialization.
-func appendSerialized(dst []byte, lines []string, member string) ([]byte, error) {
-	// httpsfv v1.1.0 reads the types of RFC 9651, too, and panics at one of them.
-	if _, err := sfv.ParseDictionary(joinLines(lines), new(sfv.Room)); err != nil {
-		return nil, errFieldValue
-	}
-	dict, err := httpsfv.UnmarshalDictionary(lines)
-	if err != nil {
-		return nil, errFieldValue
-	}
-	var value httpsfv.StructuredFieldValue = dict
-	if member != "" {
-		m, ok := dict.Get(member)
-		if !ok {
-			return nil, errAbsent
-		}
-		value = m
-	}
-	text, err := httpsfv.Marshal(value)
-	if err != nil {
-		return nil, errFieldValue
-	}
-	return append(dst, text...), nil
-}
-
-// maxQuery bounds the query that one parameter is looked for in, in bytes. It is
-// read anew for each that a signature names.
-const maxQuery = 16 << 10
+// maxQuery is the most bytes of a query in which a parameter is looked for.
+const maxQuery = 4 << 10
 
 // appendQueryParam appends the value of the one query parameter that the
 // component names (RFC 9421, section 2.2.8). That protects this parameter and
@@ -334,6 +276,9 @@ func appendQueryParam(dst []byte, m *Message, c *sfv.Item, encode func(string) s
 	query, _ := m.query()
 	if len(query) > maxQuery {
 		return nil, errQueryParameter
+	}
+	if err := m.spend(len(query)); err != nil {
+		return nil, err
 	}
 	found := false
 	for pair := range strings.SplitSeq(query, "&") {

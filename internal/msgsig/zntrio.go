@@ -14,21 +14,22 @@ import (
 //	Signature-Input: sig1=(@request-target, host, date); alg="hmac-sha256"; keyid="k"; created=1685641159
 //	Signature: sig1=:base64:
 //
-// That is no structured field: the names are not quoted and stand between
-// commas. Only the one spelling that the library emits is read, and only one
-// signature: a comma is ambiguous already.
-func ParseZntrio(h http.Header, room *Room) ([]Signature, error) {
+// This is not a structured field: the names are not quoted and commas separate them.
+// Only the spelling of the library is read, and only one signature, because a comma
+// is ambiguous.
+func ParseZntrio(h http.Header) ([]Signature, error) {
 	if len(h["Signature-Input"]) != 1 || len(h["Signature"]) != 1 {
 		return nil, ErrNone
+	}
+	if len(h["Signature-Input"][0]) > sfv.MaxField || len(h["Signature"][0]) > sfv.MaxField {
+		return nil, errSyntax
 	}
 	label, input, ok := strings.Cut(h["Signature-Input"][0], "=")
 	valueLabel, value, okValue := strings.Cut(h["Signature"][0], "=")
 	if !ok || !okValue || label == "" || label != valueLabel {
 		return nil, errLabels
 	}
-	signatures := room.make(1)
-	s := &signatures[0]
-	s.Dialect, s.params = Zntrio, input
+	s := Signature{Dialect: Zntrio, params: input}
 	var err error
 	value, opened := strings.CutPrefix(value, ":")
 	value, closed := strings.CutSuffix(value, ":")
@@ -44,13 +45,13 @@ func ParseZntrio(h http.Header, room *Room) ([]Signature, error) {
 		return nil, errNothingCovered
 	}
 	for name := range strings.SplitSeq(list, ", ") {
-		if len(s.components) == 64 || name == "" || strings.ContainsAny(name, " \t\",;=()") || strings.ToLower(name) != name {
+		if len(s.components) == maxComponents || name == "" || strings.ContainsAny(name, " \t\",;=()") || strings.ToLower(name) != name {
 			return nil, errSyntax
 		}
-		s.cover(name)
+		s.addComponent(name)
 	}
-	// Behind the list stand ordinary parameters, with a space before each.
-	members, err := sfv.ParseDictionary("x=()"+params, &room.fields)
+	// Ordinary parameters follow the list, each after a space.
+	members, err := sfv.ParseDictionary("x=()" + params)
 	if err != nil || len(members) != 1 {
 		return nil, errParameter
 	}
@@ -59,12 +60,12 @@ func ParseZntrio(h http.Header, room *Room) ([]Signature, error) {
 			return nil, err
 		}
 	}
-	return signatures, nil
+	return []Signature{s}, nil
 }
 
-// appendZntrio is that library's signing string: every line ends in a newline,
-// the last one too, and the path is signed decoded, so that /a%2Fb and /a/b
-// have one signature.
+// appendZntrio appends the signing string of that library: each line ends in a newline,
+// the last one included. The path is signed decoded, so /a%2Fb and /a/b have the same
+// signature.
 func (s *Signature) appendZntrio(base []byte, m *Message) ([]byte, error) {
 	var err error
 	for i := range s.components {

@@ -155,7 +155,7 @@ func TestEndsWithTests(t *testing.T) {
 		if text, found := strings.CutPrefix(lines.Text(), "started "); found {
 			addresses = strings.Fields(text)
 		} else if strings.Contains(lines.Text(), "SKIP") {
-			t.Skip("a server is not installed: see TestRedis and TestPostgreSQL")
+			t.Skip("PostgreSQL or Redis is not installed (Debian: apt-get install postgresql redis-server; macOS: brew install postgresql redis)")
 		}
 	}
 	if len(addresses) != 2 {

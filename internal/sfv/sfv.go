@@ -1,16 +1,15 @@
-// Package sfv reads the two structured fields of HTTP Message Signatures,
-// Signature-Input and Signature, and Content-Digest, strictly as RFC 8941
-// writes them down.
+// Package sfv reads the structured fields of HTTP Message Signatures
+// (Signature-Input and Signature) and Content-Digest, strictly as RFC 8941 defines
+// them, with the two types that RFC 9651 adds.
 //
-// A general structured-field library gives values; a verifier needs the bytes
-// that they were written with, since those bytes are what was signed. So every
-// member and component here keeps its text as received. What is ambiguous
-// (a key or a parameter twice, where RFC 8941 lets the last one win) is an
-// error, because a signer and a verifier could each have meant another one.
+// A general structured-field library returns values. A verifier needs the bytes of
+// those values, because those bytes were signed. So each member and component keeps
+// its text as received. A key or a parameter that is repeated is an error here,
+// although RFC 8941 lets the last one win: the signer and the verifier could each
+// have meant another one.
 package sfv
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -20,8 +19,8 @@ import (
 // Kind is the type of a bare item (RFC 8941, section 3.3).
 type Kind uint8
 
-// The kinds of bare items. Decimals are parsed but carry no value: nothing in
-// a signature is one.
+// The kinds of bare items. Decimals, dates and display strings are parsed but have
+// no value: no part of a signature that means something to a verifier is one.
 const (
 	Boolean Kind = iota
 	Integer
@@ -29,6 +28,8 @@ const (
 	String
 	Token
 	Bytes
+	Date          // RFC 9651, section 3.3.7
+	DisplayString // RFC 9651, section 3.3.8
 )
 
 // A Value is a bare item.
@@ -85,13 +86,12 @@ type Member struct {
 	Params []Param // of the list or the item
 }
 
-// maxElements bounds members, items and parameters, each for itself, and
-// maxInRoom how many items and how many parameters there may be in a room. No
-// signer comes near them; without them a stranger would choose how long we work,
-// and what we hold meanwhile.
+// A stranger chooses the field. These bounds are far above those of any signer.
 const (
-	maxElements = 64
-	maxInRoom   = 1024
+	// MaxField is the most bytes of a field.
+	MaxField    = 16 << 10
+	maxElements = 64  // members of a field, items of a list, parameters of an item
+	maxTotal    = 512 // items and parameters of a field
 )
 
 var (
@@ -100,56 +100,34 @@ var (
 	errTooMany   = errors.New("sfv: too many elements")
 )
 
-// Room is memory for dictionaries. What was parsed into it is its own until it
-// is reset. The zero value is ready.
-type Room struct {
-	members []Member
-	items   []Item
-	params  []Param
-}
-
-// Reset lets the memory be used again. What a stranger has made large is not
-// kept.
-func (r *Room) Reset() {
-	r.members, r.items, r.params = Empty(r.members, maxElements), Empty(r.items, maxElements), Empty(r.params, maxElements)
-}
-
-// Empty returns the memory of s, cleared, for as many elements as most.
-func Empty[T any](s []T, most int) []T {
-	if cap(s) > most {
-		return nil
+// ParseDictionary reads a dictionary (RFC 8941, section 4.2.2) from the lines of a
+// field. Keys and parameters must be unique.
+func ParseDictionary(lines ...string) ([]Member, error) {
+	text, err := join(lines)
+	if err != nil {
+		return nil, err
 	}
-	clear(s[:cap(s)])
-	return s[:0]
-}
-
-// ParseDictionary reads a dictionary (RFC 8941, section 4.2.2) from the value
-// of a field, lines joined by commas. Keys and parameters must be unique.
-func ParseDictionary(s string, room *Room) ([]Member, error) {
-	p := parser{s: s, Room: room}
-	start := len(p.members)
+	p := parser{s: text}
 	p.skip(" ")
 	if p.done() {
 		return nil, nil
 	}
+	members := make([]Member, 0, 2)
 	for {
-		if len(p.members)-start == maxElements {
+		if len(members) == maxElements {
 			return nil, errTooMany
 		}
-		p.members = append(p.members, Member{})
-		members := p.members[start:]
-		m := &members[len(members)-1]
-		if err := p.member(m); err != nil {
+		m, err := p.member()
+		if err != nil {
 			return nil, fmt.Errorf("%w at byte %d", err, p.i)
 		}
-		for i := range members[:len(members)-1] {
-			if members[i].Key == m.Key {
-				return nil, errDuplicate
-			}
+		if slices.ContainsFunc(members, func(have Member) bool { return have.Key == m.Key }) {
+			return nil, errDuplicate
 		}
+		members = append(members, m)
 		p.skip(" \t")
 		if p.done() {
-			return slices.Clip(members), nil
+			return members, nil
 		}
 		if !p.eat(',') {
 			return nil, fmt.Errorf("%w at byte %d", errSyntax, p.i)
@@ -158,10 +136,24 @@ func ParseDictionary(s string, room *Room) ([]Member, error) {
 	}
 }
 
+// join joins the lines of a field, which must not be longer than MaxField.
+func join(lines []string) (string, error) {
+	size := 0
+	for _, line := range lines {
+		if size += len(line) + 2; size > MaxField {
+			return "", errTooMany
+		}
+	}
+	if len(lines) == 1 {
+		return lines[0], nil
+	}
+	return strings.Join(lines, ", "), nil
+}
+
 type parser struct {
-	*Room
-	s string
-	i int
+	s     string
+	i     int
+	total int // of items and parameters
 }
 
 func (p *parser) done() bool { return p.i >= len(p.s) }
@@ -188,9 +180,9 @@ func (p *parser) skip(set string) {
 	}
 }
 
-func (p *parser) member(m *Member) (err error) {
+func (p *parser) member() (m Member, err error) {
 	if m.Key, err = p.key(); err != nil {
-		return err
+		return m, err
 	}
 	start := p.i
 	switch {
@@ -205,53 +197,59 @@ func (p *parser) member(m *Member) (err error) {
 		m.Value, err = p.bareItem()
 	}
 	if err != nil {
-		return err
+		return m, err
 	}
-	if m.Params, err = p.readParams(); err != nil {
-		return err
+	if m.Params, err = p.params(); err != nil {
+		return m, err
 	}
 	m.Raw = p.s[start:p.i]
-	return nil
+	return m, nil
 }
 
 func (p *parser) innerList() ([]Item, error) {
 	p.i++ // "("
-	start := len(p.items)
+	items := make([]Item, 0, 8)
 	for {
 		p.skip(" ")
 		if p.eat(')') {
-			return slices.Clip(p.items[start:]), nil
+			return items, nil
 		}
-		if len(p.items)-start == maxElements || len(p.items) == maxInRoom {
+		if len(items) == maxElements || p.full() {
 			return nil, errTooMany
 		}
-		p.items = append(p.items, Item{})
-		if err := p.item(&p.items[len(p.items)-1]); err != nil {
+		item, err := p.item()
+		if err != nil {
 			return nil, err
 		}
+		items = append(items, item)
 		if c := p.peek(); c != ' ' && c != ')' {
 			return nil, errSyntax
 		}
 	}
 }
 
-func (p *parser) item(it *Item) (err error) {
-	start := p.i
-	if it.Value, err = p.bareItem(); err != nil {
-		return err
-	}
-	if it.Params, err = p.readParams(); err != nil {
-		return err
-	}
-	it.Raw = p.s[start:p.i]
-	return nil
+// full counts an item or a parameter, and reports whether it is one too many.
+func (p *parser) full() bool {
+	p.total++
+	return p.total > maxTotal
 }
 
-func (p *parser) readParams() ([]Param, error) {
-	start := len(p.params)
+func (p *parser) item() (it Item, err error) {
+	start := p.i
+	if it.Value, err = p.bareItem(); err != nil {
+		return it, err
+	}
+	if it.Params, err = p.params(); err != nil {
+		return it, err
+	}
+	it.Raw = p.s[start:p.i]
+	return it, nil
+}
+
+func (p *parser) params() ([]Param, error) {
+	var params []Param
 	for p.eat(';') {
-		params := p.params[start:]
-		if len(params) == maxElements || len(p.params) == maxInRoom {
+		if len(params) == maxElements || p.full() {
 			return nil, errTooMany
 		}
 		p.skip(" ")
@@ -265,183 +263,10 @@ func (p *parser) readParams() ([]Param, error) {
 				return nil, err
 			}
 		}
-		for i := range params {
-			if params[i].Name == name {
-				return nil, errDuplicate
-			}
+		if slices.ContainsFunc(params, func(have Param) bool { return have.Name == name }) {
+			return nil, errDuplicate
 		}
-		p.params = append(p.params, Param{name, v})
+		params = append(params, Param{name, v})
 	}
-	return slices.Clip(p.params[start:]), nil
-}
-
-func (p *parser) key() (string, error) {
-	if c := p.peek(); !isLower(c) && c != '*' {
-		return "", errSyntax
-	}
-	rest := p.s[p.i:]
-	n := 1
-	for n < len(rest) && isKeyChar(rest[n]) {
-		n++
-	}
-	p.i += n
-	return rest[:n], nil
-}
-
-func (p *parser) bareItem() (Value, error) {
-	switch c := p.peek(); {
-	case c == '"':
-		return p.str()
-	case c == ':':
-		return p.bytes()
-	case c == '?':
-		return p.boolean()
-	case c == '-' || isDigit(c):
-		return p.number()
-	case c == '*' || isAlpha(c):
-		return p.token()
-	default:
-		return Value{}, errSyntax
-	}
-}
-
-func (p *parser) str() (Value, error) {
-	p.i++ // the opening quote
-	rest := p.s[p.i:]
-	for i := range len(rest) {
-		switch c := rest[i]; {
-		case c == '"':
-			p.i += i + 1
-			return Value{Kind: String, Text: rest[:i]}, nil
-		case c == '\\':
-			return p.escaped(i)
-		case c < 0x20 || c > 0x7e:
-			p.i += i
-			return Value{}, errSyntax
-		}
-	}
-	p.i = len(p.s)
-	return Value{}, errSyntax
-}
-
-// escaped reads the rest of a string, whose first backslash stands behind n
-// bytes.
-func (p *parser) escaped(n int) (Value, error) {
-	text := append(make([]byte, 0, len(p.s)-p.i), p.s[p.i:p.i+n]...)
-	for p.i += n; !p.done(); p.i++ {
-		c := p.s[p.i]
-		switch {
-		case c == '"':
-			p.i++
-			return Value{Kind: String, Text: string(text)}, nil
-		case c == '\\':
-			p.i++
-			if c = p.peek(); c != '"' && c != '\\' {
-				return Value{}, errSyntax
-			}
-		case c < 0x20 || c > 0x7e:
-			return Value{}, errSyntax
-		}
-		text = append(text, c)
-	}
-	return Value{}, errSyntax
-}
-
-// bytes decodes strictly: padding is required and its spare bits are zero, so
-// that one byte sequence has one spelling and no signature a second one.
-func (p *parser) bytes() (Value, error) {
-	p.i++ // ":"
-	encoded, _, closed := strings.Cut(p.s[p.i:], ":")
-	text, ok := DecodeBase64(encoded)
-	if !closed || !ok {
-		return Value{}, errSyntax
-	}
-	p.i += len(encoded) + 1
-	return Value{Kind: Bytes, Text: text}, nil
-}
-
-// strictBase64 is made once: making it copies its tables.
-var strictBase64 = base64.StdEncoding.Strict()
-
-// DecodeBase64 decodes base64 in its one spelling: with its padding, and without
-// the line breaks that encoding/base64 overlooks. A digest or a MAC, up to
-// SHA-512's, is allocated once.
-func DecodeBase64(text string) (string, bool) {
-	if strings.IndexByte(text, '\n') >= 0 || strings.IndexByte(text, '\r') >= 0 {
-		return "", false
-	}
-	var digits [88]byte
-	if len(text) > len(digits) {
-		b, err := strictBase64.DecodeString(text)
-		return string(b), err == nil
-	}
-	var b [66]byte
-	n, err := strictBase64.Decode(b[:], digits[:copy(digits[:], text)])
-	return string(b[:n]), err == nil
-}
-
-func (p *parser) boolean() (Value, error) {
-	p.i++ // "?"
-	switch {
-	case p.eat('0'):
-		return Value{Kind: Boolean, Int: 0}, nil
-	case p.eat('1'):
-		return Value{Kind: Boolean, Int: 1}, nil
-	}
-	return Value{}, errSyntax
-}
-
-func (p *parser) number() (Value, error) {
-	negative := p.eat('-')
-	var n int64
-	digits := 0
-	for ; isDigit(p.peek()); p.i++ {
-		if digits++; digits > 15 {
-			return Value{}, errSyntax
-		}
-		n = n*10 + int64(p.peek()-'0')
-	}
-	if digits == 0 {
-		return Value{}, errSyntax
-	}
-	if p.eat('.') {
-		fraction := 0
-		for ; isDigit(p.peek()); p.i++ {
-			fraction++
-		}
-		if digits > 12 || fraction < 1 || fraction > 3 {
-			return Value{}, errSyntax
-		}
-		return Value{Kind: Decimal}, nil
-	}
-	if negative {
-		n = -n
-	}
-	return Value{Kind: Integer, Int: n}, nil
-}
-
-func (p *parser) token() (Value, error) {
-	start := p.i
-	for isTokenChar(p.peek()) {
-		p.i++
-	}
-	return Value{Kind: Token, Text: p.s[start:p.i]}, nil
-}
-
-func isKeyChar(c byte) bool {
-	return isLower(c) || isDigit(c) || c == '_' || c == '-' || c == '.' || c == '*'
-}
-
-func isLower(c byte) bool { return 'a' <= c && c <= 'z' }
-func isAlpha(c byte) bool { return isLower(c|0x20) && c < 0x80 }
-func isDigit(c byte) bool { return '0' <= c && c <= '9' }
-
-// isTokenChar says whether c may stand inside a token: RFC 9110's tchar, and
-// the colon and slash that RFC 8941 adds.
-func isTokenChar(c byte) bool {
-	switch c {
-	case '!', '#', '$', '%', '&', '\'', '*', '+', '-', '.', '^', '_', '`', '|', '~', ':', '/':
-		return true
-	}
-	return isAlpha(c) || isDigit(c)
+	return params, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -83,7 +84,10 @@ func TestParseDictionary(t *testing.T) {
 		{"13 digits before a point", "a=1000000000000.1", -1},
 		{"4 digits behind a point", "a=1.0001", -1},
 		{"point without digits", "a=1.", -1},
-		{"date of RFC 9651", "a=@1", -1},
+		{"date of RFC 9651", "a=@1", 1},
+		{"date with a fraction", "a=@1.5", -1},
+		{"display string of RFC 9651", `a=%"f%c3%bc"`, 1},
+		{"display string without quotes", "a=%x", -1},
 		{"list cut short in a string", `a=("x`, -1},
 		{"list cut short in a parameter", `a=("x";b="y`, -1},
 		{"64 items and a comma", "a=(" + strings.Repeat("1 ", 64) + ",b", -1},
@@ -102,7 +106,7 @@ func TestParseDictionary(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			members, err := sfv.ParseDictionary(c.text, new(sfv.Room))
+			members, err := sfv.ParseDictionary(c.text)
 			if (err != nil) != (c.members < 0) || err == nil && len(members) != c.members {
 				t.Errorf("got %d members, %v, want %d", len(members), err, c.members)
 			}
@@ -112,7 +116,7 @@ func TestParseDictionary(t *testing.T) {
 
 func TestValuesAndRaw(t *testing.T) {
 	t.Parallel()
-	members, err := sfv.ParseDictionary(`sig=("a\"b";x  "c");created=-12;b;t=tok, d=:AQI=:;q="z"`, new(sfv.Room))
+	members, err := sfv.ParseDictionary(`sig=("a\"b";x  "c");created=-12;b;t=tok, d=:AQI=:;q="z"`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +192,7 @@ func TestCharacters(t *testing.T) {
 		for b := range 256 {
 			char := string([]byte{byte(b)})
 			text := c.before + char + c.behind
-			members, err := sfv.ParseDictionary(text, new(sfv.Room))
+			members, err := sfv.ParseDictionary(text)
 			in := strings.Contains(c.class, char)
 			if want := in || strings.Contains(c.also, char); (err == nil) != want {
 				t.Errorf("%s: %q is read: %t", c.name, text, !want)
@@ -208,7 +212,7 @@ func TestCharacters(t *testing.T) {
 func TestItem(t *testing.T) {
 	t.Parallel()
 	list := func(items string) []sfv.Item {
-		members, err := sfv.ParseDictionary("a=("+items+"), b", new(sfv.Room))
+		members, err := sfv.ParseDictionary("a=(" + items + "), b")
 		if err != nil || members[1].Value != (sfv.Value{Kind: sfv.Boolean, Int: 1}) || members[1].Raw != "" {
 			t.Fatalf("%+v, %v", members, err)
 		}
@@ -287,7 +291,7 @@ func FuzzParseDictionary(f *testing.F) {
 	f.Add(`a=000000000000000,b`)
 	f.Add(`a=1, b=-1.5, c="s\"\\", d=t/o:k*, e=:AAA=:, f=?0, g=("x";a "y");b`)
 	f.Fuzz(func(t *testing.T, text string) {
-		ours, err := sfv.ParseDictionary(text, new(sfv.Room))
+		ours, err := sfv.ParseDictionary(text)
 		if err != nil {
 			return
 		}
@@ -371,8 +375,9 @@ func sameValue(t *testing.T, text string, ours sfv.Value, theirs any) {
 	}
 }
 
-// A room that was reset is used again, but not what a stranger has made large.
-func TestRoom(t *testing.T) {
+// A stranger chooses the field. Its bytes, members, items and parameters are bounded.
+func TestFieldIsBounded(t *testing.T) {
+	t.Parallel()
 	many := func(n int, separator string) string {
 		names := make([]string, n)
 		for i := range names {
@@ -380,94 +385,51 @@ func TestRoom(t *testing.T) {
 		}
 		return strings.Join(names, separator)
 	}
-	const text = `a=("x";p "y");q=1, b`
-	var room sfv.Room
-	parse := func() {
-		room.Reset()
-		if members, err := sfv.ParseDictionary(text, &room); err != nil || len(members) != 2 || len(members[0].Items) != 2 {
-			t.Errorf("%+v, %v", members, err)
+	lists := func(n int) string {
+		return "a=(" + strings.Repeat("1 ", 50) + ")" + strings.Repeat(`, b%d=(`+strings.Repeat("1 ", 50)+")", n)
+	}
+	numbered := func(text string) string {
+		for i := 0; strings.Contains(text, "%d"); i++ {
+			text = strings.Replace(text, "%d", strconv.Itoa(i), 1)
 		}
+		return text
 	}
-	parse()
-	if n := testing.AllocsPerRun(10, parse); n != 0 {
-		t.Errorf("in a room that was used before it takes %v allocations", n)
-	}
-	one, err := sfv.ParseDictionary("a;p=x", &room)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := sfv.ParseDictionary("b;p=y", &room); err != nil || one[0].Key != "a" || one[0].Params[0].Value.Text != "x" {
-		t.Errorf("what is parsed into the same room takes the place of what was: %+v, %v", one, err)
-	}
-	// What was parsed before does not count among what may be parsed, and is gone.
 	for _, c := range []struct {
-		text string
-		ok   bool
+		name, text string
+		ok         bool
 	}{
-		{many(64, ","), true}, {many(65, ","), false},
-		{"a=(" + strings.Repeat("1 ", 64) + ")", true}, {"a=(" + strings.Repeat("1 ", 65) + ")", false},
-		{"a;" + many(64, ";"), true}, {"a;" + many(65, ";"), false},
+		{"64 members", many(64, ","), true}, {"65 members", many(65, ","), false},
+		{"64 items", "a=(" + strings.Repeat("1 ", 64) + ")", true}, {"65 items", "a=(" + strings.Repeat("1 ", 65) + ")", false},
+		{"64 parameters", "a;" + many(64, ";"), true}, {"65 parameters", "a;" + many(65, ";"), false},
+		{"500 items", numbered(lists(9)), true}, {"550 items", numbered(lists(10)), false},
+		{"16 KiB", `a="` + strings.Repeat("x", sfv.MaxField-6) + `"`, true}, {"more", `a="` + strings.Repeat("x", sfv.MaxField) + `"`, false},
 	} {
-		if _, err := sfv.ParseDictionary(c.text, &room); (err == nil) != c.ok {
-			t.Errorf("%q behind others: %v", c.text, err)
+		if _, err := sfv.ParseDictionary(c.text); (err == nil) != c.ok {
+			t.Errorf("%s: %v", c.name, err)
 		}
 	}
-	room.Reset()
-	parse()
-	two, err := sfv.ParseDictionary(`c=("x";p=y);q=z`, &room)
-	if err != nil {
-		t.Fatal(err)
-	}
-	items, params, itemParams := two[0].Items, two[0].Params, two[0].Items[0].Params
-	room.Reset()
-	if two[0].Key != "" || items[0].Raw != "" || params[0].Name != "" || itemParams[0].Name != "" {
-		t.Errorf("what was parsed is still there: %+v %+v %+v %+v", two, items, params, itemParams)
-	}
-	for _, c := range []struct{ size, kept int }{{0, 0}, {3, 3}, {4, 4}, {5, 0}} {
-		s := make([]int, c.size)
-		for i := range s {
-			s[i] = 1
-		}
-		emptied := sfv.Empty(s, 4)
-		if len(emptied) != 0 || cap(emptied) != c.kept {
-			t.Errorf("of %d, %d are kept, want %d", c.size, cap(emptied), c.kept)
-		}
-		for _, v := range emptied[:cap(emptied)] {
-			if v != 0 {
-				t.Errorf("of %d, some are left", c.size)
-			}
-		}
+	if _, err := sfv.ParseDictionary(strings.Split(strings.Repeat("a|", sfv.MaxField), "|")...); err == nil {
+		t.Error("many lines are read")
 	}
 }
 
-// There is a bound to what all dictionaries in a room have together.
-func TestRoomIsBounded(t *testing.T) {
-	t.Parallel()
-	for name, pieces := range map[string][2]string{"items": {"a=(", " 1"}, "parameters": {"a", ";p"}} {
-		var room sfv.Room
-		parse := func(n int) error {
-			text := pieces[0]
-			for i := range n {
-				if text += pieces[1]; name == "parameters" {
-					text += strconv.Itoa(i)
-				}
-			}
-			if name == "items" {
-				text += ")"
-			}
-			_, err := sfv.ParseDictionary(text, &room)
-			return err
+// A text with an escape takes memory for itself and not for the rest of the field.
+func TestEscapesTakeTheirOwnMemory(t *testing.T) {
+	text := `a="\\x";b="` + strings.Repeat("y", 10_000) + `"`
+	if n := testing.AllocsPerRun(10, func() {
+		if _, err := sfv.ParseDictionary(text); err != nil {
+			t.Error(err)
 		}
-		for range 1024 / 64 {
-			if err := parse(64); err != nil {
-				t.Fatalf("%s: %v", name, err)
-			}
-		}
-		if parse(0) != nil || parse(1) == nil {
-			t.Errorf("%s: not 1024 are the most", name)
-		}
-		if room.Reset(); parse(64) != nil {
-			t.Errorf("%s: a room that was reset is full", name)
-		}
+	}); n > 8 {
+		t.Errorf("%v allocations", n)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range 100 {
+		_, _ = sfv.ParseDictionary(text)
+	}
+	runtime.ReadMemStats(&after)
+	if each := (after.TotalAlloc - before.TotalAlloc) / 100; each > 2000 {
+		t.Errorf("%d bytes for a text of one character", each)
 	}
 }

@@ -297,7 +297,7 @@ func TestFailover(t *testing.T) {
 	storetest.WantFailure(t, store, storetest.Numbered(20_000)) // it has no replica any more
 }
 
-// TestCluster has a cluster of one, which is down until somebody has its slots.
+// TestCluster has a cluster of one, which is down until a machine has its slots.
 func TestCluster(t *testing.T) {
 	t.Parallel()
 	server := servertest.Redis(t, "--cluster-enabled", "yes")

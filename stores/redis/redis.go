@@ -2,6 +2,7 @@
 // machines: a [flyext.ReplayStore] and [flyext.ReplayLookup] over
 // github.com/redis/go-redis/v9. It needs Redis 5.0 or later, or a server that has
 // the same commands and scripts, such as Valkey or KeyDB. [Store.Check] tries them.
+// The tests run on Redis 7.0.
 //
 // A nonce takes one round trip, a short script. Where Redis is out of reach, slow,
 // full, or a replica, the store returns an error within [Options.Timeout], and the
@@ -10,16 +11,16 @@
 //
 // # Time
 //
-// Redis's own clock decides when a nonce has expired. The nonces are members of one
-// sorted set without a time to live, so Redis forgets none of them by itself. The
-// script drops nonces that have expired, and keeps the latest expiry among those
-// that it has dropped: the horizon. A nonce that expires at or before that clock or
+// Redis's own clock decides when a nonce has expired. The nonces are members of 16
+// sorted sets without a time to live, so Redis forgets none of them by itself. The
+// script drops nonces of a set that have expired, and keeps the latest expiry among
+// those that it has dropped: the set's horizon. A nonce that expires at or before that clock or
 // the horizon is [flyext.ErrNonceExpired]. A clock that is set forwards and back
 // therefore brings no used nonce back. After such a step the store may refuse
 // requests until they expire after the horizon, which is six minutes at most with
 // the default [flyext.Policy].
 //
-// Events are in a set of their own, for a day. Their horizon holds up no requests.
+// Events are in sets of their own, for a day. Their horizons hold up no requests.
 //
 // # What Redis may forget
 //
@@ -62,8 +63,7 @@ type Options struct {
 	// Prefix begins each key; "" means "flyext:". Providers that share a Redis
 	// need different ones, such as "logjam-staging:": a request for one would use
 	// up the nonce of another that has the same secret. It has at most 64 bytes of
-	// visible ASCII, without spaces and braces. Behind it come "{nonces}" or
-	// "{events}": in a cluster, one machine has all nonces of a prefix.
+	// visible ASCII, without spaces and braces.
 	Prefix string
 
 	// Timeout bounds each call, whatever the client's own timeouts and the
@@ -225,12 +225,14 @@ func isLost(err error) bool {
 	return slices.Contains([]string{"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"}, word)
 }
 
-// keys are those of the script, which a cluster has on one machine.
+// keys are those of the script, which a cluster has on one machine. There are 16
+// sets of each kind, by the first digit of the nonce, which a cluster divides.
 func (s *Store) keys(n flyext.Nonce) []string {
-	set := s.prefix + "{nonces}"
+	kind := "nonces"
 	if n.OnReceipt {
-		set = s.prefix + "{events}"
+		kind = "events"
 	}
+	set := fmt.Sprintf("%s{%s-%x}", s.prefix, kind, n.Key[0]>>4)
 	return []string{set, set + "horizon", set + "owner:" + base64.RawURLEncoding.EncodeToString(n.Key[:])}
 }
 

@@ -3,10 +3,13 @@ package redisstore_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log"
+	"math/rand/v2"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -40,9 +43,13 @@ func newStore(t testing.TB, addr string, o redisstore.Options) (*redisstore.Stor
 	return store, client
 }
 
+// prefixes are those of the tests, by test: "-count" runs a test several times.
+var prefixes sync.Map
+
 // own is a prefix that no other test has.
 func own(t testing.TB) redisstore.Options {
-	return redisstore.Options{Prefix: t.Name() + ":", Timeout: 20 * time.Second} // the tests' machine may be busy
+	prefix, _ := prefixes.LoadOrStore(t, fmt.Sprintf("%x:", rand.Uint64()))
+	return redisstore.Options{Prefix: prefix.(string), Timeout: 20 * time.Second} // the tests' machine may be busy
 }
 
 func TestOnce(t *testing.T) {
@@ -51,7 +58,7 @@ func TestOnce(t *testing.T) {
 	a, _ := newStore(t, addr, own(t))
 	b, _ := newStore(t, addr, own(t))
 	storetest.Once(t, 10, a, b)
-	others, _ := newStore(t, addr, redisstore.Options{Prefix: "another:" + t.Name(), Timeout: 20 * time.Second})
+	others, _ := newStore(t, addr, redisstore.Options{Prefix: "another:" + own(t).Prefix, Timeout: 20 * time.Second})
 	storetest.WantUse(t, others, storetest.Numbered(1), true)
 }
 
@@ -72,9 +79,11 @@ func TestClocks(t *testing.T) {
 	storetest.Clocks(t, func(t *testing.T) storetest.Clocked {
 		store, client := newStore(t, addr, own(t))
 		t.Cleanup(func() {
-			left, err := client.TTL(context.Background(), own(t).Prefix+"{nonces}").Result()
-			if left >= 0 || err != nil {
-				t.Errorf("Redis is to forget the nonces after %v, %v", left, err)
+			for _, kept := range []string{"", "horizon"} {
+				left, err := client.TTL(context.Background(), own(t).Prefix+"{nonces-0}"+kept).Result()
+				if left >= 0 || err != nil {
+					t.Errorf("Redis is to forget %q after %v, %v", kept, left, err)
+				}
 			}
 		})
 		entries := 1_000_000
@@ -114,7 +123,7 @@ func TestBounded(t *testing.T) {
 		nonce.Expires = now.Add(time.Minute)
 		storetest.WantUse(t, store, nonce, true)
 	}
-	left, err := client.ZCard(t.Context(), own(t).Prefix+"{nonces}").Result()
+	left, err := client.ZCard(t.Context(), own(t).Prefix+"{nonces-0}").Result()
 	if left > 60 || err != nil {
 		t.Errorf("%d nonces of 60 that live, %v", left, err)
 	}
@@ -265,5 +274,21 @@ func TestEvicted(t *testing.T) {
 				t.Errorf("evicted: want %t", test.evicted)
 			}
 		})
+	}
+}
+
+// TestDivided has a cluster's machines share the nonces.
+func TestDivided(t *testing.T) {
+	t.Parallel()
+	store, client := newStore(t, servertest.SharedRedis(t), own(t))
+	for n := range 16 {
+		nonce := storetest.Numbered(n)
+		nonce.Key[0] = byte(n << 4)
+		storetest.WantUse(t, store, nonce, true)
+		storetest.WantUse(t, store, nonce, false)
+	}
+	keys, err := client.Keys(t.Context(), own(t).Prefix+"{nonces-?}").Result()
+	if len(keys) != 16 || err != nil {
+		t.Errorf("the sets are %q, %v, want 16", keys, err)
 	}
 }

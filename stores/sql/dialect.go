@@ -90,8 +90,7 @@ func (d Dialect) statements(table, now string) (statements, error) {
 // Three things about the rows hold in both dialects:
 //
 //   - The row with an empty key is the horizon.
-//   - A row of an event has a negative owner. Events neither raise nor mind the
-//     horizon.
+//   - A row of an event has a negative owner. It does not raise the horizon.
 //   - A row of an earlier version has no owner.
 //
 // PostgreSQL's clean leaves alone what another machine deletes at the moment.
@@ -104,7 +103,7 @@ var postgresql = statements{
 	upgrade: `ALTER TABLE {table} ADD COLUMN IF NOT EXISTS owner bigint`,
 	use: `INSERT INTO {table} AS kept (key, expires_at, owner)
 		SELECT $1::bytea, expires_at, owner FROM (SELECT timestamptz 'epoch' + $2::bigint * interval '1 millisecond', $3::bigint) AS entry (expires_at, owner)
-		WHERE expires_at > {now} AND (owner < 0 OR NOT EXISTS (SELECT 1 FROM {table} horizon WHERE horizon.key = '' AND horizon.expires_at >= entry.expires_at))
+		WHERE expires_at > {now} AND NOT EXISTS (SELECT 1 FROM {table} horizon WHERE horizon.key = '' AND horizon.expires_at >= entry.expires_at)
 		ON CONFLICT (key) DO UPDATE SET owner = kept.owner
 		RETURNING owner`,
 	used: `SELECT 1 FROM {table} WHERE key = $1`,
@@ -132,7 +131,7 @@ var sqlite = statements{
 	upgrade: `ALTER TABLE {table} ADD COLUMN owner INTEGER`,
 	use: `INSERT INTO {table} AS kept (key, expires_at, owner)
 		SELECT $1, $2, $3
-		WHERE $2 > {now} AND ($3 < 0 OR NOT EXISTS (SELECT 1 FROM {table} horizon WHERE horizon.key = x'' AND horizon.expires_at >= $2))
+		WHERE $2 > {now} AND NOT EXISTS (SELECT 1 FROM {table} horizon WHERE horizon.key = x'' AND horizon.expires_at >= $2)
 		ON CONFLICT (key) DO UPDATE SET owner = kept.owner
 		RETURNING owner`,
 	used: `SELECT 1 FROM {table} WHERE key = $1`,

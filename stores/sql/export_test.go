@@ -12,6 +12,9 @@ func (s *Store) SetClock(d Dialect, table string, now time.Time) error {
 	if d == PostgreSQL {
 		text = "(timestamptz 'epoch' + " + text + " * interval '1 millisecond')"
 	}
+	if table == "" {
+		table = defaultTable
+	}
 	var err error
 	s.stopSweeps()
 	defer s.sweeping.Store(false)
@@ -19,8 +22,8 @@ func (s *Store) SetClock(d Dialect, table string, now time.Time) error {
 	return err
 }
 
-// SetSettle is how long a sweep waits before it deletes.
-func (s *Store) SetSettle(settle time.Duration) { s.settle = settle }
+// SetSettle sets how a sweep waits before it deletes.
+func (s *Store) SetSettle(settle func()) { s.settle = settle }
 
 // Sweep deletes what has expired, and returns when it has.
 func (s *Store) Sweep(ctx context.Context) error {

@@ -33,7 +33,7 @@
 // that clock or the horizon is [flyext.ErrNonceExpired]. A clock that is set
 // forwards and back therefore brings no used nonce back. After such a step the store
 // may refuse requests until they expire after the horizon, which is six minutes at
-// most with the default [flyext.Policy]. Events have no horizon.
+// most with the default [flyext.Policy]. Events do not raise the horizon.
 //
 // # Expired rows
 //
@@ -102,7 +102,7 @@ type Store struct {
 	db      *sql.DB
 	text    statements
 	timeout time.Duration
-	settle  time.Duration // from announcing the horizon to deleting what is before it
+	settle  func() // waits from announcing the horizon to deleting what is before it
 	log     *slog.Logger
 
 	entries  atomic.Int64 // since the last sweep
@@ -135,7 +135,8 @@ func New(db *sql.DB, o Options) (*Store, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{db: db, text: text, timeout: o.Timeout, settle: o.Timeout, log: o.Logger}
+	s := &Store{db: db, text: text, timeout: o.Timeout, log: o.Logger}
+	s.settle = func() { time.Sleep(s.timeout) }
 	s.entries.Store(perSweep - 1) // there may be rows of a process before
 	return s, nil
 }

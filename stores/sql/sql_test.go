@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +17,7 @@ import (
 	"github.com/flyext/flyext"
 	"github.com/flyext/flyext/internal/servertest"
 	"github.com/flyext/flyext/internal/storetest"
+	"github.com/flyext/flyext/internal/testscale"
 	sqlstore "github.com/flyext/flyext/stores/sql"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -27,11 +26,12 @@ import (
 
 // A database is one that machines share.
 type database struct {
-	dialect sqlstore.Dialect
-	source  string
-	past    string // SQL for a time that is over
-	now     string // SQL for milliseconds since 1970
-	expires string // SQL for when a row expires, likewise
+	dialect  sqlstore.Dialect
+	source   string
+	past     string // SQL for a time that is over
+	longPast string // SQL for one before that
+	now      string // SQL for milliseconds since 1970
+	expires  string // SQL for when a row expires, likewise
 }
 
 func newPostgreSQL(t testing.TB) database {
@@ -40,7 +40,7 @@ func newPostgreSQL(t testing.TB) database {
 }
 
 func onPostgreSQL(source string) database {
-	return database{sqlstore.PostgreSQL, source, "now() - interval '1 second'",
+	return database{sqlstore.PostgreSQL, source, "now() - interval '1 second'", "now() - interval '1 hour'",
 		"(extract(epoch FROM now()) * 1000)::bigint", "(extract(epoch FROM expires_at) * 1000)::bigint"}
 }
 
@@ -50,7 +50,7 @@ func newSQLite(t testing.TB) database {
 		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(NORMAL)"},
 	}.Encode()}
 	now := "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
-	return database{sqlstore.SQLite, source.String(), "0", now, "expires_at"}
+	return database{sqlstore.SQLite, source.String(), "1", "0", now, "expires_at"}
 }
 
 // onEach runs a test on an empty database of each kind.
@@ -173,7 +173,7 @@ func TestClocks(t *testing.T) {
 		storetest.Clocks(t, func(t *testing.T) storetest.Clocked {
 			table := fmt.Sprint("nonces_", tables.Add(1))
 			store, _ := d.machine(t, sqlstore.Options{Table: table})
-			store.SetSettle(0)
+			store.SetSettle(func() {})
 			return storetest.Clocked{
 				ReplayLookup: store,
 				Set: func(now time.Time) {
@@ -197,7 +197,7 @@ func TestOwnClock(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
 		store, db := d.machine(t, sqlstore.Options{})
-		store.SetSettle(0)
+		store.SetSettle(func() {})
 		nonce := storetest.Numbered(1)
 		wantExpired := func() {
 			t.Helper()
@@ -222,11 +222,67 @@ func TestOwnClock(t *testing.T) {
 			t.Errorf("%d rows are left", rows)
 		}
 		storetest.WantUse(t, store, storetest.Numbered(3), true)
+
+		// A row that an earlier sweep has skipped does not lower the horizon.
+		horizon := func() (at int64) {
+			t.Helper()
+			if err := db.QueryRowContext(t.Context(), "SELECT "+d.expires+" FROM flyext_nonces WHERE length(key) = 0").Scan(&at); err != nil {
+				t.Fatal(err)
+			}
+			return at
+		}
+		before := horizon()
+		execute(t, db, "UPDATE flyext_nonces SET expires_at = "+d.longPast+" WHERE length(key) > 0")
+		if err := store.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if after := horizon(); after != before || count(t, db) != 0 {
+			t.Errorf("the horizon went from %d to %d", before, after)
+		}
 	})
 }
 
-// TestBounded enters 20,000 nonces, whose time passes. SQLSTORE_TEST_ENTRIES is
-// another number of them.
+// TestSweepSettles has a sweep commit the horizon before it deletes: a copy whose
+// statement begins meanwhile finds one of the two.
+func TestSweepSettles(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, d database) {
+		store, db := d.machine(t, sqlstore.Options{})
+		other, _ := d.machine(t, sqlstore.Options{})
+		used := storetest.Numbered(1)
+		storetest.WantUse(t, other, used, true)
+		now := time.Now()
+		if err := store.SetClock(d.dialect, "", now.Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		settled := false
+		store.SetSettle(func() {
+			settled = true
+			if rows := count(t, db); rows != 1 {
+				t.Errorf("%d rows before it has settled, want 1", rows)
+			}
+			before := storetest.Numbered(2)
+			before.Expires = used.Expires.Add(-time.Second)
+			for _, n := range []flyext.Nonce{used, before} {
+				if fresh, err := other.Use(t.Context(), n); fresh || !errors.Is(err, flyext.ErrNonceExpired) {
+					t.Errorf("got %t, %v", fresh, err)
+				}
+			}
+		})
+		if err := store.Sweep(t.Context()); err != nil || !settled {
+			t.Errorf("settled: %t, %v", settled, err)
+		}
+		if rows := count(t, db); rows != 0 {
+			t.Errorf("%d rows are left", rows)
+		}
+		if fresh, err := other.Use(t.Context(), used); fresh || !errors.Is(err, flyext.ErrNonceExpired) {
+			t.Errorf("got %t, %v", fresh, err)
+		}
+	})
+}
+
+// TestBounded enters 10,000 nonces, whose time passes, and FLYEXT_TEST_SCALE times
+// as many.
 func TestBounded(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
@@ -234,16 +290,9 @@ func TestBounded(t *testing.T) {
 			d = d.with("options=-c%20synchronous_commit%3Doff")
 		}
 		const live, width = 1_000, 8
-		rounds := 20
-		if text := os.Getenv("SQLSTORE_TEST_ENTRIES"); text != "" {
-			n, err := strconv.Atoi(text)
-			if err != nil {
-				t.Fatal(err)
-			}
-			rounds = n / live
-		}
+		rounds := 10 * testscale.Factor(t)
 		store, db := d.machine(t, sqlstore.Options{})
-		store.SetSettle(0)
+		store.SetSettle(func() {})
 		most := 0
 		for round := range rounds {
 			var workers sync.WaitGroup
@@ -290,7 +339,7 @@ func TestSweepSkips(t *testing.T) {
 		t.Fatal(n, err)
 	}
 	store, _ := d.machine(t, sqlstore.Options{}) // whose first entry sweeps
-	store.SetSettle(0)
+	store.SetSettle(func() {})
 	storetest.WantUse(t, store, storetest.Numbered(100), true)
 	for deadline := time.Now().Add(time.Minute); count(t, db) != 6; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -444,7 +493,7 @@ func TestOneRoundTrip(t *testing.T) {
 	}
 }
 
-// settled waits until nobody uses the connection any more.
+// settled waits until the connection is idle.
 func settled(t *testing.T, db *sql.DB, writes *atomic.Int64) {
 	t.Helper()
 	deadline := time.Now().Add(time.Minute)

@@ -44,7 +44,7 @@ func (s *Store) sweep(ctx context.Context) (err error) {
 		return wrap(err)
 	}
 	if horizon != 0 {
-		time.Sleep(s.settle)
+		s.settle()
 	}
 	return wrap(s.clean(ctx, horizon))
 }

@@ -32,7 +32,7 @@ func TestBrowserLooks(t *testing.T) {
 				}{
 					{"stream", n.stream("alpha"), http.StatusOK},
 					{"long", n.stream("long"), http.StatusOK},
-					{"remove", n.stream("long") + "/remove", http.StatusOK},
+					{"remove", n.stream("long") + "/delete", http.StatusOK},
 					{"organization", n.origin + "/organizations/" + collider, http.StatusOK},
 					{"missing", n.stream("missing"), http.StatusNotFound},
 				} {

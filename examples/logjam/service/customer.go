@@ -76,11 +76,11 @@ func (d *dashboard) wake(r *http.Request, s *session) (*screen, error) {
 	})
 }
 
-// confirmRemoval asks, without which a slip of the hand would do.
-func (d *dashboard) confirmRemoval(r *http.Request, s *session) (*screen, error) {
+// confirmDeletion asks before a stream is deleted.
+func (d *dashboard) confirmDeletion(r *http.Request, s *session) (*screen, error) {
 	page, err := d.stream(r, s)
 	if content, ok := page.contentOfStream(); ok {
-		page = &screen{template: removeTemplate, status: http.StatusOK, title: "Remove " + content.Title() + "?", content: content}
+		page = &screen{template: deleteTemplate, status: http.StatusOK, title: "Delete " + content.Title() + "?", content: content}
 	}
 	return page, err
 }
@@ -105,5 +105,23 @@ func (d *dashboard) change(r *http.Request, s *session, do func(id string) (flye
 	if err != nil {
 		return nil, err
 	}
-	return &screen{redirect: destinationPath(to)}, nil
+	return &screen{redirect: destinationPath(to) + "?done"}, nil
+}
+
+// doneBy confirms, on the page that a change leads to, what was done: the newest
+// activity, and nothing that a link could say.
+func doneBy(r *http.Request, recent []activity) string {
+	if !r.URL.Query().Has("done") || len(recent) == 0 {
+		return ""
+	}
+	last := recent[0]
+	switch last.What {
+	case "Put to sleep":
+		return last.StreamTitle() + " is asleep."
+	case "Woken up":
+		return last.StreamTitle() + " is awake."
+	case "Deleted":
+		return last.StreamTitle() + " is deleted."
+	}
+	return ""
 }

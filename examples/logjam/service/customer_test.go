@@ -3,10 +3,12 @@ package service
 import (
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/flyext/flyext"
+	"github.com/flyext/flyext/internal/browsertest"
 )
 
 // TestCustomerChanges is who may press which button, and from where.
@@ -23,24 +25,24 @@ func TestCustomerChanges(t *testing.T) {
 		of                 string // a stream
 		want               flyext.Status
 	}{
-		{"put to sleep", "POST", "/streams/alpha/sleep", collider, own, 303, "/streams/alpha", "alpha", asleep},
-		{"escaped id", "POST", "/streams/a%2Fb/sleep", collider, own, 303, "/streams/a%2Fb", "a/b", asleep},
-		{"awake already", "POST", "/streams/alpha/wake", collider, own, 303, "/streams/alpha", "alpha", flyext.Ready},
-		{"removed", "POST", "/streams/alpha/remove", collider, own, 303, "/organizations/collider", "alpha", ""},
-		{"asked whether to remove", "GET", "/streams/alpha/remove", collider, own, 200, "", "alpha", flyext.Ready},
+		{"put to sleep", "POST", "/streams/alpha/sleep", collider, own, 303, "/streams/alpha?done", "alpha", asleep},
+		{"escaped id", "POST", "/streams/a%2Fb/sleep", collider, own, 303, "/streams/a%2Fb?done", "a/b", asleep},
+		{"awake already", "POST", "/streams/alpha/wake", collider, own, 303, "/streams/alpha?done", "alpha", flyext.Ready},
+		{"removed", "POST", "/streams/alpha/delete", collider, own, 303, "/organizations/collider?done", "alpha", ""},
+		{"asked whether to remove", "GET", "/streams/alpha/delete", collider, own, 200, "", "alpha", flyext.Ready},
 
 		{"by another organization", "POST", "/streams/alpha/sleep", hadron, own, 404, "", "alpha", flyext.Ready},
-		{"removed by another organization", "POST", "/streams/alpha/remove", hadron, own, 404, "", "alpha", flyext.Ready},
-		{"asked by another organization", "GET", "/streams/alpha/remove", hadron, own, 404, "", "alpha", flyext.Ready},
+		{"removed by another organization", "POST", "/streams/alpha/delete", hadron, own, 404, "", "alpha", flyext.Ready},
+		{"asked by another organization", "GET", "/streams/alpha/delete", hadron, own, 404, "", "alpha", flyext.Ready},
 		{"not signed in", "POST", "/streams/alpha/sleep", "", own, 403, "", "alpha", flyext.Ready},
-		{"removed, not signed in", "POST", "/streams/alpha/remove", "", own, 403, "", "alpha", flyext.Ready},
-		{"asked, not signed in", "GET", "/streams/alpha/remove", "", own, 403, "", "alpha", flyext.Ready},
+		{"removed, not signed in", "POST", "/streams/alpha/delete", "", own, 403, "", "alpha", flyext.Ready},
+		{"asked, not signed in", "GET", "/streams/alpha/delete", "", own, 403, "", "alpha", flyext.Ready},
 		{"from another site", "POST", "/streams/alpha/sleep", collider, foreign, 403, "", "alpha", flyext.Ready},
 		{"woken from another site", "POST", "/streams/alpha/wake", collider, foreign, 403, "", "alpha", flyext.Ready},
-		{"removed from another site", "POST", "/streams/alpha/remove", collider, foreign, 403, "", "alpha", flyext.Ready},
+		{"removed from another site", "POST", "/streams/alpha/delete", collider, foreign, 403, "", "alpha", flyext.Ready},
 		{"by a link", "GET", "/streams/alpha/sleep", collider, foreign, 405, "", "alpha", flyext.Ready},
 		{"deleted stream", "POST", "/streams/gone/sleep", collider, own, 404, "", "gone", ""},
-		{"no stream", "POST", "/streams/none/remove", collider, own, 404, "", "none", ""},
+		{"no stream", "POST", "/streams/none/delete", collider, own, 404, "", "none", ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -88,12 +90,31 @@ func TestBrowserChangesStream(t *testing.T) {
 			t.Errorf("Fly.io would be answered %v, %v", x, err)
 		}
 	}
-	press("#sleep", n.stream("alpha"), "asleep")
-	press("#wake", n.stream("alpha"), "ready")
-	press("#remove", n.stream("alpha")+"/remove", "")
+	confirmed := func(want string) {
+		t.Helper()
+		if got := b.Text("#done"); got != want {
+			t.Errorf("the page confirms %q, want %q", got, want)
+		}
+	}
+	press("#sleep", n.stream("alpha")+"?done", "asleep")
+	confirmed("collider-prod is asleep.")
+	colour := func() string {
+		return browsertest.Eval[string](b.Tab, `getComputedStyle(document.getElementById("status")).backgroundColor`)
+	}
+	asleep := colour()
+	press("#wake", n.stream("alpha")+"?done", "ready")
+	confirmed("collider-prod is awake.")
+	if colour() == asleep {
+		t.Error("asleep looks like ready")
+	}
+	press("#delete", n.stream("alpha")+"/delete", "")
 	press("#keep", n.stream("alpha"), "ready")
-	press("#remove", n.stream("alpha")+"/remove", "")
-	press("#remove", n.origin+"/organizations/"+collider, "") // where its name is in the activities
+	press("#delete", n.stream("alpha")+"/delete", "")
+	if primary := browsertest.Eval[[]string](b.Tab, `[...document.querySelectorAll("main .button")].map(e => e.id)`); !slices.Equal(primary, []string{"keep"}) {
+		t.Errorf("the primary actions are %q, want the harmless one", primary)
+	}
+	press("#delete", n.origin+"/organizations/"+collider+"?done", "") // where its name is in the activities
+	confirmed("collider-prod is deleted.")
 	if text := b.Text(".activities"); !strings.Contains(text, "Deleted · collider-prod") || !strings.Contains(text, "Emmy") {
 		t.Errorf("the activities are %s", text)
 	}

@@ -46,8 +46,8 @@ func (d *dashboard) serve(mux *http.ServeMux, signOn *flyext.SignOn) {
 	mux.Handle("POST /sign-out", ownSite.Handler(http.HandlerFunc(d.signOut)))
 	mux.Handle("POST /streams/{id}/sleep", ownSite.Handler(d.show(d.sleep)))
 	mux.Handle("POST /streams/{id}/wake", ownSite.Handler(d.show(d.wake)))
-	mux.Handle("GET /streams/{id}/remove", d.show(d.confirmRemoval))
-	mux.Handle("POST /streams/{id}/remove", ownSite.Handler(d.show(d.remove)))
+	mux.Handle("GET /streams/{id}/delete", d.show(d.confirmDeletion))
+	mux.Handle("POST /streams/{id}/delete", ownSite.Handler(d.show(d.remove)))
 }
 
 // show answers with a screen for the session that the browser has, or nil.
@@ -109,7 +109,7 @@ func (d *dashboard) stream(r *http.Request, s *session) (*screen, error) {
 		return nil, err
 	}
 	view := viewOf(found)
-	return &screen{template: streamTemplate, status: http.StatusOK, title: view.Title(), content: streamContent{view, recent}}, nil
+	return &screen{template: streamTemplate, status: http.StatusOK, title: view.Title(), content: streamContent{view, recent, doneBy(r, recent)}}, nil
 }
 
 func (d *dashboard) organization(r *http.Request, s *session) (*screen, error) {
@@ -133,7 +133,7 @@ func (d *dashboard) organization(r *http.Request, s *session) (*screen, error) {
 	if err != nil {
 		return nil, err
 	}
-	content := organizationContent{Activities: recent}
+	content := organizationContent{Activities: recent, Done: doneBy(r, recent)}
 	for _, found := range streams {
 		content.Streams = append(content.Streams, viewOf(found))
 	}
@@ -151,7 +151,7 @@ func (d *dashboard) signInScreen(to flyext.Destination) *screen {
 // missingScreen is for what does not exist and for what is another's alike.
 func (d *dashboard) missingScreen(title string, to flyext.Destination) *screen {
 	return messageScreen(http.StatusNotFound, title, message{
-		Text:     "It was deleted, or it is not of the organization that you are signed in for.",
+		Text:     "It was deleted, or it does not belong to the organization that you are signed in for.",
 		LinkPath: d.signOnPath(to), LinkText: "Ask Fly.io again",
 	})
 }

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,6 +14,7 @@ import (
 	"github.com/flyext/flyext"
 	"github.com/flyext/flyext/flytest"
 	"github.com/flyext/flyext/internal/servertest"
+	"github.com/flyext/flyext/internal/testscale"
 )
 
 // oneAddress is that of several machines.
@@ -73,20 +72,6 @@ func toEach(t *testing.T, machines [2]*process, requests [2]copied) (statuses [2
 	return statuses, bodies
 }
 
-// numberOf is one that the environment may change.
-func numberOf(t *testing.T, variable string, otherwise int) int {
-	t.Helper()
-	text := os.Getenv(variable)
-	if text == "" {
-		return otherwise
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
 // inParallel does something n times from several goroutines.
 func inParallel(n int, do func(i int)) {
 	var workers sync.WaitGroup
@@ -105,8 +90,8 @@ func inParallel(n int, do func(i int)) {
 // signed request that both get at the same instant is admitted once; and of two
 // requests for one extension, which are admitted both, comes one extension.
 //
-// LOGJAM_TEST_REPLAYS is another number of requests; the figure in the README is of
-// 10,000.
+// FLYEXT_TEST_SCALE multiplies the 50 requests; the figure in the README is of
+// 10,000, a factor of 200.
 func TestSeveralMachines(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -129,7 +114,7 @@ func TestSeveralMachines(t *testing.T) {
 					t.Fatalf("nonces are kept in %s", machines[i].replay)
 				}
 			}
-			replays := numberOf(t, "LOGJAM_TEST_REPLAYS", 500)
+			replays := 50 * testscale.Factor(t)
 			t.Run("replays", func(t *testing.T) { replaysOn(t, machines, replays) })
 			t.Run("the same extension", func(t *testing.T) { sameExtensionOn(t, machines, replays/5) })
 			logjam := newLogjam(t, db)

@@ -41,6 +41,8 @@ var build = sync.OnceValues(func() (string, error) {
 var buildDir string
 
 func TestMain(m *testing.M) {
+	// httptest.Server.Close must not close idle connections of tests in parallel.
+	http.DefaultTransport = struct{ http.RoundTripper }{http.DefaultTransport}
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "logjam-test-")
 		if err != nil {

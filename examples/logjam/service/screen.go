@@ -20,7 +20,7 @@ var (
 	streamTemplate       = parseScreen("stream")
 	organizationTemplate = parseScreen("organization")
 	messageTemplate      = parseScreen("message")
-	removeTemplate       = parseScreen("remove")
+	deleteTemplate       = parseScreen("delete")
 )
 
 func parseScreen(name string) *template.Template {
@@ -99,11 +99,13 @@ func messageScreen(status int, title string, content message) *screen {
 type streamContent struct {
 	Stream     streamView
 	Activities []activity
+	Done       string // what was just done, or ""
 }
 
 type organizationContent struct {
 	Streams    []streamView
 	Activities []activity
+	Done       string // what was just done, or ""
 }
 
 // A streamView is what is shown of a stream: of its secret, the name.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/flyext/flyext"
@@ -47,20 +48,32 @@ func (c *Console) serveProvisionAgain(w http.ResponseWriter, r *http.Request, x 
 	c.provision(w, r, request)
 }
 
-// provision sends the request and goes to the extension's page. What comes again
-// for an id is the same extension.
+// provision sends the request and goes to the extension's page.
 func (c *Console) provision(w http.ResponseWriter, r *http.Request, request flyext.ProvisionRequest) {
 	ctx, cancel := background(r)
 	defer cancel()
-	done := c.do(actionProvision, func(p *flytest.Platform) (*flyext.Extension, error) { return p.Provision(ctx, request) })
-	terminal := c.terminal(request, done, nil)
-
-	c.mu.Lock()
-	x := c.findLocked(func(x *extension) bool { return x.request.ID == request.ID })
-	if x == nil && !c.room() { // others were faster
-		c.mu.Unlock()
+	x, _, err := c.provisionNow(ctx, request)
+	if err != nil { // others were faster
 		c.failPage(w, http.StatusUnprocessableEntity, "There are too many extensions", "Remove some from the list.")
 		return
+	}
+	toExtension(w, r, x.n)
+}
+
+var errTooMany = fmt.Errorf("there are %d extensions already", maxExtensions)
+
+// provisionNow sends the request and takes over what comes of it. A second request
+// for an id is about the same extension. An error says that there is no room for
+// one more.
+func (c *Console) provisionNow(ctx context.Context, request flyext.ProvisionRequest) (*extension, call, error) {
+	done := c.do(actionProvision, func(p *flytest.Platform) (*flyext.Extension, error) { return p.Provision(ctx, request) })
+	terminal, warning := c.terminal(request, done, nil)
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	x := c.findLocked(func(x *extension) bool { return x.request.ID == request.ID })
+	if x == nil && !c.room() {
+		return nil, done, errTooMany
 	}
 	if x == nil {
 		c.counter++
@@ -68,22 +81,20 @@ func (c *Console) provision(w http.ResponseWriter, r *http.Request, request flye
 		c.extensions = append(c.extensions, x)
 	}
 	o := done.outcome(c.base)
-	x.request, x.terminal = request, terminal
+	x.request, x.current, x.terminal, x.warning, x.environment = request, request, terminal, warning, nil
 	if done.err == nil {
 		c.stopWaiting(x)
 		x.learn(done.answer, actionProvision)
-		if x.secrets != nil && len(x.history) > 0 {
+		if x.secrets != nil && len(x.history) > 0 && !x.masked {
 			o.explanation = sameSecrets(x.secrets, done.answer.Secrets) + " " + o.explanation
 		}
-		x.secrets = done.answer.Secrets
+		x.secrets, x.masked = done.answer.Secrets, false
 	}
 	c.add(x, actionProvision, done.wire, o)
 	if x.state == stateProvisioning && done.err == nil {
 		c.startWaiting(x, &done)
 	}
-	n := x.n
-	c.mu.Unlock()
-	toExtension(w, r, n)
+	return x, done, nil
 }
 
 // sameSecrets says whether provisioning again gave what it gave before.
@@ -95,9 +106,9 @@ func sameSecrets(before, after flyext.Secrets) string {
 		}
 	}
 	if same {
-		return "The secrets are the same as before, as they should be."
+		return "The secrets are the same as before, as required."
 	}
-	return "The secrets are not the same as before: an app that has the old ones is not told of the new ones."
+	return "The secrets differ from those before: an app that has the old ones does not get the new ones."
 }
 
 func (c *Console) serveFetch(w http.ResponseWriter, r *http.Request, x *extension) {
@@ -114,7 +125,13 @@ func (c *Console) serveUpdate(w http.ResponseWriter, r *http.Request, x *extensi
 		return
 	}
 	c.serveCall(w, r, x, actionUpdate, func(ctx context.Context, p *flytest.Platform, id string) (*flyext.Extension, error) {
-		return p.Update(ctx, id, request)
+		answer, err := p.Update(ctx, id, request)
+		if err == nil {
+			c.mu.Lock()
+			x.current = updated(x.current, request)
+			c.mu.Unlock()
+		}
+		return answer, err
 	})
 }
 
@@ -148,8 +165,13 @@ func (c *Console) take(x *extension, done call) {
 	if c.findLocked(func(other *extension) bool { return other == x }) == nil {
 		return // forgotten meanwhile
 	}
+	c.takeAs(x, done, done.outcome(c.base))
+}
+
+// takeAs is take, with another outcome. The console is locked.
+func (c *Console) takeAs(x *extension, done call, o outcome) *record {
 	switch {
-	case done.err != nil:
+	case done.err != nil, done.answer == nil && done.what != actionDeprovision:
 	case done.what == actionEvent: // it is about a machine
 	case done.what == actionDeprovision:
 		c.stopWaiting(x)
@@ -157,13 +179,14 @@ func (c *Console) take(x *extension, done call) {
 	default:
 		x.learn(done.answer, done.what)
 		if done.answer.Secrets != nil {
-			x.secrets = done.answer.Secrets
+			x.secrets, x.masked = done.answer.Secrets, false
 		}
 	}
-	c.add(x, done.what, done.wire, done.outcome(c.base))
+	made := c.add(x, done.what, done.wire, o)
 	if done.err == nil && done.what != actionEvent && x.state == stateProvisioning && x.waiting == nil {
 		c.startWaiting(x, nil)
 	}
+	return made
 }
 
 func (c *Console) serveForget(w http.ResponseWriter, r *http.Request, x *extension) {
@@ -191,4 +214,13 @@ func (c *Console) dashboardURL(id string) string {
 		return ""
 	}
 	return target
+}
+
+// organizationDashboardURL is where the dashboard of an organization begins, or
+// "" without an organization.
+func (c *Console) organizationDashboardURL(id string) string {
+	if id == "" {
+		return ""
+	}
+	return c.base + strings.Replace(flytest.ExtensionPath(id), "/extensions/", "/organizations/", 1) + "/sso"
 }

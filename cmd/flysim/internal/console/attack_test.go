@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -102,6 +103,58 @@ func TestAttackCrossOrigin(t *testing.T) {
 	}
 }
 
+// A page of another site makes the browser send what costs memory or holds
+// connections. Each such request is refused before it is looked at.
+func TestAttackCrossSiteCost(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, newLogjam().handler(t, providerBase, ""), func(c *console.Config) { c.WebhookSecret = webhookSecret })
+	fetch := http.Header{"Sec-Fetch-Site": {"cross-site"}, "Sec-Fetch-Mode": {"no-cors"}, "Sec-Fetch-Dest": {"empty"}}
+	sameSite := http.Header{"Sec-Fetch-Site": {"same-site"}, "Sec-Fetch-Mode": {"cors"}, "Sec-Fetch-Dest": {"empty"}}
+	frame := http.Header{"Sec-Fetch-Site": {"cross-site"}, "Sec-Fetch-Mode": {"navigate"}, "Sec-Fetch-Dest": {"iframe"}}
+	old := http.Header{"Origin": {"https://evil.example"}}
+	window := http.Header{"Sec-Fetch-Site": {"cross-site"}, "Sec-Fetch-Mode": {"navigate"}, "Sec-Fetch-Dest": {"document"}}
+	own := http.Header{"Sec-Fetch-Site": {"same-origin"}, "Sec-Fetch-Mode": {"cors"}, "Sec-Fetch-Dest": {"empty"}}
+	for _, test := range []struct {
+		name, method, path string
+		header             http.Header
+		refused            bool
+	}{
+		{"stream of another site", "GET", "/live", fetch, true},
+		{"stream of another port", "GET", "/live", sameSite, true},
+		{"stream in a frame", "GET", "/live", frame, true},
+		{"stream in a window", "GET", "/live", window, true},
+		{"stream of an old browser", "GET", "/live", old, true},
+		{"page fetched", "GET", "/users", fetch, true},
+		{"page in a frame", "GET", "/", frame, true},
+		{"page in a window", "GET", "/", window, false},
+		{"own page", "GET", "/", own, false},
+		{"OAuth form of another site", "POST", "/oauth/x", fetch, true},
+		{"OAuth form in a window", "POST", "/oauth/authorize", window, true},
+		{"OAuth form of an old browser", "POST", "/oauth/x", old, true},
+		{"webhook of another site", "POST", "/webhooks", fetch, true},
+		{"sign-in page from the provider", "GET", authorizePath, window, false},
+		{"token request of a program", "POST", "/oauth/token", nil, false},
+	} {
+		r := httptest.NewRequest(test.method, ownURL+test.path, strings.NewReader(strings.Repeat("a&", 30<<10)))
+		r.Header = test.header.Clone()
+		if r.Header == nil {
+			r.Header = http.Header{}
+		}
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		if test.path == "/live" {
+			ended, end := context.WithCancel(t.Context())
+			end() // an admitted stream would not end
+			r = r.WithContext(ended)
+		}
+		if rec := w.do(r); (rec.Code == http.StatusForbidden) != test.refused {
+			t.Errorf("%s: %d", test.name, rec.Code)
+		}
+	}
+	if page := w.page("/users"); strings.Contains(page, "/oauth/x") {
+		t.Error("a request of another site is remembered")
+	}
+}
+
 // A link or an image changes nothing: what acts is no GET.
 func TestAttackByLink(t *testing.T) {
 	t.Parallel()
@@ -154,8 +207,8 @@ func TestHeaders(t *testing.T) {
 	if found := regexp.MustCompile(`(?i)<[^>]*\s(on[a-z]+|style)\s*=`).FindString(body(page)); found != "" {
 		t.Errorf("the page has an inline handler or style: %s", found)
 	}
-	if found := regexp.MustCompile(`(?i)\s(src|href)="(https?:)?//[^"]*`).FindAllString(body(page), -1); len(found) != 1 {
-		t.Errorf("links that lead elsewhere: %q, want the dashboard's alone", found)
+	if found := regexp.MustCompile(`(?i)\s(src|href)="(https?:)?//[^"]*`).FindAllString(body(page), -1); len(found) != 2 {
+		t.Errorf("links that lead elsewhere: %q, want those to the two dashboards", found)
 	}
 }
 

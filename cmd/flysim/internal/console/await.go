@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -20,7 +19,7 @@ import (
 type waiting struct {
 	x    *extension
 	id   string
-	stop chan struct{} // closed when nobody waits any more
+	stop chan struct{} // closed when the waiting ends
 	// created is what the extension was provisioned with; nil where it was ready
 	// once, and no customer waits at a terminal.
 	created *call
@@ -99,7 +98,7 @@ func (c *Console) await(ctx context.Context, w *waiting) {
 		asked, end := context.WithTimeout(ctx, actionTimeout)
 		done := c.do(actionPoll, func(p *flytest.Platform) (*flyext.Extension, error) { return p.Fetch(asked, w.id) })
 		end()
-		if ctx.Err() != nil || !c.polled(w, done, waited >= flytest.PollTimeout) {
+		if ctx.Err() != nil || !c.polled(w, done, waited+flytest.PollInterval >= flytest.PollTimeout) {
 			return
 		}
 		timer := time.NewTimer(flytest.PollInterval)
@@ -139,7 +138,7 @@ func (c *Console) polled(w *waiting, done call, last bool) (more bool) {
 	}
 	if pending {
 		x.state = stateFailed
-		o = outcome{false, "flyctl gave up: not ready after " + flytest.PollTimeout.String(), "The status is still “" + clip(string(done.answer.Status), 60) + "”. Fetch it to have it polled again."}
+		o = outcome{false, "flyctl gave up: not ready after " + flytest.PollTimeout.String(), "The status is still “" + clip(string(done.answer.Status), 60) + "”. Press Fetch to poll again."}
 	}
 	if w.created != nil {
 		x.terminal = terminal
@@ -156,23 +155,23 @@ func (c *Console) terminalAfter(w *waiting, done call) string {
 	c.mu.Lock()
 	request := w.x.request
 	c.mu.Unlock()
-	return c.terminal(request, *w.created, &done)
+	text, _ := c.terminal(request, *w.created, &done)
+	return text
 }
 
 // terminal returns what flyctl's customer has read so far: what
 // [flytest.Platform.Create] makes of the answers that came. polled is the last
-// one to a GET, or nil if there is none yet.
-func (c *Console) terminal(request flyext.ProvisionRequest, provisioned call, polled *call) string {
+// answer to a GET, or nil if there is none yet.
+func (c *Console) terminal(request flyext.ProvisionRequest, provisioned call, polled *call) (text, warning string) {
 	p := c.platform
 	p.Observe = nil
 	p.Client = &http.Client{Transport: replay{provisioned, polled}}
 	p.Sleep = func(context.Context, time.Duration) error { return nil }
 	creation, err := p.Create(context.Background(), request)
 	if errors.Is(err, errStillWaiting) {
-		first, _, _ := strings.Cut(creation.Terminal, "\n")
-		return first + "\n"
+		return "Waiting for provisioning to complete …\n", creation.Warning
 	}
-	return creation.Terminal
+	return creation.Terminal, creation.Warning
 }
 
 var errStillWaiting = errors.New("there is no answer yet")
@@ -190,7 +189,7 @@ func (p replay) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, errStillWaiting
 		}
 	}
-	if from.wire == nil {
+	if !from.answered() {
 		if u, ok := errors.AsType[*url.Error](from.err); ok {
 			return nil, u.Err
 		}

@@ -68,10 +68,10 @@ func TestPolls(t *testing.T) {
 		want     []string
 		requests int // of the provider, in ten minutes
 	}{
-		{"until it is ready", flyext.Ready, "Your extension collider-ext1 is ready.", []string{"✓</span> ready", "30 times", "It is ready", "LOGJAM_TOKEN: ••••••••"}, 1 + 31},
+		{"until it is ready", flyext.Ready, "Your Example extension (collider-ext1) is ready.", []string{"✓</span> ready", "30 times", "It is ready", "LOGJAM_TOKEN: ••••••••"}, 1 + 31},
 		{"until it failed", flyext.Failed, "Error: The region is full.", []string{"✕</span> error", "30 times", "The status is “error”", "It tells its customer: The region is full."}, 1 + 31},
-		{"for four minutes", "", "Error: not ready after 4m0s", []string{"✕</span> error", "120 times", "flyctl gave up: not ready after 4m0s"}, 1 + 121},
-		{"past words that it does not know", "indexing", "Error: not ready after 4m0s", []string{"Not ready yet: the status is “indexing”", "flyctl gave up"}, 1 + 121},
+		{"for four minutes", "", "Error: timed out waiting for provisioning to complete", []string{"✕</span> error", "119 times", "flyctl gave up: not ready after 4m0s"}, 1 + 120},
+		{"past words that it does not know", "indexing", "Error: timed out waiting for provisioning to complete", []string{"Not ready yet: the status is “indexing”", "flyctl gave up"}, 1 + 120},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -87,17 +87,17 @@ func TestPolls(t *testing.T) {
 				defer w.run(t)()
 				path := w.provision("ext1")
 				synctest.Wait()
-				w.wantAll(w.page(path), "…</span> provisioning", "Waiting until it is ready", "Waiting for collider-ext1 to be ready ...", "Not ready yet: the status is “provisioning”")
+				w.wantAll(w.page(path), "…</span> provisioning", "Polling every 2 s", "Waiting for provisioning to complete …", "Not ready yet: the status is “provisioning”")
 				time.Sleep(time.Minute - time.Second)
 				l.set(func(l *logjam) { l.finished = test.finished })
 				time.Sleep(10 * time.Minute)
 				synctest.Wait()
 				page := w.page(path)
-				w.wantAll(page, append(test.want, test.terminal, "Waiting for collider-ext1 to be ready ...")...)
+				w.wantAll(page, append(test.want, test.terminal)...)
 				if got := int(requests.Load()); got != test.requests {
 					t.Errorf("%d requests, want %d", got, test.requests)
 				}
-				if strings.Contains(page, "Waiting until it is ready") {
+				if strings.Contains(page, "Polling every 2 s") {
 					t.Error("it seems to wait still")
 				}
 			})
@@ -112,7 +112,7 @@ func TestTerminal(t *testing.T) {
 		l := newLogjam()
 		l.slow, l.finished = true, flyext.Failed
 		provider := l.handler(t, providerBase, "")
-		p := flytest.Platform{BaseURL: providerBase, Signer: flytest.XSignature(signingSecret), Client: directly(provider)}
+		p := flytest.Platform{BaseURL: providerBase, Signer: flytest.XSignature(signingSecret), Client: directly(provider), Registration: flytest.Registration{Async: true}}
 		creation, err := p.Create(t.Context(), flyext.ProvisionRequest{ID: "ext1", Name: "collider-ext1", OrganizationID: "o1"})
 		if err == nil {
 			t.Fatal("it was created")
@@ -125,7 +125,7 @@ func TestTerminal(t *testing.T) {
 	})
 }
 
-const polledAway = "Poll: Refused with 404"
+const polledAway = "</b> Refused with 404"
 
 func TestPollingEnds(t *testing.T) {
 	t.Parallel()
@@ -187,7 +187,7 @@ func TestPollingBegins(t *testing.T) {
 		time.Sleep(time.Minute)
 		defer w.run(t)()
 		time.Sleep(5 * time.Minute)
-		w.wantAll(w.page(path), "flyctl gave up", "120 times")
+		w.wantAll(w.page(path), "flyctl gave up", "119 times")
 		w.post(path+"/fetch", nil)
 		l.set(func(l *logjam) { l.finished = flyext.Ready })
 		time.Sleep(3 * time.Second)

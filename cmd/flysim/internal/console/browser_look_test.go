@@ -22,7 +22,7 @@ func TestBrowserLooks(t *testing.T) {
 		suffix := map[bool]string{false: "-light", true: "-dark"}[screen.Dark]
 		size := map[int]string{320: "-tiny", 390: "-phone", 1280: "-desk"}[screen.Width]
 		s.Screenshot(name + size + suffix)
-		look := s.Look("main *, header *, nav *, .skip", ".bar a, .actions > .button, .actions > form > button, .confirm > summary, #provision, #customer")
+		look := s.Look("main *, header *, nav *, .skip", ".bar a, .feed a, .actions > .button, .actions > .plain-button, .actions > form > button, .confirm > summary, #provision, #customer")
 		if look.Overflow > 0 {
 			t.Errorf("%s%s: it is %v pixels too wide", name, size, look.Overflow)
 		}
@@ -80,10 +80,24 @@ func TestBrowserLooks(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.WaitForText("#webhooks", "Refused")
-	s.WaitForText("#webhooks", "which is no extension")
+	s.WaitForText("#webhooks", "which flysim does not know")
 	s.ClickHere("#webhooks > li:last-child .exchange > summary")
 	all("webhooks")
 	s.Open(s.url+"/", http.StatusOK)
 	s.ClickHere("#customer-more")
 	all("home")
+	s.Open(s.url+"/requests", http.StatusOK)
+	all("requests")
+	s.Open(s.url+"/requests?q=PATCH", http.StatusOK)
+	s.Click("#feed > li:first-child a", http.StatusOK)
+	all("request")
+	s.Click("#edit", http.StatusOK)
+	all("edit")
+	s.Open(s.url+first, http.StatusOK)
+	s.post(first+"/fetch", nil)
+	s.post(first+"/fetch", nil)
+	s.WaitForText("#last", "Fetch")
+	s.Click("#last-open", http.StatusOK)
+	s.Click("#replay", http.StatusOK)
+	all("replay")
 }

@@ -58,6 +58,7 @@ func newSiteBehind(t *testing.T, proxy func(http.Handler) http.Handler) *site {
 	config := console.Config{
 		BaseURL: s.base, Format: flytest.FormatXSignature, Credentials: flytest.Credentials{SigningSecret: signingSecret, BearerToken: bearerToken},
 		ClientID: "logjam", ClientSecret: clientSecret, WebhookSecret: webhookSecret, URL: s.url,
+		Registration: flytest.Registration{Async: true},
 	}
 	c, err := console.New(config)
 	if err != nil {
@@ -147,13 +148,13 @@ func TestBrowserByKeyboard(t *testing.T) {
 		t.Errorf("provisioned by %s, want Emmy", got)
 	}
 	s.WaitForText("#history", "Not ready yet")
-	if got := s.Text("#terminal-text"); !strings.Contains(got, "Waiting for keyboard-made to be ready ...") {
+	if got := s.Text("#terminal-text"); !strings.Contains(got, "Waiting for provisioning to complete") {
 		t.Errorf("the customer reads %s", got)
 	}
 
 	s.logjam.set(func(l *logjam) { l.finished = flyext.Ready })
 	s.WaitForText("#head", "ready") // without leaving the page
-	s.WaitForText("#terminal-text", "Your extension keyboard-made is ready.")
+	s.WaitForText("#terminal-text", "Your Example extension (keyboard-made) is ready.")
 	s.WaitForText("#extensions", "✓ ready")
 	if got := browsertest.Eval[string](s.Tab, `document.getElementById("latest").textContent`); got != "keyboard-made: It is ready" {
 		t.Errorf("a screen reader says %q", got)
@@ -191,7 +192,7 @@ func TestBrowserKeepsWhatThePersonDoes(t *testing.T) {
 	s.ClickHere("#secret0-show")
 	s.ClickHere("#history > li:first-child .exchange > summary") // of the poll, which comes again and again
 	s.Fill("#update-form [name=name]", "half-fil")
-	scroll := browsertest.Eval[float64](s.Tab, `(scrollTo(0, 120), scrollY)`)
+	scroll := browsertest.Eval[float64](s.Tab, `(scrollTo(0, 320), scrollY)`)
 	s.WaitForText("#history", "3 times")
 	if f := s.Focused(); f.ID != "name" {
 		t.Errorf("the focus went to %s", f)

@@ -38,9 +38,9 @@ func TestBrowserWebhooks(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.WaitForText("#head", "asleep")
-	s.WaitForText("#history", "Told “resource.updated”, with the status “asleep”")
+	s.WaitForText("#history", "resource.updated, with the status “asleep”")
 	s.WaitForText("#extensions", "• asleep")
-	if got := browsertest.Eval[string](s.Tab, `document.getElementById("latest").textContent`); !strings.HasPrefix(got, "collider-prod: Told “resource.updated”") {
+	if got := browsertest.Eval[string](s.Tab, `document.getElementById("latest").textContent`); !strings.HasPrefix(got, "collider-prod: resource.updated") {
 		t.Errorf("a screen reader says %q", got)
 	}
 	s.ClickHere("#history > li:first-child .exchange > summary")
@@ -60,7 +60,7 @@ func TestBrowserWebhooks(t *testing.T) {
 	if err := s.tell(webhookSecret, "lj-ext1", ""); err != nil {
 		t.Fatal(err)
 	}
-	s.WaitForText("#webhooks", "Told “resource.deleted”")
+	s.WaitForText("#webhooks", "resource.deleted")
 	s.Click("#webhooks > li:first-child .about a", http.StatusOK)
 	s.WaitForText("#head", "gone")
 	if got := s.Text("#history"); strings.Contains(got, "Refused") {

@@ -1,8 +1,8 @@
-// Package console is the web page of "flysim serve": a played Fly.io for a
-// person with a browser. It provisions, updates, fetches and deprovisions
+// Package console is the web page of "flysim serve": a Fly.io simulator
+// for a person with a browser. It provisions, updates, fetches and deprovisions
 // extensions of one provider, sends it the events of machines, receives its
 // webhooks, shows every request and answer as it went over the wire, and has the
-// users who may sign in with the played OAuth server, which it serves as well.
+// users who can sign in with the simulated OAuth server, which it serves as well.
 //
 // It is for the machine that it runs on. Whoever can open the page can use the
 // provider's secrets, so it answers under loopback names alone, which keeps out
@@ -22,7 +22,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"slices"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -63,6 +63,18 @@ type Config struct {
 	// [flyext.WebhookConfig.Endpoint].
 	URL string
 
+	// Registration is what Fly.io has on record about the provider; see
+	// [flytest.Platform.Registration].
+	Registration flytest.Registration
+
+	// Data is a directory that the history is kept in, so that it survives a
+	// restart; "" keeps it in memory. Only one console may use it at a time.
+	Data string
+
+	// DataSecrets has secrets written to Data as they are. By default they are
+	// masked.
+	DataSecrets bool
+
 	// Client, Now are as in [flytest.Platform].
 	Client *http.Client
 	Now    func() time.Time
@@ -84,20 +96,21 @@ func (c Config) GoString() string { return redactedConfig }
 func (c Config) LogValue() slog.Value { return slog.StringValue(redactedConfig) }
 
 // A Console is an [http.Handler]. It answers everything below its URL: the
-// pages, the played OAuth server under /oauth/, and the webhooks that are sent to
+// pages, the simulated OAuth server under /oauth/, and the webhooks that are sent to
 // [WebhookPath]. [Console.Run] does what goes on in the background. Both are safe
 // for concurrent use.
 type Console struct {
-	platform flytest.Platform // Observe is set on copies, one for each action
-	base     string           // the provider's base URL, as it is signed
-	format   flytest.Format
-	oauth    *flytest.OAuthServer // nil: no sign-on
-	clientID string
-	url      string
-	hosts    []string // that the console answers under
-	now      func() time.Time
-	log      *slog.Logger
-	handler  http.Handler
+	platform      flytest.Platform // Observe is set on copies, one for each action
+	base          string           // the provider's base URL, as it is signed
+	format        flytest.Format
+	oauth         *flytest.OAuthServer // nil: no sign-on
+	clientID      string
+	signingSecret string
+	url           string
+	hosts         []string // that the console answers under
+	now           func() time.Time
+	log           *slog.Logger
+	handler       http.Handler
 
 	webhookSecret string
 	webhookURL    string                   // that webhooks are signed for; "": the one that they came to
@@ -105,21 +118,27 @@ type Console struct {
 	receiver      *flytest.WebhookReceiver // nil: no webhooks
 	observed      flytest.Webhook          // what receiver found
 
-	mu         sync.Mutex
-	extensions []*extension // the oldest first
-	webhooks   []webhook    // the oldest first
-	users      []flytest.User
-	counter    int       // of extensions and records
-	kept       []*record // those that have their wire, the oldest first
-	keptBytes  int
-	version    int64         // changes whenever a page would
-	news       chan struct{} // closed when version changes, and replaced
-	latest     string        // what happened last, for a screen reader
-	streams    int           // of live.go, open
-	queue      []*waiting    // for Run
-	wake       chan struct{} // has one when the queue has
-	running    bool
-	stopped    chan struct{} // closed when Run has ended
+	mu           sync.Mutex
+	extensions   []*extension // the oldest first
+	webhooks     []webhook    // the oldest first
+	users        []flytest.User
+	counter      int                 // of extensions and records
+	appSecrets   map[string][]string // names of secrets, by app
+	feed         []*record           // everything, the oldest first
+	masker       masker
+	history      *os.File // nil: nothing is saved
+	historyName  string
+	historyBytes int
+	kept         []*record // those that have their wire, the oldest first
+	keptBytes    int
+	version      int64           // changes whenever a page would
+	news         chan struct{}   // closed when version changes, and replaced
+	latest       string          // what happened last, for a screen reader
+	streams      []chan struct{} // open ones of live.go, the oldest first; closed to end one
+	queue        []*waiting      // for Run
+	wake         chan struct{}   // has one when the queue has
+	running      bool
+	stopped      chan struct{} // closed when Run has ended
 }
 
 // New returns a console. It does not ask the provider for anything. An error
@@ -138,18 +157,22 @@ func New(config Config) (*Console, error) {
 	c := &Console{
 		platform: flytest.Platform{
 			BaseURL: config.BaseURL, Signer: config.Format.Signer(config.Credentials), Client: config.Client, Now: config.Now,
+			Registration: config.Registration,
 		},
-		format:   config.Format,
-		clientID: config.ClientID,
-		url:      own.Scheme + "://" + own.Host,
-		hosts:    hostsOf(own),
-		now:      config.Now,
-		log:      config.Logger,
-		users:    defaultUsers(),
-		version:  rand.Int64N(1 << 40), // so that a page of an earlier run never seems up to date
-		news:     make(chan struct{}),
-		wake:     make(chan struct{}, 1),
-		stopped:  make(chan struct{}),
+		format:        config.Format,
+		masker:        newMasker(config.DataSecrets, config),
+		signingSecret: config.Credentials.SigningSecret,
+		clientID:      config.ClientID,
+		url:           own.Scheme + "://" + own.Host,
+		hosts:         hostsOf(own),
+		now:           config.Now,
+		log:           config.Logger,
+		users:         defaultUsers(),
+		version:       rand.Int64N(1 << 40), // so that a page of an earlier run never seems up to date
+		news:          make(chan struct{}),
+		wake:          make(chan struct{}, 1),
+		appSecrets:    make(map[string][]string),
+		stopped:       make(chan struct{}),
 	}
 	if c.now == nil {
 		c.now = time.Now
@@ -177,10 +200,15 @@ func New(config Config) (*Console, error) {
 		c.receiver = c.newReceiver()
 	}
 	c.handler = c.routes()
+	if config.Data != "" {
+		if err := c.openHistory(config.Data); err != nil {
+			return nil, err
+		}
+	}
 	return c, nil
 }
 
-// newOAuth returns the played sign-on. The provider's redirect URL is compared
+// newOAuth returns the simulated sign-on. The provider's redirect URL is compared
 // byte by byte, so its base URL counts both as it was given and as it is signed.
 func newOAuth(config Config, base string) *flytest.OAuthServer {
 	o := &flytest.OAuthServer{
@@ -234,44 +262,44 @@ func (c *Console) routes() http.Handler {
 	pages.HandleFunc("POST /extensions/{n}/deprovision", c.withExtension(c.serveDeprovision))
 	pages.HandleFunc("POST /extensions/{n}/forget", c.withExtension(c.serveForget))
 	pages.HandleFunc("GET /wire/{n}/{part}", c.serveWire)
+	pages.HandleFunc("GET "+requestsPath, c.serveRequestsPage)
+	pages.HandleFunc("GET "+requestsPath+".har", c.serveHAR)
+	pages.HandleFunc("GET /requests/{n}", c.withRecord(c.serveRequestPage))
+	pages.HandleFunc("GET /requests/{n}/har", c.withRecord(c.serveOneHAR))
+	pages.HandleFunc("GET /requests/{n}/curl", c.withRecord(c.serveCurl))
+	pages.HandleFunc("GET /requests/{n}/edit", c.withRecord(c.serveEditPage))
+	pages.HandleFunc("POST /requests/{n}/edit", c.withRecord(c.serveEdited))
+	pages.HandleFunc("POST /requests/{n}/resend", c.withRecord(c.serveResend))
+	pages.HandleFunc("POST /requests/{n}/replay", c.withRecord(c.serveReplay))
 	pages.HandleFunc("GET /users", c.serveUsersPage)
 	pages.HandleFunc("POST /users", c.serveUsers)
 	pages.HandleFunc("GET "+WebhookPath, c.serveWebhooksPage)
 	pages.HandleFunc("POST "+WebhookPath, c.serveNoWebhook) // unless it is taken below
-	pages.HandleFunc("GET /live", c.serveLive)
+	pages.HandleFunc("GET "+livePath, c.serveLive)
 	pages.HandleFunc("GET /icon.svg", serveIcon)
 	pages.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		c.failPage(w, http.StatusNotFound, "There is no such page", "The address leads nowhere, or it takes a form and you came by a link.")
 	})
 
-	// The OAuth server and the webhooks check by themselves what comes from where:
-	// some requests are the provider's, and no browser's.
+	// The OAuth server and the webhook endpoint have no protect: programs send them
+	// what no form of the console's has.
 	all := http.NewServeMux()
 	all.Handle("/", c.protect(pages))
 	if c.oauth != nil {
-		all.HandleFunc("/oauth/", func(w http.ResponseWriter, r *http.Request) {
-			c.oauth.ServeHTTP(w, r)
-			c.change("")
-		})
+		all.HandleFunc("/oauth/", c.serveOAuth)
 	}
+	all.HandleFunc("POST /graphql", c.serveGraphQL)
+	all.HandleFunc("GET /v1/apps/{app}/machines", c.serveMachines)
 	if c.receiver != nil {
 		all.HandleFunc("POST "+WebhookPath, c.serveWebhook)
 	}
-	return c.checkHost(all)
+	return &guard{hosts: c.hosts, next: all, deny: c.denyForeign}
 }
 
-// checkHost refuses requests that were meant for another name. A page of a
-// stranger's could have its own name resolved to 127.0.0.1, and would then be of
-// the console's origin to the browser, but for the name.
-func (c *Console) checkHost(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !slices.Contains(c.hosts, strings.ToLower(r.Host)) {
-			setSafeHeaders(w.Header())
-			http.Error(w, "This is not the server of that name.", http.StatusMisdirectedRequest)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
+// denyForeign answers a request that another site has a browser send.
+func (c *Console) denyForeign(w http.ResponseWriter, r *http.Request) {
+	c.log.Warn("refused a request of another site", "path", clip(r.URL.Path, 100))
+	http.Error(w, "Another site sent this request. The console serves its own pages only.", http.StatusForbidden)
 }
 
 // maxForm bounds what a form may hold, in bytes.

@@ -95,7 +95,7 @@ func TestConfigRedacts(t *testing.T) {
 func TestEmptyPage(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newLogjam().handler(t, providerBase, ""))
-	w.wantAll(w.page("/"), "Nothing has been provisioned yet", "<noscript><p class=\"noscript\">Without scripts this page does not follow", "None yet.", "Nathan, admin of Collider", "Emmy, member of Collider", providerBase, "x-signature")
+	w.wantAll(w.page("/"), "Nothing has been provisioned yet", "<noscript><p class=\"noscript\">Without scripts this page does not update itself", "None yet.", "Nathan, admin of Collider", "Emmy, member of Collider", providerBase, "x-signature")
 }
 
 // What the person sees of one extension, from the cradle to the grave.
@@ -107,7 +107,7 @@ func TestLife(t *testing.T) {
 	w.wantAll(page,
 		"<h1><bdi>collider-ext1</bdi></h1>", "✓</span> ready", "Provisioned, with 2 secrets",
 		"POST /flyio/extensions", "200 OK", "X-Signature:", "HTTP/1.1 200 OK", `<span class="key">&#34;organization_id&#34;</span>`,
-		"Signature base", "$ flyctl ext … create", "Your extension collider-ext1 is ready.", "LOGJAM_TOKEN: ••••••••",
+		"Signature base", "$ flyctl ext … create", "Your Example extension (collider-ext1) is ready.", "LOGJAM_TOKEN: ••••••••",
 		`<code class="value" id="secret0-value">token-of-ext1</code>`, `href="http://logjam.test/flyio/extensions/lj-ext1/sso"`,
 		"g1lx9my4pzemqwk7", "k9d01lp82rky6vo2, admin",
 	)
@@ -163,10 +163,10 @@ func TestFaults(t *testing.T) {
 		want     []string
 	}{
 		{"not running", nil, failing(errors.New("connection refused")), []string{
-			"The provider cannot be reached", "Is it running, and at " + providerBase + "?", "connection refused", "!</span> not provisioned", "None: it was not provisioned."}},
+			"The provider cannot be reached", "Is it running, and at " + providerBase + "?", "connection refused", "!</span> not provisioned", "No secrets: it was not provisioned."}},
 		{"too slow", nil, failing(context.DeadlineExceeded), []string{"No answer within 0s", "Fly.io waits for 5 seconds"}},
 		{"another secret", newLogjam().handler(t, providerBase, ""), func(c *console.Config) { c.Credentials.SigningSecret = "another" }, []string{
-			"Refused with 401 unauthenticated", "does not take this request for Fly.io’s", "Compare the signature base", `class="status wrong">401 Unauthorized`}},
+			"Refused with 401 unauthenticated", "rejects the signature", "Compare the signature base", `class="status wrong">401 Unauthorized`}},
 		{"refusal with a message", answering(409, `{"error":"conflict","message":"The name is taken."}`), none, []string{
 			"Refused with 409 conflict: The name is taken.", "Error: input:3:2: createAddOn The name is taken."}},
 		{"refusal without one", answering(503, `upstream is down`), none, []string{
@@ -205,7 +205,7 @@ func TestRecovers(t *testing.T) {
 	path := w.provision("ext1")
 	broken = false
 	w.post(path+"/provision", nil)
-	w.wantAll(w.page(path), "✓</span> ready", "Your extension collider-ext1 is ready.")
+	w.wantAll(w.page(path), "✓</span> ready", "Your Example extension (collider-ext1) is ready.")
 }
 
 func TestSignsAs(t *testing.T) {

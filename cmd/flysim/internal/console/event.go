@@ -15,7 +15,7 @@ var eventFields = []field{
 	{Name: "event_type", Label: "Type", List: "event-types", Code: true, Required: true},
 	{Name: "event_machine", Label: "Machine id", Code: true},
 	{Name: "event_status", Label: "Status", Code: true},
-	{Name: "event_data", Label: "Data", Hint: "JSON in place of machine id and status, which are sent otherwise.", Code: true, Rows: 3},
+	{Name: "event_data", Label: "Data", Hint: "JSON that is sent instead of machine id and status.", Code: true, Rows: 3},
 }
 
 // eventTypes are suggestions. Others can be typed.
@@ -57,7 +57,7 @@ func blankEventForm() *eventForm {
 func (f *eventForm) event() (e flyext.Event, mode flytest.EventMode) {
 	e = flyext.Event{Type: f.text("event_type"), MachineID: f.text("event_machine"), Status: f.text("event_status")}
 	if e.Type == "" {
-		f.fail("event_type", "It is empty; every event has one.")
+		f.fail("event_type", "Enter a type: every event has one.")
 	}
 	if data := f.text("event_data"); data != "" {
 		e.Data = []byte(data)
@@ -91,7 +91,7 @@ func (c *Console) serveEvent(w http.ResponseWriter, r *http.Request, x *extensio
 		}
 	}
 	if len(form.Errors) > 0 {
-		c.extensionPage(w, http.StatusUnprocessableEntity, x, updateFormOf(nil), form)
+		c.extensionPage(w, http.StatusUnprocessableEntity, x, c.currentForm(x), form)
 		return
 	}
 	done := c.do(actionEvent, func(p *flytest.Platform) (*flyext.Extension, error) { return nil, p.SendEvent(ctx, event, mode) })

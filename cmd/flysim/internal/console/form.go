@@ -21,6 +21,7 @@ type field struct {
 	Hint        string
 	Value       string
 	Mode        string // of an update: "", "set" or "null"
+	Was         string // of an update: the value that the extension has
 	Error       string
 	List        string // the id of a datalist
 	Code        bool   // it holds what machines read
@@ -80,6 +81,7 @@ func newForm(values url.Values, fields ...[]field) *form {
 		for _, at := range each {
 			at.Value = strings.ToValidUTF8(values.Get(at.Name), "\uFFFD")
 			at.Mode = values.Get("mode_" + at.Name)
+			at.Was = values.Get("was_" + at.Name)
 			f.Fields[at.Name] = &at
 		}
 	}
@@ -98,6 +100,7 @@ const maxText = 500
 var fieldOrder = []string{
 	"name", "id", "organization_id", "organization_name", "organization_email", "user_id", "user_email", "user_role",
 	"primary_region", "read_regions", "ip_address", "extra", "event_type", "event_machine", "event_status", "event_data",
+	"edit_method", "edit_path", "edit_body",
 }
 
 // text returns a field's value.
@@ -117,10 +120,12 @@ func (f *form) Pick(names ...string) []*field {
 	return picked
 }
 
-// Touched says whether one of these fields is filled in or wrong, and so is to
-// be seen.
+// Touched reports whether one of these fields is filled in, changed or wrong, and
+// so has to be visible.
 func (f *form) Touched(names ...string) bool {
-	return slices.ContainsFunc(names, func(name string) bool { return f.Fields[name].Error != "" || f.Fields[name].Value != "" })
+	return slices.ContainsFunc(names, func(name string) bool {
+		return f.Fields[name].Error != "" || f.Fields[name].Value != f.Fields[name].Was
+	})
 }
 
 func provisionFormOf(values url.Values) *form {
@@ -129,10 +134,11 @@ func provisionFormOf(values url.Values) *form {
 	return f
 }
 
-// blankProvisionForm is what a person finds: an id that was not used yet, and
-// the first customer.
+// blankProvisionForm is the form with a new id, a name made of it, and the first
+// customer.
 func blankProvisionForm(customers []customer) *form {
-	f := provisionFormOf(url.Values{"id": {newID()}, "name": {"collider-prod"}, "primary_region": {"mad"}})
+	id := newID()
+	f := provisionFormOf(url.Values{"id": {id}, "name": {"collider-" + id}, "primary_region": {"mad"}})
 	if len(customers) > 0 {
 		f.Customer = customers[0].Key
 	}
@@ -148,7 +154,7 @@ func (f *form) request(customers []customer) flyext.ProvisionRequest {
 	if f.Customer != "" {
 		i := slices.IndexFunc(customers, func(c customer) bool { return c.Key == f.Customer })
 		if i < 0 {
-			f.fail("", "The chosen customer is not there any more. Choose another.")
+			f.fail("", "The chosen customer was removed. Choose another.")
 		} else {
 			chosen = customers[i]
 		}
@@ -167,7 +173,7 @@ func (f *form) request(customers []customer) flyext.ProvisionRequest {
 		PrimaryRegion: f.text("primary_region"), ReadRegions: listOf(f.text("read_regions")), IPAddress: f.addr(),
 	}
 	if r.ID == "" {
-		f.fail("id", "It is empty; every call needs one.")
+		f.fail("id", "Enter an id: every call needs one.")
 	}
 	sent := []string{"id", "name", "organization_id"}
 	for name, value := range map[string]string{
@@ -251,7 +257,7 @@ func (f *form) update() flyext.UpdateRequest {
 		switch value, mode := f.text(name), f.Fields[name].Mode; {
 		case mode == modeNull:
 			return flyext.OptionalNull[string]()
-		case mode == modeSet || value != "":
+		case mode == modeSet || f.changed(name):
 			return flyext.OptionalOf(value)
 		}
 		return o
@@ -279,7 +285,7 @@ func (f *form) update() flyext.UpdateRequest {
 	}
 	var sent []string
 	for _, name := range fieldOrder {
-		if at := f.Fields[name]; at != nil && name != "extra" && (at.Mode == modeNull || at.Mode == modeSet || f.text(name) != "") {
+		if at := f.Fields[name]; at != nil && name != "extra" && (at.Mode == modeNull || at.Mode == modeSet || f.changed(name)) {
 			sent = append(sent, name)
 		}
 	}

@@ -109,14 +109,14 @@ func TestFormErrors(t *testing.T) {
 		update bool // of an update, too
 		want   []string
 	}{
-		{"no id", url.Values{"name": {"kept"}, "id": {" "}}, false, []string{`value="kept"`, "It is empty; every call needs one."}},
+		{"no id", url.Values{"name": {"kept"}, "id": {" "}}, false, []string{`value="kept"`, "Enter an id: every call needs one."}},
 		{"no address", url.Values{"id": {"a"}, "ip_address": {"localhost"}}, true, []string{`value="localhost"`, "It is no IP address", `ip_address-error" aria-invalid="true"`}},
 		{"address with a zone", url.Values{"id": {"a"}, "ip_address": {"fe80::1%eth0"}}, true, []string{"It is no IP address"}},
 		{"no JSON", url.Values{"id": {"a"}, "extra": {`{"a": </textarea>`}}, true, []string{"It is not JSON: ", `{&#34;a&#34;: &lt;/textarea&gt;`}},
 		{"no object", url.Values{"id": {"a"}, "extra": {`[1]`}}, true, []string{"It is JSON, but no object"}},
 		{"null", url.Values{"id": {"a"}, "extra": {`null`}}, true, []string{"It is JSON, but no object"}},
 		{"a member twice", url.Values{"id": {"a"}, "name": {"n"}, "extra": {`{"name":"m"}`}}, true, []string{"&#34;name&#34; has a field of its own"}},
-		{"customer who is gone", url.Values{"id": {"a"}, "customer": {"user=gone"}}, false, []string{"The chosen customer is not there any more."}},
+		{"customer who is gone", url.Values{"id": {"a"}, "customer": {"user=gone"}}, false, []string{"The chosen customer was removed."}},
 		{"too long", url.Values{"id": {"a"}, "name": {long}}, true, []string{"It is longer than 500 characters."}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -3,10 +3,12 @@ package console
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 )
 
 const (
+	livePath   = "/live"
 	maxStreams = 32
 	heartbeat  = 15 * time.Second
 	// streamWrite bounds how long a browser may take to read an event.
@@ -17,22 +19,8 @@ const (
 // (https://html.spec.whatwg.org/multipage/server-sent-events.html). An event says
 // that, and not what: the page fetches itself once more.
 func (c *Console) serveLive(w http.ResponseWriter, r *http.Request) {
-	c.mu.Lock()
-	full := c.streams >= maxStreams
-	if !full {
-		c.streams++
-	}
-	c.mu.Unlock()
-	if full {
-		w.Header().Set("Retry-After", "60")
-		http.Error(w, "Too many pages are open.", http.StatusServiceUnavailable)
-		return
-	}
-	defer func() {
-		c.mu.Lock()
-		c.streams--
-		c.mu.Unlock()
-	}()
+	evicted := c.openStream()
+	defer c.closeStream(evicted)
 	w.Header().Set("Content-Type", "text/event-stream")
 	out := http.NewResponseController(w)
 	send := func(text string) bool {
@@ -63,8 +51,31 @@ func (c *Console) serveLive(w http.ResponseWriter, r *http.Request) {
 			}
 		case <-r.Context().Done():
 			return
+		case <-evicted:
+			return
 		case <-c.stopped:
 			return
 		}
 	}
+}
+
+// openStream makes room for one more stream: beyond maxStreams it ends the
+// oldest one, so that abandoned streams cannot lock the page out. The returned
+// channel is closed when the new stream has to end.
+func (c *Console) openStream() chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.streams) >= maxStreams {
+		close(c.streams[0])
+		c.streams = slices.Delete(c.streams, 0, 1)
+	}
+	evicted := make(chan struct{})
+	c.streams = append(c.streams, evicted)
+	return evicted
+}
+
+func (c *Console) closeStream(evicted chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.streams = slices.DeleteFunc(c.streams, func(other chan struct{}) bool { return other == evicted })
 }

@@ -26,7 +26,7 @@ type outcome struct {
 type call struct {
 	what   action
 	about  string // of an event: its type
-	wire   *wire  // of the answer; nil where none came
+	wire   *wire  // nil where nothing could be sent
 	answer *flyext.Extension
 	err    error
 	took   time.Duration // until it failed or succeeded
@@ -36,6 +36,7 @@ type call struct {
 func (c *Console) do(what action, send func(*flytest.Platform) (*flyext.Extension, error)) call {
 	done := call{what: what}
 	p := c.platform
+	p.Client = c.recording(func(w *wire) { done.wire = w })
 	p.Observe = func(e flytest.Exchange) { done.wire = newWire(e) }
 	start := time.Now()
 	done.answer, done.err = send(&p)
@@ -49,12 +50,15 @@ func (c *Console) do(what action, send func(*flytest.Platform) (*flyext.Extensio
 	return done
 }
 
+// answered reports whether the provider answered.
+func (a call) answered() bool { return a.wire != nil && a.wire.answered() }
+
 // outcome says what came of the call.
 func (a call) outcome(base string) outcome {
 	if a.err == nil {
 		return a.success()
 	}
-	if a.wire == nil {
+	if !a.answered() {
 		return unanswered(a.err, base, a.took)
 	}
 	refusal, refused := errors.AsType[*flyext.Error](a.err)
@@ -83,6 +87,8 @@ func (a call) success() outcome {
 		return outcome{ok: true, headline: "Deprovisioned"}
 	case actionEvent:
 		return outcome{ok: true, headline: "Received “" + clip(a.about, 100) + "”"}
+	case actionRequest:
+		return outcome{ok: true, headline: "Answered with " + clip(strings.TrimSpace(fmt.Sprint(a.wire.status, " ", http.StatusText(a.wire.status))), 60)}
 	case actionUpdate:
 		return a.changed("Updated")
 	case actionProvision:
@@ -114,7 +120,7 @@ func (a call) changed(headline string) outcome {
 	case flyext.Failed:
 		return outcome{false, headline + ", and the status is “error”", "flyctl gives up at once. " + a.toldCustomer()}
 	}
-	return outcome{true, headline, "The status is “" + clip(string(a.answer.Status), 60) + "”: flyctl asks every 2 seconds, for up to 4 minutes, until it is “ready” or “error”."}
+	return outcome{true, headline, "The status is “" + clip(string(a.answer.Status), 60) + "”."}
 }
 
 // toldCustomer says what flyctl prints of the status “error”.
@@ -140,7 +146,7 @@ func unanswered(err error, base string, took time.Duration) outcome {
 func meaning(status int, what action) string {
 	switch {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		return "The provider does not take this request for Fly.io’s. Compare the signature base below, byte by byte, with what the provider computes, and look at the secret, the format, the base URL and the clock."
+		return "The provider rejects the signature. Compare the signature base, byte by byte, with what the provider computes, and check the secret, the format, the base URL and the clock."
 	case what == actionEvent && (status == http.StatusNotFound || status == http.StatusMethodNotAllowed || status == http.StatusNotImplemented):
 		return "The provider does not receive events: they are POST {base}/extensions/events."
 	case what == actionEvent && status/100 == 4:

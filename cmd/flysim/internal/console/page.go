@@ -2,9 +2,11 @@ package console
 
 import (
 	"bytes"
+	"crypto/hmac"
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"html/template"
 	"maps"
@@ -35,6 +37,9 @@ var (
 	extensionTemplate = parse("extension.html")
 	usersTemplate     = parse("users.html")
 	webhooksTemplate  = parse("webhooks.html")
+	requestsTemplate  = parse("requests.html")
+	requestTemplate   = parse("request.html")
+	editTemplate      = parse("edit.html")
 	messageTemplate   = parse("message.html")
 )
 
@@ -62,7 +67,7 @@ func serveIcon(w http.ResponseWriter, _ *http.Request) {
 type page struct {
 	Title   string
 	Self    string // where the script fetches it again
-	Nav     string // "extensions", "webhooks", "users" or ""
+	Nav     string // "extensions", "requests", "webhooks", "users" or ""
 	Class   string // of the body
 	Current int    // the extension that is shown
 	Content any
@@ -82,7 +87,7 @@ type listItem struct {
 	State     badge
 }
 
-// A badge is a state on a page: a word and a sign, besides the colour.
+// A badge is a state on a page: a word and a sign in addition to the colour.
 type badge struct{ Class, Sign, Text string }
 
 var badges = map[state]badge{
@@ -162,22 +167,26 @@ func (c *Console) currentVersion() int64 {
 }
 
 type extensionView struct {
-	N           int
-	Title       string
-	State       badge
-	Notice      *noticeView
-	Dashboard   string
-	SSO         bool
-	Forgettable bool
-	Form        *form // of an update
-	Event       *eventForm
-	Regions     []string
-	Terminal    string
-	Masked      bool
-	Secrets     []headerLine
-	NoSecrets   string
-	Facts       []fact
-	Records     []recordView
+	N                     int
+	Title                 string
+	State                 badge
+	Notice                *noticeView
+	Last                  *recordView
+	Gone                  bool // the provider does not have it
+	Dashboard             string
+	OrganizationDashboard string
+	Warning               string
+	SSO                   bool
+	Forgettable           bool
+	Form                  *form // of an update
+	Event                 *eventForm
+	Regions               []string
+	Terminal              string
+	Masked                bool
+	Secrets               []headerLine
+	NoSecrets             string
+	Facts                 []fact
+	Records               []recordView
 }
 
 type noticeView struct{ Class, Headline, Text string }
@@ -201,7 +210,7 @@ type recordView struct {
 }
 
 func (c *Console) serveExtensionPage(w http.ResponseWriter, _ *http.Request, x *extension) {
-	c.extensionPage(w, http.StatusOK, x, updateFormOf(nil), blankEventForm())
+	c.extensionPage(w, http.StatusOK, x, c.currentForm(x), blankEventForm())
 }
 
 func (c *Console) extensionPage(w http.ResponseWriter, status int, x *extension, update *form, event *eventForm) {
@@ -218,20 +227,25 @@ func (c *Console) extensionPage(w http.ResponseWriter, status int, x *extension,
 // view is an extension as the page shows it. The console is locked.
 func (c *Console) view(x *extension) extensionView {
 	v := extensionView{
-		N: x.n, Title: x.title(), State: x.badge(), Dashboard: c.dashboardURL(x.id), SSO: c.oauth != nil,
-		Forgettable: x.state == stateGone || x.state == stateRefused,
+		N: x.n, Title: x.title(), State: x.badge(), SSO: c.oauth != nil,
+		Gone: x.state == stateGone || x.state == stateRefused,
+	}
+	v.Forgettable = v.Gone
+	if !v.Gone {
+		v.Dashboard, v.OrganizationDashboard = c.dashboardURL(x.id), c.organizationDashboardURL(x.request.OrganizationID)
+		v.Warning = x.warning
 	}
 	v.Terminal, v.Masked = mask(x.terminal, x.secrets)
 	v.Terminal = strings.TrimRight(printable(v.Terminal), "\n")
 	for _, name := range slices.Sorted(maps.Keys(x.secrets)) {
 		v.Secrets = append(v.Secrets, headerLine{printable(name), x.secrets[name]})
 	}
-	v.NoSecrets = "None: the provider has given none."
+	v.NoSecrets = "The provider sent no secrets."
 	if x.state == stateRefused {
-		v.NoSecrets = "None: it was not provisioned."
+		v.NoSecrets = "No secrets: it was not provisioned."
 	}
 	r := x.request
-	customer := orElse(r.UserID, "nobody")
+	customer := orElse(r.UserID, "no user")
 	if r.UserRole != "" {
 		customer += ", " + r.UserRole
 	}
@@ -245,7 +259,7 @@ func (c *Console) view(x *extension) extensionView {
 		{"organization", "Organization", strings.TrimSpace(r.OrganizationName + " " + r.OrganizationID)},
 		{"user", "Provisioned by", customer},
 		{"app", "Fly.io app", x.app},
-		{"status", "Status word", string(x.said)},
+		{"status", "Status", string(x.said)},
 	} {
 		if f.Value != "" {
 			f.Value = clip(f.Value, 200)
@@ -255,12 +269,16 @@ func (c *Console) view(x *extension) extensionView {
 	for _, r := range slices.Backward(x.history) {
 		v.Records = append(v.Records, newRecordView(r))
 	}
-	switch last := x.last(); {
-	case last != nil && !last.outcome.ok:
-		v.Records[0].Open = true
-		v.Notice = &noticeView{"bad", string(last.what) + ": " + last.outcome.headline, last.outcome.explanation}
-	case x.state == stateProvisioning && x.waiting != nil:
-		v.Notice = &noticeView{"wait", "Waiting until it is ready", "It is asked every 2 seconds, for up to 4 minutes, as flyctl does."}
+	if len(v.Records) > 0 {
+		v.Last = &v.Records[0]
+		v.Records[0].Open = !x.last().outcome.ok
+	}
+	if x.state == stateProvisioning && x.waiting != nil {
+		text := "For up to 4 minutes, as flyctl does, until the status is “ready” or “error”."
+		if !c.platform.Registration.Async {
+			text = "flyctl does not poll, because the provider is not registered as asynchronous."
+		}
+		v.Notice = &noticeView{"wait", "Polling every 2 s", text}
 	}
 	return v
 }
@@ -280,18 +298,25 @@ func mask(terminal string, secrets flyext.Secrets) (text string, masked bool) {
 
 func newRecordView(r *record) recordView {
 	v := recordView{
-		N: r.n, What: r.what, Times: r.times, At: r.at, Class: "good", Sign: "✓",
+		N: r.n, What: r.what, Times: r.times, At: r.at,
 		Headline: r.outcome.headline, Explanation: r.outcome.explanation, Forgotten: r.forgotten,
 	}
-	if !r.outcome.ok {
-		v.Class, v.Sign = "bad", "✕"
-	} else if strings.HasPrefix(v.Headline, "Not ready") {
-		v.Class, v.Sign = "wait", "…"
-	}
+	v.Class, v.Sign = r.look()
 	if r.wire != nil {
 		v.Wire = newWireView(r.wire)
 	}
 	return v
+}
+
+// look is the class and the sign of a record's outcome.
+func (r *record) look() (class, sign string) {
+	switch {
+	case !r.outcome.ok:
+		return "bad", "✕"
+	case strings.HasPrefix(r.outcome.headline, "Not ready"):
+		return "wait", "…"
+	}
+	return "good", "✓"
 }
 
 // A wireView is an exchange on a page.
@@ -308,6 +333,9 @@ type wireView struct {
 	Took                   string
 	Slow                   bool
 	Incoming               bool
+	Answered               bool
+	Masked                 bool
+	N                      int
 }
 
 // A wireBody is a body, and where its bytes are.
@@ -337,13 +365,40 @@ func newWireView(w *wire) *wireView {
 	}
 	return &wireView{
 		Method: w.method, Path: path, Target: w.target, Request: lines(w.request), RequestBody: body("request", w.requestBody),
-		Status: w.status, StatusText: clip(strings.TrimSpace(fmt.Sprint(w.status, " ", http.StatusText(w.status))), 60), StatusLine: printable(w.statusText),
+		Status: w.status, StatusText: statusWords(w), StatusLine: printable(w.statusText),
 		Answer: lines(w.answer), AnswerBody: body("answer", w.answerBody),
-		Base: printable(base), BaseLength: len(w.base), Took: took(w.duration), Slow: w.duration > budget, Incoming: w.incoming,
+		Base: printable(base), BaseLength: len(w.base), Took: took(w.duration), Slow: w.duration > budget && !w.incoming, Incoming: w.incoming,
+		Answered: w.answered(), Masked: w.masked, N: w.n,
 	}
 }
 
+func statusWords(w *wire) string {
+	if !w.answered() {
+		return "no answer"
+	}
+	return clip(strings.TrimSpace(fmt.Sprint(w.status, " ", http.StatusText(w.status))), 60)
+}
+
+// macOf returns the MAC of an exchange's signature base, or nil where there is
+// none. The console is locked.
+func (c *Console) macOf(w *wire) *macView {
+	secret, name := c.signingSecret, "signing secret"
+	if w.incoming {
+		secret, name = c.webhookSecret, "webhook secret"
+	}
+	if w.base == "" || secret == "" {
+		return nil
+	}
+	h := hmac.New(sha256.New, []byte(secret))
+	h.Write([]byte(w.base))
+	sum := h.Sum(nil)
+	return &macView{hex.EncodeToString(sum), base64.StdEncoding.EncodeToString(sum), name}
+}
+
 func took(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
 	if d < time.Second {
 		return fmt.Sprintf("%d ms", max(d.Milliseconds(), 1))
 	}

@@ -134,7 +134,7 @@ func (c *Console) setUser(f *userForm, remove bool) (refusal string) {
 	case f.Was != "" && i < 0:
 		return "This user was removed meanwhile."
 	case remove && f.Was == "":
-		return "There is nobody to remove yet."
+		return "This user was not saved yet."
 	case remove:
 		users = slices.Delete(users, i, i+1)
 	case other >= 0 && other != i:

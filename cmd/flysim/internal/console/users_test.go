@@ -70,7 +70,7 @@ func TestUsersRefuse(t *testing.T) {
 		{"a new one with another's id", userForm("was", "", "id", "0vogzmzoj1k5xp29"), 409, "Another user has this id."},
 		{"one who is gone", userForm("was", "gone"), 409, "removed meanwhile"},
 		{"remove one who is gone", userForm("was", "gone", "action", "remove"), 409, "removed meanwhile"},
-		{"remove nobody", userForm("was", "", "action", "remove"), 409, "nobody to remove"},
+		{"remove nobody", userForm("was", "", "action", "remove"), 409, "was not saved yet"},
 		{"no action", userForm("action", ""), 422, "Neither save nor remove"},
 		{"name without an id", userForm("organization_id", "|", "organization_name", "Collider|"), 422, "a name and no id"},
 		{"no role", userForm("role", "|"), 422, "A role is missing."},
@@ -86,7 +86,7 @@ func TestUsersRefuse(t *testing.T) {
 			if rec.Code != test.status {
 				t.Errorf("got %d, want %d", rec.Code, test.status)
 			}
-			w.wantAll(rec.Body.String(), test.want, "It was not saved")
+			w.wantAll(rec.Body.String(), test.want, "Not saved")
 			w.wantAll(w.page(authorizePath), "admin of Collider") // nothing has changed
 		})
 	}
@@ -107,8 +107,8 @@ func TestUsersAreBounded(t *testing.T) {
 func TestWithoutSignOn(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newLogjam().handler(t, providerBase, ""), func(c *console.Config) { c.ClientID, c.ClientSecret = "", "" })
-	w.wantAll(w.page("/users"), "It is not played", ownURL)
-	w.wantAll(w.page(w.provision("ext1")), "it needs a client id and a client secret")
+	w.wantAll(w.page("/users"), "The sign-on is off", ownURL)
+	w.wantAll(w.page(w.provision("ext1")), "set a client id and a client secret")
 	w.post("/users", userForm("name", "Nat"))
 	w.wantAll(w.page("/"), "Nat, admin of Collider")
 	if rec := w.get(authorizePath); rec.Code != http.StatusNotFound {

@@ -62,7 +62,7 @@ func (c *Console) serveWebhook(w http.ResponseWriter, r *http.Request) {
 		request = append(request, headerLine{"Transfer-Encoding", coding})
 	}
 	seen := &wire{
-		method: r.Method, target: printable(r.URL.RequestURI()), requestBody: body, base: string(body), incoming: true,
+		method: r.Method, url: c.url + printable(r.URL.RequestURI()), target: printable(r.URL.RequestURI()), requestBody: body, base: string(body), incoming: true,
 		request: append(request, linesOf(r.Header)...),
 		status:  answer.status, statusText: fmt.Sprintf("HTTP/1.1 %d %s", answer.status, http.StatusText(answer.status)),
 		answer: linesOf(w.Header()), answerBody: answer.body.Bytes(), duration: time.Since(start),
@@ -120,6 +120,7 @@ func (c *Console) told(hook flytest.Webhook, seen *wire) {
 	r := c.newRecord(actionWebhook)
 	if x != nil {
 		x.history = append(x.history, r)
+		c.attach(r, x)
 	}
 	c.webhooks = append(c.webhooks, webhook{r, hook.Resource.ID})
 	c.keep(r, seen, o)
@@ -129,10 +130,11 @@ func (c *Console) told(hook flytest.Webhook, seen *wire) {
 	if len(c.webhooks) > maxWebhooks {
 		first := c.webhooks[0].record
 		c.webhooks = slices.Delete(c.webhooks, 0, 1)
-		if !c.inHistory(first) {
+		if !c.inHistory(first) && c.recordOf(first.n) == nil {
 			c.drop(first)
 		}
 	}
+	c.save(r, x)
 	about := "Webhook"
 	if x != nil {
 		about = x.title()
@@ -173,7 +175,7 @@ func (c *Console) hear(x *extension, hook flytest.Webhook) {
 		x.state = stateFailed
 	case flyext.Provisioning:
 		x.state = stateProvisioning
-	default: // a word of the provider's own, for which nobody waits
+	default: // a word of the provider's own: it is not polled
 		x.state = stateSaid
 	}
 	x.said = said.Status
@@ -182,9 +184,9 @@ func (c *Console) hear(x *extension, hook flytest.Webhook) {
 // outcomeOf says what came of a webhook.
 func outcomeOf(hook flytest.Webhook) outcome {
 	if hook.Refused != "" {
-		return outcome{false, "Refused: " + clip(hook.Refused, 300), "Fly.io would not have taken it either, and knows nothing of what it says."}
+		return outcome{false, "Refused: " + clip(hook.Refused, 300), "Fly.io would reject it too, and would learn nothing from it."}
 	}
-	headline := "Told “" + clip(hook.Action, 60) + "”"
+	headline := clip(hook.Action, 60)
 	if hook.Resource.Status != "" && !hook.Deleted() {
 		headline += ", with the status “" + clip(string(hook.Resource.Status), 60) + "”"
 	}
@@ -205,6 +207,8 @@ func (c *Console) serveWebhooksPage(w http.ResponseWriter, _ *http.Request) {
 		told := newRecordView(hook.record)
 		told.AboutID = clip(hook.id, 60)
 		if x := c.of(hook.id); x != nil {
+			told.About, told.AboutTitle = x.n, x.title()
+		} else if x := c.findLocked(func(x *extension) bool { return x.n == hook.extension }); x != nil {
 			told.About, told.AboutTitle = x.n, x.title()
 		}
 		v.Records = append(v.Records, told)

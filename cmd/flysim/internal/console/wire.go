@@ -1,8 +1,6 @@
 package console
 
 import (
-	"bytes"
-	"encoding/json"
 	"maps"
 	"net/http"
 	"slices"
@@ -19,6 +17,7 @@ import (
 type wire struct {
 	n           int // that of its record
 	method      string
+	url         string // in full
 	target      string // as in the request line
 	request     []headerLine
 	requestBody []byte
@@ -29,28 +28,59 @@ type wire struct {
 	answerBody  []byte
 	header      http.Header // of the answer, for a replay
 	duration    time.Duration
-	incoming    bool // the provider has sent it
+	incoming    bool // it came to the console
+	masked      bool // secrets were taken out of the request
 }
+
+// answered reports whether an answer came.
+func (w *wire) answered() bool { return w.status != 0 }
 
 type headerLine struct{ Name, Value string }
 
 func newWire(e flytest.Exchange) *wire {
-	w := &wire{
-		method: e.Request.Method, target: e.Request.URL.RequestURI(), requestBody: e.RequestBody, base: e.SignatureBase,
-		status: e.Response.StatusCode, statusText: e.Response.Proto + " " + e.Response.Status,
-		answerBody: e.ResponseBody, header: e.Response.Header, duration: e.Duration,
-	}
-	host := e.Request.Host
-	if host == "" {
-		host = e.Request.URL.Host
-	}
-	w.request = []headerLine{{"Host", host}}
-	if len(e.RequestBody) > 0 { // it is no member of Header, and draft-cavage signs it
-		w.request = append(w.request, headerLine{"Content-Length", strconv.Itoa(len(e.RequestBody))})
-	}
-	w.request = append(w.request, linesOf(e.Request.Header)...)
-	w.answer = linesOf(e.Response.Header)
+	w := sentWire(e.Request, e.RequestBody, e.SignatureBase)
+	w.status, w.statusText = e.Response.StatusCode, e.Response.Proto+" "+e.Response.Status
+	w.answer, w.header = linesOf(e.Response.Header), e.Response.Header
+	w.answerBody, w.duration = e.ResponseBody, e.Duration
 	return w
+}
+
+// sentWire is an exchange whose answer is still missing.
+func sentWire(r *http.Request, body []byte, base string) *wire {
+	w := &wire{method: r.Method, url: r.URL.String(), target: r.URL.RequestURI(), requestBody: body, base: base}
+	w.request = []headerLine{{"Host", orElse(r.Host, r.URL.Host)}}
+	if len(body) > 0 { // it is no member of Header, and draft-cavage signs it
+		w.request = append(w.request, headerLine{"Content-Length", strconv.Itoa(len(body))})
+	}
+	w.request = append(w.request, linesOf(r.Header)...)
+	return w
+}
+
+// A recorder is a transport that takes note of what is sent, also if no answer
+// comes.
+type recorder struct {
+	next http.RoundTripper
+	sent func(*wire)
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (t recorder) RoundTrip(r *http.Request) (*http.Response, error) {
+	t.sent(sentWire(r, bodyBytes(r), flytest.SignatureBase(r)))
+	return t.next.RoundTrip(r)
+}
+
+// recording returns the console's client with a transport that takes note.
+func (c *Console) recording(sent func(*wire)) *http.Client {
+	client := http.Client{}
+	if c.platform.Client != nil {
+		client = *c.platform.Client
+	}
+	next := client.Transport
+	if next == nil {
+		next = http.DefaultTransport
+	}
+	client.Transport = recorder{next, sent}
+	return &client
 }
 
 func linesOf(h http.Header) []headerLine {
@@ -65,7 +95,7 @@ func linesOf(h http.Header) []headerLine {
 
 // size is what a wire takes of memory, about.
 func (w *wire) size() int {
-	size := 1024 + len(w.target) + len(w.requestBody) + len(w.base) + len(w.answerBody)
+	size := 1024 + len(w.url) + len(w.target) + len(w.requestBody) + len(w.base) + len(w.answerBody)
 	for _, lines := range [][]headerLine{w.request, w.answer} {
 		for _, line := range lines {
 			size += len(line.Name) + len(line.Value)
@@ -104,82 +134,6 @@ func (c *Console) serveWire(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Disposition", `attachment; filename="`+part+"-"+strconv.Itoa(n)+`.txt"`)
 	_, _ = w.Write(body) // whoever left before the answer cannot be told so
-}
-
-// maxShown bounds what a page shows of one body, in bytes.
-const maxShown = 32 << 10
-
-// A bodyView is a body on a page.
-type bodyView struct {
-	Empty  bool
-	JSON   [][]jsonToken // the lines of it, indented; nil where it is not JSON
-	Raw    string
-	Length int
-	Cut    bool // there is more than is shown
-}
-
-// A jsonToken is a piece of a line.
-type jsonToken struct{ Class, Text string }
-
-func newBodyView(body []byte) bodyView {
-	v := bodyView{Empty: len(body) == 0, Length: len(body)}
-	raw, cut := body, false
-	if len(raw) > maxShown {
-		raw, cut = raw[:maxShown], true
-	}
-	v.Raw, v.Cut = printable(string(raw)), cut
-	var indented bytes.Buffer
-	if cut || depth(body) > maxDepth || json.Indent(&indented, body, "", "  ") != nil || indented.Len() > 4*maxShown {
-		return v
-	}
-	for line := range strings.SplitSeq(printable(indented.String()), "\n") {
-		v.JSON = append(v.JSON, tokens(line))
-	}
-	return v
-}
-
-// maxDepth bounds what is indented: that of very deep JSON takes its square.
-const maxDepth = 40
-
-// depth is how deep the arrays and objects of a JSON text are nested.
-func depth(text []byte) int {
-	deepest, now, quoted := 0, 0, false
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '[' || c == '{':
-			now++
-			deepest = max(deepest, now)
-		case c == ']' || c == '}':
-			now--
-		}
-	}
-	return deepest
-}
-
-// tokens splits a line of indented JSON into the member's name and the rest.
-func tokens(line string) []jsonToken {
-	rest := strings.TrimLeft(line, " ")
-	if !strings.HasPrefix(rest, `"`) {
-		return []jsonToken{{"", line}}
-	}
-	for i := 1; i < len(rest); i++ {
-		switch rest[i] {
-		case '\\':
-			i++
-		case '"':
-			if !strings.HasPrefix(rest[i+1:], ": ") {
-				return []jsonToken{{"", line}}
-			}
-			indent := line[:len(line)-len(rest)]
-			return []jsonToken{{"", indent}, {"key", rest[:i+1]}, {"", rest[i+1:]}}
-		}
-	}
-	return []jsonToken{{"", line}}
 }
 
 // printable shows what a page cannot: bytes that are no UTF-8, and characters

@@ -2,11 +2,13 @@ package console_test
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -202,7 +204,7 @@ func newWorld(t *testing.T, provider http.Handler, changes ...func(*console.Conf
 	w := &world{t: t, log: &strings.Builder{}}
 	config := console.Config{
 		BaseURL: providerBase, Format: flytest.FormatXSignature, Credentials: flytest.Credentials{SigningSecret: signingSecret},
-		ClientID: "logjam", ClientSecret: clientSecret, URL: ownURL,
+		ClientID: "logjam", ClientSecret: clientSecret, URL: ownURL, Registration: flytest.Registration{Async: true},
 		Client: directly(provider), Logger: slog.New(slog.NewTextHandler(&lockedWriter{w: w.log}, nil)),
 	}
 	for _, change := range changes {
@@ -294,4 +296,13 @@ func body(page string) string {
 	_, after, _ := strings.Cut(page, "</style>")
 	before, _, _ := strings.Cut(after, "<script>")
 	return before
+}
+
+// decodeBodies returns a history with its bodies, which are in base64.
+func decodeBodies(history string) string {
+	return regexp.MustCompile(`"(?:request|answer)_body":"([^"]*)"`).ReplaceAllStringFunc(history, func(match string) string {
+		_, quoted, _ := strings.Cut(match, `":"`)
+		decoded, _ := base64.StdEncoding.DecodeString(strings.TrimSuffix(quoted, `"`))
+		return string(decoded)
+	})
 }

@@ -1,7 +1,7 @@
 
 "use strict";
-// It keeps the page up to date, and the rest as the person has it: what is
-// focused, open, scrolled to, or half filled in. Without it the page is whole.
+// This script keeps the page up to date. It does not touch what the person has
+// focused, open, scrolled to, or half filled in. The page works without it.
 (() => {
   const said = document.querySelector("[data-live-text]");
   let news = said.textContent;
@@ -9,23 +9,36 @@
   const seen = new Map(parts(document).map(e => [e.id, e.outerHTML])); // as the server sent it
 
   // The buttons that only a script can serve.
-  const equip = root => root.querySelectorAll("[data-copy]").forEach(e => { e.hidden = false; });
+  const copies = "[data-copy], [data-copy-from]";
+  const equip = root => root.querySelectorAll(copies).forEach(e => { e.hidden = false; });
   equip(document);
+  const textFor = async button => {
+    if (button.dataset.copy) return document.getElementById(button.dataset.copy).textContent;
+    const answer = await fetch(button.dataset.copyFrom);
+    if (!answer.ok) throw new Error(answer.status);
+    return answer.text();
+  };
   document.addEventListener("click", async event => {
-    const button = event.target.closest("[data-copy]");
-    if (!button) return;
+    const button = event.target.closest(copies);
+    if (!button || button.dataset.label) return;
+    button.dataset.label = button.textContent;
     try {
-      await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+      await navigator.clipboard.writeText(await textFor(button));
       said.textContent = "Copied";
       button.textContent = "Copied";
     } catch {
-      button.textContent = "Not allowed";
+      button.textContent = "Not copied";
     }
-    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+    setTimeout(() => { button.textContent = button.dataset.label; delete button.dataset.label; }, 2000);
   });
+
+  // A filter applies as soon as it is changed.
+  const filter = document.getElementById("filter");
+  filter?.addEventListener("change", event => { if (event.target.localName === "select") filter.requestSubmit(); });
 
   // A form is sent once, however often its button is pressed.
   document.addEventListener("submit", event => {
+    if (event.target.method === "get") return;
     if (event.target.dataset.busy) return event.preventDefault();
     event.target.dataset.busy = "true";
     said.textContent = "Sending";

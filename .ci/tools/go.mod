@@ -1,4 +1,4 @@
-module github.com/flyext/flyext/ci/proxy
+module github.com/flyext/flyext/ci/tools
 
 go 1.26.0
 

@@ -1,7 +1,7 @@
 // Proxy writes the modules of a source tree as a module proxy in a directory, as
 // Go serves them once the tree is tagged:
 //
-//	go run . -version v0.1.0 -dir /tmp/proxy -source /tmp/source
+//	go run ./proxy -version v0.1.0 -dir /tmp/proxy -source /tmp/source
 package main
 
 import (

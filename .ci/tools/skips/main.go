@@ -1,0 +1,75 @@
+// Skips reads the output of go test -json and lists each reason for which tests
+// were skipped. It fails if a reason is not one line that says how to get what the
+// test needs.
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// An event is one of go doc test2json.
+type event struct{ Action, Package, Test, Output string }
+
+var (
+	reason = regexp.MustCompile(`^ +\S+\.go:\d+: (.+)\n$`)
+	how    = regexp.MustCompile(`apt-get install|npm ci`)
+)
+
+func main() {
+	log.SetFlags(0)
+	file, err := os.Open(os.Args[1])
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer file.Close()
+	reasons, mute, err := skips(file)
+	if err != nil {
+		log.Fatal(err)
+	}
+	failed := len(mute) > 0 || len(reasons) == 0
+	for _, test := range mute {
+		fmt.Println("skipped without one line that says how to get what it needs:", test)
+	}
+	for _, text := range slices.Sorted(maps.Keys(reasons)) {
+		fmt.Printf("%d tests skipped: %s\n", reasons[text], text)
+	}
+	if failed {
+		os.Exit(1)
+	}
+}
+
+// skips counts the tests by the reason for which they were skipped. Mute are those
+// that gave none, or more than one line.
+func skips(r io.Reader) (reasons map[string]int, mute []string, err error) {
+	reasons = map[string]int{}
+	said := map[string][]string{}
+	for decoder := json.NewDecoder(r); ; {
+		var e event
+		if err := decoder.Decode(&e); errors.Is(err, io.EOF) {
+			return reasons, mute, nil
+		} else if err != nil {
+			return nil, nil, err
+		}
+		test := e.Package + " " + e.Test
+		switch {
+		case e.Action == "output" && e.Test != "" && !strings.HasPrefix(strings.TrimSpace(e.Output), "---") && !strings.HasPrefix(e.Output, "==="):
+			said[test] = append(said[test], e.Output)
+		case e.Action == "skip" && e.Test != "":
+			lines := said[test]
+			if len(lines) != 1 || !reason.MatchString(lines[0]) || !how.MatchString(lines[0]) {
+				mute = append(mute, test+fmt.Sprintf(" %q", lines))
+				continue
+			}
+			reasons[reason.FindStringSubmatch(lines[0])[1]]++
+		}
+	}
+}

@@ -1,0 +1,296 @@
+package console
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/flyext/flyext"
+	"github.com/flyext/flyext/flytest"
+)
+
+// A draft is a request before it is signed.
+type draft struct {
+	method, url string
+	header      http.Header
+	body        []byte
+}
+
+// signatureFields are set anew when a request is signed.
+var signatureFields = []string{
+	"Authorization", "Content-Digest", "Content-Length", "Date", "Digest", "Host", "Signature", "Signature-Input", "X-Signature",
+}
+
+// draftOf takes the signature out of a request: its header fields and, from an
+// X-Signature's body or query, the parameters.
+func (c *Console) draftOf(w *wire) draft {
+	d := draft{method: w.method, url: w.url, header: make(http.Header), body: w.requestBody}
+	for _, line := range w.request {
+		if !slices.Contains(signatureFields, http.CanonicalHeaderKey(line.Name)) {
+			d.header.Add(line.Name, line.Value)
+		}
+	}
+	if c.format == flytest.FormatXSignature {
+		d.url, d.body = withoutQueryParameters(d.url), withoutMembers(d.body)
+	}
+	return d
+}
+
+var signingParameters = []string{"timestamp", "nonce", "url"}
+
+func withoutQueryParameters(target string) string {
+	path, query, ok := strings.Cut(target, "?")
+	if !ok {
+		return target
+	}
+	kept := slices.DeleteFunc(strings.Split(query, "&"), func(pair string) bool {
+		name, _, _ := strings.Cut(pair, "=")
+		return slices.Contains(signingParameters, name)
+	})
+	if len(kept) == 0 {
+		return path
+	}
+	return path + "?" + strings.Join(kept, "&")
+}
+
+// withoutMembers takes the signing parameters out of a JSON object. The other
+// members stay byte for byte. What is no object is returned as it is.
+func withoutMembers(body []byte) []byte {
+	dec := jsontext.NewDecoder(bytes.NewReader(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if token, err := dec.ReadToken(); err != nil || token.Kind() != '{' {
+		return body
+	}
+	var members [][]byte
+	for dec.PeekKind() == '"' {
+		name, err := dec.ReadValue()
+		if err != nil {
+			return body
+		}
+		quoted := slices.Clone(name)
+		value, err := dec.ReadValue()
+		if err != nil {
+			return body
+		}
+		if !slices.Contains(signingParameters, strings.Trim(string(quoted), `"`)) {
+			members = append(members, slices.Concat(quoted, []byte(":"), value))
+		}
+	}
+	return slices.Concat([]byte("{"), bytes.Join(members, []byte(",")), []byte("}"))
+}
+
+var errElsewhere = errors.New("the path leads out of the provider's base URL")
+
+// sign returns a draft as a request with a fresh signature.
+func (c *Console) sign(ctx context.Context, d draft) (*http.Request, error) {
+	if d.url != c.base && !strings.HasPrefix(d.url, c.base+"/") && !strings.HasPrefix(d.url, c.base+"?") {
+		return nil, errElsewhere
+	}
+	r, err := http.NewRequestWithContext(ctx, d.method, d.url, nil)
+	if err != nil {
+		return nil, err
+	}
+	if base, err := url.Parse(c.base); err != nil || r.URL.Host != base.Host || r.URL.Scheme != base.Scheme || r.URL.User != nil {
+		return nil, errElsewhere
+	}
+	r.Header = d.header.Clone()
+	flytest.SetBody(r, d.body)
+	return r, c.platform.Signer.Sign(r, c.now())
+}
+
+// serveResend sends a request again, with a fresh signature.
+func (c *Console) serveResend(w http.ResponseWriter, r *http.Request, old *record) {
+	sent := c.wireOf(old)
+	if sent == nil || sent.incoming {
+		c.failPage(w, http.StatusConflict, "This request cannot be sent again", "Its bytes are not kept, or the console received it.")
+		return
+	}
+	c.sendDraft(w, r, c.draftOf(sent))
+}
+
+// serveEdited sends what a person made of a request.
+func (c *Console) serveEdited(w http.ResponseWriter, r *http.Request, old *record) {
+	sent := c.wireOf(old)
+	if sent == nil || sent.incoming {
+		c.failPage(w, http.StatusConflict, "This request cannot be sent again", "Its bytes are not kept, or the console received it.")
+		return
+	}
+	form := editFormOf(r.PostForm)
+	d := draft{method: form.text("edit_method"), url: c.base + form.text("edit_path"), header: c.draftOf(sent).header, body: []byte(form.Fields["edit_body"].Value)}
+	if !slices.Contains(editMethods, d.method) {
+		form.fail("edit_method", "Choose one of "+strings.Join(editMethods, ", ")+".")
+	}
+	if !strings.HasPrefix(form.text("edit_path"), "/") {
+		form.fail("edit_path", "It must begin with a slash.")
+	}
+	if len(form.Errors) == 0 {
+		if _, err := c.sign(r.Context(), d); err != nil {
+			form.fail("", sentence(trimPrefix(err)))
+		}
+	}
+	if len(form.Errors) > 0 {
+		c.editPage(w, http.StatusUnprocessableEntity, old, form)
+		return
+	}
+	if len(d.body) > 0 && d.header.Get("Content-Type") == "" {
+		d.header.Set("Content-Type", "application/json")
+	}
+	c.sendDraft(w, r, d)
+}
+
+func (c *Console) sendDraft(w http.ResponseWriter, r *http.Request, d draft) {
+	ctx, cancel := background(r)
+	defer cancel()
+	signed, err := c.sign(ctx, d)
+	if err != nil {
+		c.failPage(w, http.StatusConflict, "This request cannot be signed", sentence(trimPrefix(err)))
+		return
+	}
+	c.sendRaw(w, r, signed, func(done call, o outcome) outcome {
+		o.headline = "Resent: " + o.headline
+		return o
+	})
+}
+
+// serveReplay sends the same bytes again, which a provider has to refuse.
+func (c *Console) serveReplay(w http.ResponseWriter, r *http.Request, old *record) {
+	sent := c.wireOf(old)
+	if sent == nil || sent.incoming || sent.masked {
+		c.failPage(w, http.StatusConflict, "The same bytes cannot be sent again", "They are not kept, the console received them, or secrets were masked in them.")
+		return
+	}
+	ctx, cancel := background(r)
+	defer cancel()
+	again, err := http.NewRequestWithContext(ctx, sent.method, sent.url, nil)
+	if err != nil {
+		c.failPage(w, http.StatusConflict, "The same bytes cannot be sent again", sentence(err.Error()))
+		return
+	}
+	for _, line := range sent.request {
+		if line.Name != "Host" && line.Name != "Content-Length" {
+			again.Header.Add(line.Name, line.Value)
+		}
+	}
+	flytest.SetBody(again, sent.requestBody)
+	c.sendRaw(w, r, again, func(done call, o outcome) outcome {
+		if done.wire != nil {
+			done.wire.base = sent.base
+		}
+		return replayed(done, o)
+	})
+}
+
+// replayed says what the answer to a replay means.
+func replayed(done call, o outcome) outcome {
+	if !done.answered() {
+		return o
+	}
+	switch status := done.wire.status; {
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+		return outcome{true, "Same bytes again: refused, as a replay must be", ""}
+	case status/100 == 2:
+		return outcome{false, "Same bytes again: accepted", "The provider took a captured request for a new one. It has to remember each nonce until the timestamp is too old, and to refuse the second use with 401."}
+	}
+	return outcome{false, "Same bytes again: " + o.headline, "A replay is refused with 401."}
+}
+
+// sendRaw sends a request, takes over what the answer says of an extension, and
+// goes to the page of the new record.
+func (c *Console) sendRaw(w http.ResponseWriter, r *http.Request, request *http.Request, say func(call, outcome) outcome) {
+	c.mu.Lock()
+	what, x := c.classify(request)
+	c.mu.Unlock()
+	done := c.do(what, func(p *flytest.Platform) (*flyext.Extension, error) {
+		answer, err := p.Do(request)
+		if err != nil {
+			return nil, err
+		}
+		return c.interpret(what, request, answer)
+	})
+	done.about = request.Header.Get("Ce-Type")
+	o := say(done, done.outcome(c.base))
+
+	c.mu.Lock()
+	var made *record
+	if x != nil && c.findLocked(func(other *extension) bool { return other == x }) != nil {
+		made = c.takeAs(x, done, o)
+	} else {
+		made = c.newRecord(what)
+		c.keep(made, done.wire, o)
+		c.save(made, nil)
+		c.changed(string(what) + ": " + o.headline)
+	}
+	n := made.n
+	c.mu.Unlock()
+	http.Redirect(w, r, requestPath(n), http.StatusSeeOther)
+}
+
+// classify says what a request to the provider does, and to which extension. The
+// console is locked.
+func (c *Console) classify(r *http.Request) (action, *extension) {
+	path := strings.TrimPrefix(r.URL.String(), c.base)
+	path, _, _ = strings.Cut(path, "?")
+	for _, x := range slices.Backward(c.extensions) {
+		if path == flytest.ExtensionPath(x.id) {
+			switch r.Method {
+			case http.MethodGet:
+				return actionFetch, x
+			case http.MethodPatch:
+				return actionUpdate, x
+			case http.MethodDelete:
+				return actionDeprovision, x
+			}
+		}
+	}
+	switch {
+	case r.Method == http.MethodPost && path == "/extensions/events":
+		return actionEvent, nil
+	case r.Method == http.MethodPost && path == "/extensions":
+		return actionProvision, c.findLocked(func(x *extension) bool { return x.request.ID == idIn(r) })
+	}
+	return actionRequest, nil
+}
+
+// idIn is the id in the body of a provision request.
+func idIn(r *http.Request) string {
+	var read struct {
+		ID string `json:"id"`
+	}
+	_ = json.Unmarshal(bodyBytes(r), &read) // what is no JSON has no id
+	return read.ID
+}
+
+// interpret reads an answer as the platform reads it.
+func (c *Console) interpret(what action, request *http.Request, answer *http.Response) (*flyext.Extension, error) {
+	p := c.platform
+	p.Observe = nil
+	p.Client = &http.Client{Transport: always{answer}}
+	ctx := context.Background()
+	switch what {
+	case actionProvision:
+		return p.Provision(ctx, flyext.ProvisionRequest{ID: idIn(request)})
+	case actionUpdate:
+		return p.Update(ctx, "x", flyext.UpdateRequest{})
+	case actionFetch:
+		return p.Fetch(ctx, "x")
+	}
+	return nil, p.Deprovision(ctx, "x") // which looks at the status alone
+}
+
+// always answers everything alike, once.
+type always struct{ answer *http.Response }
+
+func (a always) RoundTrip(*http.Request) (*http.Response, error) { return a.answer, nil }
+
+// wireOf returns the bytes of a record, or nil if they are not kept.
+func (c *Console) wireOf(r *record) *wire {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return r.wire
+}

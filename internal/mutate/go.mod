@@ -1,3 +1,0 @@
-module github.com/flyext/flyext/internal/mutate
-
-go 1.26.0

@@ -1,0 +1,163 @@
+package flyext
+
+import (
+	"errors"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// The answers of Fly.io's OAuth server. The members that decide something are read
+// strictly. A member that decides nothing cannot fail a sign-on, whatever its type.
+
+var (
+	errAccessToken = errors.New(`"access_token" must be a string that is not empty`)
+	errTokenUser   = errors.New(`"user_id" must be a string that is not empty`)
+	errApplication = errors.New(`"application" must be an object whose uid is a string`)
+	errMemberships = errors.New(`"organizations" must be an array`)
+)
+
+// members reads the members of an answer.
+func members(body []byte) (map[string]jsontext.Value, error) {
+	var b eventBody
+	err := b.read(body)
+	if e, ok := errors.AsType[*Error](err); ok {
+		reason, _, _ := strings.Cut(e.Message, " (at ") // a name in the answer is not for the log
+		return nil, errors.New(reason)
+	}
+	return b.members, err
+}
+
+// canonicalToken rewrites the answer of the token endpoint (RFC 6749, section 5.1)
+// with the types that oauth2 expects.
+func canonicalToken(body []byte) ([]byte, error) {
+	m, err := members(body)
+	if err != nil {
+		return nil, err
+	}
+	if failed := textOf(m["error"]); failed != "" {
+		return marshal(map[string]string{"error": failed})
+	}
+	answer := map[string]any{"access_token": textOf(m["access_token"])}
+	if answer["access_token"] == "" {
+		return nil, errAccessToken
+	}
+	for _, name := range []string{"token_type", "refresh_token"} {
+		if text := textOf(m[name]); text != "" {
+			answer[name] = text
+		}
+	}
+	if scope := scopeOf(m["scope"]); scope != "" {
+		answer["scope"] = scope
+	}
+	if seconds, ok := secondsOf(m["expires_in"]); ok {
+		answer["expires_in"] = seconds
+	}
+	return marshal(answer)
+}
+
+// scopeOf returns a scope, which some servers write as an array.
+func scopeOf(value jsontext.Value) string {
+	if value.Kind() != '[' {
+		return textOf(value)
+	}
+	var scopes []string
+	for element := range elements(value) {
+		scopes = append(scopes, textOf(element))
+	}
+	return strings.Join(scopes, " ")
+}
+
+// secondsOf returns a number of seconds, which some servers write with a fraction or
+// as a string.
+func secondsOf(value jsontext.Value) (int64, bool) {
+	text := string(value)
+	if value.Kind() == '"' {
+		text = textOf(value)
+	}
+	seconds, err := strconv.ParseFloat(text, 64)
+	if err != nil || seconds < 0 || seconds > math.MaxInt32 {
+		return 0, false
+	}
+	return int64(seconds), true
+}
+
+// elements iterates over the elements of a JSON array.
+func elements(array jsontext.Value) func(yield func(jsontext.Value) bool) {
+	return func(yield func(jsontext.Value) bool) {
+		dec := lenientDecoder(array)
+		if _, err := dec.ReadToken(); err != nil {
+			return
+		}
+		for dec.PeekKind() != ']' {
+			value, err := readValue(dec, array)
+			if err != nil || !yield(value) {
+				return
+			}
+		}
+	}
+}
+
+// A tokenInfo is the user of a token, and the application that it was issued to.
+type tokenInfo struct {
+	userID, userName, email string
+	hasApplication          bool
+	application             string // the uid
+	organizations           []Membership
+}
+
+func decodeTokenInfo(body []byte) (*tokenInfo, error) {
+	m, err := members(body)
+	if err != nil {
+		return nil, err
+	}
+	info := &tokenInfo{userID: textOf(m["user_id"]), userName: textOf(m["user_name"]), email: textOf(m["email"])}
+	if info.userID == "" && !isPresent(m["user_id"]) {
+		info.userID = textOf(m["resource_owner_id"])
+	}
+	if info.userID == "" {
+		return nil, errTokenUser
+	}
+	if err := info.readApplication(m["application"]); err != nil {
+		return nil, err
+	}
+	list := m["organizations"]
+	if isPresent(list) && list.Kind() != '[' {
+		return nil, errMemberships
+	}
+	if !isPresent(list) {
+		return info, nil
+	}
+	for element := range elements(list) {
+		o, err := members(element)
+		if id := textOf(o["id"]); err == nil && id != "" { // any other one is no organization of ours
+			info.organizations = append(info.organizations, Membership{OrganizationID: id, Role: textOf(o["role"])})
+		}
+	}
+	return info, nil
+}
+
+// readApplication reads the uid of the application, if the answer has one.
+func (info *tokenInfo) readApplication(value jsontext.Value) error {
+	if !isPresent(value) {
+		return nil
+	}
+	m, err := members(value)
+	if err != nil {
+		return errApplication
+	}
+	uid := m["uid"]
+	if !isPresent(uid) {
+		return nil
+	}
+	if uid.Kind() != '"' {
+		return errApplication
+	}
+	info.hasApplication, info.application = true, textOf(uid)
+	return nil
+}
+
+// isPresent reports whether a member is there and not null.
+func isPresent(value jsontext.Value) bool { return value != nil && value.Kind() != 'n' }
