@@ -102,8 +102,9 @@ func (a *author) verify(r *http.Request, body []byte) (members map[string]any, o
 	} else {
 		decoder := json.NewDecoder(strings.NewReader(string(body)))
 		decoder.UseNumber()
-		if decoder.Decode(&members) != nil {
-			return map[string]any{"": nil}, true // signed, and not JSON: 400
+		err := decoder.Decode(&members)
+		if _, end := decoder.Token(); err != nil || end != io.EOF {
+			return map[string]any{"": nil}, true // signed, and not one JSON object: 400
 		}
 		nonce, _ = members["nonce"].(string)
 		target, _ = members["url"].(string)
