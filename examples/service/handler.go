@@ -96,7 +96,7 @@ func (s *service) mount(r chi.Router) {
 	r.Method("POST", "/flyio/extensions/eligibility", signed.Handler(http.HandlerFunc(s.eligibility)))
 	r.Method("PUT", "/flyio/organizations/{id}/subscription", signed.Handler(http.HandlerFunc(s.subscribe)))
 
-	browser := r.With(httprate.Limit(60, time.Minute, httprate.WithKeyFuncs(clientAddress)), s.sessions.LoadAndSave)
+	browser := r.With(httprate.LimitBy(60, time.Minute, clientAddress), s.sessions.LoadAndSave)
 	browser.Handle("/flyio/extensions/{id}/sso", s.provider)
 	browser.Handle("/flyio/callback", s.provider)
 }

@@ -117,6 +117,9 @@ func (d *document) check(r *http.Request, answer *http.Response) error {
 	} else if !ok && path != "/callback" && !strings.HasSuffix(path, "/sso") {
 		return fmt.Errorf("%s %s: the document has no error %d", r.Method, path, answer.StatusCode)
 	}
+	if operation != nil && bodyless(operation, answer) {
+		return nil
+	}
 	if ok, errs := d.validate.ValidateHttpResponse(r, answer); !ok {
 		var all []error
 		for _, e := range errs {
@@ -128,6 +131,14 @@ func (d *document) check(r *http.Request, answer *http.Response) error {
 		return errors.Join(all...)
 	}
 	return nil
+}
+
+// bodyless reports an answer without a body where the document says that none is
+// needed. OpenAPI can only say that in words.
+func bodyless(operation *v3.Operation, answer *http.Response) bool {
+	described, ok := operation.Responses.Codes.Get(fmt.Sprint(answer.StatusCode))
+	return ok && strings.Contains(described.Description, "A body is not needed") &&
+		answer.Header.Get("Content-Type") == "" && answer.ContentLength == 0
 }
 
 // A checker is a handler whose every answer is held against the document.
@@ -144,6 +155,7 @@ func (c *checker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	recorder := httptest.NewRecorder()
 	c.handler.ServeHTTP(recorder, r)
 	answer := recorder.Result()
+	answer.ContentLength = int64(recorder.Body.Len())
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.check(r, answer); err != nil {
@@ -266,7 +278,7 @@ func serve(t *testing.T, p flyext.Provisioner, change func(*flyext.Config)) (*ch
 // The answers to the conformance test, in both generations, are in the document.
 func TestConformanceAnswers(t *testing.T) {
 	t.Parallel()
-	events := map[flytest.Format][]int{flytest.FormatXSignature: {200}, flytest.FormatRFC9421: nil} // generation 1 has none
+	events := map[flytest.Format][]int{flytest.FormatXSignature: {200}, flytest.FormatRFC9421: nil} // generation 1 sends no events
 	for _, format := range []flytest.Format{flytest.FormatXSignature, flytest.FormatRFC9421} {
 		t.Run(string(format), func(t *testing.T) {
 			t.Parallel()

@@ -146,7 +146,7 @@ func TestTelemetry(t *testing.T) {
 	} {
 		got := map[string]string{}
 		for _, a := range spans[i].Attributes() {
-			got[string(a.Key)] = a.Value.Emit()
+			got[string(a.Key)] = a.Value.String()
 		}
 		for name, value := range want {
 			if got[name] != value {

@@ -1,0 +1,263 @@
+package openapi
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/flyext/flyext/flytest"
+)
+
+// An author is a provider that was written from docs/openapi.yaml alone, without
+// flyext: net/http, a status word of its own, 201 to POST, a required user_name and
+// ip_address, and an empty 200 to DELETE.
+type author struct {
+	base   *url.URL
+	secret string
+
+	mu        sync.Mutex
+	nonces    map[string]time.Time
+	instances map[string]*instance
+}
+
+type instance struct {
+	name, password string
+	status         string // "COMING_UP", then "ready"
+}
+
+func newAuthor(base, secret string) *author {
+	u, err := url.Parse(base)
+	if err != nil {
+		panic(err)
+	}
+	return &author{base: u, secret: secret, nonces: map[string]time.Time{}, instances: map[string]*instance{}}
+}
+
+func (a *author) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := strings.TrimPrefix(r.URL.EscapedPath(), a.base.Path)
+	if strings.HasSuffix(path, "/sso") || path == "/callback" {
+		a.fail(w, http.StatusNotImplemented, "unsupported", "There is no dashboard.")
+		return
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
+	if err != nil {
+		a.fail(w, http.StatusRequestEntityTooLarge, "body_too_large", "The body is too large.")
+		return
+	}
+	members, ok := a.verify(r, body)
+	if !ok {
+		a.fail(w, http.StatusUnauthorized, "unauthenticated", "The request is not authenticated.")
+		return
+	}
+	escaped, isExtension := strings.CutPrefix(path, "/extensions/")
+	id, err := url.PathUnescape(escaped)
+	switch {
+	case path == "/extensions" && r.Method == http.MethodPost:
+		a.provision(w, members)
+	case path == "/extensions/events" && r.Method == http.MethodPost:
+		a.fail(w, http.StatusNotImplemented, "unsupported", "There is no receiver of events.")
+	case !isExtension || err != nil || id == "" || strings.Contains(escaped, "/"):
+		a.fail(w, http.StatusNotFound, "route_not_found", "There is nothing at this URL.")
+	default:
+		a.extension(w, r.Method, id, members)
+	}
+}
+
+// verify is what the document says of xSignature. It returns the body's members.
+func (a *author) verify(r *http.Request, body []byte) (members map[string]any, ok bool) {
+	content := body
+	fromQuery := r.Method == http.MethodGet || r.Method == http.MethodDelete
+	if fromQuery {
+		content = []byte(r.URL.RawQuery)
+	}
+	header := r.Header.Values("X-Signature")
+	if len(header) != 1 || fromQuery && len(body) > 0 {
+		return nil, false
+	}
+	sent, err := hex.DecodeString(header[0])
+	if err != nil {
+		sent, err = base64.StdEncoding.DecodeString(header[0])
+	}
+	mac := hmac.New(sha256.New, []byte(a.secret))
+	mac.Write(content)
+	if err != nil || !hmac.Equal(sent, mac.Sum(nil)) {
+		return nil, false
+	}
+	var timestamp, nonce, target string
+	if fromQuery {
+		q := r.URL.Query()
+		timestamp, nonce, target = q.Get("timestamp"), q.Get("nonce"), q.Get("url")
+	} else {
+		decoder := json.NewDecoder(strings.NewReader(string(body)))
+		decoder.UseNumber()
+		err := decoder.Decode(&members)
+		if _, end := decoder.Token(); err != nil || end != io.EOF {
+			return map[string]any{"": nil}, true // signed, and not one JSON object: 400
+		}
+		nonce, _ = members["nonce"].(string)
+		target, _ = members["url"].(string)
+		switch t := members["timestamp"].(type) {
+		case json.Number:
+			timestamp = t.String()
+		case string:
+			timestamp = t
+		}
+	}
+	return members, a.fresh(timestamp, nonce) && a.isHere(target, r) && a.isNew(nonce)
+}
+
+func (a *author) fresh(timestamp, nonce string) bool {
+	seconds, err := strconv.ParseInt(timestamp, 10, 64)
+	age := time.Since(time.Unix(seconds, 0))
+	return err == nil && nonce != "" && age <= 5*time.Minute && age >= -time.Minute
+}
+
+func (a *author) isHere(target string, r *http.Request) bool {
+	u, err := url.Parse(target)
+	return err == nil && u.Scheme == a.base.Scheme && u.Host == a.base.Host && u.EscapedPath() == r.URL.EscapedPath()
+}
+
+func (a *author) isNew(nonce string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for n, expires := range a.nonces {
+		if time.Now().After(expires) {
+			delete(a.nonces, n)
+		}
+	}
+	if _, used := a.nonces[nonce]; used {
+		return false
+	}
+	a.nonces[nonce] = time.Now().Add(7 * time.Minute)
+	return true
+}
+
+func (a *author) provision(w http.ResponseWriter, members map[string]any) {
+	if _, broken := members[""]; broken || members == nil {
+		a.fail(w, http.StatusBadRequest, "malformed_body", "The body is not a JSON object.")
+		return
+	}
+	for _, name := range []string{"id", "organization_id", "user_name", "ip_address"} {
+		if text, _ := members[name].(string); text == "" {
+			a.fail(w, http.StatusUnprocessableEntity, "invalid_field", "The member "+name+" is missing.")
+			return
+		}
+	}
+	if address, err := netip.ParseAddr(members["ip_address"].(string)); err != nil || !address.Is6() {
+		a.fail(w, http.StatusUnprocessableEntity, "invalid_field", "The member ip_address is no IPv6 address.")
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	id := members["id"].(string)
+	if a.instances[id] == nil {
+		name, _ := members["name"].(string)
+		a.instances[id] = &instance{name: name, password: "p-" + id, status: "COMING_UP"}
+	}
+	a.answer(w, http.StatusCreated, id)
+}
+
+func (a *author) extension(w http.ResponseWriter, method, id string, members map[string]any) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	found := a.instances[id]
+	switch {
+	case method == http.MethodDelete:
+		delete(a.instances, id)
+		w.WriteHeader(http.StatusOK) // and no body
+	case method != http.MethodGet && method != http.MethodPatch:
+		w.Header().Set("Allow", "DELETE, GET, PATCH")
+		a.fail(w, http.StatusMethodNotAllowed, "method_not_allowed", "This method is not allowed here.")
+	case found == nil:
+		a.fail(w, http.StatusNotFound, "not_found", "There is no such instance.")
+	default:
+		if _, broken := members[""]; broken {
+			a.fail(w, http.StatusBadRequest, "malformed_body", "The body is not a JSON object.")
+			return
+		}
+		if name, ok := members["name"].(string); ok {
+			found.name = name
+		}
+		if found.status == "COMING_UP" && method == http.MethodGet {
+			found.status = "ready"
+		}
+		a.answer(w, http.StatusOK, id)
+	}
+}
+
+func (a *author) answer(w http.ResponseWriter, status int, id string) {
+	found := a.instances[id]
+	a.write(w, status, map[string]any{
+		"id": id, "name": found.name, "status": found.status, "config": map[string]string{"DATABASE_URL": "postgres://u:" + found.password + "@db"},
+	})
+}
+
+func (a *author) fail(w http.ResponseWriter, status int, code, message string) {
+	a.write(w, status, map[string]string{"error": code, "message": message})
+}
+
+func (a *author) write(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(body)
+}
+
+// A customer adds to each genuine POST the members that this provider requires, and
+// signs it anew. The conformance test sends neither of them by itself.
+type customer struct{ next http.RoundTripper }
+
+func (c customer) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method != http.MethodPost || r.URL.Path != "/flyio/extensions" || r.ContentLength <= 0 || r.ContentLength > 1<<16 {
+		return c.next.RoundTrip(r)
+	}
+	body, err := io.ReadAll(r.Body)
+	r.Body.Close()
+	if err != nil {
+		return nil, err
+	}
+	sum := func() string {
+		mac := hmac.New(sha256.New, []byte(secret))
+		mac.Write(body)
+		return hex.EncodeToString(mac.Sum(nil))
+	}
+	r = r.Clone(r.Context())
+	genuine := r.Header.Get("X-Signature") == sum()
+	var members map[string]any
+	if genuine && json.Unmarshal(body, &members) == nil {
+		for _, more := range []string{`"user_name":"Nathan"`, `"ip_address":"fdaa:0:47fb:0:1::19"`} {
+			if name, _, _ := strings.Cut(strings.Trim(more, `"`), `"`); members[name] == nil {
+				body = append([]byte("{"+more+","), body[1:]...)
+			}
+		}
+		r.Header.Set("X-Signature", sum())
+	}
+	r.Body, r.ContentLength = io.NopCloser(strings.NewReader(string(body))), int64(len(body))
+	return c.next.RoundTrip(r)
+}
+
+// What an author of another language makes of the document conforms.
+func TestProviderFromTheDocument(t *testing.T) {
+	t.Parallel()
+	checked := &checker{document: readDocument(t), t: t, handler: newAuthor(baseURL, secret), seen: map[string][]int{}}
+	server := httptest.NewTLSServer(checked)
+	t.Cleanup(server.Close)
+	client := server.Client()
+	client.Transport = customer{client.Transport}
+	c := flytest.Conformance{
+		BaseURL: baseURL, Client: client, Credentials: flytest.Credentials{SigningSecret: secret},
+	}
+	c.Test(t)
+}
