@@ -30,10 +30,11 @@ func (p *Provider) call(ctx context.Context, rec *record, op operation) ([]byte,
 		answer, err = op.run(ctx)
 		return err
 	})
+	end := time.Now()
 	if rec.outcome != nil {
-		rec.outcome.ProvisionerDuration = time.Since(start)
+		rec.outcome.ProvisionerDuration = end.Sub(start)
 	}
-	if took := time.Since(arrived); took > flyPatience { // the wait for another call included, which Fly.io waits as well
+	if took := end.Sub(arrived); took > flyPatience { // the wait for another call included, which Fly.io waits as well
 		rec.write(ctx, slog.LevelWarn, "slow call", slog.Duration("duration", took))
 	}
 	if _, ok := errors.AsType[*Error](err); !ok && errors.Is(err, context.DeadlineExceeded) {

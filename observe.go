@@ -75,8 +75,9 @@ func (p *Provider) observed(w http.ResponseWriter, r *http.Request) {
 	var of struct { // in one allocation
 		outcome Outcome
 		writer  statusWriter
+		record  record
 	}
-	of.writer.ResponseWriter = w
+	of.writer.ResponseWriter, of.record = w, record{log: p.log, outcome: &of.outcome}
 	defer func() {
 		aborted := recover()
 		of.outcome.Duration, of.outcome.Status = time.Since(start), of.writer.status
@@ -86,7 +87,7 @@ func (p *Provider) observed(w http.ResponseWriter, r *http.Request) {
 			panic(aborted)
 		}
 	}()
-	p.serve(&of.writer, r, &of.outcome)
+	p.serve(&of.writer, r, &of.record)
 }
 
 // abort notes a panic that ends the connection. [http.ErrAbortHandler] asks for

@@ -204,17 +204,17 @@ func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.observed(w, r)
 		return
 	}
-	p.serve(w, r, nil)
+	p.serve(w, r, &record{log: p.log})
 }
 
 // serve is the way of one request: route, body, signature, nonce, payload, call,
-// answer. The outcome is for Config.Observe, and nil without it.
-func (p *Provider) serve(w http.ResponseWriter, r *http.Request, outcome *Outcome) {
+// answer. It fills in the record.
+func (p *Provider) serve(w http.ResponseWriter, r *http.Request, rec *record) {
 	ctx, requestID := withRequestID(r.Context(), w.Header())
 	to := p.route(r.Method, requestTarget(r))
-	rec := &record{log: p.log, requestID: requestID, method: r.Method, route: to.name, outcome: outcome}
+	rec.requestID, rec.method, rec.route = requestID, r.Method, to.name
 	if to.browser {
-		ctx = context.WithValue(ctx, outcomeKey{}, outcome)
+		ctx = context.WithValue(ctx, outcomeKey{}, rec.outcome)
 		p.serveBrowser(w, r.WithContext(ctx), to)
 		return
 	}
