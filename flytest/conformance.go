@@ -127,6 +127,10 @@ type Result struct {
 	// Want and Got say what was expected and what came instead, where the
 	// requirement is not met. Neither holds a secret.
 	Want, Got string
+	// Trials are other ways in which a refused request was sent, to find out why
+	// the provider refused it. Fix then names the provider's mistake, if one of
+	// them was accepted.
+	Trials []Trial
 	// Reason says why it was skipped.
 	Reason string
 	// Exchanges are the requests that were sent and their answers, in order; the
@@ -175,6 +179,10 @@ func (e *UnreachableError) Unwrap() error { return e.Err }
 // in the report. An error is a mistake in the configuration, an
 // *[UnreachableError], or that of a context that ended; the report then has what
 // was tested before.
+//
+// The run ends with the first requirement, "provision", if the provider makes
+// nothing that the others could test, also where Only does not have it.
+// [Result.Trials] then has the other ways in which the request was sent.
 func (c *Conformance) Run(ctx context.Context) (*Report, error) {
 	r, err := newConformanceRun(c)
 	if err != nil {
@@ -189,29 +197,30 @@ func (c *Conformance) Run(ctx context.Context) (*Report, error) {
 	defer r.cleanUp(ctx)
 	for i := range checks {
 		check := &checks[i]
-		first := i == 0 // says whether there is anything to test: a provider that refuses everything refuses every forgery
-		if len(c.Only) > 0 && !slices.Contains(c.Only, check.ID) {
-			if first {
-				r.broken = r.test(ctx, check).Verdict != Passed
-			}
+		gate := i == 0 // a provider that refuses everything refuses every forgery
+		wanted := len(c.Only) == 0 || slices.Contains(c.Only, check.ID)
+		if !wanted && !gate {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
 			return report, err
 		}
-		if c.Started != nil {
+		if wanted && c.Started != nil {
 			c.Started(check.Requirement)
 		}
 		result := r.test(ctx, check)
-		if first {
-			r.broken = result.Verdict != Passed
-		}
+		open := !gate || r.opens(ctx, &result)
 		if err := ctx.Err(); err != nil {
 			return report, err
 		}
-		report.Results = append(report.Results, result)
-		if c.Finished != nil {
-			c.Finished(result)
+		if wanted || !open {
+			report.Results = append(report.Results, result)
+			if c.Finished != nil {
+				c.Finished(result)
+			}
+		}
+		if !open {
+			break
 		}
 	}
 	return report, nil
@@ -313,7 +322,7 @@ type conformanceRun struct {
 	basePath      string // escaped
 	ssoGeneration flyext.Generation
 	prefix        string          // of the ids
-	broken        bool            // the first requirement is not met, and without it there is nothing to test
+	provisioned   bool            // something was, and can be tested
 	stands        *extension      // see subject.standing
 	attacked      *extension      // see subject.everyRoute
 	works         map[string]bool // by method; see subject.offers
