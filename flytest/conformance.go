@@ -117,6 +117,7 @@ type Verdict string
 const (
 	Passed  Verdict = "passed"
 	Failed  Verdict = "failed"
+	Warned  Verdict = "warned"  // a provider may do so, and a customer may lose by it
 	Skipped Verdict = "skipped" // the provider does not offer it, or it was not given what the test needs
 )
 
@@ -125,7 +126,7 @@ type Result struct {
 	Requirement
 	Verdict Verdict
 	// Want and Got say what was expected and what came instead, where the
-	// requirement is not met. Neither holds a secret.
+	// requirement is not met or the verdict is a warning. Neither holds a secret.
 	Want, Got string
 	// Trials are other ways in which a refused request was sent, to find out why
 	// the provider refused it. Fix then names the provider's mistake, if one of
@@ -236,6 +237,8 @@ func (c *Conformance) Test(t *testing.T) {
 			switch result.Verdict {
 			case Failed:
 				t.Error(result.String())
+			case Warned:
+				t.Log(result.String())
 			case Skipped:
 				t.Skip(result.Reason)
 			}
@@ -254,7 +257,7 @@ func (c *Conformance) Test(t *testing.T) {
 func (r Result) String() string {
 	text := fmt.Sprintf("%s %s: %s (%s)", r.Verdict, r.ID, r.Text, r.Source)
 	switch r.Verdict {
-	case Failed:
+	case Failed, Warned:
 		if n := len(r.Exchanges); n > 0 {
 			sent := r.Exchanges[n-1].Request
 			text += "\n  sent: " + sent.Method + " " + sent.URL.EscapedPath()
@@ -278,6 +281,11 @@ type check struct {
 type failure struct{ want, got string }
 
 func (f *failure) Error() string { return "want " + f.want + ", got " + f.got }
+
+// A warning is how a requirement is met in a way that a customer may lose by.
+type warning struct{ want, got string }
+
+func (w *warning) Error() string { return "want " + w.want + ", got " + w.got }
 
 // A skip is why a requirement is not tested.
 type skip struct{ reason string }

@@ -80,6 +80,20 @@ func (s *subject) try(ctx context.Context, trials []trial, accepts func(status i
 	return tried
 }
 
+// named adds to a failure what the provider verifies in place of the raw bytes.
+func (s *subject) named(ctx context.Context, err error) error {
+	f, ok := err.(*failure)
+	if !ok || s.Conformance.Format != FormatXSignature {
+		return err
+	}
+	own := &subject{conformanceRun: s.conformanceRun} // the result keeps the request that was refused
+	trials := own.try(ctx, own.readingTrials(), func(status int) bool { return status/100 == 2 })
+	if text := accepted(trials); text != "" {
+		f.got = text + " The answer: " + f.got
+	}
+	return err
+}
+
 // advice names the mistakes of a provider that refused a signature.
 func (s *subject) advice(result *Result, status int) string {
 	if text := accepted(result.Trials); text != "" {

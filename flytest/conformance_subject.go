@@ -42,6 +42,8 @@ func (r *conformanceRun) test(ctx context.Context, c *check) Result {
 	result := Result{Requirement: c.Requirement, Verdict: Passed, Exchanges: s.exchanges, Duration: time.Since(start)}
 	if skipped, ok := errors.AsType[*skip](err); ok {
 		result.Verdict, result.Reason = Skipped, skipped.reason
+	} else if warned, ok := errors.AsType[*warning](err); ok {
+		result.Verdict, result.Want, result.Got = Warned, warned.want, clip(r.redact(warned.got))
 	} else if failed, ok := errors.AsType[*failure](err); ok {
 		result.Verdict, result.Want, result.Got = Failed, failed.want, clip(r.redact(failed.got))
 	} else if err != nil {

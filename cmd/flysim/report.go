@@ -67,6 +67,8 @@ func (r *report) result(result flytest.Result) {
 	switch result.Verdict {
 	case flytest.Failed:
 		verdict, s = "FAILED", red
+	case flytest.Warned:
+		verdict, s = "WARNING", yellow
 	case flytest.Skipped:
 		verdict, s = "skipped", yellow
 	}
@@ -76,7 +78,7 @@ func (r *report) result(result flytest.Result) {
 		out.wrap(dim, indent, result.Reason)
 	}
 	r.reason = result.Reason
-	if result.Verdict == flytest.Failed {
+	if result.Verdict == flytest.Failed || result.Verdict == flytest.Warned {
 		r.failure(result, indent)
 	}
 }
@@ -225,8 +227,12 @@ func (r *report) summary(results *flytest.Report) {
 	if rest > 0 {
 		r.out.line(yellow, "", fmt.Sprintf("not tested: %d", rest))
 	}
-	r.out.line(s, "", fmt.Sprintf("%d passed, %d failed, %d skipped in %.1f s",
-		results.Count(flytest.Passed), failed, results.Count(flytest.Skipped), results.Duration.Seconds()))
+	warned := ""
+	if n := results.Count(flytest.Warned); n > 0 {
+		warned = fmt.Sprintf("%d with a warning, ", n)
+	}
+	r.out.line(s, "", fmt.Sprintf("%d passed, %s%d failed, %d skipped in %.1f s",
+		results.Count(flytest.Passed), warned, failed, results.Count(flytest.Skipped), results.Duration.Seconds()))
 }
 
 // withoutSignOn says whether the sign-on was skipped for want of an OAuth
@@ -243,6 +249,7 @@ type jsonReport struct {
 	Format  string       `json:"format"`
 	Passed  int          `json:"passed"`
 	Failed  int          `json:"failed"`
+	Warned  int          `json:"warned"`
 	Skipped int          `json:"skipped"`
 	Seconds float64      `json:"seconds"`
 	Results []jsonResult `json:"results"`
@@ -275,7 +282,7 @@ type jsonRequest struct {
 func (p *program) newJSONReport(results *flytest.Report, err error) *jsonReport {
 	told := &jsonReport{
 		BaseURL: p.baseURL, Format: string(p.format), Seconds: seconds(results.Duration), Results: []jsonResult{},
-		Passed: results.Count(flytest.Passed), Failed: results.Count(flytest.Failed), Skipped: results.Count(flytest.Skipped),
+		Passed: results.Count(flytest.Passed), Failed: results.Count(flytest.Failed), Warned: results.Count(flytest.Warned), Skipped: results.Count(flytest.Skipped),
 	}
 	if err != nil {
 		told.Error = p.newJSONError(err)
@@ -285,7 +292,7 @@ func (p *program) newJSONReport(results *flytest.Report, err error) *jsonReport 
 			ID: result.ID, Group: result.Group, Text: result.Text, Source: result.Source, Verdict: string(result.Verdict),
 			Want: result.Want, Got: p.redact(result.Got), Reason: result.Reason, Seconds: seconds(result.Duration), Requests: []jsonRequest{},
 		}
-		failed := result.Verdict == flytest.Failed
+		failed := result.Verdict == flytest.Failed || result.Verdict == flytest.Warned
 		if failed {
 			one.Fix = result.Fix
 		}
