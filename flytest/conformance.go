@@ -117,6 +117,7 @@ type Verdict string
 const (
 	Passed  Verdict = "passed"
 	Failed  Verdict = "failed"
+	Warned  Verdict = "warned"  // a provider may do so, and a customer may lose by it
 	Skipped Verdict = "skipped" // the provider does not offer it, or it was not given what the test needs
 )
 
@@ -125,8 +126,12 @@ type Result struct {
 	Requirement
 	Verdict Verdict
 	// Want and Got say what was expected and what came instead, where the
-	// requirement is not met. Neither holds a secret.
+	// requirement is not met or the verdict is a warning. Neither holds a secret.
 	Want, Got string
+	// Trials are other ways in which a refused request was sent, to find out why
+	// the provider refused it. Fix then names the provider's mistake, if one of
+	// them was accepted.
+	Trials []Trial
 	// Reason says why it was skipped.
 	Reason string
 	// Exchanges are the requests that were sent and their answers, in order; the
@@ -175,6 +180,10 @@ func (e *UnreachableError) Unwrap() error { return e.Err }
 // in the report. An error is a mistake in the configuration, an
 // *[UnreachableError], or that of a context that ended; the report then has what
 // was tested before.
+//
+// The run ends with the first requirement, "provision", if the provider makes
+// nothing that the others could test, also where Only does not have it.
+// [Result.Trials] then has the other ways in which the request was sent.
 func (c *Conformance) Run(ctx context.Context) (*Report, error) {
 	r, err := newConformanceRun(c)
 	if err != nil {
@@ -189,29 +198,30 @@ func (c *Conformance) Run(ctx context.Context) (*Report, error) {
 	defer r.cleanUp(ctx)
 	for i := range checks {
 		check := &checks[i]
-		first := i == 0 // says whether there is anything to test: a provider that refuses everything refuses every forgery
-		if len(c.Only) > 0 && !slices.Contains(c.Only, check.ID) {
-			if first {
-				r.broken = r.test(ctx, check).Verdict != Passed
-			}
+		gate := i == 0 // a provider that refuses everything refuses every forgery
+		wanted := len(c.Only) == 0 || slices.Contains(c.Only, check.ID)
+		if !wanted && !gate {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
 			return report, err
 		}
-		if c.Started != nil {
+		if wanted && c.Started != nil {
 			c.Started(check.Requirement)
 		}
 		result := r.test(ctx, check)
-		if first {
-			r.broken = result.Verdict != Passed
-		}
+		open := !gate || r.opens(ctx, &result)
 		if err := ctx.Err(); err != nil {
 			return report, err
 		}
-		report.Results = append(report.Results, result)
-		if c.Finished != nil {
-			c.Finished(result)
+		if wanted || !open {
+			report.Results = append(report.Results, result)
+			if c.Finished != nil {
+				c.Finished(result)
+			}
+		}
+		if !open {
+			break
 		}
 	}
 	return report, nil
@@ -227,6 +237,8 @@ func (c *Conformance) Test(t *testing.T) {
 			switch result.Verdict {
 			case Failed:
 				t.Error(result.String())
+			case Warned:
+				t.Log(result.String())
 			case Skipped:
 				t.Skip(result.Reason)
 			}
@@ -245,7 +257,7 @@ func (c *Conformance) Test(t *testing.T) {
 func (r Result) String() string {
 	text := fmt.Sprintf("%s %s: %s (%s)", r.Verdict, r.ID, r.Text, r.Source)
 	switch r.Verdict {
-	case Failed:
+	case Failed, Warned:
 		if n := len(r.Exchanges); n > 0 {
 			sent := r.Exchanges[n-1].Request
 			text += "\n  sent: " + sent.Method + " " + sent.URL.EscapedPath()
@@ -269,6 +281,11 @@ type check struct {
 type failure struct{ want, got string }
 
 func (f *failure) Error() string { return "want " + f.want + ", got " + f.got }
+
+// A warning is how a requirement is met in a way that a customer may lose by.
+type warning struct{ want, got string }
+
+func (w *warning) Error() string { return "want " + w.want + ", got " + w.got }
 
 // A skip is why a requirement is not tested.
 type skip struct{ reason string }
@@ -313,7 +330,7 @@ type conformanceRun struct {
 	basePath      string // escaped
 	ssoGeneration flyext.Generation
 	prefix        string          // of the ids
-	broken        bool            // the first requirement is not met, and without it there is nothing to test
+	provisioned   bool            // something was, and can be tested
 	stands        *extension      // see subject.standing
 	attacked      *extension      // see subject.everyRoute
 	works         map[string]bool // by method; see subject.offers

@@ -63,6 +63,11 @@ var provisionDefects = []defect{
 			a.body = []byte(`{"id":"x","config":` + string(a.body) + `}`)
 		}),
 	},
+	{id: "provision", name: "generation 1's answer", breaks: succeeding(http.MethodPost, func(_ *world, r *http.Request, a *answered) {
+		if !strings.HasSuffix(r.URL.Path, "/events") {
+			a.body, _ = jsonv2.Marshal(member(a.body, "config"))
+		}
+	})},
 	{id: "provision", name: "an error", breaks: serving(&logstore{
 		provision: func(*logstore, *flyext.ProvisionRequest) (*flyext.Extension, error) { return nil, errInternal },
 	})},

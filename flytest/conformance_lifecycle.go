@@ -81,6 +81,12 @@ var lifecycleChecks = []check{
 		Source: sourceDecisions,
 		Fix:    "Answer 404 or 410.",
 	}, checkFetchAfterDeprovision},
+	{Requirement{
+		ID: "late-retry", Group: groupLifecycle,
+		Text:   "A late retry of POST after DELETE makes nothing new",
+		Source: sourceIdempotence,
+		Fix:    "Remember which ids were deleted, and answer 410 to a POST for one: Fly.io sends a request again after a failure, and no DELETE would follow for the second extension.",
+	}, checkLateRetry},
 }
 
 func (s *subject) fetch(ctx context.Context, x *extension) (Exchange, error) {
@@ -399,4 +405,34 @@ func checkFetchAfterDeprovision(ctx context.Context, s *subject) error {
 			return err
 		}
 	}
+}
+
+func checkLateRetry(ctx context.Context, s *subject) error {
+	order := s.order()
+	x, err := s.provision(ctx, order)
+	if err != nil {
+		return err
+	}
+	e, err := s.deprovision(ctx, x)
+	if err == nil {
+		err = s.offered(ctx, e)
+	}
+	if err != nil {
+		return skipFailure(err, "DELETE does not work")
+	}
+	body, err := encodeProvision(order)
+	if err != nil {
+		return err
+	}
+	s.willMake(order.ID)
+	e, err = s.call(ctx, http.MethodPost, "/extensions", body)
+	switch {
+	case err != nil:
+		return err
+	case e.Response.StatusCode/100 == 2:
+		return &warning{"410", describe(e) + ": a new extension"}
+	case e.Response.StatusCode/100 == 4:
+		return nil
+	}
+	return &failure{"410", describe(e)}
 }

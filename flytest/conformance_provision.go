@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/http"
 	"regexp"
 	"slices"
 	"sync"
@@ -89,9 +88,6 @@ func checkProvision(ctx context.Context, s *subject) error {
 	if err == nil {
 		err = s.checkShape(x)
 	}
-	if f, ok := err.(*failure); ok && s.exchanges[len(s.exchanges)-1].Response.StatusCode == http.StatusUnauthorized {
-		f.got = "401 (are the secrets, the format and the base URL those that the provider is configured with? Its log says more)"
-	}
 	return err
 }
 
@@ -102,6 +98,9 @@ func (s *subject) checkShape(x *extension) error {
 			return &failure{"an object of secrets alone", `generation 2's envelope with "config"`}
 		}
 		return nil
+	}
+	if err := s.flat(x); err != nil {
+		return err
 	}
 	if config != '{' {
 		return &failure{`"config", an object of secrets`, "an answer with " + memberKind(x.members, "config")}

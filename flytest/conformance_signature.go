@@ -139,7 +139,7 @@ func checkRawBytes(ctx context.Context, s *subject) error {
 		return err
 	}
 	if _, err := s.provisionBody(ctx, order.ID, spaced); err != nil {
-		return err
+		return s.named(ctx, err)
 	}
 	if s.generation() == flyext.Generation1 {
 		return nil

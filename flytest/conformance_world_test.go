@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -229,7 +230,7 @@ func (w *world) conformance(t *testing.T) *flytest.Conformance {
 		w.signingOn(sso)
 	}
 	c := w.config
-	c.BaseURL, c.SSO = conformanceBase, sso
+	c.BaseURL, c.SSO, c.Logger = conformanceBase, sso, slog.New(slog.DiscardHandler)
 	if w.noSignOn {
 		c.SSO = nil
 	}

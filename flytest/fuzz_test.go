@@ -55,7 +55,8 @@ func FuzzProvider(f *testing.F) {
 			}
 			return
 		}
-		if len(report.Results) != len(flytest.Requirements()) {
+		closed := len(report.Results) == 1 && report.Results[0].Verdict == flytest.Failed
+		if !closed && len(report.Results) != len(flytest.Requirements()) {
 			t.Fatalf("%d verdicts on %d requirements", len(report.Results), len(flytest.Requirements()))
 		}
 		for _, result := range report.Results {

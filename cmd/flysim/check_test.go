@@ -93,8 +93,8 @@ func TestCheckFails(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "report.xml")
 	got := newTerminal(url).run(t, "check", "--only", "provision", "--junit", file).want(t, 1)
 	contains(t, words(got.stdout), "FAILED "+textOf(t, "provision"))
-	contains(t, got.stdout, "sent  POST /extensions", `"organization_id":"`,
-		"want  2xx\n", "got   500 Internal Server Error: out of order\n", "fix   Answer POST",
+	contains(t, got.stdout, "sent   POST /extensions", "timestamp ", `"organization_id":"`,
+		"want   2xx\n", "got    500 Internal Server Error: out of order\n", "tried  ", "fix    Answer POST",
 		"flysim check --only 'provision'\n", "0 passed, 1 failed, 0 skipped in ")
 	narrow(t, got.stdout)
 	if got.stderr != "" {

@@ -97,10 +97,10 @@ func (p *program) writeJUnit(w io.Writer, results *flytest.Report, broke error) 
 
 func (p *program) junitFailure(result flytest.Result) *junitProblem {
 	text := ""
-	if sent, body := sentOf(result); sent != "" {
+	if sent, details := sentOf(result); sent != "" {
 		text = "sent: " + sent + "\n"
-		if body != "" {
-			text += "      " + body + "\n"
+		for _, detail := range details {
+			text += "      " + detail + "\n"
 		}
 	}
 	text += "want: " + result.Want + "\ngot: " + result.Got + "\nfix: " + result.Fix + "\nsource: " + result.Source + "\n"

@@ -284,6 +284,19 @@ func TestCheckSendsWhatProvidersRequire(t *testing.T) {
 	}
 }
 
+// TestLateRetryIsAWarning: a provider that makes a new extension after a DELETE
+// is warned, and does not fail.
+func TestLateRetryIsAWarning(t *testing.T) {
+	t.Parallel()
+	term := newTerminal(startPython(t, "late-retry").baseURL)
+	got := term.check(t, "--only", "provision,late-retry")
+	if warned := got.ids(flytest.Warned); !slices.Equal(warned, []string{"late-retry"}) || got.status != exitOK || got.Warned != 1 {
+		t.Errorf("warned %q, exit status %d", warned, got.status)
+	}
+	text := term.run(t, "check", "--only", "late-retry").want(t, exitOK).stdout
+	contains(t, words(text), "WARNING A late retry of POST after DELETE makes nothing new", "want 410", "0 passed, 1 with a warning, 0 failed")
+}
+
 // TestQuickstart: what the README has a newcomer copy passes.
 func TestQuickstart(t *testing.T) {
 	t.Parallel()
@@ -291,7 +304,7 @@ func TestQuickstart(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), build(t, "quickstart"))
 	cmd.Env = append(os.Environ(), "PORT="+port, "FLYIO_SIGNING_SECRET="+signingSecret)
 	got := newTerminal(startProvider(t, cmd, "Logjam is at ").baseURL).check(t)
-	if failed := got.ids(flytest.Failed); len(failed) > 0 || got.status != 0 || got.Passed < 40 {
+	if failed := got.ids(flytest.Failed); len(failed) > 0 || got.status != 0 || got.Passed < 40 || got.Warned > 0 {
 		t.Errorf("failed %q, %d passed, exit status %d", failed, got.Passed, got.status)
 	}
 }

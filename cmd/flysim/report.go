@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -56,7 +57,7 @@ func (p *page) group(current *string, next string) {
 // The columns of a report: verdict and text, then labels and what they label.
 const (
 	verdictWidth = len("  skipped  ")
-	labelWidth   = len("want  ")
+	labelWidth   = len("tried  ")
 )
 
 func (r *report) result(result flytest.Result) {
@@ -66,6 +67,8 @@ func (r *report) result(result flytest.Result) {
 	switch result.Verdict {
 	case flytest.Failed:
 		verdict, s = "FAILED", red
+	case flytest.Warned:
+		verdict, s = "WARNING", yellow
 	case flytest.Skipped:
 		verdict, s = "skipped", yellow
 	}
@@ -75,7 +78,7 @@ func (r *report) result(result flytest.Result) {
 		out.wrap(dim, indent, result.Reason)
 	}
 	r.reason = result.Reason
-	if result.Verdict == flytest.Failed {
+	if result.Verdict == flytest.Failed || result.Verdict == flytest.Warned {
 		r.failure(result, indent)
 	}
 }
@@ -104,18 +107,21 @@ func (r *report) begin() {
 	r.out.blank()
 }
 
-// failure tells what was sent, what came back, and what should have.
+// failure tells what was sent, what came back, what should have, and what to do.
 func (r *report) failure(result flytest.Result, indent string) {
 	label := func(text string) string { return fmt.Sprintf("%s%-*s", indent, labelWidth, text) }
 	r.out.besideAs(dim, label("id"), plain, result.ID)
-	if sent, body := sentOf(result); sent != "" {
+	if sent, details := sentOf(result); sent != "" {
 		r.out.besideAs(dim, label("sent"), plain, sent)
-		if body != "" {
-			r.out.beside(plain, label(""), body)
+		for _, detail := range details {
+			r.out.beside(plain, label(""), detail)
 		}
 	}
 	r.out.besideAs(dim, label("want"), plain, result.Want)
 	r.out.besideAs(dim, label("got"), red, result.Got)
+	if n := len(result.Trials); n > 0 {
+		r.out.besideAs(dim, label("tried"), plain, triedOf(result.Trials))
+	}
 	r.out.besideAs(dim, label("fix"), plain, result.Fix)
 	if !r.verbose {
 		return
@@ -132,29 +138,66 @@ func (r *report) failure(result flytest.Result, indent string) {
 }
 
 // maxSent bounds what is shown of a body, in bytes; --verbose shows all.
-const maxSent = 240
+const maxSent = 100
 
-// sentOf says what the last request of a result was. Of a query, which may be
-// long, --verbose shows all.
-func sentOf(result flytest.Result) (request, body string) {
+// triedOf says how many other ways to send a request the provider accepted.
+func triedOf(trials []flytest.Trial) string {
+	accepted := 0
+	for _, t := range trials {
+		if t.Accepted {
+			accepted++
+		}
+	}
+	return fmt.Sprintf("%d other ways to send the request; the provider accepted %d", len(trials), accepted)
+}
+
+// sentOf describes the last request of a result: its method and path, the
+// parameters of its signature, and its body. --verbose shows all requests.
+func sentOf(result flytest.Result) (request string, details []string) {
 	n := len(result.Exchanges)
 	if n == 0 {
-		return "", ""
+		return "", nil
 	}
 	e := result.Exchanges[n-1]
 	request = e.Request.Method + " " + e.Request.URL.EscapedPath()
 	if n > 1 {
 		request += fmt.Sprintf(" (the last of %d requests)", n)
 	}
+	if text := signedParameters(e); text != "" {
+		details = append(details, text)
+	}
 	shown := e.RequestBody
 	if json.Valid(shown) {
 		shown = bytes.ReplaceAll(shown, []byte(`,"`), []byte(`, "`)) // for lines to be broken there
 	}
-	body = string(shown[:min(len(shown), maxSent)])
+	body := string(shown[:min(len(shown), maxSent)])
 	if len(shown) > maxSent {
 		body = strings.ToValidUTF8(body, "") + fmt.Sprintf(" … (%d bytes)", len(e.RequestBody))
 	}
-	return request, body
+	if body != "" {
+		details = append(details, body)
+	}
+	return request, details
+}
+
+// signedParameters returns the timestamp, the nonce and the URL that X-Signature
+// signs in a request, or "".
+func signedParameters(e flytest.Exchange) string {
+	values := e.Request.URL.Query()
+	if len(e.RequestBody) > 0 {
+		var members map[string]json.RawMessage
+		if json.Unmarshal(e.RequestBody, &members) != nil {
+			return ""
+		}
+		values = url.Values{}
+		for name, value := range members {
+			values.Set(name, strings.Trim(string(value), `"`))
+		}
+	}
+	if !values.Has("timestamp") && !values.Has("nonce") && !values.Has("url") {
+		return ""
+	}
+	return fmt.Sprintf("timestamp %s, nonce %s, url %s", values.Get("timestamp"), values.Get("nonce"), values.Get("url"))
 }
 
 // summary ends a report.
@@ -165,22 +208,31 @@ func (r *report) summary(results *flytest.Report) {
 	if failed > 0 {
 		s = red
 	}
-	if ids := failedIDs(results); len(ids) > 0 {
+	rest := r.total - len(results.Results)
+	closed := rest > 0 && len(results.Results) == 1 // by the first requirement, without which there is nothing to test
+	if ids := failedIDs(results); len(ids) > 0 && !closed {
 		r.out.say("To test what failed alone: flysim check --only '%s'", strings.Join(ids, " "))
 		if !r.verbose {
 			r.out.wrap(plain, "", "With --verbose every request and answer of a failure is shown.")
 		}
 		r.out.blank()
 	}
+	if closed && !r.verbose {
+		r.out.wrap(plain, "", "With --verbose the request and the answer are shown.")
+	}
 	if r.withoutSignOn(results) {
 		r.out.say("To have the sign-on tested, set FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET to what the provider has, and start it with the OAuth URL http://%s.", defaultOAuthAddr)
 		r.out.blank()
 	}
-	if rest := r.total - len(results.Results); rest > 0 {
+	if rest > 0 {
 		r.out.line(yellow, "", fmt.Sprintf("not tested: %d", rest))
 	}
-	r.out.line(s, "", fmt.Sprintf("%d passed, %d failed, %d skipped in %.1f s",
-		results.Count(flytest.Passed), failed, results.Count(flytest.Skipped), results.Duration.Seconds()))
+	warned := ""
+	if n := results.Count(flytest.Warned); n > 0 {
+		warned = fmt.Sprintf("%d with a warning, ", n)
+	}
+	r.out.line(s, "", fmt.Sprintf("%d passed, %s%d failed, %d skipped in %.1f s",
+		results.Count(flytest.Passed), warned, failed, results.Count(flytest.Skipped), results.Duration.Seconds()))
 }
 
 // withoutSignOn says whether the sign-on was skipped for want of an OAuth
@@ -197,6 +249,7 @@ type jsonReport struct {
 	Format  string       `json:"format"`
 	Passed  int          `json:"passed"`
 	Failed  int          `json:"failed"`
+	Warned  int          `json:"warned"`
 	Skipped int          `json:"skipped"`
 	Seconds float64      `json:"seconds"`
 	Results []jsonResult `json:"results"`
@@ -229,7 +282,7 @@ type jsonRequest struct {
 func (p *program) newJSONReport(results *flytest.Report, err error) *jsonReport {
 	told := &jsonReport{
 		BaseURL: p.baseURL, Format: string(p.format), Seconds: seconds(results.Duration), Results: []jsonResult{},
-		Passed: results.Count(flytest.Passed), Failed: results.Count(flytest.Failed), Skipped: results.Count(flytest.Skipped),
+		Passed: results.Count(flytest.Passed), Failed: results.Count(flytest.Failed), Warned: results.Count(flytest.Warned), Skipped: results.Count(flytest.Skipped),
 	}
 	if err != nil {
 		told.Error = p.newJSONError(err)
@@ -239,7 +292,7 @@ func (p *program) newJSONReport(results *flytest.Report, err error) *jsonReport 
 			ID: result.ID, Group: result.Group, Text: result.Text, Source: result.Source, Verdict: string(result.Verdict),
 			Want: result.Want, Got: p.redact(result.Got), Reason: result.Reason, Seconds: seconds(result.Duration), Requests: []jsonRequest{},
 		}
-		failed := result.Verdict == flytest.Failed
+		failed := result.Verdict == flytest.Failed || result.Verdict == flytest.Warned
 		if failed {
 			one.Fix = result.Fix
 		}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/rand"
 	"log"
-	"log/slog"
 	"net/http"
 	"os"
 	"sync"
@@ -14,12 +13,13 @@ import (
 	"github.com/flyext/flyext"
 )
 
-type logjam struct{ streams sync.Map } // *flyext.Extension, by the id that Fly.io gave it
+// By the id that Fly.io gave it, a stream is an *flyext.Extension or, once it is deleted, an *flyext.Error.
+type logjam struct{ streams sync.Map }
 
-func (l *logjam) Provision(_ context.Context, r *flyext.ProvisionRequest) (*flyext.Extension, error) {
+func (l *logjam) Provision(ctx context.Context, r *flyext.ProvisionRequest) (*flyext.Extension, error) {
 	stream := &flyext.Extension{Name: r.Name, Secrets: flyext.Secrets{"LOGJAM_TOKEN": rand.Text()}}
-	first, _ := l.streams.LoadOrStore(r.ID, stream) // asked again, the same secrets
-	return first.(*flyext.Extension), nil
+	l.streams.LoadOrStore(r.ID, stream) // asked again, the same secrets
+	return l.Fetch(ctx, r.ID)
 }
 
 func (l *logjam) Update(ctx context.Context, id string, r *flyext.UpdateRequest) (*flyext.Extension, error) {
@@ -31,14 +31,16 @@ func (l *logjam) Update(ctx context.Context, id string, r *flyext.UpdateRequest)
 }
 
 func (l *logjam) Fetch(_ context.Context, id string) (*flyext.Extension, error) {
-	if stream, ok := l.streams.Load(id); ok {
-		return stream.(*flyext.Extension), nil
+	found, _ := l.streams.Load(id)
+	if stream, ok := found.(*flyext.Extension); ok {
+		return stream, nil
 	}
-	return nil, flyext.NotFound("There is no such stream.")
+	deleted, _ := found.(*flyext.Error)
+	return nil, cmp.Or(deleted, flyext.NotFound("There is no such stream."))
 }
 
 func (l *logjam) Deprovision(_ context.Context, id string) error {
-	l.streams.Delete(id) // again is a success
+	l.streams.Store(id, flyext.Gone("The stream was deleted.")) // again is a success, and a late retry of POST makes nothing
 	return nil
 }
 
@@ -47,7 +49,6 @@ func main() {
 	provider, err := flyext.New(&logjam{}, flyext.Config{
 		BaseURL:  "http://localhost:" + port + "/flyio", // as Fly.io calls it
 		Verifier: flyext.XSignature(os.Getenv("FLYIO_SIGNING_SECRET")),
-		Logger:   slog.Default(), // says why a request is refused
 	})
 	if err != nil {
 		log.Fatal(err)

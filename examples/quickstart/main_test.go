@@ -82,12 +82,16 @@ func TestDeprovision(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, id := range []string{"a/b", "never seen"} {
+	_, err := fly.Provision(t.Context(), flyext.ProvisionRequest{ID: "a/b", OrganizationID: "M03FclA4m"})
+	if e, ok := errors.AsType[*flyext.Error](err); !ok || e.Status != http.StatusGone {
+		t.Errorf("a late retry: got %v, want 410", err)
+	}
+	for id, want := range map[string]int{"a/b": http.StatusGone, "never seen": http.StatusNotFound} {
 		_, errFetch := fly.Fetch(t.Context(), id)
 		_, errUpdate := fly.Update(t.Context(), id, flyext.UpdateRequest{Name: flyext.OptionalOf("collider-test")})
 		for _, err := range []error{errFetch, errUpdate} {
-			if e, ok := errors.AsType[*flyext.Error](err); !ok || e.Status != http.StatusNotFound {
-				t.Errorf("%s: got %v, want 404", id, err)
+			if e, ok := errors.AsType[*flyext.Error](err); !ok || e.Status != want {
+				t.Errorf("%s: got %v, want %d", id, err, want)
 			}
 		}
 	}

@@ -1,0 +1,116 @@
+package flytest_test
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/flyext/flyext"
+	"github.com/flyext/flyext/flytest"
+)
+
+// TestGate: a provider that refuses the first request ends the run, and what it
+// accepts instead is its mistake.
+func TestGate(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, fix string
+		format    flytest.Format
+		verifier  flyext.Verifier
+	}{
+		{
+			"the other generation", "Your provider verifies the format rfc9421, of generation 1.", flytest.FormatXSignature,
+			flyext.MessageSignature(flyext.Key{ID: flytest.DefaultKeyID, Secret: secret}),
+		},
+		{"the other generation, the other way round", "Your provider verifies the format x-signature, of generation 2.", flytest.FormatRFC9421, flyext.XSignature(secret)},
+		{"a newline at the end of the secret", "Your provider has a newline at the end of the secret.", flytest.FormatXSignature, flyext.XSignature(secret + "\n")},
+		{"another secret", "Compare the signing secret: the one used here has ", flytest.FormatXSignature, flyext.XSignature("another secret")},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{format: c.format}
+				w.config.Verifier = c.verifier
+				report := w.run(t)
+				if len(report.Results) != 1 || report.Results[0].Verdict != flytest.Failed {
+					t.Fatalf("the run goes on:\n%s", explain(report))
+				}
+				got := report.Results[0]
+				if !strings.Contains(got.Fix, c.fix) || strings.Contains(got.String(), secret) {
+					t.Errorf("%s", got)
+				}
+				if n := len(got.Trials); n < 3 {
+					t.Errorf("%d trials", n)
+				}
+			})
+		})
+	}
+}
+
+// TestLateRetry: a POST that follows its DELETE makes nothing, or the provider is
+// warned.
+func TestLateRetry(t *testing.T) {
+	t.Parallel()
+	gone := func(s *logstore, req *flyext.ProvisionRequest) (*flyext.Extension, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.deleted[req.ID] {
+			return nil, flyext.Gone("The stream was deleted.")
+		}
+		return nil, nil
+	}
+	forgets := func(s *logstore, id string) error { s.deleted[id] = false; return nil }
+	broken := func(s *logstore, req *flyext.ProvisionRequest) (*flyext.Extension, error) {
+		if x, err := gone(s, req); err == nil {
+			return x, nil
+		}
+		return nil, errInternal
+	}
+	for _, c := range []struct {
+		name    string
+		service *logstore
+		want    flytest.Verdict
+	}{
+		{"410", &logstore{provision: gone}, flytest.Passed},
+		{"a new extension", &logstore{deprovision: forgets}, flytest.Warned},
+		{"500", &logstore{provision: broken}, flytest.Failed},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{format: flytest.FormatXSignature, service: c.service}
+				w.testing = func(c *flytest.Conformance) { c.Only = []string{"late-retry"} }
+				if got := w.run(t).Results[0]; got.Verdict != c.want {
+					t.Error(got)
+				}
+			})
+		})
+	}
+}
+
+// TestRawBytesNamesTheLibrary: a library that writes the usual body as Fly.io does
+// is found by an unusual one.
+func TestRawBytesNamesTheLibrary(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{format: flytest.FormatXSignature}
+		w.verifying = func(v flyext.Verifier) flyext.Verifier {
+			return verifierFunc(func(ctx context.Context, m *flyext.Message) (flyext.Verification, error) {
+				changed := *m
+				if body := jsontext.Value(bytes.Clone(m.Body)); len(body) > 0 && body.Compact() == nil {
+					changed.Body = body
+				}
+				return v.Verify(ctx, &changed)
+			})
+		}
+		w.testing = func(c *flytest.Conformance) { c.Only = []string{"raw-bytes"} }
+		got := w.run(t).Results[0]
+		if !strings.Contains(got.Got, "Your provider verifies re-serialised JSON, as JavaScript's JSON.stringify") {
+			t.Error(got)
+		}
+	})
+}

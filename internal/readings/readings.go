@@ -1,0 +1,133 @@
+// Package readings has the mistakes that providers make when they compute an
+// X-Signature. flytest sends a request that is signed with each mistake, to find
+// the one that a provider makes. flysim explain compares a captured signature
+// with them.
+package readings
+
+import (
+	"crypto/hmac"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
+	"encoding/hex"
+	"hash"
+	"strings"
+)
+
+// A Request is what an X-Signature is computed from.
+type Request struct {
+	// Content is what Fly.io signs: the raw body, or the raw query of a GET, HEAD
+	// or DELETE.
+	Content []byte
+	// URL is the URL of the request, without the parameters of the signature.
+	URL string
+	// Timestamp is the signed time, as text.
+	Timestamp string
+	Secret    string
+}
+
+// A Reading is one mistake, and the signature that comes of it.
+type Reading struct {
+	// ID is stable, such as "json-dumps".
+	ID string
+	// Text says what the provider does, after "Your provider".
+	Text string
+	// Fix says what to do instead.
+	Fix string
+	// Base is what the MAC is computed over.
+	Base []byte
+	// Signature is the value of the X-Signature header.
+	Signature string
+}
+
+// What to do instead.
+const (
+	signRaw     = "Sign the raw bytes of the body or query, as they are before any parser reads them."
+	compareHex  = "Compare the lower-case hex digits of the HMAC, in constant time."
+	checkSecret = "Use the secret as it is, byte by byte, and refuse to start without one."
+)
+
+// Right returns the signature of the protocol: the HMAC-SHA256 of the content, in
+// lower-case hex.
+func Right(r Request) string { return hex.EncodeToString(mac(sha256.New, r.Secret, r.Content)) }
+
+// All returns the mistakes whose signature differs from the right one.
+func All(r Request) []Reading {
+	all := append(overOtherBytes(r), otherwiseWritten(r)...)
+	all = append(all, underOtherSecrets(r)...)
+	right := Right(r)
+	different := all[:0]
+	for _, reading := range all {
+		if reading.Signature != right {
+			different = append(different, reading)
+		}
+	}
+	return different
+}
+
+// overOtherBytes are MACs over something other than the raw content.
+func overOtherBytes(r Request) []Reading {
+	var all []Reading
+	add := func(id, text, fix string, base []byte) {
+		all = append(all, Reading{id, text, fix, base, hex.EncodeToString(mac(sha256.New, r.Secret, base))})
+	}
+	for _, style := range styles {
+		if base, err := rewrite(r.Content, style); err == nil {
+			add(style.id, "verifies re-serialised JSON, as "+style.name+" writes it", signRaw, base)
+		}
+	}
+	content := string(r.Content)
+	add("url", "signs the URL, not the body", "Sign the body of POST and PATCH, and the query of GET and DELETE.", []byte(r.URL))
+	add("body-and-url", "signs the body followed by the URL", "Sign the body alone: the URL is one of its members.", []byte(content+r.URL))
+	add("url-and-body", "signs the URL followed by the body", "Sign the body alone: the URL is one of its members.", []byte(r.URL+content))
+	if r.Timestamp != "" {
+		add("timestamp-and-body", `signs the timestamp, "." and the body, as Stripe does`, "Sign the body alone: the timestamp is one of its members.", []byte(r.Timestamp+"."+content))
+	}
+	add("body-newline", "signs the body with a newline at its end", signRaw, []byte(content+"\n"))
+	add("nothing", "signs an empty body: something has read the body before", "Keep the raw body when you read it first, and sign that.", nil)
+	return all
+}
+
+// otherwiseWritten are right MACs in another notation, and other functions.
+func otherwiseWritten(r Request) []Reading {
+	sum := mac(sha256.New, r.Secret, r.Content)
+	digits := hex.EncodeToString(sum)
+	plain := sha256.Sum256([]byte(r.Secret + string(r.Content)))
+	return []Reading{
+		{"upper-case", "compares upper-case hex digits", compareHex, r.Content, strings.ToUpper(digits)},
+		{"prefix", `expects "sha256=" before the signature`, "Compare the hex digits alone: X-Signature has no prefix.", r.Content, "sha256=" + digits},
+		{"base64", "expects the signature in base64", compareHex, r.Content, base64.StdEncoding.EncodeToString(sum)},
+		{"base64url", "expects the signature in base64url", compareHex, r.Content, base64.RawURLEncoding.EncodeToString(sum)},
+		{"plain-hash", "hashes the secret and the body with SHA-256", "Use HMAC-SHA256 with the secret as its key.", r.Content, hex.EncodeToString(plain[:])},
+		{"sha1", "uses HMAC-SHA1", "Use HMAC-SHA256.", r.Content, hex.EncodeToString(mac(sha1.New, r.Secret, r.Content))},
+		{"sha512", "uses HMAC-SHA512", "Use HMAC-SHA256.", r.Content, hex.EncodeToString(mac(sha512.New, r.Secret, r.Content))},
+	}
+}
+
+// underOtherSecrets are MACs under what becomes of a secret on its way.
+func underOtherSecrets(r Request) []Reading {
+	var all []Reading
+	add := func(id, text, secret string) {
+		all = append(all, Reading{id, text, checkSecret, r.Content, hex.EncodeToString(mac(sha256.New, secret, r.Content))})
+	}
+	add("empty-secret", "has an empty secret", "")
+	add("newline", "has a newline at the end of the secret", r.Secret+"\n")
+	add("carriage-return", `has "\r\n" at the end of the secret`, r.Secret+"\r\n")
+	add("trimmed", "removes white space around the secret", strings.TrimSpace(r.Secret))
+	add("quoted", "has the secret in double quotes", `"`+r.Secret+`"`)
+	add("single-quoted", "has the secret in single quotes", "'"+r.Secret+"'")
+	if key, err := hex.DecodeString(r.Secret); err == nil {
+		add("hex-secret", "decodes the secret as hex", string(key))
+	}
+	if key, err := base64.StdEncoding.DecodeString(r.Secret); err == nil {
+		add("base64-secret", "decodes the secret as base64", string(key))
+	}
+	return all
+}
+
+func mac(of func() hash.Hash, secret string, base []byte) []byte {
+	h := hmac.New(of, []byte(secret))
+	h.Write(base)
+	return h.Sum(nil)
+}

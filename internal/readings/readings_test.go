@@ -1,0 +1,86 @@
+package readings
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const body = `{ "id" : "x", "b" : {"z": [1, true, null, -2.5], "a": "<&>"}, "name": "Größe 🎈 \"q\" \\ \n", "timestamp": 1 }`
+
+func TestRewrite(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ id, want string }{
+		{"json-dumps", `{"id": "x", "b": {"z": [1, true, null, -2.5], "a": "<&>"}, "name": "Gr\u00f6\u00dfe \ud83c\udf88 \"q\" \\ \n", "timestamp": 1}`},
+		{"stringify", `{"id":"x","b":{"z":[1,true,null,-2.5],"a":"<&>"},"name":"Größe 🎈 \"q\" \\ \n","timestamp":1}`},
+		{"rails", `{"id":"x","b":{"z":[1,true,null,-2.5],"a":"\u003c\u0026\u003e"},"name":"Größe 🎈 \"q\" \\ \n","timestamp":1}`},
+		{"go-map", `{"b":{"a":"\u003c\u0026\u003e","z":[1,true,null,-2.5]},"id":"x","name":"Größe 🎈 \"q\" \\ \n","timestamp":1}`},
+	} {
+		for _, s := range styles {
+			if s.id != c.id {
+				continue
+			}
+			if got, err := rewrite([]byte(body), s); err != nil || string(got) != c.want {
+				t.Errorf("%s: %v\n%s, want\n%s", c.id, err, got, c.want)
+			}
+		}
+	}
+	for _, text := range []string{"", "{", `{"a":1} {}`, `{"a"}`, "nonsense"} {
+		if got, err := rewrite([]byte(text), styles[0]); err == nil {
+			t.Errorf("%q is %q, and no error", text, got)
+		}
+	}
+}
+
+// TestRewriteIsTheirs compares with the libraries themselves.
+func TestRewriteIsTheirs(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		id, program string
+		args        []string
+	}{
+		{"json-dumps", "python3", []string{"-c", "import json,sys; sys.stdout.write(json.dumps(json.load(sys.stdin)))"}},
+		{"json-dumps-sorted", "python3", []string{"-c", "import json,sys; sys.stdout.write(json.dumps(json.load(sys.stdin), sort_keys=True))"}},
+		{"stringify", "node", []string{"-e", "process.stdout.write(JSON.stringify(JSON.parse(require('fs').readFileSync(0))))"}},
+	} {
+		t.Run(c.id, func(t *testing.T) {
+			t.Parallel()
+			path, err := exec.LookPath(c.program)
+			if err != nil {
+				t.Skip("there is no " + c.program)
+			}
+			cmd := exec.Command(path, c.args...)
+			cmd.Stdin = strings.NewReader(body)
+			want, err := cmd.Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range styles {
+				if got, err := rewrite([]byte(body), s); s.id == c.id && (err != nil || string(got) != string(want)) {
+					t.Errorf("%v\n%s, want\n%s", err, got, want)
+				}
+			}
+		})
+	}
+}
+
+func TestReadingsDiffer(t *testing.T) {
+	t.Parallel()
+	r := Request{Content: []byte(body), URL: "https://logjam.io/flyio/extensions", Timestamp: "1", Secret: "0123456789abcdef"}
+	seen := map[string]string{Right(r): "the right one"}
+	for _, reading := range All(r) {
+		if other, ok := seen[reading.Signature]; ok {
+			t.Errorf("%s has the signature of %s", reading.ID, other)
+		}
+		seen[reading.Signature] = reading.ID
+	}
+	if len(seen) < 20 {
+		t.Errorf("there are %d readings", len(seen))
+	}
+	r.Content = []byte("a=1&b=2") // a query: nothing can be re-serialised
+	for _, reading := range All(r) {
+		if strings.Contains(reading.Text, "re-serialised") {
+			t.Errorf("%s of a query", reading.ID)
+		}
+	}
+}
