@@ -58,6 +58,10 @@ type Conformance struct {
 	// without them. Their names are none of [flyext.ProvisionRequest]'s and none
 	// of the signature's: an error otherwise.
 	Params map[string]json.RawMessage
+	// Statuses are the provider's own words for a status, and the statuses that
+	// Fly.io maps them to, such as "ACTIVE_HEALTHY" to [flyext.Ready]. Fly.io may map
+	// the words of a provider by agreement; flyctl itself knows "ready" and "error".
+	Statuses map[string]flyext.Status
 
 	// OAuth is the sign-on server that the provider is configured with, as it
 	// serves at OAuthURL. The run sets its users, choice and faults as it needs

@@ -149,7 +149,7 @@ func (s *subject) statusOf(members map[string]jsontext.Value) (flyext.Status, er
 	if !ok && s.generation() == flyext.Generation1 {
 		return "", &skip{"generation 1 has no status, and this answer has none"}
 	}
-	status := textOf(value)
+	status := s.mapped(textOf(value))
 	switch flyext.Status(status) {
 	case flyext.Ready, flyext.Failed:
 		return flyext.Status(status), nil
@@ -160,6 +160,14 @@ func (s *subject) statusOf(members map[string]jsontext.Value) (flyext.Status, er
 		return "", &failure{`"ready" or "error"`, fmt.Sprintf("%q, which flyctl takes for \"still working\"", status)}
 	}
 	return flyext.Status(status), nil
+}
+
+// mapped returns the status that Fly.io makes of a provider's own word.
+func (s *subject) mapped(status string) string {
+	if known, ok := s.Statuses[status]; ok {
+		return string(known)
+	}
+	return status
 }
 
 func checkStatus(ctx context.Context, s *subject) error {
@@ -396,7 +404,7 @@ func checkFetchAfterDeprovision(ctx context.Context, s *subject) error {
 			return nil
 		}
 		members, _ := decodeObject(e.ResponseBody)
-		status := flyext.Status(textOf(members["status"]))
+		status := flyext.Status(s.mapped(textOf(members["status"])))
 		goesOn := e.Response.StatusCode/100 == 2 && status != "" && status != flyext.Ready && status != flyext.Failed
 		if !goesOn || waited >= s.Patience {
 			return &failure{"404 or 410", describe(e)}

@@ -105,7 +105,7 @@ func (s *subject) checkShape(x *extension) error {
 	if config != '{' {
 		return &failure{`"config", an object of secrets`, "an answer with " + memberKind(x.members, "config")}
 	}
-	status := textOf(x.members["status"])
+	status := s.mapped(textOf(x.members["status"]))
 	if len(x.secrets) == 0 && status != "" && flyext.Status(status) != flyext.Ready {
 		return &failure{"the secrets at once: nobody asks for them again", fmt.Sprintf("none, and the status %q", status)}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/flyext/flyext"
 	"github.com/flyext/flyext/flytest"
 )
 
@@ -41,6 +42,16 @@ type checking struct {
 	patience, budget time.Duration
 	options          []string
 	params           string
+	words            map[string]string // statuses of the provider's own
+}
+
+// statuses returns the provider's own words for flytest.
+func (c *checking) statuses() map[string]flyext.Status {
+	all := make(map[string]flyext.Status, len(c.words))
+	for word, status := range c.words {
+		all[word] = flyext.Status(status)
+	}
+	return all
 }
 
 const (
@@ -63,6 +74,7 @@ func (p *program) checkCommand() *cobra.Command {
 	flags.StringVar(&c.oauthAddr, "oauth-addr", defaultOAuthAddr, oauthAddrHelp+", if there are a client id and secret")
 	flags.StringVar(&c.webhookAddr, "webhook-addr", "", "receive and verify what the provider tells Fly.io on this loopback `address`, at any path (default off)")
 	flags.IntVar(&c.ssoGeneration, "sso-generation", 0, ssoGenerationHelp)
+	flags.StringToStringVar(&c.words, "status", nil, "a status `word=status` of the provider's own that Fly.io maps, such as ACTIVE_HEALTHY=ready")
 	flags.DurationVar(&c.patience, "patience", defaultPatience, "give up on an extension that is not ready after this `duration`; flyctl waits 4m")
 	flags.DurationVar(&c.budget, "budget", defaultBudget, "the `duration` that an answer may take")
 	return cmd
@@ -95,7 +107,7 @@ func (p *program) check(ctx context.Context, c *checking) error {
 		return err
 	}
 	conformance := &flytest.Conformance{
-		Params:  params,
+		Params: params, Statuses: c.statuses(),
 		BaseURL: p.baseURL, Format: p.format, Credentials: p.credentials(), SSOGeneration: generation,
 		Client: p.client(), Budget: c.budget, Patience: c.patience, Only: c.only,
 	}

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/flyext/flyext"
 	"github.com/flyext/flyext/flytest"
 )
 
@@ -34,7 +35,7 @@ type author struct {
 
 type instance struct {
 	name, password string
-	status         string // "COMING_UP", then "ready"
+	status         string // "COMING_UP", then "ACTIVE_HEALTHY"
 }
 
 func newAuthor(base, secret string) *author {
@@ -191,7 +192,7 @@ func (a *author) extension(w http.ResponseWriter, method, id string, members map
 			found.name = name
 		}
 		if found.status == "COMING_UP" && method == http.MethodGet {
-			found.status = "ready"
+			found.status = "ACTIVE_HEALTHY"
 		}
 		a.answer(w, http.StatusOK, id)
 	}
@@ -215,49 +216,15 @@ func (a *author) write(w http.ResponseWriter, status int, body any) {
 	json.NewEncoder(w).Encode(body)
 }
 
-// A customer adds to each genuine POST the members that this provider requires, and
-// signs it anew. The conformance test sends neither of them by itself.
-type customer struct{ next http.RoundTripper }
-
-func (c customer) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Method != http.MethodPost || r.URL.Path != "/flyio/extensions" || r.ContentLength <= 0 || r.ContentLength > 1<<16 {
-		return c.next.RoundTrip(r)
-	}
-	body, err := io.ReadAll(r.Body)
-	r.Body.Close()
-	if err != nil {
-		return nil, err
-	}
-	sum := func() string {
-		mac := hmac.New(sha256.New, []byte(secret))
-		mac.Write(body)
-		return hex.EncodeToString(mac.Sum(nil))
-	}
-	r = r.Clone(r.Context())
-	genuine := r.Header.Get("X-Signature") == sum()
-	var members map[string]any
-	if genuine && json.Unmarshal(body, &members) == nil {
-		for _, more := range []string{`"user_name":"Nathan"`, `"ip_address":"fdaa:0:47fb:0:1::19"`} {
-			if name, _, _ := strings.Cut(strings.Trim(more, `"`), `"`); members[name] == nil {
-				body = append([]byte("{"+more+","), body[1:]...)
-			}
-		}
-		r.Header.Set("X-Signature", sum())
-	}
-	r.Body, r.ContentLength = io.NopCloser(strings.NewReader(string(body))), int64(len(body))
-	return c.next.RoundTrip(r)
-}
-
 // What an author of another language makes of the document conforms.
 func TestProviderFromTheDocument(t *testing.T) {
 	t.Parallel()
 	checked := &checker{document: readDocument(t), t: t, handler: newAuthor(baseURL, secret), seen: map[string][]int{}}
 	server := httptest.NewTLSServer(checked)
 	t.Cleanup(server.Close)
-	client := server.Client()
-	client.Transport = customer{client.Transport}
 	c := flytest.Conformance{
-		BaseURL: baseURL, Client: client, Credentials: flytest.Credentials{SigningSecret: secret},
+		BaseURL: baseURL, Client: server.Client(), Credentials: flytest.Credentials{SigningSecret: secret},
+		Statuses: map[string]flyext.Status{"ACTIVE_HEALTHY": flyext.Ready},
 	}
 	c.Test(t)
 }
