@@ -69,7 +69,7 @@ func (p *program) rootCommand() *cobra.Command {
 	p.addFlags(root.PersistentFlags())
 	commands := []*cobra.Command{
 		p.provisionCommand(), p.updateCommand(), p.fetchCommand(), p.deprovisionCommand(),
-		p.eventCommand(), p.ssoCommand(), p.checkCommand(), p.serveCommand(),
+		p.eventCommand(), p.ssoCommand(), p.checkCommand(), p.serveCommand(), p.explainCommand(),
 	}
 	for _, cmd := range commands {
 		cmd.Flags().SortFlags = false
