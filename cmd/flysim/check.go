@@ -62,7 +62,7 @@ const (
 func (p *program) checkCommand() *cobra.Command {
 	var c checking
 	cmd := &cobra.Command{
-		Use: "check [flags]", Short: "Test whether a provider does all that is required", Long: checkHelp, Args: noArguments,
+		Use: "check [URL] [flags]", Short: "Test whether a provider does all that is required", Long: checkHelp, Args: baseURLArgument,
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.check(cmd.Context(), &c) },
 	}
 	flags := cmd.Flags()

@@ -55,7 +55,7 @@ type order struct {
 func (p *program) provisionCommand() *cobra.Command {
 	var o order
 	cmd := &cobra.Command{
-		Use: "provision [flags]", Short: "Ask for an extension, as flyctl ext create does", Long: provisionHelp, Args: noArguments,
+		Use: "provision [URL] [flags]", Short: "Ask for an extension, as flyctl ext create does", Long: provisionHelp, Args: baseURLArgument,
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.provision(cmd, &o) },
 	}
 	flags := cmd.Flags()

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -14,10 +15,10 @@ const rootHelp = `Flysim plays Fly.io towards an extension provider, in any lang
 signs requests as Fly.io does and sends them, and shows what a customer would
 see. It sends nothing anywhere else.
 
-  export FLYSIM_BASE_URL=http://localhost:8080/flyio
   export FLYIO_SIGNING_SECRET=...     # what the provider has
+  flysim check http://localhost:8080/flyio      # is all there that is required?
 
-  flysim check                        # does it do all that Fly.io requires?
+  export FLYSIM_BASE_URL=http://localhost:8080/flyio
   flysim provision --prefix LOGJAM_ > app.env   # be a customer, get secrets
   flysim provision -v                           # see every byte that is signed
 
@@ -69,7 +70,7 @@ func (p *program) rootCommand() *cobra.Command {
 	p.addFlags(root.PersistentFlags())
 	commands := []*cobra.Command{
 		p.provisionCommand(), p.updateCommand(), p.fetchCommand(), p.deprovisionCommand(),
-		p.eventCommand(), p.ssoCommand(), p.checkCommand(), p.serveCommand(),
+		p.eventCommand(), p.ssoCommand(), p.checkCommand(), p.serveCommand(), p.explainCommand(), p.sendCommand(),
 	}
 	for _, cmd := range commands {
 		cmd.Flags().SortFlags = false
@@ -110,9 +111,27 @@ func oneID(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// noArguments refuses arguments. It repeats none but a URL, since one may be a
+// secret.
 func noArguments(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return usagef("%s takes flags alone, and no argument", cmd.CommandPath())
+	if len(args) == 0 {
+		return nil
 	}
-	return nil
+	if u, err := url.Parse(args[0]); err == nil && (u.Scheme == "http" || u.Scheme == "https") {
+		return usagef("unexpected argument %s; use --base-url %s", u.Redacted(), u.Redacted())
+	}
+	return usagef("unexpected argument; %s takes flags only", cmd.CommandPath())
+}
+
+// baseURLArgument takes the base URL as the only argument.
+func baseURLArgument(cmd *cobra.Command, args []string) error {
+	switch {
+	case len(args) == 0:
+		return nil
+	case len(args) > 1 || !strings.HasPrefix(args[0], "http://") && !strings.HasPrefix(args[0], "https://"):
+		return usagef("unexpected argument; %s takes the base URL, such as http://localhost:8080/flyio", cmd.CommandPath())
+	case cmd.Flags().Changed("base-url"):
+		return usagef("the base URL is there twice, as an argument and as --base-url")
+	}
+	return cmd.Flags().Set("base-url", args[0])
 }

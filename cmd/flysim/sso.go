@@ -31,6 +31,7 @@ a failure always. With --open it is you who signs in, with your own browser.`
 // A signOn is what the flags of sso say.
 type signOn struct {
 	addr, as, org string
+	organization  string // whose dashboard is opened, in place of an extension's
 	generation    int
 	open          bool
 }
@@ -44,13 +45,20 @@ const (
 func (p *program) ssoCommand() *cobra.Command {
 	var s signOn
 	cmd := &cobra.Command{
-		Use: "sso ID [flags]", Short: "Sign on to an extension's dashboard", Long: ssoHelp, Args: oneID,
-		RunE: func(cmd *cobra.Command, args []string) error { return p.sso(cmd, args[0], s) },
+		Use: "sso ID [flags]", Short: "Sign on to an extension's dashboard", Long: ssoHelp,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("organization") {
+				return noArguments(cmd, args)
+			}
+			return oneID(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return p.sso(cmd, strings.Join(args, ""), s) },
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&s.addr, "oauth-addr", defaultOAuthAddr, oauthAddrHelp)
 	flags.StringVar(&s.as, "as", "admin", "be this `user`: an admin or member of the organization, or a stranger to it")
 	flags.StringVar(&s.org, "org", defaultOrganization, "the `id` of the organization that the extension was provisioned for")
+	flags.StringVar(&s.organization, "organization", "", "open the dashboard of the organization with this `id`, in place of an extension's: GET {base}/organizations/{id}/sso")
 	flags.IntVar(&s.generation, "sso-generation", 0, ssoGenerationHelp)
 	flags.BoolVar(&s.open, "open", false, "open your own browser, and serve it until Ctrl-C")
 	return cmd
@@ -81,6 +89,9 @@ func (p *program) sso(cmd *cobra.Command, id string, s signOn) error {
 	if err != nil {
 		return err
 	}
+	if cmd.Flags().Changed("organization") {
+		s.org = s.organization
+	}
 	all := users(s.org)
 	user := slices.IndexFunc(all, func(u flytest.User) bool { return u.Name == s.as })
 	if user < 0 || s.org == "" {
@@ -99,9 +110,11 @@ func (p *program) sso(cmd *cobra.Command, id string, s signOn) error {
 		return err
 	}
 	defer stop()
-	target, err := fly.DashboardURL(id)
-	if err != nil {
-		return err
+	target := p.baseURL + "/organizations/" + url.PathEscape(s.organization) + "/sso"
+	if s.organization == "" {
+		if target, err = fly.DashboardURL(id); err != nil {
+			return err
+		}
 	}
 	if s.open {
 		return p.openSSO(cmd.Context(), target, oauthURL)

@@ -184,3 +184,22 @@ func (s *syncBuffer) String() string {
 	defer s.mu.Unlock()
 	return s.b.String()
 }
+
+// TestSSOOfAnOrganization: the dashboard of an organization has a path of its own,
+// and begins the same handshake.
+func TestSSOOfAnOrganization(t *testing.T) {
+	t.Parallel()
+	asked := make(chan string, 10)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.Method + " " + r.URL.EscapedPath()
+		w.WriteHeader(http.StatusNotFound)
+	}))
+	t.Cleanup(server.Close)
+	term := newTerminal(server.URL+"/flyio").with("FLYIO_CLIENT_ID", clientID, "FLYIO_CLIENT_SECRET", clientSecret)
+	term.run(t, "sso", "--organization", "o/1", "--oauth-addr", freeAddr(t)).want(t, exitRefused)
+	if got, want := <-asked, "GET /flyio/organizations/o%2F1/sso"; got != want {
+		t.Errorf("the browser asks for %q, want %q", got, want)
+	}
+	term.run(t, "sso", "x", "--organization", "o").want(t, exitUsage)
+	term.run(t, "sso", "--organization", "").want(t, exitUsage)
+}

@@ -1,0 +1,139 @@
+// Package explain says why the signature of a captured request does not verify.
+// It works offline.
+package explain
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// A Request is a captured request.
+type Request struct {
+	Method string
+	// Target is the path and the query, escaped as they were sent.
+	Target string
+	Host   string
+	Header http.Header
+	Body   []byte
+}
+
+// Parse reads a request as curl -v, flysim -v, a HAR file or raw HTTP shows it. Of
+// a HAR file it takes the last request. An error says what is missing.
+func Parse(captured []byte) (*Request, error) {
+	text := bytes.TrimLeft(bytes.TrimPrefix(captured, []byte("\ufeff")), " \t\r\n")
+	if bytes.HasPrefix(text, []byte("{")) {
+		return parseHAR(text)
+	}
+	if shown := ofCurl(text); shown != nil {
+		text = shown
+	}
+	return parseRaw(text)
+}
+
+// ofCurl returns the request in what curl -v or flysim -v shows, whose lines begin
+// with "> ", or nil.
+func ofCurl(text []byte) []byte {
+	var request []string
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimRight(line, "\r\n")
+		if rest, ok := strings.CutPrefix(line, ">"); ok {
+			request = append(request, strings.TrimPrefix(rest, " "))
+		} else if len(request) > 0 {
+			break // the answer, or the next request
+		}
+	}
+	if len(request) == 0 {
+		return nil
+	}
+	return []byte(strings.Join(request, "\n"))
+}
+
+// parseRaw reads a request line, header lines and a body. The body goes on to the
+// end, or for as long as Content-Length says.
+func parseRaw(text []byte) (*Request, error) {
+	in := bufio.NewReader(bytes.NewReader(text))
+	first, _ := in.ReadString('\n')
+	parts := strings.Fields(first)
+	if len(parts) < 2 || !strings.HasPrefix(parts[1], "/") && !strings.Contains(parts[1], "://") {
+		return nil, errors.New("the first line is no request line such as POST /flyio/extensions HTTP/1.1")
+	}
+	r := &Request{Method: parts[0], Header: make(http.Header)}
+	for {
+		line, err := in.ReadString('\n')
+		line = strings.TrimRight(line, "\r\n")
+		if name, value, ok := strings.Cut(line, ":"); ok {
+			r.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+		} else if line != "" {
+			return nil, fmt.Errorf("a header line has no colon; is the empty line before the body missing?")
+		}
+		if line == "" || err != nil {
+			break
+		}
+	}
+	r.Body, _ = io.ReadAll(in)
+	var length int
+	if _, err := fmt.Sscan(r.Header.Get("Content-Length"), &length); err == nil && length >= 0 && length < len(r.Body) {
+		r.Body = r.Body[:length]
+	}
+	return r, r.setTarget(parts[1])
+}
+
+// setTarget takes a path, or a URL with its host.
+func (r *Request) setTarget(target string) error {
+	r.Target, r.Host = target, r.Header.Get("Host")
+	if strings.HasPrefix(target, "/") {
+		return nil
+	}
+	u, err := url.Parse(target)
+	if err != nil || u.Host == "" {
+		return errors.New("the URL of the request does not parse")
+	}
+	r.Target, r.Host = u.RequestURI(), u.Host
+	return nil
+}
+
+// A har is the part of a HAR file (version 1.2) that a request is read from.
+type har struct {
+	Log struct {
+		Entries []struct {
+			Request struct {
+				Method, URL string
+				Headers     []struct{ Name, Value string }
+				PostData    struct{ Text, Encoding string }
+			}
+		}
+	}
+}
+
+func parseHAR(text []byte) (*Request, error) {
+	var file har
+	if err := json.Unmarshal(text, &file); err != nil {
+		return nil, errors.New("the file begins with { and is no HAR file")
+	}
+	n := len(file.Log.Entries)
+	if n == 0 {
+		return nil, errors.New("the HAR file has no requests")
+	}
+	entry := file.Log.Entries[n-1].Request
+	r := &Request{Method: entry.Method, Header: make(http.Header), Body: []byte(entry.PostData.Text)}
+	for _, h := range entry.Headers {
+		if !strings.HasPrefix(h.Name, ":") { // HTTP/2 has the target and the host so
+			r.Header.Add(h.Name, h.Value)
+		}
+	}
+	if entry.PostData.Encoding == "base64" {
+		var err error
+		if r.Body, err = base64.StdEncoding.DecodeString(entry.PostData.Text); err != nil {
+			return nil, errors.New("the body in the HAR file is no base64")
+		}
+	}
+	return r, r.setTarget(entry.URL)
+}
