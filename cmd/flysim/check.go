@@ -42,6 +42,7 @@ type checking struct {
 	patience, budget time.Duration
 	options          []string
 	params           string
+<<<<<<< HEAD
 	words            map[string]string // statuses of the provider's own
 }
 
@@ -52,6 +53,9 @@ func (c *checking) statuses() map[string]flyext.Status {
 		all[word] = flyext.Status(status)
 	}
 	return all
+=======
+	recordDir        string
+>>>>>>> check2
 }
 
 const (
@@ -71,6 +75,7 @@ func (p *program) checkCommand() *cobra.Command {
 	flags.StringVar(&c.junit, "junit", "", "also write the report to this `file`, as JUnit XML, which CI systems read")
 	flags.StringArrayVar(&c.options, "option", nil, optionHelp)
 	flags.StringVar(&c.params, "params", "", paramsHelp)
+	flags.StringVar(&c.recordDir, "record", "", "write the requests and answers of each failure to a HAR file in this `directory`; the files hold secrets")
 	flags.StringVar(&c.oauthAddr, "oauth-addr", defaultOAuthAddr, oauthAddrHelp+", if there are a client id and secret")
 	flags.StringVar(&c.webhookAddr, "webhook-addr", "", "receive and verify what the provider tells Fly.io on this loopback `address`, at any path (default off)")
 	flags.IntVar(&c.ssoGeneration, "sso-generation", 0, ssoGenerationHelp)
@@ -132,9 +137,17 @@ func (p *program) check(ctx context.Context, c *checking) error {
 		return err
 	}
 	report := newReport(p, len(requirements))
-	conformance.Started, conformance.Finished = report.started, report.finished
+	var unwritten error
+	conformance.Started = report.started
+	conformance.Finished = func(result flytest.Result) {
+		report.finished(result)
+		unwritten = cmp.Or(unwritten, p.record(c.recordDir, result))
+	}
 	results, err := conformance.Run(ctx)
 	p.err.clear()
+	if unwritten != nil {
+		return usagef("--record: %w", unwritten)
+	}
 	return p.endCheck(ctx, report, results, junit, err)
 }
 

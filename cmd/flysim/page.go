@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,16 +16,32 @@ import (
 	"golang.org/x/term"
 )
 
-// A page is text for a person at a terminal, 80 columns wide.
+// A page is text for a person at a terminal.
 type page struct {
 	w         io.Writer
 	colours   bool
 	transient bool   // can take a line back
 	terminal  bool   // a person's
+	width     int    // in columns; 0 means the usual width
 	status    string // the line to be taken back
 }
 
-const columns = 80
+// The widths of pages, in columns. A page that goes elsewhere than to a terminal
+// has the usual width.
+const (
+	columns    = 80
+	minColumns = 60
+	maxColumns = 120
+)
+
+// widthOf returns how wide a page is on a terminal.
+func widthOf(terminal *os.File) int {
+	width, _, err := term.GetSize(int(terminal.Fd()))
+	if err != nil || width <= 0 {
+		return columns
+	}
+	return min(max(width, minColumns), maxColumns)
+}
 
 // newPage uses colours on a terminal whose user wants them
 // (https://no-color.org).
@@ -34,8 +51,15 @@ func newPage(w io.Writer, lookupEnv func(string) (string, bool)) *page {
 	noColour, _ := lookupEnv("NO_COLOR")
 	kind, _ := lookupEnv("TERM")
 	clever := isTerminal && kind != "dumb"
-	return &page{w: w, colours: clever && noColour == "", transient: clever, terminal: isTerminal}
+	width := columns
+	if isTerminal {
+		width = widthOf(file)
+	}
+	return &page{w: w, colours: clever && noColour == "", transient: clever, terminal: isTerminal, width: width}
 }
+
+// columns returns the width.
+func (p *page) columns() int { return cmp.Or(p.width, columns) }
 
 // A style is a terminal's code for how text looks (ECMA-48, section 8.3.117).
 type style string
@@ -71,7 +95,7 @@ func (p *page) blank() { p.line(plain, "", "") }
 func (p *page) say(format string, args ...any) { p.wrap(plain, "", fmt.Sprintf(format, args...)) }
 
 func (p *page) wrap(s style, indent, text string) {
-	for _, line := range wrapped(text, columns-utf8.RuneCountInString(indent)) {
+	for _, line := range wrapped(text, p.columns()-utf8.RuneCountInString(indent)) {
 		p.line(s, indent, line)
 	}
 }
@@ -86,7 +110,7 @@ func (p *page) besideAs(of style, label string, s style, text string) {
 	before, after, _ := strings.Cut(label, name)
 	indent := before + p.styled(of, name) + after
 	width := utf8.RuneCountInString(label)
-	for _, line := range wrapped(text, columns-width) {
+	for _, line := range wrapped(text, p.columns()-width) {
 		p.line(s, indent, line)
 		indent = strings.Repeat(" ", width)
 	}
@@ -128,8 +152,8 @@ func (p *page) show(text string) {
 	}
 	p.clear()
 	text = visible(text)
-	if runes := []rune(text); len(runes) >= columns {
-		text = string(runes[:columns-2]) + "…"
+	if runes := []rune(text); len(runes) >= p.columns() {
+		text = string(runes[:p.columns()-2]) + "…"
 	}
 	p.status = text
 	io.WriteString(p.w, p.styled(dim, text))

@@ -36,6 +36,7 @@ const (
 type memory struct {
 	mu      sync.Mutex
 	streams map[string]flyext.ProvisionRequest
+	deleted map[string]bool
 	updates []flyext.UpdateRequest
 	events  []flyext.Event
 	polls   int // GETs that answer "provisioning"
@@ -63,7 +64,10 @@ func (m *memory) Provision(ctx context.Context, r *flyext.ProvisionRequest) (*fl
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.streams == nil {
-		m.streams = map[string]flyext.ProvisionRequest{}
+		m.streams, m.deleted = map[string]flyext.ProvisionRequest{}, map[string]bool{}
+	}
+	if m.deleted[r.ID] {
+		return nil, flyext.Gone("The stream was deleted.")
 	}
 	if _, ok := m.streams[r.ID]; !ok {
 		m.streams[r.ID] = *r
@@ -103,6 +107,9 @@ func (m *memory) Fetch(_ context.Context, id string) (*flyext.Extension, error) 
 func (m *memory) Deprovision(_ context.Context, id string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if _, ok := m.streams[id]; ok {
+		m.deleted[id] = true
+	}
 	delete(m.streams, id)
 	return nil
 }

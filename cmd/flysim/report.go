@@ -86,7 +86,7 @@ func (r *report) result(result flytest.Result) {
 // row writes a label, a text and, at the right, where it comes from: on one line,
 // if there is room.
 func (p *page) row(of style, label, text, source string) {
-	room := columns - utf8.RuneCountInString(label) - utf8.RuneCountInString(source) - 1
+	room := p.columns() - utf8.RuneCountInString(label) - utf8.RuneCountInString(source) - 1
 	if utf8.RuneCountInString(text) > room {
 		p.besideAs(of, label, plain, text)
 		p.wrap(dim, strings.Repeat(" ", verdictWidth), source)

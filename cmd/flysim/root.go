@@ -70,7 +70,7 @@ func (p *program) rootCommand() *cobra.Command {
 	p.addFlags(root.PersistentFlags())
 	commands := []*cobra.Command{
 		p.provisionCommand(), p.updateCommand(), p.fetchCommand(), p.deprovisionCommand(),
-		p.eventCommand(), p.ssoCommand(), p.checkCommand(), p.serveCommand(), p.explainCommand(), p.sendCommand(),
+		p.eventCommand(), p.ssoCommand(), p.checkCommand(), p.serveCommand(), p.explainCommand(), p.sendCommand(), p.replayCommand(),
 	}
 	for _, cmd := range commands {
 		cmd.Flags().SortFlags = false

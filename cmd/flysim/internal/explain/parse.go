@@ -5,14 +5,14 @@ package explain
 import (
 	"bufio"
 	"bytes"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/flyext/flyext/cmd/flysim/internal/har"
 )
 
 // A Request is a captured request.
@@ -100,40 +100,13 @@ func (r *Request) setTarget(target string) error {
 	return nil
 }
 
-// A har is the part of a HAR file (version 1.2) that a request is read from.
-type har struct {
-	Log struct {
-		Entries []struct {
-			Request struct {
-				Method, URL string
-				Headers     []struct{ Name, Value string }
-				PostData    struct{ Text, Encoding string }
-			}
-		}
-	}
-}
-
+// parseHAR takes the last request of a HAR file.
 func parseHAR(text []byte) (*Request, error) {
-	var file har
-	if err := json.Unmarshal(text, &file); err != nil {
-		return nil, errors.New("the file begins with { and is no HAR file")
+	all, err := har.Decode(text)
+	if err != nil {
+		return nil, err
 	}
-	n := len(file.Log.Entries)
-	if n == 0 {
-		return nil, errors.New("the HAR file has no requests")
-	}
-	entry := file.Log.Entries[n-1].Request
-	r := &Request{Method: entry.Method, Header: make(http.Header), Body: []byte(entry.PostData.Text)}
-	for _, h := range entry.Headers {
-		if !strings.HasPrefix(h.Name, ":") { // HTTP/2 has the target and the host so
-			r.Header.Add(h.Name, h.Value)
-		}
-	}
-	if entry.PostData.Encoding == "base64" {
-		var err error
-		if r.Body, err = base64.StdEncoding.DecodeString(entry.PostData.Text); err != nil {
-			return nil, errors.New("the body in the HAR file is no base64")
-		}
-	}
-	return r, r.setTarget(entry.URL)
+	last := all[len(all)-1]
+	r := &Request{Method: last.Method, Header: last.Header, Body: last.Body}
+	return r, r.setTarget(last.URL)
 }

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/spf13/cobra"
+
+	"github.com/flyext/flyext/cmd/flysim/internal/har"
+	"github.com/flyext/flyext/flytest"
+)
+
+const replayHelp = `Replay sends the last request of a HAR file again, to the provider at the base
+URL: signed anew, with another timestamp and nonce. flysim check --record DIR
+writes such files.
+
+With --same-bytes the request is sent as it was recorded. A provider refuses
+that as a replay, or because it is too old.`
+
+func (p *program) replayCommand() *cobra.Command {
+	var same bool
+	cmd := &cobra.Command{
+		Use: "replay FILE [flags]", Short: "Send a recorded request again", Long: replayHelp,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usagef("%s takes one HAR file", cmd.CommandPath())
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return p.replay(cmd.Context(), args[0], same) },
+	}
+	cmd.Flags().BoolVar(&same, "same-bytes", false, "send the recorded signature, time and nonce, too")
+	return cmd
+}
+
+func (p *program) replay(ctx context.Context, name string, same bool) error {
+	fly, err := p.platform()
+	if err != nil {
+		return err
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return usagef("the recorded request: %w", err)
+	}
+	all, err := har.Decode(text)
+	if err != nil {
+		return usagef("%s: %w", name, err)
+	}
+	recorded := all[len(all)-1]
+	make := p.signAnew
+	if same {
+		make = p.asRecorded
+	}
+	r, err := make(ctx, fly, recorded)
+	if err != nil {
+		return &usageError{err} // nothing was sent
+	}
+	answer, err := fly.Do(r)
+	if err != nil {
+		return err
+	}
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return err
+	}
+	return p.showSent(answer, body)
+}
+
+// asRecorded returns the recorded request, for the base URL's host.
+func (p *program) asRecorded(ctx context.Context, _ *flytest.Platform, recorded har.Request) (*http.Request, error) {
+	u, err := url.Parse(recorded.URL)
+	if err != nil {
+		return nil, err
+	}
+	base, err := url.Parse(p.baseURL)
+	if err != nil {
+		return nil, err
+	}
+	u.Scheme, u.Host = base.Scheme, base.Host
+	r, err := http.NewRequestWithContext(ctx, recorded.Method, u.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	r.Header = recorded.Header.Clone()
+	flytest.SetBody(r, recorded.Body)
+	return r, nil
+}
+
+// signingParameters are those that X-Signature adds.
+var signingParameters = []string{"timestamp", "nonce", "url"}
+
+// signAnew returns the recorded request without its signature, signed.
+func (p *program) signAnew(ctx context.Context, fly *flytest.Platform, recorded har.Request) (*http.Request, error) {
+	u, err := url.Parse(recorded.URL)
+	if err != nil {
+		return nil, err
+	}
+	base, err := url.Parse(p.baseURL)
+	if err != nil {
+		return nil, err
+	}
+	path := strings.TrimPrefix(u.EscapedPath(), base.EscapedPath())
+	query := slices.DeleteFunc(strings.Split(u.RawQuery, "&"), func(parameter string) bool {
+		name, _, _ := strings.Cut(parameter, "=")
+		return parameter == "" || slices.Contains(signingParameters, name)
+	})
+	if len(query) > 0 {
+		path += "?" + strings.Join(query, "&")
+	}
+	return fly.NewRequest(ctx, recorded.Method, path, withoutParameters(recorded.Body))
+}
+
+// withoutParameters returns a JSON object without the parameters of a signature,
+// and any other body as it is.
+func withoutParameters(body []byte) []byte {
+	dec := jsontext.NewDecoder(bytes.NewReader(body))
+	if dec.PeekKind() != '{' {
+		return body
+	}
+	_, _ = dec.ReadToken()
+	var members []string
+	for dec.PeekKind() == '"' {
+		name, err := dec.ReadValue()
+		if err != nil {
+			return body
+		}
+		quoted := string(name)
+		value, err := dec.ReadValue()
+		if err != nil {
+			return body
+		}
+		if !slices.Contains(signingParameters, strings.Trim(quoted, `"`)) {
+			members = append(members, quoted+":"+string(value))
+		}
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return body
+	}
+	return []byte("{" + strings.Join(members, ",") + "}")
+}
+
+// record writes the exchanges of a failed requirement to a file.
+func (p *program) record(dir string, result flytest.Result) error {
+	if dir == "" || result.Verdict != flytest.Failed || len(result.Exchanges) == 0 {
+		return nil
+	}
+	exchanges := slices.Clone(result.Exchanges)
+	for i, e := range exchanges {
+		if len(e.RequestBody) > maxJSONBody {
+			exchanges[i].RequestBody = e.RequestBody[:maxJSONBody]
+		}
+	}
+	text, err := har.Encode(exchanges, version(), time.Now())
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, result.ID+".har"), text, 0o600) // it holds secrets
+	}
+	return err
+}
