@@ -42,7 +42,7 @@ type checking struct {
 	patience, budget time.Duration
 	options          []string
 	params           string
-<<<<<<< HEAD
+	recordDir        string
 	words            map[string]string // statuses of the provider's own
 }
 
@@ -53,9 +53,6 @@ func (c *checking) statuses() map[string]flyext.Status {
 		all[word] = flyext.Status(status)
 	}
 	return all
-=======
-	recordDir        string
->>>>>>> check2
 }
 
 const (
