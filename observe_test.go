@@ -212,6 +212,12 @@ func xsignedEvent(t testing.TB, id string) *http.Request {
 }
 
 // Each reason of a refusal is found in Outcome.Err, with the same 401 for all.
+// elsewhere is a request to another host.
+func elsewhere(w *wireRequest) *wireRequest {
+	w.host = "other-provider.test"
+	return w
+}
+
 func TestObserveReasons(t *testing.T) {
 	t.Parallel()
 	other := func(w *wireRequest) { w.target = "/flyio/extensions/x2" + w.target[strings.Index(w.target, "?"):] }
@@ -227,13 +233,20 @@ func TestObserveReasons(t *testing.T) {
 		{"two hours old", get().xSignature(), 2 * time.Hour, flyext.ErrStale},
 		{"from the future", get().xSignature(), -2 * time.Hour, flyext.ErrFuture},
 		{"another URL", get().xSignature().tampered(other), 0, flyext.ErrURLMismatch},
+		{"message signature: another secret", newGet(extensionPath).signedWith("another").rfc9421(), 0, flyext.ErrSignatureMismatch},
+		{"message signature: an unknown key", newGet(extensionPath).signRFC9421("s", `"@method" "@target-uri"`, `;created=1700000000;keyid="unknown"`), 0, flyext.ErrUnknownKey},
+		{"message signature: two hours old", newGet(extensionPath).rfc9421(), 2 * time.Hour, flyext.ErrStale},
+		{"message signature: from the future", newGet(extensionPath).rfc9421(), -2 * time.Hour, flyext.ErrFuture},
+		{"message signature: past its expires", newGet(extensionPath).signRFC9421("s", `"@method" "@target-uri"`, rfcParams(signingTime)+";expires=1600000000"), 0, flyext.ErrStale},
+		{"message signature: another host", elsewhere(newGet(extensionPath)).signRFC9421("s", `"@method" "@target-uri"`, rfcParams(signingTime)), 0, flyext.ErrURLMismatch},
+		{"message signature: nothing of the target", newGet(extensionPath).signRFC9421("s", `"@method"`, rfcParams(signingTime)), 0, flyext.ErrUncovered},
 		{"an unsigned body", get().xSignature().tampered(func(w *wireRequest) { w.body = "{}" }), 0, flyext.ErrUncovered},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			var seen observer
 			p := newProvider(t, &testProvisioner{}, func(config *flyext.Config) {
-				config.Verifier, config.Observe = flyext.XSignature(signingSecret), seen.observe
+				config.Verifier, config.Observe = flyext.AnyOf(flyext.XSignature(signingSecret), flyext.MessageSignature(signingKey)), seen.observe
 				config.Now = func() time.Time { return time.Unix(signingTime, 0).Add(c.after) }
 			})
 			do(p, c.request.request(t))
@@ -260,7 +273,7 @@ func TestObserveReplay(t *testing.T) {
 			t.Parallel()
 			var seen observer
 			p := newProvider(t, &everything{}, func(config *flyext.Config) {
-				config.Verifier, config.Observe = flyext.XSignature(signingSecret), seen.observe
+				config.Verifier, config.Observe = flyext.AnyOf(flyext.XSignature(signingSecret), flyext.MessageSignature(signingKey)), seen.observe
 				config.Now = func() time.Time { return time.Unix(signingTime, 0) }
 			})
 			if w := do(p, c.first.request(t)); w.Code != 200 || seen.one(t).Replay != flyext.ReplayFresh {

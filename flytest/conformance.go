@@ -325,7 +325,7 @@ const (
 
 // checks are all of them, in the order of testing. The last ones of errorChecks
 // and of eventChecks are of what the others have seen.
-var checks = slices.Concat(provisionChecks, lifecycleChecks, signatureChecks, replayChecks, ssoChecks, connectionChecks, errorChecks, eventChecks)
+var checks = slices.Concat(provisionChecks, lifecycleChecks, signatureChecks, replayChecks, ssoChecks, organizationChecks, connectionChecks, errorChecks, eventChecks)
 
 // A conformanceRun is what the tests of one run share.
 type conformanceRun struct {

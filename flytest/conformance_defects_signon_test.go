@@ -147,6 +147,13 @@ var ssoDefects = []defect{
 			}
 		}
 	}},
+	{id: "sso-organization", breaks: func(w *world) {
+		w.spoil = func(_ *world, r *http.Request, a *answered) {
+			if strings.Contains(r.URL.Path, "/organizations/") {
+				a.header.Set("Location", strings.Replace(a.header.Get("Location"), "response_type=code", "response_type=token", 1))
+			}
+		}
+	}},
 	{id: "sso-sign-in", name: "an error", breaks: func(w *world) {
 		w.signingOn = func(sso *flyext.SSOConfig) {
 			sso.SignIn = func(http.ResponseWriter, *http.Request, *flyext.Identity) error { return errInternal }

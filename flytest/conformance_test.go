@@ -65,10 +65,10 @@ func TestConformanceSkips(t *testing.T) {
 	t.Parallel()
 	signOn := []string{
 		"sso-denied", "sso-fly-fails", "sso-foreign-token", "sso-forged-state", "sso-no-member", "sso-other-browser",
-		"sso-other-session", "sso-redirect", "sso-sign-in", "sso-state", "sso-token-type", "sso-unknown-id",
+		"sso-organization", "sso-other-session", "sso-redirect", "sso-sign-in", "sso-state", "sso-token-type", "sso-unknown-id",
 	}
 	walked := slices.DeleteFunc(slices.Clone(signOn), func(id string) bool {
-		return id == "sso-redirect" || id == "sso-state" || id == "sso-unknown-id"
+		return id == "sso-organization" || id == "sso-redirect" || id == "sso-state" || id == "sso-unknown-id"
 	})
 	always := []string{"kept-connection", "bearer-missing", "bearer-wrong", "coverage", "webhooks"}
 	for _, c := range []struct {

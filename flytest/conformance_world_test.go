@@ -221,6 +221,7 @@ func (w *world) conformance(t *testing.T) *flytest.Conformance {
 			w.last = id
 			return x.organizationID, nil
 		},
+		OrganizationExists: func(context.Context, string) (bool, error) { return true, nil },
 		SignIn: func(rw http.ResponseWriter, r *http.Request, id *flyext.Identity) error {
 			http.Redirect(rw, r, "/streams/"+url.PathEscape(id.ExtensionID), http.StatusSeeOther)
 			return nil

@@ -289,7 +289,8 @@ func TestConformanceAnswers(t *testing.T) {
 			c, client := serve(t, s, func(c *flyext.Config) {
 				c.SSO = &flyext.SSOConfig{
 					ClientID: oauth.ClientID, ClientSecret: oauth.ClientSecret, StateKey: strings.Repeat("k", 32), OAuthURL: fly.URL,
-					OrganizationOf: s.organizationOf,
+					OrganizationOf:     s.organizationOf,
+					OrganizationExists: func(context.Context, string) (bool, error) { return true, nil },
 					SignIn: func(w http.ResponseWriter, r *http.Request, id *flyext.Identity) error {
 						http.Redirect(w, r, "/streams/"+id.ExtensionID, http.StatusSeeOther)
 						return nil
@@ -302,12 +303,13 @@ func TestConformanceAnswers(t *testing.T) {
 			}
 			conformance.Test(t)
 			for key, want := range map[string][]int{
-				"POST /extensions":                   {200, 400, 401, 422},
-				"GET /extensions/{extension_id}":     {200, 401, 404},
-				"DELETE /extensions/{extension_id}":  {200},
-				"GET /extensions/{extension_id}/sso": {302, 404},
-				"GET /callback":                      {303, 400, 403},
-				"POST /extensions/events":            events[format],
+				"POST /extensions":                         {200, 400, 401, 422},
+				"GET /extensions/{extension_id}":           {200, 401, 404},
+				"DELETE /extensions/{extension_id}":        {200},
+				"GET /extensions/{extension_id}/sso":       {302, 404},
+				"GET /organizations/{organization_id}/sso": {302},
+				"GET /callback":                            {303, 400, 403},
+				"POST /extensions/events":                  events[format],
 			} {
 				for _, status := range want {
 					if !slices.Contains(c.seen[key], status) {
