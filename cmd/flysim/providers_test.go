@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/flyext/flyext/flytest"
+	"github.com/flyext/flyext/internal/programtest"
 )
 
 // A provider is a program that is running, and where.
@@ -124,13 +125,7 @@ func startNode(t *testing.T, defect string) provider {
 	if testing.Short() { // as .ci/run says with -race
 		t.Skip("the provider runs in a process of its own, which the race detector does not see")
 	}
-	node, err := exec.LookPath("node")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip("there is no node to run a provider that is not Go (on Debian: apt-get install nodejs)")
-	}
+	node := programtest.Path(t, "node", "nodejs")
 	cmd := exec.CommandContext(t.Context(), node, filepath.Join("testdata", "provider.mjs"))
 	cmd.Env = append(os.Environ(), "PORT=0", "FLYIO_SIGNING_SECRET="+signingSecret, "BREAK="+defect)
 	return startProvider(t, cmd, "listening on ")
@@ -142,10 +137,7 @@ func startPython(t *testing.T, mistake string, env ...string) provider {
 	if testing.Short() { // as .ci/run says with -race
 		t.Skip("the provider runs in a process of its own, which the race detector does not see")
 	}
-	python, err := exec.LookPath("python3")
-	if err != nil {
-		t.Skip("there is no python3 to run a provider in Python (on Debian: apt-get install python3)")
-	}
+	python := programtest.Path(t, "python3", "python3")
 	cmd := exec.CommandContext(t.Context(), python, filepath.Join("testdata", "provider.py"))
 	cmd.Env = append(os.Environ(), "PORT=0", "FLYIO_SIGNING_SECRET="+signingSecret, "MISTAKE="+mistake)
 	cmd.Env = append(cmd.Env, env...)

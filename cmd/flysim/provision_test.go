@@ -10,10 +10,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/joho/godotenv"
-
 	"github.com/flyext/flyext"
 	"github.com/flyext/flyext/flytest"
+	"github.com/flyext/flyext/internal/programtest"
+	"github.com/joho/godotenv"
 )
 
 func TestLifeOfAnExtension(t *testing.T) {
@@ -143,11 +143,7 @@ var shells = []string{"sh", "bash", "dash", "zsh"}
 // sourcing returns what a script prints in a shell that has sourced secrets.
 func sourcing(t *testing.T, shell, secrets, script string) string {
 	t.Helper()
-	path, err := exec.LookPath(shell)
-	if err != nil {
-		t.Skipf("there is no %s (on Debian: apt-get install %s)", shell, shell)
-	}
-	cmd := exec.Command(path, "-c", `. ./app.env; `+script)
+	cmd := exec.Command(programtest.Path(t, shell, shell), "-c", `. ./app.env; `+script)
 	cmd.Dir = t.TempDir()
 	if err := os.WriteFile(filepath.Join(cmd.Dir, "app.env"), []byte(secrets), 0o600); err != nil {
 		t.Fatal(err)

@@ -4,6 +4,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/flyext/flyext/internal/programtest"
 )
 
 const body = `{ "id" : "x", "b" : {"z": [1, true, null, -2.5], "a": "<&>"}, "name": "Größe 🎈 \"q\" \\ \n", "timestamp": 1 }`
@@ -36,20 +38,16 @@ func TestRewrite(t *testing.T) {
 func TestRewriteIsTheirs(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		id, program string
-		args        []string
+		id, program, debian string
+		args                []string
 	}{
-		{"json-dumps", "python3", []string{"-c", "import json,sys; sys.stdout.write(json.dumps(json.load(sys.stdin)))"}},
-		{"json-dumps-sorted", "python3", []string{"-c", "import json,sys; sys.stdout.write(json.dumps(json.load(sys.stdin), sort_keys=True))"}},
-		{"stringify", "node", []string{"-e", "process.stdout.write(JSON.stringify(JSON.parse(require('fs').readFileSync(0))))"}},
+		{"json-dumps", "python3", "python3", []string{"-c", "import json,sys; sys.stdout.write(json.dumps(json.load(sys.stdin)))"}},
+		{"json-dumps-sorted", "python3", "python3", []string{"-c", "import json,sys; sys.stdout.write(json.dumps(json.load(sys.stdin), sort_keys=True))"}},
+		{"stringify", "node", "nodejs", []string{"-e", "process.stdout.write(JSON.stringify(JSON.parse(require('fs').readFileSync(0))))"}},
 	} {
 		t.Run(c.id, func(t *testing.T) {
 			t.Parallel()
-			path, err := exec.LookPath(c.program)
-			if err != nil {
-				t.Skip("there is no " + c.program)
-			}
-			cmd := exec.Command(path, c.args...)
+			cmd := exec.Command(programtest.Path(t, c.program, c.debian), c.args...)
 			cmd.Stdin = strings.NewReader(body)
 			want, err := cmd.Output()
 			if err != nil {

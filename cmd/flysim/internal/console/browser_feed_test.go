@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/flyext/flyext/internal/browsertest"
+	"github.com/flyext/flyext/internal/programtest"
 )
 
 // countRows is how many requests the feed shows.
@@ -135,11 +136,7 @@ func TestBrowserResends(t *testing.T) {
 // The command for curl is executed, and does what Fly.io does.
 func TestBrowserCurl(t *testing.T) {
 	t.Parallel()
-	curl, err := exec.LookPath("curl")
-	if err != nil {
-		t.Skip("curl is not installed")
-	}
-	_ = curl
+	programtest.Path(t, "curl", "curl")
 	s := newSite(t)
 	s.provision("it's", "a 'quoted' \"name\" $HOME `id` \\")
 	s.Open(s.url+"/requests", http.StatusOK)
