@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dunglas/httpsfv"
 
@@ -289,11 +290,15 @@ func FuzzParseDictionary(f *testing.F) {
 		f.Add(value)
 	}
 	f.Add(`a=000000000000000,b`)
+	f.Add(`a=@0, b;c=@-1`)
 	f.Add(`a=1, b=-1.5, c="s\"\\", d=t/o:k*, e=:AAA=:, f=?0, g=("x";a "y");b`)
 	f.Fuzz(func(t *testing.T, text string) {
 		ours, err := sfv.ParseDictionary(text)
 		if err != nil {
 			return
+		}
+		if strings.Contains(text, `%"`) {
+			return // httpsfv v1.1.0 panics at some display strings
 		}
 		theirs, err := httpsfv.UnmarshalDictionary([]string{text})
 		if errors.Is(err, httpsfv.ErrNumberOutOfRange) {
@@ -367,6 +372,8 @@ func sameValue(t *testing.T, text string, ours sfv.Value, theirs any) {
 		want = sfv.Value{Kind: sfv.Token, Text: string(v)}
 	case []byte:
 		want = sfv.Value{Kind: sfv.Bytes, Text: string(v)}
+	case time.Time:
+		want = sfv.Value{Kind: sfv.Date}
 	default:
 		t.Fatalf("%q: httpsfv has a %T", text, theirs)
 	}
