@@ -32,6 +32,8 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"github.com/flyext/flyext/internal/programtest"
 )
 
 // defaultPatience is far more than any one step takes on loopback.
@@ -114,8 +116,8 @@ func New(t testing.TB) *Tab {
 func start(t testing.TB) context.Context {
 	t.Helper()
 	ctx, err := chromium()
-	if errors.Is(err, errNoChromium) && os.Getenv("CI") != "true" {
-		t.Skip(err)
+	if errors.Is(err, errNoChromium) {
+		programtest.Missing(t, err)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/flyext/flyext/internal/programtest"
 )
 
 // A question is what a script about a peer in another language reads.
@@ -51,10 +53,10 @@ func npm(name, version string) func(*testing.T, []message) []verdict {
 	return func(t *testing.T, messages []message) []verdict {
 		const dir = "testdata/npm"
 		if _, err := exec.LookPath("node"); err != nil {
-			without(t, "needs node 20 or newer, and then: npm ci --prefix internal/peers/"+dir)
+			programtest.Missing(t, "needs node 20 or newer, and then: npm ci --prefix internal/peers/"+dir)
 		}
 		if _, err := os.Stat(filepath.Join(dir, "node_modules")); err != nil {
-			without(t, "needs the libraries: npm ci --prefix internal/peers/"+dir)
+			programtest.Missing(t, "needs the libraries: npm ci --prefix internal/peers/"+dir)
 		}
 		return ask(t, version, question{Peer: name, Messages: messages}, "node", filepath.Join(dir, "verify.js"))
 	}
@@ -114,7 +116,7 @@ func TestPythonHTTPSig(t *testing.T) {
 	verify := func(header string) func(*testing.T, []message) []verdict {
 		return func(t *testing.T, messages []message) []verdict {
 			if python() == "" {
-				without(t, "needs python-httpsig: apt-get install python3-httpsig, or pip install httpsig=="+version)
+				programtest.Missing(t, "needs python-httpsig: apt-get install python3-httpsig, or pip install httpsig=="+version)
 			}
 			return ask(t, version, question{Header: header, Messages: messages}, python(), "testdata/python/verify.py")
 		}

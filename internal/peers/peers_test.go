@@ -270,13 +270,3 @@ func module(name string) string {
 	}
 	return strings.ReplaceAll(strings.TrimPrefix(name, "github.com/"), "/", "-") + " " + string(found[1])
 }
-
-// without says that a peer cannot be asked here, which on a user's machine is
-// worth a hint, and in CI a failure.
-func without(t *testing.T, hint string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatal(hint)
-	}
-	t.Skip(hint)
-}

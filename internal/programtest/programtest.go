@@ -3,23 +3,31 @@
 package programtest
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"testing"
 )
 
-// Path returns the path of a program. If the program is missing, Path skips the
-// test with one line that says how to get it; with CI=true it fails the test.
-// Debian is the name of Debian's package.
+// Path returns the path of a program. If the program is missing, Path ends the
+// test as Missing does. Debian is the name of Debian's package.
 func Path(t testing.TB, program, debian string) string {
 	t.Helper()
 	path, err := exec.LookPath(program)
 	if err == nil {
 		return path
 	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is not installed (Debian: apt-get install %s)", program, debian)
-	}
-	t.Skipf("%s is not installed (Debian: apt-get install %s)", program, debian)
+	Missing(t, fmt.Sprintf("%s is not installed (Debian: apt-get install %s)", program, debian))
 	return ""
+}
+
+// Missing ends a test that needs something that Go does not bring and this machine
+// lacks. It skips the test, or fails it with CI=true. Hint is one line that says
+// what is missing and how to get it: a string or an error.
+func Missing(t testing.TB, hint any) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatal(hint)
+	}
+	t.Skip(hint)
 }

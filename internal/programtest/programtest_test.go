@@ -18,13 +18,13 @@ type subject struct {
 
 func (s *subject) Helper() {}
 
-func (s *subject) Fatalf(format string, args ...any) {
-	s.said = "fatal: " + fmt.Sprintf(format, args...)
+func (s *subject) Fatal(args ...any) {
+	s.said = "fatal: " + fmt.Sprint(args...)
 	runtime.Goexit()
 }
 
-func (s *subject) Skipf(format string, args ...any) {
-	s.said = "skip: " + fmt.Sprintf(format, args...)
+func (s *subject) Skip(args ...any) {
+	s.said = "skip: " + fmt.Sprint(args...)
 	runtime.Goexit()
 }
 

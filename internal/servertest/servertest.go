@@ -31,6 +31,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/flyext/flyext/internal/programtest"
 )
 
 // A Server is a server process of the tests' own. Its methods are for one
@@ -88,8 +90,8 @@ func check(t testing.TB, err error) {
 	t.Helper()
 	switch {
 	case err == nil:
-	case errors.Is(err, exec.ErrNotFound) && os.Getenv("CI") != "true":
-		t.Skip(err)
+	case errors.Is(err, exec.ErrNotFound):
+		programtest.Missing(t, err)
 	default:
 		t.Fatal(err)
 	}

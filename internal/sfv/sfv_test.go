@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -291,16 +292,20 @@ func FuzzParseDictionary(f *testing.F) {
 	}
 	f.Add(`a=000000000000000,b`)
 	f.Add(`a=@0, b;c=@-1`)
+	f.Add(`a=%"f%c3%bc", b;c=%"", d=(%"")`)
 	f.Add(`a=1, b=-1.5, c="s\"\\", d=t/o:k*, e=:AAA=:, f=?0, g=("x";a "y");b`)
 	f.Fuzz(func(t *testing.T, text string) {
 		ours, err := sfv.ParseDictionary(text)
 		if err != nil {
 			return
 		}
-		if strings.Contains(text, `%"`) {
-			return // httpsfv v1.1.0 panics at some display strings
+		if hasKind(ours, sfv.DisplayString) {
+			return // httpsfv v1.0.2 has none, and v1.1.0 panics at some
 		}
 		theirs, err := httpsfv.UnmarshalDictionary([]string{text})
+		if err != nil && hasKind(ours, sfv.Date) {
+			return // httpsfv reads dates since v1.1.0, which the workspace has; go.mod asks for v1.0.2
+		}
 		if errors.Is(err, httpsfv.ErrNumberOutOfRange) {
 			return // RFC 8941, section 4.2.4, counts 15 digits and 16 characters; httpsfv v1.0.2 one less
 		}
@@ -336,6 +341,15 @@ func FuzzParseDictionary(f *testing.F) {
 				sameParams(t, text, m.Params, member.Params)
 			}
 		}
+	})
+}
+
+// hasKind reports whether a value or a parameter in members has a kind.
+func hasKind(members []sfv.Member, kind sfv.Kind) bool {
+	param := func(p sfv.Param) bool { return p.Value.Kind == kind }
+	item := func(it sfv.Item) bool { return it.Value.Kind == kind || slices.ContainsFunc(it.Params, param) }
+	return slices.ContainsFunc(members, func(m sfv.Member) bool {
+		return !m.IsList && m.Value.Kind == kind || slices.ContainsFunc(m.Items, item) || slices.ContainsFunc(m.Params, param)
 	})
 }
 
