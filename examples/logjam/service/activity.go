@@ -21,11 +21,18 @@ type activity struct {
 	Who        string // as they were called at that time
 }
 
-// keptActivities bounds what is kept for each organization.
+// keptActivities limits the activities of each organization.
 const keptActivities = 100
 
+// recordActivity inserts an activity and deletes the organization's oldest ones.
+// It locks the organization first: two transactions that delete the same rows in
+// different orders would wait for each other.
 func recordActivity(ctx context.Context, tx *sql.Tx, organizationID string, a activity) error {
-	_, err := tx.ExecContext(ctx, `
+	_, err := tx.ExecContext(ctx, `UPDATE organizations SET name = name WHERE id = $1`, organizationID)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `
 		INSERT INTO activities (organization_id, stream_id, stream_name, what, who) VALUES ($1, $2, $3, $4, $5)`,
 		organizationID, a.StreamID, a.StreamName, a.What, a.Who)
 	if err != nil {

@@ -115,9 +115,23 @@ func findKey(keyFile, text string) ([]byte, error) {
 
 func (s *store) close() error { return s.db.Close() }
 
-// inTx runs f in a transaction, of which all is kept or, after an error,
-// nothing.
+// transactionAttempts limits how often inTx runs a transaction.
+const transactionAttempts = 5
+
+// inTx runs f in a transaction. It commits the transaction if f returns nil, and
+// rolls it back otherwise. PostgreSQL ends one of the transactions that wait for
+// each other. inTx then runs f again, so f must overwrite the variables that it
+// sets.
 func (s *store) inTx(ctx context.Context, f func(tx *sql.Tx) error) error {
+	for attempt := 1; ; attempt++ {
+		err := s.tryTx(ctx, f)
+		if !isDeadlock(err) || attempt == transactionAttempts || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+func (s *store) tryTx(ctx context.Context, f func(tx *sql.Tx) error) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -127,4 +141,14 @@ func (s *store) inTx(ctx context.Context, f func(tx *sql.Tx) error) error {
 		return err
 	}
 	return tx.Commit()
+}
+
+// isDeadlock reports whether PostgreSQL ended a transaction because it and others
+// waited for each other (SQLSTATE 40P01, deadlock_detected).
+func isDeadlock(err error) bool {
+	answer, ok := errors.AsType[interface {
+		error
+		SQLState() string
+	}](err)
+	return ok && answer.SQLState() == "40P01"
 }

@@ -47,9 +47,10 @@ func streamsOf(ctx context.Context, tx *sql.Tx, organizationID string) ([]*strea
 	return queryStreams(ctx, tx, `SELECT `+streamColumns+` FROM streams WHERE organization_id = $1 ORDER BY name, id`, organizationID)
 }
 
-// streamsOfMachine returns the streams that collect a machine's logs.
+// streamsOfMachine returns the streams that collect a machine's logs. The order
+// by organization keeps two events from locking organizations in different orders.
 func streamsOfMachine(ctx context.Context, tx *sql.Tx, machineID string) ([]*stream, error) {
-	return queryStreams(ctx, tx, `SELECT `+streamColumns+` FROM streams WHERE machine_id = $1 ORDER BY id`, machineID)
+	return queryStreams(ctx, tx, `SELECT `+streamColumns+` FROM streams WHERE machine_id = $1 ORDER BY organization_id, id`, machineID)
 }
 
 func queryStreams(ctx context.Context, tx *sql.Tx, query string, args ...any) (streams []*stream, err error) {

@@ -249,11 +249,11 @@ func (t *teller) settle(ctx context.Context, job *river.Job[tellFlyio], revision
 	id := job.Args.StreamID
 	err = t.store.inTx(ctx, func(tx *sql.Tx) error {
 		now, err := lockRevision(ctx, tx, id)
+		again = err == nil && now != revision
 		switch {
 		case err != nil:
 			return err
-		case now != revision:
-			again = true
+		case again:
 			if err := countChange(ctx, tx, id); err != nil {
 				return err
 			}
