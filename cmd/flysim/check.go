@@ -138,6 +138,11 @@ func (p *program) check(ctx context.Context, c *checking) error {
 	conformance.Started = report.started
 	conformance.Finished = func(result flytest.Result) {
 		report.finished(result)
+		for _, e := range result.Exchanges {
+			if e.Response != nil {
+				p.tellConsole(e)
+			}
+		}
 		unwritten = cmp.Or(unwritten, p.record(c.recordDir, result))
 	}
 	results, err := conformance.Run(ctx)

@@ -14,6 +14,8 @@ func TestTellsConsole(t *testing.T) {
 	serving(t, term, addr)
 	term.with(consoleVariable, "http://"+addr).run(t, "provision", "--id", "told").want(t, 0)
 	contains(t, fetched(t, "http://"+addr+"/requests"), "POST /flyio/extensions", "Command line: 200 OK")
+	term.with(consoleVariable, "http://"+addr).run(t, "check", "--only", "other-key").want(t, 0)
+	contains(t, fetched(t, "http://"+addr+"/requests"), "Command line: 401 Unauthorized")
 }
 
 // What is not on this machine is not told, and no command fails because of it.
