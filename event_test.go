@@ -3,19 +3,16 @@ package flyext_test
 import (
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/flyext/flyext"
-	"github.com/flyext/flyext/flytest"
 )
 
 const testEvents = "/flyio/extensions/events"
@@ -75,7 +72,8 @@ func asJSON(contentType, body string) *http.Request {
 }
 
 func structured(body string) *http.Request { return asJSON("application/cloudevents+json", body) }
-func batched(body string) *http.Request    { return asJSON("application/cloudevents-batch+json", body) }
+
+func batched(body string) *http.Request { return asJSON("application/cloudevents-batch+json", body) }
 
 // envelope is an event in structured mode, with more members at its end.
 func envelope(id string, more ...string) string {
@@ -339,209 +337,5 @@ func TestEventDataIsApart(t *testing.T) {
 	}
 	if got := l.received(); string(got[1].Data) != "[2]" {
 		t.Errorf("got %s", got[1].Data)
-	}
-}
-
-// The parameters of X-Signature are no attributes; to who does not sign with it,
-// and in a batch, they are attributes like others.
-func TestSigningParametersOfEvents(t *testing.T) {
-	t.Parallel()
-	event := envelope("e1", `"timestamp":1700000000`, `"nonce":"n"`, `"url":"u"`, `"region":"mad"`)
-	for _, test := range []struct {
-		name       string
-		generation flyext.Generation
-		request    *http.Request
-		want       int
-	}{
-		{"generation 2", flyext.Generation2, structured(event), 1},
-		{"generation 1", flyext.Generation1, structured(event), 4},
-		{"a batch", flyext.Generation2, batched("[" + event + "]"), 4},
-	} {
-		l := &listener{}
-		w := do(newProvider(t, l, func(c *flyext.Config) { c.Verifier = admitAll{test.generation} }), test.request)
-		if w.Code != 200 || len(l.received()) != 1 || len(l.received()[0].Extensions) != test.want {
-			t.Errorf("%s: got %d %s, %+v", test.name, w.Code, w.Body, l.received())
-		}
-	}
-}
-
-// An extension may be called "events", and the route for events is POST alone.
-func TestEventsRoute(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct {
-		name, method, target string
-		status               int
-		allow, call          string
-	}{
-		{"an event", "POST", testEvents, 200, "", "event e1"},
-		{"an event, escaped", "POST", "/flyio/extensions/%65vents", 200, "", "event e1"},
-		{"an event with a query", "POST", testEvents + "?a=b", 200, "", "event e1"},
-		{"update", "PATCH", testEvents, 200, "", "update events"},
-		{"fetch", "GET", testEvents, 200, "", "fetch events"},
-		{"deprovision", "DELETE", testEvents, 200, "", "deprovision events"},
-		{"another method", "PUT", testEvents, 405, "DELETE, GET, PATCH, POST", ""},
-		{"in other letters", "POST", "/flyio/extensions/Events", 405, "DELETE, GET, PATCH", ""},
-		{"below it", "POST", testEvents + "/e1", 404, "", ""},
-		{"its sign-on", "GET", testEvents + "/sso", 501, "", ""},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			l := &listener{}
-			r := httptest.NewRequest(test.method, test.target, strings.NewReader("{}"))
-			r.Header = binary("").Header
-			w := do(newProvider(t, l, unsigned), r)
-			if w.Code != test.status || w.Header().Get("Allow") != test.allow || strings.Join(l.recorded(), ",") != test.call {
-				t.Errorf("got %d, %q, %v", w.Code, w.Header().Get("Allow"), l.recorded())
-			}
-		})
-	}
-}
-
-func TestNoEventReceiver(t *testing.T) {
-	t.Parallel()
-	provider := newProvider(t, &testProvisioner{}, nil)
-	fly := &flytest.Platform{BaseURL: testBase, Signer: flytest.XSignature(testSecret), Client: &http.Client{Transport: handlerTransport{provider}}}
-	err := fly.SendEvent(t.Context(), flyext.Event{}, flytest.BinaryMode)
-	if e, ok := errors.AsType[*flyext.Error](err); !ok || e.Status != 501 || e.Code != "unsupported" {
-		t.Errorf("got %v", err)
-	}
-	if w := do(provider, binary("{}")); w.Code != 401 { // a stranger is not told
-		t.Errorf("got %d", w.Code)
-	}
-}
-
-// handlerTransport brings requests to a handler without a network between.
-type handlerTransport struct{ h http.Handler }
-
-func (t handlerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	w := httptest.NewRecorder()
-	in := r.Clone(r.Context())
-	in.RequestURI = r.URL.RequestURI()
-	in.Host = r.URL.Host
-	in.Header.Set("Content-Length", strconv.FormatInt(r.ContentLength, 10)) // as a server sees it
-	t.h.ServeHTTP(w, in)
-	answer := w.Result()
-	answer.Request = r
-	return answer, nil
-}
-
-// In every mode that a format can sign, what is sent is what is received.
-func TestEventsAsSigned(t *testing.T) {
-	t.Parallel()
-	key := flyext.Key{ID: "flyio-signing-secret", Secret: testSecret}
-	sent := flyext.Event{
-		ID: "é 1%", Source: "https://api.fly.io/v1?a=b", Type: "io.fly.machine.starting", SpecVersion: "1.0", Subject: `"50%"`,
-		Time: time.Date(2024, 4, 1, 12, 30, 0, 5, time.UTC), DataContentType: "application/json", DataSchema: "https://fly.io/s",
-		Extensions: map[string]string{"region": "mad"}, MachineID: "5683977ad31768", Status: "failed", Data: []byte(recordedData),
-	}
-	for _, format := range []struct {
-		name   string
-		signer flytest.Signer
-		modes  []flytest.EventMode
-	}{
-		{"X-Signature", flytest.XSignature(testSecret), []flytest.EventMode{flytest.BinaryMode, flytest.StructuredMode}},
-		{"RFC 9421", flytest.RFC9421(key), []flytest.EventMode{flytest.BinaryMode, flytest.StructuredMode, flytest.BatchedMode}},
-		{"draft-05", flytest.Draft05(key), []flytest.EventMode{flytest.BinaryMode, flytest.StructuredMode, flytest.BatchedMode}},
-		{"draft-cavage", flytest.CavageOptions{CoverDigest: true}.Cavage(key), []flytest.EventMode{flytest.BinaryMode, flytest.StructuredMode, flytest.BatchedMode}},
-		{"zntrio", flytest.Zntrio(key), []flytest.EventMode{flytest.BinaryMode, flytest.StructuredMode, flytest.BatchedMode}},
-	} {
-		for _, mode := range format.modes {
-			t.Run(format.name+" "+mode.String(), func(t *testing.T) {
-				t.Parallel()
-				l := &listener{}
-				provider := newProvider(t, l, func(c *flyext.Config) {
-					c.Verifier = flyext.AnyOf(flyext.XSignature(testSecret), flyext.Policy{ZntrioDialect: true}.MessageSignature(key))
-				})
-				fly := &flytest.Platform{BaseURL: testBase, Signer: format.signer, Client: &http.Client{Transport: handlerTransport{provider}}}
-				if err := fly.SendEvent(t.Context(), sent, mode); err != nil {
-					t.Fatal(err)
-				}
-				got := l.received()
-				if len(got) != 1 {
-					t.Fatalf("%d events", len(got))
-				}
-				want := sent
-				if mode == flytest.BinaryMode && format.name == "X-Signature" {
-					// The data is the body, and the body has the parameters in it.
-					if !strings.HasPrefix(string(got[0].Data), strings.TrimSuffix(recordedData, "}")+`,"timestamp":`) {
-						t.Errorf("data %s", got[0].Data)
-					}
-					want.Data = got[0].Data
-				}
-				if mode != flytest.BinaryMode { // which sends JSON without its spaces
-					want.Data = []byte(strings.NewReplacer(`: `, `:`, `, `, `,`).Replace(recordedData))
-				}
-				if !reflect.DeepEqual(*got[0], want) {
-					t.Errorf("got  %+v\nwant %+v", *got[0], want)
-				}
-			})
-		}
-	}
-}
-
-// The sender of an event gets an optional part of it wrong, or writes JSON that only
-// lenient parsers read. The event is delivered, with the text in Extensions, the
-// data as it came, and one record in the log.
-func TestOptionalPartsNeverLoseAnEvent(t *testing.T) {
-	t.Parallel()
-	twice := func(r *http.Request, name, value string) *http.Request {
-		r.Header.Add(name, value)
-		return r
-	}
-	for _, test := range []struct {
-		name    string
-		request *http.Request
-		text    string // in Extensions, under the attribute's name
-		unread  string // in the log
-		data    string
-	}{
-		{"a time with a leap second", binary("{}", "ce-time", "2016-12-31T23:59:60Z"), "time=2016-12-31T23:59:60Z", "time", "{}"},
-		{"a time without seconds", binary("{}", "ce-time", "2024-04-01T12:30Z"), "time=2024-04-01T12:30Z", "time", "{}"},
-		{"a time without a zone", binary("{}", "ce-time", "2024-04-01T12:30:00"), "time=2024-04-01T12:30:00", "time", "{}"},
-		{"a time with a space", binary("{}", "ce-time", "2024-04-01 12:30:00Z"), "time=2024-04-01 12:30:00Z", "time", "{}"},
-		{"a time that is a number", structured(envelope("e1", `"time":1711974600`)), "time=1711974600", "time", ""},
-		{"a subject that is a number", structured(envelope("e1", `"subject":1`)), "subject=1", "subject", ""},
-		{"a data type that is a number", structured(envelope("e1", `"datacontenttype":1`)), "datacontenttype=1", "datacontenttype", ""},
-		{"a schema that is a boolean", structured(envelope("e1", `"dataschema":true`)), "dataschema=true", "dataschema", ""},
-		{"a subject that breaks the line", binary("{}", "ce-subject", "a%0Ab"), "subject=a b", "subject", "{}"},
-		{"two subjects", twice(binary("{}", "ce-subject", "a"), "ce-subject", "b"), "subject=a, b", "subject", "{}"},
-		{"an attribute that is an object", structured(envelope("e1", `"a":{}`)), "a={}", "an extension", ""},
-		{"an attribute that is not UTF-8", binary("{}", "ce-region", "%ff"), "region=\ufffd", "an extension", "{}"},
-		{"an attribute without a name", structured(envelope("e1", `"":"a"`)), "", "an extension", ""},
-		{"an attribute whose name breaks the line", structured(envelope("e1", `"a\nb":"a"`)), "", "an extension", ""},
-		{"the data's type twice", binary("{}", "ce-datacontenttype", "text/plain"), "datacontenttype=text/plain", "datacontenttype", "{}"},
-		{"data in a field", binary("{}", "ce-data", "{}"), "data={}", "data", "{}"},
-		{"a lone surrogate deep inside", binary(`{"data":{"Error":"exec \ud83d"}}`), "", "", `{"data":{"Error":"exec \ud83d"}}`},
-		{"a lone surrogate in structured mode", structured(envelope("e1", `"data":{"a":"\ud83d"}`)), "", "", `{"a":"\ud83d"}`},
-		{"a member twice deep inside", binary(`{"data":{"a":1,"a":2}}`), "", "", `{"data":{"a":1,"a":2}}`},
-		{"a member of the data twice", structured(envelope("e1", `"data":{"a":"b","a":"c"}`)), "", "", `{"a":"b","a":"c"}`},
-		{"a large number deep inside", binary(`{"data":[1e999,123456789012345678901234567890]}`), "", "", `{"data":[1e999,123456789012345678901234567890]}`},
-		{"a member of the body twice", binary(`{"a":"b","a":"c"}`), "", "data", `{"a":"b","a":"c"}`},
-		{"data that is not UTF-8", binary("{\"a\":\"\xff\"}"), "", "data", "{\"a\":\"\xff\"}"},
-		{"data that is not JSON", binary("{"), "", "data", "{"},
-		{"data with something behind", binary("{} {}"), "", "data", "{} {}"},
-		{"data that is an array", binary("[7]"), "", "", "[7]"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			l, log := &listener{}, &logBuffer{}
-			w := do(newProvider(t, l, func(c *flyext.Config) { unsigned(c); c.Logger = log.logger() }), test.request)
-			events := l.received()
-			if w.Code != 200 || len(events) != 1 {
-				t.Fatalf("got %d %s, events %v", w.Code, w.Body, events)
-			}
-			e := events[0]
-			text := ""
-			for name, value := range e.Extensions {
-				text += name + "=" + value
-			}
-			if text != test.text || string(e.Data) != test.data || test.unread == "time" && !e.Time.IsZero() || e.Subject != "" || e.DataSchema != "" {
-				t.Errorf("extensions %q, data %s, event %+v", text, e.Data, e)
-			}
-			records := strings.Count(log.text(), "event has parts that cannot be read")
-			if want := min(len(test.unread), 1); records != want || !strings.Contains(log.text(), test.unread) {
-				t.Errorf("%d records: %s", records, log.text())
-			}
-		})
 	}
 }

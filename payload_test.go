@@ -1,13 +1,10 @@
 package flyext_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
-	"net"
 	"net/http/httptest"
 	"net/netip"
 	"reflect"
@@ -260,195 +257,6 @@ func TestBodiesThatAreAccepted(t *testing.T) {
 	}
 }
 
-func TestBodyBound(t *testing.T) {
-	t.Parallel()
-	padded := func(n int) string {
-		body := `{"id":"x","organization_id":"o","pad":"`
-		return body + strings.Repeat("a", n-len(body)-2) + `"}`
-	}
-	tests := []struct {
-		name    string
-		size    int
-		length  bool // is Content-Length known
-		status  int
-		maximum int64
-	}{
-		{"as large as is allowed", 1 << 20, true, 200, 0},
-		{"one byte more", 1<<20 + 1, true, 413, 0},
-		{"one byte more, length unknown", 1<<20 + 1, false, 413, 0},
-		{"configured", 100, true, 200, 100},
-		{"configured, one byte more", 101, true, 413, 100},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			p := &testProvisioner{}
-			r := httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(padded(tt.size)))
-			if !tt.length {
-				r.ContentLength = -1
-			}
-			w := do(newProvider(t, p, func(c *flyext.Config) { unsigned(c); c.MaxBodyBytes = tt.maximum }), r)
-			if w.Code != tt.status {
-				t.Fatalf("status %d: %s", w.Code, w.Body)
-			}
-			if tt.status == 413 && readAnswer(t, w).Error != "body_too_large" {
-				t.Error(w.Body)
-			}
-			if tt.status != 200 && len(p.recorded()) != 0 {
-				t.Error("the Provisioner was called")
-			}
-		})
-	}
-}
-
-// unreadable is a body that must not be read.
-type unreadable struct{ t *testing.T }
-
-func (b unreadable) Read([]byte) (int, error) {
-	b.t.Error("the body was read")
-	return 0, io.EOF
-}
-
-func TestAnnouncedBodyIsRefusedUnread(t *testing.T) {
-	t.Parallel()
-	r := httptest.NewRequest("POST", "/flyio/extensions", unreadable{t})
-	r.ContentLength = 1<<20 + 1
-	if w := do(newProvider(t, &testProvisioner{}, unsigned), r); w.Code != 413 {
-		t.Error(w.Code, w.Body)
-	}
-}
-
-// TestBodiesOnTheWire sends what net/http's client would not.
-func TestBodiesOnTheWire(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		name, wire string
-		status     string
-		calls      int
-	}{
-		{"chunked", "Transfer-Encoding: chunked\r\n\r\n10\r\n" + minimal[:16] + "\r\n12\r\n" + minimal[16:] + "\r\n0\r\n\r\n", "200", 1},
-		{"chunked and cut off", "Transfer-Encoding: chunked\r\n\r\n10\r\n" + minimal[:16] + "\r\n", "400", 0},
-		{"shorter than its Content-Length", "Content-Length: 100\r\n\r\n" + minimal, "400", 0},
-		{"longer than its Content-Length", "Content-Length: 33\r\nConnection: close\r\n\r\n" + minimal, "400", 0},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			p := &testProvisioner{}
-			srv := httptest.NewServer(newProvider(t, p, unsigned))
-			defer srv.Close()
-			conn, err := net.Dial("tcp", srv.Listener.Addr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
-			io.WriteString(conn, "POST /flyio/extensions HTTP/1.1\r\nHost: logjam.test\r\n"+tt.wire)
-			conn.(*net.TCPConn).CloseWrite()
-			line, err := bufio.NewReader(conn).ReadString('\n')
-			if err != nil || !strings.Contains(line, " "+tt.status+" ") {
-				t.Errorf("got %q, %v; want status %s", line, err, tt.status)
-			}
-			if got := len(p.recorded()); got != tt.calls {
-				t.Errorf("%d calls", got)
-			}
-		})
-	}
-}
-
-func TestAnswers(t *testing.T) {
-	t.Parallel()
-	secrets := flyext.Secrets{"LOGJAM_URL": "https://user:p&<>@logjam.test", "A_KEY": "ü"}
-	tests := []struct {
-		name, method string
-		generation   flyext.Generation
-		extension    flyext.Extension
-		want         string
-	}{
-		{"generation 1, provision", "POST", 1, flyext.Extension{ID: "mine", Secrets: secrets},
-			`{"A_KEY":"ü","LOGJAM_URL":"https://user:p&<>@logjam.test"}`},
-		{"generation 1, update", "PATCH", 1, flyext.Extension{Secrets: secrets},
-			`{"A_KEY":"ü","LOGJAM_URL":"https://user:p&<>@logjam.test"}`},
-		{"generation 1, update without secrets", "PATCH", 1, flyext.Extension{}, `{}`},
-		{"generation 1, fetch", "GET", 1, flyext.Extension{Name: "n"}, `{"id":"x1","name":"n","status":"ready"}`},
-		{"generation 1, deprovision", "DELETE", 1, flyext.Extension{}, `{}`},
-		{"generation 2, provision", "POST", 2, flyext.Extension{Secrets: flyext.Secrets{"A": "b"}}, `{"id":"x1","config":{"A":"b"}}`},
-		{"generation 2, provision, none", "POST", 2, flyext.Extension{Secrets: flyext.Secrets{}}, `{"id":"x1","config":{}}`},
-		{"generation 2, provision, everything", "POST", 2,
-			flyext.Extension{ID: "mine", Name: "n", Secrets: flyext.Secrets{"A": "b"}, FlyAppName: "app", Status: flyext.Provisioning},
-			`{"id":"mine","config":{"A":"b"},"name":"n","fly_app_name":"app","status":"provisioning"}`},
-		{"generation 2, update without secrets", "PATCH", 2, flyext.Extension{}, `{"id":"x1","config":{}}`},
-		{"generation 2, fetch without secrets", "GET", 2, flyext.Extension{}, `{"id":"x1","status":"ready"}`},
-		{"generation 2, fetch with secrets", "GET", 2, flyext.Extension{Secrets: flyext.Secrets{"A": "b"}, Status: "queued"},
-			`{"id":"x1","config":{"A":"b"},"status":"queued"}`},
-		{"generation 2, fetch of a failure", "GET", 2, flyext.Extension{Status: flyext.Failed, Message: "No room\x1b[2J\nin mad."},
-			`{"id":"x1","status":"error","error_message":"No room [2J in mad."}`},
-		{"generation 2, a message without a failure", "GET", 2, flyext.Extension{Message: "internal"}, `{"id":"x1","status":"ready"}`},
-		{"generation 2, deprovision", "DELETE", 2, flyext.Extension{}, `{}`},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			p := &testProvisioner{
-				provision: func(context.Context, *flyext.ProvisionRequest) (*flyext.Extension, error) { return &tt.extension, nil },
-				update: func(context.Context, string, *flyext.UpdateRequest) (*flyext.Extension, error) {
-					return &tt.extension, nil
-				},
-				fetch: func(context.Context, string) (*flyext.Extension, error) { return &tt.extension, nil },
-			}
-			target, body := "/flyio/extensions/x1", ""
-			switch tt.method {
-			case "POST":
-				target, body = "/flyio/extensions", minimal
-			case "PATCH":
-				body = "{}"
-			}
-			w := do(newProvider(t, p, func(c *flyext.Config) { c.Verifier = admitAll{tt.generation} }),
-				httptest.NewRequest(tt.method, target, strings.NewReader(body)))
-			if w.Code != 200 || w.Body.String() != tt.want {
-				t.Errorf("got  %d %s\nwant 200 %s", w.Code, w.Body, tt.want)
-			}
-			if w.Header().Get("Content-Type") != "application/json" || w.Header().Get("Cache-Control") != "no-store" {
-				t.Errorf("headers %v", w.Header())
-			}
-		})
-	}
-}
-
-func TestExtensionsThatAreRefused(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		name string
-		x    *flyext.Extension
-		log  string // what the log says; the caller is told nothing
-	}{
-		{"neither extension nor error", nil, "neither"},
-		{"forgotten secrets", &flyext.Extension{}, "nil Secrets"},
-		{"a name with a dash", &flyext.Extension{Secrets: flyext.Secrets{"LOG-JAM": "canary"}}, `\"LOG-JAM\"`},
-		{"a name that begins with a digit", &flyext.Extension{Secrets: flyext.Secrets{"1A": "canary"}}, `\"1A\"`},
-		{"an empty name", &flyext.Extension{Secrets: flyext.Secrets{"": "canary"}}, `\"\"`},
-		{"a name with an equals sign", &flyext.Extension{Secrets: flyext.Secrets{"A=B": "canary"}}, `\"A=B\"`},
-		{"a name with an umlaut", &flyext.Extension{Secrets: flyext.Secrets{"Ü": "canary"}}, `\"Ü\"`},
-		{"a value with NUL", &flyext.Extension{Secrets: flyext.Secrets{"A": "canary\x00"}}, "secret A"},
-		{"a value that is not UTF-8", &flyext.Extension{Secrets: flyext.Secrets{"A": "canary\xff"}}, "secret A"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			p := &testProvisioner{provision: func(context.Context, *flyext.ProvisionRequest) (*flyext.Extension, error) {
-				return tt.x, nil
-			}}
-			log := &logBuffer{}
-			w := do(newProvider(t, p, func(c *flyext.Config) { c.Logger = log.logger() }), xsigned("POST", "/flyio/extensions", minimal))
-			if got := (answer{"internal", "Internal Server Error"}); w.Code != 500 || readAnswer(t, w) != got {
-				t.Errorf("got %d %s", w.Code, w.Body)
-			}
-			if text := log.text(); !strings.Contains(text, tt.log) || strings.Contains(text, "canary") {
-				t.Errorf("log: %s", text)
-			}
-		})
-	}
-}
-
 // In generation 1 nonce and url are nobody's parameters but the provider's own.
 func TestExtrasOfGeneration1(t *testing.T) {
 	t.Parallel()
@@ -473,18 +281,6 @@ func TestExtrasOfGeneration1(t *testing.T) {
 	}
 }
 
-// A value that is nil is null, as it is to encoding/json.
-func TestExtraThatIsNil(t *testing.T) {
-	t.Parallel()
-	p := &testProvisioner{fetch: func(context.Context, string) (*flyext.Extension, error) {
-		return &flyext.Extension{Extra: map[string]json.RawMessage{"plan": nil, "size": json.RawMessage("1")}}, nil
-	}}
-	w := do(newProvider(t, p, unsigned), httptest.NewRequest("GET", "/flyio/extensions/x", nil))
-	if want := `{"id":"x","status":"ready","plan":null,"size":1}`; w.Code != 200 || w.Body.String() != want {
-		t.Errorf("got %d %s, want %s", w.Code, w.Body, want)
-	}
-}
-
 // What a provider does to one member must not reach the next one.
 func TestExtrasAreApart(t *testing.T) {
 	t.Parallel()
@@ -498,22 +294,5 @@ func TestExtrasAreApart(t *testing.T) {
 	body := `{"a":1,"b":[2],"id":"x","organization_id":"o"}`
 	if w := do(newProvider(t, p, unsigned), httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(body))); w.Code != 200 {
 		t.Error(w.Body)
-	}
-}
-
-// Whom Check refuses may be known to the service in another way, for which it
-// needs the body.
-func TestBodyOfRefusedRequest(t *testing.T) {
-	t.Parallel()
-	auth, err := flyext.NewAuthenticator(flyext.Config{BaseURL: testBase, Verifier: flyext.XSignature(testSecret)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader("{}"))
-	if err := auth.Check(r); err == nil {
-		t.Error("it was admitted")
-	}
-	if body, err := io.ReadAll(r.Body); err != nil || string(body) != "{}" {
-		t.Errorf("got %q, %v", body, err)
 	}
 }
