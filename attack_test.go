@@ -8,14 +8,15 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// A flip is one byte of a request, changed.
+// A flip changes one byte of a request.
 type flip struct {
 	part string // "method", "target", "host", "body", or the name of a field
 	at   int
 	to   byte
 }
 
-// parts returns pointers to the texts of a request that a stranger can change.
+// parts returns a function for each part of a request that an attacker can change.
+// The function replaces the part and returns the old text.
 func (w *wireRequest) parts() map[string]func(string) string {
 	set := func(to *string) func(string) string {
 		return func(s string) string {
@@ -33,8 +34,8 @@ func (w *wireRequest) parts() map[string]func(string) string {
 	return all
 }
 
-// flips calls yield with a copy of the request for every byte of every part in
-// turn: its lowest bit and its case flipped, and the byte replaced.
+// flips calls yield with a changed copy of the request for every byte of every part:
+// with the lowest bit flipped, with the case flipped, and with the byte replaced.
 func (w *wireRequest) flips(yield func(flip, *wireRequest)) {
 	for part := range w.parts() {
 		text := w.clone().parts()[part]("")
@@ -51,33 +52,34 @@ func (w *wireRequest) flips(yield func(flip, *wireRequest)) {
 	}
 }
 
-// What a flip may leave admitted, by part, and why.
+// harmless has, for each part, the flips after which a request may still be admitted.
 type harmless map[string]func(original string, f flip) bool
 
 func anywhere(string, flip) bool { return true }
 
 func caseOnly(original string, f flip) bool { return original[f.at]^0x20 == f.to }
 
-// hostCase: a host has no case (RFC 9421, section 2.2.3).
+// hostCase allows a change of case: host names are case-insensitive (RFC 9421,
+// section 2.2.3).
 var hostCase = caseOnly
 
-// cavageFlips: draft-cavage signs nothing of its own parameters. The names of
-// fields have no case. Of the parameters, one whose name is not known is
-// ignored (section 2.2), so a changed name is a parameter dropped: all keys
-// are tried, or the key decides on the algorithm.
+// cavageFlips allows changes of the parameters that draft-cavage does not sign. An
+// unknown parameter is ignored (section 2.2), so a changed name drops the parameter.
+// Without keyId all keys are tried; without algorithm the key decides. Field names
+// are case-insensitive.
 func cavageFlips(original string, f flip) bool {
 	return within(original, "keyId", f) || within(original, "algorithm", f) ||
 		caseOnly(original, f) && within(original, fieldList(original), f)
 }
 
-// fieldList is what stands between the quotes of headers="…".
+// fieldList returns the text between the quotes of headers="…".
 func fieldList(signature string) string {
 	_, list, _ := strings.Cut(signature, `headers="`)
 	list, _, _ = strings.Cut(list, `"`)
 	return list
 }
 
-// within says that a flip is inside the first occurrence of a text.
+// within reports whether a flip is inside the first occurrence of a text.
 func within(original, text string, f flip) bool {
 	start := strings.Index(original, text)
 	return start >= 0 && start <= f.at && f.at < start+len(text)
@@ -108,7 +110,7 @@ func TestFlippedBytes(t *testing.T) {
 				inScheme := f.at < len("Signature")
 				return inScheme && caseOnly(original, f) || cavageFlips(original, f) // RFC 9110, section 11.1
 			}}},
-		{"the proposal's example: its body is anybody's", newPost().keep("Date", "Content-Length").cavage(),
+		{"the proposal's example: its body is not signed", newPost().keep("Date", "Content-Length").cavage(),
 			harmless{"Signature": cavageFlips, "body": anywhere, "host": anywhere}},
 		{"zntrio", newPost().keep("Date", "Content-Length", "Digest").
 			signZntrio("@request-target", "@created", "host", "date", "content-length", "digest"), nil},
@@ -133,7 +135,7 @@ func TestFlippedBytes(t *testing.T) {
 			})
 			for part := range c.harmless {
 				if admitted[part] == 0 {
-					t.Errorf("no flip of %s is harmless any more", part)
+					t.Errorf("no flip of %s was admitted; remove it from the harmless parts", part)
 				}
 			}
 			if n < 500 {
@@ -143,8 +145,8 @@ func TestFlippedBytes(t *testing.T) {
 	}
 }
 
-// Signature-Input's parameters are signed in their order: none of them can be
-// dropped, repeated, moved or added.
+// The signature covers the parameters of Signature-Input and their order. An attacker
+// cannot drop, repeat, move or add one.
 func TestRFC9421Parameters(t *testing.T) {
 	t.Parallel()
 	params := []string{"created=1700000000", `keyid="` + signingKeyID + `"`, `alg="hmac-sha256"`,
@@ -154,7 +156,7 @@ func TestRFC9421Parameters(t *testing.T) {
 	}
 	genuine := newPost().signRFC9421("sig1", covered, ";"+strings.Join(params, ";"))
 	if genuine.header.Get("Signature-Input") != input(params...) {
-		t.Fatal("the signer writes parameters otherwise")
+		t.Fatalf("the signer writes %q, want %q", genuine.header.Get("Signature-Input"), input(params...))
 	}
 	check := func(t *testing.T, text, reason string) {
 		t.Helper()
@@ -176,10 +178,10 @@ func TestRFC9421Parameters(t *testing.T) {
 	check(t, strings.Replace(input(params...), ";keyid", "; keyid", 1), wrongMAC)
 }
 
-// Draft-cavage signs the values of covered fields and nothing of its own
-// parameters, unless (created) and (expires) are covered. What can be dropped
-// widens little: the key decides on the algorithm, and without an uncovered
-// expires the covered time still bounds the age.
+// Draft-cavage signs the values of the covered fields. It signs its own parameters
+// only as (created) and (expires). Dropping an uncovered parameter gains an attacker
+// little: the key still decides the algorithm, and the covered time still limits the
+// age.
 func TestCavageParameters(t *testing.T) {
 	t.Parallel()
 	params := []string{`keyId="` + signingKeyID + `"`, `algorithm="hmac-sha256"`, "created=1700000000", "expires=1700000060"}
@@ -191,7 +193,7 @@ func TestCavageParameters(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		request *wireRequest
-		dropped map[string]string // the reason to refuse without that parameter
+		dropped map[string]string // by parameter: why the request is refused without it
 	}{
 		{"uncovered", sign("(request-target) date content-length"), map[string]string{
 			"keyId": badParameter, "algorithm": "", "created": "", "expires": "",
@@ -222,12 +224,12 @@ func TestCavageParameters(t *testing.T) {
 				check(slices.Insert(slices.Clone(list), i, p), badParameter)
 			}
 			slices.Reverse(list)
-			check(list, "") // their order says nothing
+			check(list, "") // the order is free
 		})
 	}
 }
 
-// Every component of the list dropped, repeated or moved.
+// Each component of the list is dropped, repeated and moved in turn.
 func TestCoveredComponents(t *testing.T) {
 	t.Parallel()
 	all := strings.Split(covered+` "date" "content-type"`, " ")
@@ -250,9 +252,8 @@ func TestCoveredComponents(t *testing.T) {
 	}
 }
 
-// What Signature and Signature-Input may look like together (RFC 9421,
-// sections 2 and 4). A header that is refused is refused whole: half of it
-// read is a guess.
+// The forms of Signature and Signature-Input (RFC 9421, sections 2 and 4). A malformed
+// header is refused as a whole, because reading a part of it would be guessing.
 func TestSignatureHeaders(t *testing.T) {
 	t.Parallel()
 	good := rfcParams(signingTime)
@@ -318,7 +319,7 @@ func TestSignatureHeaders(t *testing.T) {
 		{name: "tag a number", request: rfc(covered, `;created=1700000000;tag=1`), want: badParameter},
 		{name: "65 labels", request: genuine().set("Signature-Input", manyLabels(65, "=()")).set("Signature", manyLabels(65, "=:AAAA:")), want: syntax},
 
-		{name: "unknown derived component", request: rfc(covered+` "@nobody"`, good), want: unknown},
+		{name: "unknown derived component", request: rfc(covered+` "@unknown"`, good), want: unknown},
 		{name: "component of a response", request: rfc(covered+` "@status"`, good), want: unknown},
 		{name: "the parameters themselves", request: rfc(covered+` "@signature-params"`, good), want: unknown},
 		{name: "component without a name", request: rfc(covered+` ""`, good), want: unknown},
@@ -341,10 +342,10 @@ func TestSignatureHeaders(t *testing.T) {
 		{name: "sf of a digest: covers the body", request: bs(`"content-digest";sf`)},
 		{name: "key of a digest: covers the body", request: bs(`"content-digest";key="sha-256"`)},
 		{name: "key of a digest, body exchanged", request: bs(`"content-digest";key="sha-256"`).tampered(exchangeBody), want: wrongDigest},
-		{name: "key of a weak digest beside a strong one: covers nothing", request: bs(`"content-digest";key="md5"`).
+		{name: "key of a weak digest next to a strong one: covers nothing", request: bs(`"content-digest";key="md5"`).
 			tampered(func(w *wireRequest) { w.set("Content-Digest", w.header.Get("Content-Digest")+", md5=:AAAA:") }), want: weakDigest},
 		{name: "key of an absent digest", request: bs(`"content-digest";key="sha-512"`), want: absent},
-		{name: "bs of a date: not taken for a time", request: newPost().tampered(func(w *wireRequest) {
+		{name: "bs of a date: not a time of signing", request: newPost().tampered(func(w *wireRequest) {
 			w.values = map[string]string{`date";bs`: ":" + encode64(w.header.Get("Date")) + ":"}
 		}).signRFC9421("sig1", covered+` "date";bs`, `;keyid="`+signingKeyID+`"`), want: uncoveredTime},
 		{name: "one field with and without a parameter: two components", request: bs(`"content-digest" "content-digest";bs`)},
@@ -389,8 +390,9 @@ func manyLabels(n int, value string) string {
 	return strings.Join(all, ", ")
 }
 
-// Two identifiers are one component whatever the order of their parameters. No
-// component here has two, so Base refuses both before they are compared.
+// Two identifiers name the same component if only the order of their parameters
+// differs. No supported component has two parameters, so Base refuses both before
+// they are compared.
 func TestComponentsWithParametersInAnotherOrder(t *testing.T) {
 	t.Parallel()
 	w := newPost().signRFC9421("sig1", covered+` "x";a;b "x";b;a`, rfcParams(signingTime))

@@ -17,7 +17,8 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// fetchRequest is a request for one extension, for providers that trust all.
+// fetchRequest returns an unsigned GET of an extension, for providers that admit every
+// request.
 func fetchRequest(id string) *http.Request {
 	return httptest.NewRequest("GET", "/flyio/extensions/"+id, nil)
 }
@@ -30,7 +31,7 @@ func TestDeadline(t *testing.T) {
 		want    time.Duration
 		fetch   func(context.Context) error
 	}{
-		{"a Provisioner that heeds it", 0, 25 * time.Second, func(ctx context.Context) error {
+		{"the default, with a wrapped error", 0, 25 * time.Second, func(ctx context.Context) error {
 			<-ctx.Done()
 			return fmt.Errorf("select: %w", ctx.Err())
 		}},
@@ -80,10 +81,10 @@ func TestSlowCallIsLogged(t *testing.T) {
 				t.Error(w.Body)
 			}
 			if got := strings.Contains(log.text(), `"msg":"slow call"`); got != logged {
-				t.Errorf("a call of %v: %s", took, log.text())
+				t.Errorf("a call of %v is logged as slow: %t, want %t; log: %s", took, got, logged, log.text())
 			}
 			if logged && !strings.Contains(log.text(), `"extension_id":"x1"`) {
-				t.Errorf("the record does not say which: %s", log.text())
+				t.Errorf("the record has no extension id: %s", log.text())
 			}
 		})
 	}
@@ -125,7 +126,7 @@ func TestContextOfTheCaller(t *testing.T) {
 		t.Errorf("request id %q in the header; body %s", id, w.Body)
 	}
 	if flyext.RequestID(t.Context()) != "" {
-		t.Error("a request id out of nothing")
+		t.Error("a context without a request has a request id")
 	}
 }
 
@@ -178,17 +179,17 @@ func TestCallsForOneIDNeverOverlap(t *testing.T) {
 		}
 		synctest.Wait()
 		if others.Load() != 5 {
-			t.Errorf("%d calls for another id got through while one was busy", others.Load())
+			t.Errorf("%d of 5 calls for another id ran while the first id was busy", others.Load())
 		}
 		wg.Wait()
 		if calls.Load() != 20 {
-			t.Errorf("%d calls", calls.Load())
+			t.Errorf("%d calls, want 20", calls.Load())
 		}
 	})
 }
 
-// A call that ignores its context keeps its request waiting, and its id: another
-// request for the id gets 504 at its own deadline.
+// A call that ignores its context keeps its request waiting and its id locked. Other
+// requests for that id get 504 at their own deadlines.
 func TestHangingCallKeepsItsID(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -209,7 +210,7 @@ func TestHangingCallKeepsItsID(t *testing.T) {
 		all.Go(func() {
 			start := time.Now()
 			if w := do(provider, fetchRequest("x1")); w.Code != 200 || time.Since(start) != time.Minute {
-				t.Errorf("the first got %d after %v", w.Code, time.Since(start))
+				t.Errorf("the first request got %d after %v", w.Code, time.Since(start))
 			}
 		})
 		synctest.Wait()
@@ -217,18 +218,18 @@ func TestHangingCallKeepsItsID(t *testing.T) {
 			all.Go(func() {
 				start := time.Now()
 				if w := do(provider, fetchRequest("x1")); w.Code != 504 || time.Since(start) != 25*time.Second {
-					t.Errorf("another got %d after %v", w.Code, time.Since(start))
+					t.Errorf("another request got %d after %v", w.Code, time.Since(start))
 				}
 			})
 		}
 		all.Go(func() {
 			if w := do(provider, fetchRequest("x2")); w.Code == 504 {
-				t.Error("another id waited")
+				t.Error("a request for another id timed out")
 			}
 		})
 		all.Wait()
 		if got := strings.Count(strings.Join(p.recorded(), " "), "x1"); got != 1 {
-			t.Errorf("%d calls", got)
+			t.Errorf("%d calls for x1, want 1", got)
 		}
 		if w := do(provider, fetchRequest("x1")); w.Code != 200 {
 			t.Errorf("the id is still locked: %s", w.Body)
@@ -255,7 +256,7 @@ func TestPanic(t *testing.T) {
 			}}
 			log := &logBuffer{}
 			provider := newProvider(t, p, func(c *flyext.Config) { unsigned(c); c.Logger = log.logger() })
-			for range 2 { // the second time: the id is free again
+			for range 2 { // the second request shows that the id is unlocked
 				w := do(provider, fetchRequest("x1"))
 				if got := (answer{"internal", "Internal Server Error"}); w.Code != 500 || readAnswer(t, w) != got {
 					t.Errorf("got %d %s", w.Code, w.Body)
@@ -264,15 +265,15 @@ func TestPanic(t *testing.T) {
 			if !strings.Contains(log.text(), tt.log) {
 				t.Errorf("log: %s", log.text())
 			}
-			if strings.Contains(tt.log, "panicked") && !strings.Contains(log.text(), "call_test.go") {
-				t.Errorf("the log does not say where: %s", log.text())
+			if !strings.Contains(log.text(), "call_test.go") {
+				t.Errorf("the log has no stack: %s", log.text())
 			}
 		})
 	}
 }
 
-// A nil pointer in an error interface is no success, and must not take the
-// connection with it.
+// A nil pointer in an error interface is an error. It gets an answer and does not
+// break the connection.
 func TestNilErrorPointer(t *testing.T) {
 	t.Parallel()
 	for name, err := range map[string]error{"a nil *flyext.Error": (*flyext.Error)(nil), "<nil>": (*lost)(nil)} {
@@ -280,33 +281,33 @@ func TestNilErrorPointer(t *testing.T) {
 		log := &logBuffer{}
 		w := do(newProvider(t, p, func(c *flyext.Config) { unsigned(c); c.Logger = log.logger() }), fetchRequest("x1"))
 		if got := (answer{"internal", "Internal Server Error"}); w.Code != 500 || readAnswer(t, w) != got {
-			t.Errorf("%s of the Provisioner: got %d %s", name, w.Code, w.Body)
+			t.Errorf("%s from the Provisioner: got %d %s", name, w.Code, w.Body)
 		}
 		if !strings.Contains(log.text(), `"error":"`+name+`"`) {
-			t.Errorf("%s of the Provisioner: log %s", name, log.text())
+			t.Errorf("%s from the Provisioner: log %s", name, log.text())
 		}
 
 		log = &logBuffer{}
 		w = do(newProvider(t, p, func(c *flyext.Config) { c.Verifier, c.Logger = failing{err}, log.logger() }), fetchRequest("x1"))
 		if w.Code != 401 || readAnswer(t, w).Error != "unauthenticated" {
-			t.Errorf("%s of the Verifier: got %d %s", name, w.Code, w.Body)
+			t.Errorf("%s from the Verifier: got %d %s", name, w.Code, w.Body)
 		}
 	}
 }
 
-// lost is an error that has nothing to say where it is nil.
+// lost is an error whose Error method panics on a nil pointer.
 type lost struct{ what string }
 
 func (e *lost) Error() string { return e.what }
 
-// failing is a Verifier that fails in some way.
+// failing is a Verifier that returns an error.
 type failing struct{ err error }
 
 func (f failing) Verify(context.Context, *flyext.Message) (flyext.Verification, error) {
 	return flyext.Verification{}, f.err
 }
 
-// panicking is a Verifier and a ReplayStore of the service's own.
+// panicking is a Verifier and a ReplayStore that panics.
 type panicking struct{ v any }
 
 func (p panicking) Verify(context.Context, *flyext.Message) (flyext.Verification, error) { panic(p.v) }
@@ -347,7 +348,8 @@ func TestPanicBeforeTheCall(t *testing.T) {
 	t.Error("the handler returned")
 }
 
-// Fly.io waits no longer for a call that had to wait for another one.
+// The time that a request waits for another call counts as part of a slow call,
+// because Fly.io's own timeout includes it.
 func TestWaitForAnotherCallIsLogged(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
