@@ -22,8 +22,8 @@ func wantCalls(t *testing.T, l *listener, want string) {
 	}
 }
 
-// The same event is received once, in whichever mode its copies come; another
-// source's event of that id is another one.
+// Duplicates of an event are received once, even if their modes differ. An event with
+// the same id and another source is a different event.
 func TestEventTwice(t *testing.T) {
 	t.Parallel()
 	l := &listener{}
@@ -41,8 +41,8 @@ func TestEventTwice(t *testing.T) {
 	wantCalls(t, l, "event e1,event e1,event e2")
 }
 
-// Whatever the receiver's error is, the sender is told to try again, and the
-// event is not taken for received.
+// After any error of the receiver, the answer is a 5xx, so that the sender retries, and
+// the event is not remembered as received.
 func TestEventThatFails(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -52,11 +52,11 @@ func TestEventThatFails(t *testing.T) {
 		want   answer
 	}{
 		{"any error", func() error { return errors.New("canary") }, 500, answer{"internal", "Internal Server Error"}},
-		{"a refusal of its own", func() error { return flyext.NotFound("canary") }, 500, answer{"internal", "Internal Server Error"}},
-		{"a wrapped refusal", func() error { return fmt.Errorf("store: %w", flyext.Conflict("canary")) }, 500, answer{"internal", "Internal Server Error"}},
-		{"a status that is no error", func() error { return &flyext.Error{Status: 200, Message: "canary"} }, 500, answer{"internal", "Internal Server Error"}},
-		{"a 503 of its own", func() error { return &flyext.Error{Status: 503, Code: "busy", Message: "Later."} }, 503, answer{"busy", "Later."}},
-		{"a wrapped 501", func() error { return fmt.Errorf("store: %w", flyext.Unsupported("Not this one.")) }, 501, answer{"unsupported", "Not this one."}},
+		{"an *Error with a 4xx status", func() error { return flyext.NotFound("canary") }, 500, answer{"internal", "Internal Server Error"}},
+		{"a wrapped *Error with a 4xx status", func() error { return fmt.Errorf("store: %w", flyext.Conflict("canary")) }, 500, answer{"internal", "Internal Server Error"}},
+		{"an *Error with status 200", func() error { return &flyext.Error{Status: 200, Message: "canary"} }, 500, answer{"internal", "Internal Server Error"}},
+		{"an *Error with status 503", func() error { return &flyext.Error{Status: 503, Code: "busy", Message: "Later."} }, 503, answer{"busy", "Later."}},
+		{"a wrapped *Error with status 501", func() error { return fmt.Errorf("store: %w", flyext.Unsupported("Not this one.")) }, 501, answer{"unsupported", "Not this one."}},
 		{"a nil *flyext.Error", func() error { return (*flyext.Error)(nil) }, 500, answer{"internal", "Internal Server Error"}},
 		{"a deadline", func() error { return fmt.Errorf("query: %w", context.DeadlineExceeded) }, 504, answer{"timeout", "The provider did not answer in time. Try again."}},
 		{"a panic", func() error { panic("canary") }, 500, answer{"internal", "Internal Server Error"}},
@@ -92,8 +92,8 @@ func TestEventThatFails(t *testing.T) {
 	}
 }
 
-// Of five events the third fails: the others are received, and when all come
-// again, only that one is.
+// The third event of a batch of five fails. The others are received. When the batch is
+// sent again, only the third is delivered.
 func TestBatchOfWhichOneFails(t *testing.T) {
 	t.Parallel()
 	for name, fail := range map[string]func() error{
@@ -137,10 +137,11 @@ func TestBatchOfWhichOneFails(t *testing.T) {
 	}
 }
 
-// Copies that come at once wait for the first one, and are answered as it was.
+// Concurrent duplicates wait for the first delivery. If it succeeds, they get its
+// answer. If it fails, the next one is delivered.
 func TestEventCopiesAtOnce(t *testing.T) {
 	t.Parallel()
-	for name, outcome := range map[string]error{"it is received": nil, "it fails": errors.New("lost")} {
+	for name, outcome := range map[string]error{"the first succeeds": nil, "the first fails": errors.New("lost")} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -151,7 +152,7 @@ func TestEventCopiesAtOnce(t *testing.T) {
 						return nil
 					}
 					if running.Add(1) != 1 {
-						t.Error("two at once")
+						t.Error("two deliveries of one event at once")
 					}
 					time.Sleep(time.Second) // of the bubble's clock
 					running.Add(-1)
@@ -174,7 +175,7 @@ func TestEventCopiesAtOnce(t *testing.T) {
 				wg.Go(func() { do(provider, fetchRequest("x1")) })
 				synctest.Wait()
 				if others.Load() != 1 || len(l.recorded()) != 3 {
-					t.Errorf("others wait: %v", l.recorded())
+					t.Errorf("other calls wait for the event: %v", l.recorded())
 				}
 				wg.Wait()
 				wantCalls, wantSuccesses := int32(1), int32(10)
@@ -189,7 +190,7 @@ func TestEventCopiesAtOnce(t *testing.T) {
 	}
 }
 
-// Batches that have the same events in another order do not wait for each other.
+// Batches that have the same events in different orders do not block each other.
 func TestBatchesInAnotherOrder(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -211,13 +212,13 @@ func TestBatchesInAnotherOrder(t *testing.T) {
 		}
 		wg.Wait()
 		if took := time.Since(start); took != time.Second || len(l.recorded()) != 2 {
-			t.Errorf("%v after %v", l.recorded(), took)
+			t.Errorf("calls %v after %v, want two calls after a second", l.recorded(), took)
 		}
 	})
 }
 
-// An event whose receiver outlives the deadline is remembered. The rest of its batch
-// waits for the next try.
+// An event is remembered even if its receiver returns nil after the deadline. The rest
+// of its batch waits for the retry.
 func TestEventDeadline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -243,13 +244,13 @@ func TestEventDeadline(t *testing.T) {
 	})
 }
 
-// An event whose turn comes after the deadline is not begun.
+// An event of a batch is not delivered after the deadline.
 func TestEventAfterDeadline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := &listener{receive: func(ctx context.Context, e *flyext.Event) error {
 			if ctx.Err() != nil {
-				t.Errorf("%s has no time", e.ID)
+				t.Errorf("event %s is delivered with an ended context", e.ID)
 			}
 			time.Sleep(20 * time.Second) // of the bubble's clock
 			return nil

@@ -8,9 +8,9 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// The sender of an event gets an optional part of it wrong, or writes JSON that only
-// lenient parsers read. The event is delivered, with the text in Extensions, the
-// data as it came, and one record in the log.
+// An event with a malformed optional part, or with JSON that only lenient parsers read,
+// is delivered. Extensions has the text of the malformed attribute, the data is
+// unchanged, and the log has one record.
 func TestOptionalPartsNeverLoseAnEvent(t *testing.T) {
 	t.Parallel()
 	twice := func(r *http.Request, name, value string) *http.Request {

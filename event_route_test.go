@@ -14,8 +14,8 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// The parameters of X-Signature are no attributes; to who does not sign with it,
-// and in a batch, they are attributes like others.
+// The parameters of X-Signature are not attributes of the event. In generation 1 and in
+// a batch, members with those names are attributes.
 func TestSigningParametersOfEvents(t *testing.T) {
 	t.Parallel()
 	event := envelope("e1", `"timestamp":1700000000`, `"nonce":"n"`, `"url":"u"`, `"region":"mad"`)
@@ -37,7 +37,7 @@ func TestSigningParametersOfEvents(t *testing.T) {
 	}
 }
 
-// An extension may be called "events", and the route for events is POST alone.
+// An extension may have the id "events": the route for events has only the method POST.
 func TestEventsRoute(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -52,9 +52,9 @@ func TestEventsRoute(t *testing.T) {
 		{"fetch", "GET", testEvents, 200, "", "fetch events"},
 		{"deprovision", "DELETE", testEvents, 200, "", "deprovision events"},
 		{"another method", "PUT", testEvents, 405, "DELETE, GET, PATCH, POST", ""},
-		{"in other letters", "POST", "/flyio/extensions/Events", 405, "DELETE, GET, PATCH", ""},
+		{"in another case", "POST", "/flyio/extensions/Events", 405, "DELETE, GET, PATCH", ""},
 		{"below it", "POST", testEvents + "/e1", 404, "", ""},
-		{"its sign-on", "GET", testEvents + "/sso", 501, "", ""},
+		{"the sign-on of an extension", "GET", testEvents + "/sso", 501, "", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -77,12 +77,12 @@ func TestNoEventReceiver(t *testing.T) {
 	if e, ok := errors.AsType[*flyext.Error](err); !ok || e.Status != 501 || e.Code != "unsupported" {
 		t.Errorf("got %v", err)
 	}
-	if w := do(provider, binary("{}")); w.Code != 401 { // a stranger is not told
+	if w := do(provider, binary("{}")); w.Code != 401 { // an unsigned request does not learn that
 		t.Errorf("got %d", w.Code)
 	}
 }
 
-// handlerTransport brings requests to a handler without a network between.
+// handlerTransport passes requests to a handler without a network.
 type handlerTransport struct{ h http.Handler }
 
 func (t handlerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -97,7 +97,7 @@ func (t handlerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return answer, nil
 }
 
-// In every mode that a format can sign, what is sent is what is received.
+// Events arrive unchanged in each format and in each mode that the format can sign.
 func TestEventsAsSigned(t *testing.T) {
 	t.Parallel()
 	key := flyext.Key{ID: "flyio-signing-secret", Secret: testSecret}
@@ -134,13 +134,13 @@ func TestEventsAsSigned(t *testing.T) {
 				}
 				want := sent
 				if mode == flytest.BinaryMode && format.name == "X-Signature" {
-					// The data is the body, and the body has the parameters in it.
+					// The data is the whole body, which includes the parameters.
 					if !strings.HasPrefix(string(got[0].Data), strings.TrimSuffix(recordedData, "}")+`,"timestamp":`) {
 						t.Errorf("data %s", got[0].Data)
 					}
 					want.Data = got[0].Data
 				}
-				if mode != flytest.BinaryMode { // which sends JSON without its spaces
+				if mode != flytest.BinaryMode { // these modes send the data without spaces
 					want.Data = []byte(strings.NewReplacer(`: `, `:`, `, `, `,`).Replace(recordedData))
 				}
 				if !reflect.DeepEqual(*got[0], want) {

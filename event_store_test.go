@@ -47,13 +47,13 @@ func (s *sharedStore) Used(_ context.Context, n flyext.Nonce) (bool, error) {
 	return used, s.failUsed
 }
 
-// onlyUse hides what a store can do beyond using up.
+// onlyUse hides the Used method of a store.
 type onlyUse struct{ s *sharedStore }
 
 func (o onlyUse) Use(ctx context.Context, n flyext.Nonce) (bool, error) { return o.s.Use(ctx, n) }
 
-// Two machines that share a store know each other's events if it can look one
-// up; else each knows its own.
+// Two machines that share a store recognize each other's events if the store is a
+// ReplayLookup. Otherwise each machine recognizes only its own.
 func TestEventsOnTwoMachines(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -61,9 +61,9 @@ func TestEventsOnTwoMachines(t *testing.T) {
 		store func() flyext.ReplayStore
 		want  string
 	}{
-		{"a store that can look up", func() flyext.ReplayStore { return &sharedStore{} }, "event e1"},
-		{"a store that cannot", func() flyext.ReplayStore { return onlyUse{&sharedStore{}} }, "event e1,event e1"},
-		{"a memory", func() flyext.ReplayStore { return flyext.NewMemoryReplayStore(0, nil) }, "event e1,event e1"},
+		{"a store with Used", func() flyext.ReplayStore { return &sharedStore{} }, "event e1"},
+		{"a store without Used", func() flyext.ReplayStore { return onlyUse{&sharedStore{}} }, "event e1,event e1"},
+		{"a MemoryReplayStore", func() flyext.ReplayStore { return flyext.NewMemoryReplayStore(0, nil) }, "event e1,event e1"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -91,7 +91,7 @@ func TestEventStoreFails(t *testing.T) {
 	wantCalls(t, l, "")
 
 	store.failUsed, store.failUse = nil, errors.New("store is full")
-	if w := do(provider, binary("{}")); w.Code != 200 { // it was received, and nothing can undo that
+	if w := do(provider, binary("{}")); w.Code != 200 { // the event was received, so the answer is a success
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}
 	if !strings.Contains(log.text(), "event received and not remembered") || !strings.Contains(log.text(), "store is full") {
@@ -106,7 +106,8 @@ func TestEventStoreFails(t *testing.T) {
 	wantCalls(t, l, "event e1,event e1")
 }
 
-// An event is remembered for a day at least, and for two at most while others come.
+// An event is remembered for at least a day. While other events arrive, it is forgotten
+// after two days at most.
 func TestEventMemory(t *testing.T) {
 	t.Parallel()
 	var now atomic.Int64
@@ -140,8 +141,8 @@ func TestEventMemory(t *testing.T) {
 	}
 }
 
-// A flood of events must not fill the memory of nonces, without which nothing
-// would be admitted any more.
+// A flood of events must not fill the memory for nonces. A provider with a full memory
+// admits no request.
 func TestEventsAndNoncesAreApart(t *testing.T) {
 	t.Parallel()
 	l := &listener{}

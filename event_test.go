@@ -17,8 +17,8 @@ import (
 
 const testEvents = "/flyio/extensions/events"
 
-// listener is a Provisioner that receives events, and keeps those for which
-// receive, if there is one, returned nil.
+// listener is a Provisioner that receives events. It keeps an event if receive is nil
+// or returns nil.
 type listener struct {
 	testProvisioner
 	receive func(context.Context, *flyext.Event) error
@@ -45,11 +45,11 @@ func (l *listener) received() []*flyext.Event {
 	return slices.Clone(l.events)
 }
 
-// recordedEvent is what protocol.md records: in binary mode, as Fly.io sends it.
+// recordedData is the data of the event on Fly.io's page, sent in binary mode.
 const recordedData = `{"machine_id": "5683977ad31768", "status": "failed", "data": {"Error": "image not found", "Transition": "prepareImage"}}`
 
-// binary returns an event in binary mode, with header fields changed by pairs of
-// name and value; an empty value takes a field out.
+// binary returns an event in binary mode. fields are pairs of a header field's name and
+// value; an empty value removes the field.
 func binary(body string, fields ...string) *http.Request {
 	r := httptest.NewRequest("POST", testEvents, strings.NewReader(body))
 	r.Host = "logjam.test"
@@ -75,7 +75,8 @@ func structured(body string) *http.Request { return asJSON("application/cloudeve
 
 func batched(body string) *http.Request { return asJSON("application/cloudevents-batch+json", body) }
 
-// envelope is an event in structured mode, with more members at its end.
+// envelope returns the JSON of an event in structured mode, with more members at its
+// end.
 func envelope(id string, more ...string) string {
 	return strings.Join(append([]string{`{"specversion":"1.0","id":"` + id + `","source":"https://api.fly.io/v1","type":"io.fly.machine.starting"`}, more...), ",") + "}"
 }
@@ -97,7 +98,7 @@ func TestEventAsRecorded(t *testing.T) {
 	}
 }
 
-// What each mode makes of the same things.
+// The modes decode the same attributes and data alike.
 func TestEventModes(t *testing.T) {
 	t.Parallel()
 	plain := func(change func(*flyext.Event)) *flyext.Event {
@@ -111,8 +112,8 @@ func TestEventModes(t *testing.T) {
 		request *http.Request
 		want    *flyext.Event
 	}{
-		{"nothing but what must be", structured(envelope("e1")), plain(func(*flyext.Event) {})},
-		{"nothing but what must be, in fields", binary("", "ce-time", "", "content-type", ""), plain(func(*flyext.Event) {})},
+		{"required attributes only", structured(envelope("e1")), plain(func(*flyext.Event) {})},
+		{"required attributes only, in fields", binary("", "ce-time", "", "content-type", ""), plain(func(*flyext.Event) {})},
 		{
 			"everything", structured(envelope("e1", `"subject":"m\u0031"`, `"time":"2024-04-01t12:30:00+02:00"`, `"dataschema":"https://fly.io/s"`,
 				`"datacontenttype":"application/vnd.fly+json; charset=utf-8"`, `"region":"mad"`, `"attempt":3`, `"last":false`, `"first":true`, `"gone":null`,
@@ -147,13 +148,13 @@ func TestEventModes(t *testing.T) {
 				}
 			}),
 		},
-		{"fields that nobody escaped", binary("", append(withoutTime, "content-type", "", "ce-subject", "größe")...), plain(func(e *flyext.Event) { e.Subject = "größe" })},
+		{"fields without escapes", binary("", append(withoutTime, "content-type", "", "ce-subject", "größe")...), plain(func(e *flyext.Event) { e.Subject = "größe" })},
 		{
 			"a batch of one", batched(" [ " + envelope("e1", `"data":[1, 2]`) + " ] \n"),
 			plain(func(e *flyext.Event) { e.Data = []byte(`[1, 2]`) }),
 		},
 		{
-			"the type in other letters", asJSON("Application/CloudEvents+JSON ; charset=UTF-8", envelope("e1")),
+			"the media type in another case", asJSON("Application/CloudEvents+JSON ; charset=UTF-8", envelope("e1")),
 			plain(func(*flyext.Event) {}),
 		},
 		{
@@ -197,13 +198,13 @@ func TestEventModes(t *testing.T) {
 			plain(func(e *flyext.Event) { e.MachineID, e.Data = "m1", []byte(`{"machine_id":"m1"}`) }),
 		},
 		{"no data", structured(envelope("e1", `"data":null`, `"data_base64":null`)), plain(func(*flyext.Event) {})},
-		{"a body that nobody calls JSON", binary("{", append(withoutTime, "content-type", "")...), plain(func(e *flyext.Event) { e.Data = []byte("{") })},
+		{"a body without a Content-Type", binary("{", append(withoutTime, "content-type", "")...), plain(func(e *flyext.Event) { e.Data = []byte("{") })},
 		{
 			"a machine whose status is a number", structured(envelope("e1", `"data":{"machine_id":"m1","status":7}`)),
 			plain(func(e *flyext.Event) { e.MachineID, e.Data = "m1", []byte(`{"machine_id":"m1","status":7}`) }),
 		},
 		{
-			"a machine that is none", structured(envelope("e1", `"data":{"machine_id":7,"status":null}`)),
+			"a machine id that is a number", structured(envelope("e1", `"data":{"machine_id":7,"status":null}`)),
 			plain(func(e *flyext.Event) { e.Data = []byte(`{"machine_id":7,"status":null}`) }),
 		},
 		{
@@ -284,7 +285,7 @@ func TestEventsThatAreNone(t *testing.T) {
 		{"a batch with a comma too many", batched("[" + envelope("e1") + ",]"), 400, "The body is not JSON."},
 		{"a batch with a number", batched("[" + envelope("e1") + ",7]"), 400, "The batch has an element that is not an object."},
 		{"a batch with something behind", batched("[" + envelope("e1") + "]{}"), 400, "The body has something behind the JSON array."},
-		{"a batch with one that is none", batched("[" + envelope("e1") + "," + envelope("") + "]"), 422, `Event 2: The attribute "id" must be present and not empty.`},
+		{"a batch with an invalid event", batched("[" + envelope("e1") + "," + envelope("") + "]"), 422, `Event 2: The attribute "id" must be present and not empty.`},
 		{"a batch of very many", batched(many(1001)), 413, "The batch has more than 1000 events."},
 		{"a body that is too large", binary(`"` + strings.Repeat("a", 1<<20) + `"`), 413, "The body is larger than 1048576 bytes."},
 	} {
@@ -325,7 +326,7 @@ func TestFullAndEmptyBatch(t *testing.T) {
 	}
 }
 
-// What a receiver does to the data of one event must not reach the next one's.
+// A receiver that appends to the data of one event must not change the next one's.
 func TestEventDataIsApart(t *testing.T) {
 	t.Parallel()
 	l := &listener{receive: func(_ context.Context, e *flyext.Event) error {

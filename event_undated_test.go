@@ -18,8 +18,8 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// published is the body of the event on Fly.io's page: it has no timestamp, nonce
-// and url.
+// published is the body of the event on Fly.io's page. It has no timestamp, no nonce
+// and no url.
 const published = `{"machine_id":"5683977ad31768","status":"failed","data":{"Error":"image not found","Transition":"prepareImage"}}`
 
 func macOf(content string) string {
@@ -28,7 +28,8 @@ func macOf(content string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// undated is an event in binary mode, signed as it stands.
+// undated returns a signed event in binary mode whose body has no parameters of the
+// signature.
 func undated(body string, fields ...string) *http.Request {
 	return binary(body, append([]string{"x-signature", macOf(body)}, fields...)...)
 }
@@ -84,7 +85,7 @@ func withTarget(r *http.Request, target string) *http.Request {
 	return r
 }
 
-// A dated event is checked as before: the parameters may not be dropped or changed.
+// The parameters of an event that has them are checked.
 func TestDatedEventIsChecked(t *testing.T) {
 	t.Parallel()
 	l := &listener{}
@@ -98,7 +99,7 @@ func TestDatedEventIsChecked(t *testing.T) {
 	}
 }
 
-// Only the route of events takes a signature without a time.
+// Only the route for events accepts a signature without a time.
 func TestUndatedIsForEventsAlone(t *testing.T) {
 	t.Parallel()
 	p := &testProvisioner{}
@@ -122,8 +123,7 @@ func TestUndatedIsForEventsAlone(t *testing.T) {
 	}
 }
 
-// An event that could not be received comes again with the same bytes, and is
-// received then.
+// The retry of an event that failed has the same bytes and is delivered.
 func TestUndatedEventIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	tries := 0
@@ -144,7 +144,7 @@ func TestUndatedEventIsTriedAgain(t *testing.T) {
 	}
 }
 
-// Of many copies under different ids at the same instant one is received.
+// Concurrent copies of an event under different ids are received once.
 func TestUndatedCopiesAtOnce(t *testing.T) {
 	t.Parallel()
 	l := &listener{receive: func(context.Context, *flyext.Event) error { time.Sleep(time.Millisecond); return nil }}
@@ -155,6 +155,6 @@ func TestUndatedCopiesAtOnce(t *testing.T) {
 	}
 	all.Wait()
 	if n := len(l.received()); n != 1 {
-		t.Errorf("%d were received", n)
+		t.Errorf("%d events were received, want 1", n)
 	}
 }

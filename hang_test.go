@@ -11,8 +11,7 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// One of many calls for an extension panics: the others are served, one after the
-// other.
+// Every tenth call for an extension panics. The others are served, one after the other.
 func TestPanicWhileOthersWait(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

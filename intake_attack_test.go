@@ -15,15 +15,15 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// A verify is a verifier of a service's own.
+// A verify is a custom Verifier.
 type verify func(context.Context, *flyext.Message) (flyext.Verification, error)
 
 func (f verify) Verify(ctx context.Context, m *flyext.Message) (flyext.Verification, error) {
 	return f(ctx, m)
 }
 
-// A verifier of a service's own may copy a message: what is decoded of the copy is
-// the copy's, and what the Provisioner gets the request's.
+// A custom verifier may verify a changed copy of a message. The Provisioner gets the
+// fields of the request, not those of the copy.
 func TestCopyOfAMessage(t *testing.T) {
 	t.Parallel()
 	ours := flyext.XSignature(testSecret)
@@ -56,7 +56,7 @@ func TestCopyOfAMessage(t *testing.T) {
 	}
 }
 
-// Copies are apart from each other, too.
+// Copies of a message do not affect each other.
 func TestCopiesOfAMessage(t *testing.T) {
 	t.Parallel()
 	ours := flyext.XSignature(testSecret)
@@ -78,7 +78,7 @@ func TestCopiesOfAMessage(t *testing.T) {
 				keys = append(keys, v.Nonces[0].Key)
 			}
 			if keys[0] != keys[2] || keys[1] != keys[3] || keys[0] == keys[1] {
-				t.Errorf("the nonces of one, another, one and another are %x", keys)
+				t.Errorf("two copies, each verified twice, have the nonces %x; want the first and third equal, and the second and fourth", keys)
 			}
 			return ours.Verify(ctx, m)
 		})
@@ -88,7 +88,7 @@ func TestCopiesOfAMessage(t *testing.T) {
 	}
 }
 
-// It may even verify several copies at once.
+// A custom verifier may verify several copies concurrently.
 func TestCopiesOfAMessageAtOnce(t *testing.T) {
 	t.Parallel()
 	one, another := flyext.XSignature(testSecret), flyext.XSignature("another", testSecret)
@@ -109,8 +109,8 @@ func TestCopiesOfAMessageAtOnce(t *testing.T) {
 	}
 }
 
-// Whoever keeps an event keeps its own memory, and not what another request has
-// made large. It does not run beside others, whose memory would count.
+// A kept event holds only its own memory, not a buffer that another request has grown.
+// The test does not run in parallel, because the memory of other tests would count.
 func TestEventKeepsNoOtherMemory(t *testing.T) {
 	const events, size = 30, 1_000_000
 	l := &listener{}
@@ -120,7 +120,7 @@ func TestEventKeepsNoOtherMemory(t *testing.T) {
 	large := strings.Repeat("p", size)
 	held := func() int64 {
 		var m runtime.MemStats
-		for range 3 { // a sync.Pool forgets in two steps
+		for range 3 { // a sync.Pool is emptied in two collections
 			runtime.GC()
 		}
 		runtime.ReadMemStats(&m)
@@ -142,8 +142,8 @@ func TestEventKeepsNoOtherMemory(t *testing.T) {
 	runtime.KeepAlive(l)
 }
 
-// A lateReader gives up, as at a deadline, and writes all the same into what it
-// was given, when it is told to.
+// A lateReader returns an error, as at a deadline, but later writes into the buffer of
+// the call, when a test tells it to.
 type lateReader struct{ write, wrote chan struct{} }
 
 func (l *lateReader) Read(p []byte) (int, error) {
@@ -161,9 +161,9 @@ type storeFunc func(context.Context, flyext.Nonce) (bool, error)
 
 func (f storeFunc) Use(ctx context.Context, n flyext.Nonce) (bool, error) { return f(ctx, n) }
 
-// What a reader writes that has given up reaches no other request, least of all
-// between its verification and its decoding. It does not run beside others, which
-// would take the memory that this is about.
+// A late write to the buffer of a failed read must not change another request between
+// its verification and its decoding. The test does not run in parallel, because other
+// tests would take the reused memory.
 func TestLateReader(t *testing.T) {
 	late := &lateReader{make(chan struct{}), make(chan struct{})}
 	p := newProvider(t, &testProvisioner{}, func(c *flyext.Config) {
@@ -173,7 +173,7 @@ func TestLateReader(t *testing.T) {
 			return true, nil
 		})
 	})
-	do(p, httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(strings.Repeat("x", 5000)))) // leaves memory
+	do(p, httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(strings.Repeat("x", 5000)))) // leaves memory to reuse
 	r := httptest.NewRequest("POST", "/flyio/extensions", io.NopCloser(late))
 	r.ContentLength = 100
 	if w := do(p, r); w.Code != http.StatusBadRequest {
@@ -184,7 +184,7 @@ func TestLateReader(t *testing.T) {
 	}
 }
 
-// A group is of the verifiers that it was made of.
+// A group keeps its verifiers even if the caller changes the slice.
 func TestGroupKeepsItsVerifiers(t *testing.T) {
 	t.Parallel()
 	for name, group := range map[string]func(...flyext.Verifier) flyext.Verifier{"all of": flyext.AllOf, "any of": flyext.AnyOf} {
