@@ -14,8 +14,7 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// A parameter of a third party in the callback's query is malformed. It decides
-// nothing.
+// Malformed parameters that a third party adds to the callback's query are ignored.
 func TestCallbackIgnoresMalformedParameters(t *testing.T) {
 	t.Parallel()
 	for _, more := range []string{"&utm=50%", "&utm=a;b", "&%zz=1", "&;"} {
@@ -27,7 +26,8 @@ func TestCallbackIgnoresMalformedParameters(t *testing.T) {
 	}
 }
 
-// A user loads the callback again, after it succeeded. The service knows the browser.
+// A user reloads the callback after a successful sign-in. If the service recognizes the
+// browser's session, the user is redirected to the extension.
 func TestCallbackLoadedAgain(t *testing.T) {
 	t.Parallel()
 	known := false
@@ -58,8 +58,8 @@ func TestCallbackLoadedAgain(t *testing.T) {
 	}
 }
 
-// A stranger sends thousands of cookies and a long Accept field. The answer stays
-// short, and the field is not read to its end.
+// An attacker sends thousands of cookies and a long Accept field. The answer stays short,
+// and the field is not read to its end.
 func TestWorkOfTheSignOnIsBounded(t *testing.T) { // not parallel: it counts allocations
 	st := newSSOTest(t)
 	provider := st.newProvider()
@@ -70,7 +70,7 @@ func TestWorkOfTheSignOnIsBounded(t *testing.T) { // not parallel: it counts all
 	}
 	r.Header.Set("Cookie", strings.TrimSuffix(cookies.String(), "; "))
 	if w := do(provider, r); len(w.Header()["Set-Cookie"]) > 20 {
-		t.Errorf("%d cookies are set", len(w.Header()["Set-Cookie"]))
+		t.Errorf("the answer sets %d cookies, want at most 20", len(w.Header()["Set-Cookie"]))
 	}
 
 	var accept strings.Builder
@@ -79,11 +79,11 @@ func TestWorkOfTheSignOnIsBounded(t *testing.T) { // not parallel: it counts all
 		fmt.Fprintf(&accept, ";a%d*0=1", i)
 	}
 	for _, field := range []string{accept.String(), strings.Repeat("a/b,", 200_000)} {
-		for _, p := range []*flyext.Provider{provider, newProvider(t, &testProvisioner{}, nil)} { // the second one has no sign-on
+		for _, p := range []*flyext.Provider{provider, newProvider(t, &testProvisioner{}, nil)} { // the second provider has no sign-on
 			r := httptest.NewRequest("GET", "/flyio/callback", nil)
 			r.Header.Set("Accept", field+",application/json")
 			if n := testing.AllocsPerRun(3, func() { do(p, r.Clone(r.Context())) }); n > 500 {
-				t.Errorf("%v allocations", n)
+				t.Errorf("%v allocations, want at most 500", n)
 			}
 		}
 	}
@@ -113,7 +113,8 @@ func TestInsecureAllowHTTP(t *testing.T) {
 	}
 }
 
-// The dashboard of an organization tells a stranger nothing, and lets its members in.
+// The dashboard of an organization admits members. Before the sign-in it does not reveal
+// which organizations exist.
 func TestOrganizationDashboard(t *testing.T) {
 	t.Parallel()
 	asked := 0
@@ -136,19 +137,19 @@ func TestOrganizationDashboard(t *testing.T) {
 	b := st.browser()
 	at(b, "unknown")
 	if asked != 0 {
-		t.Error("a stranger learns which organizations exist")
+		t.Error("OrganizationExists is called before the sign-in")
 	}
 	b.get(b.authorize(at(b, "o1")))
 	if len(st.signedIn) != 1 || st.signedIn[0].OrganizationID != "o1" || st.signedIn[0].ExtensionID != "" {
 		t.Errorf("signed in: %+v", st.signedIn)
 	}
-	for organization, want := range map[string]string{"o2": "not_found", "unknown": flyext.CodeNotAMember} { // a member of o2, which has no resources
+	for organization, want := range map[string]string{"o2": "not_found", "unknown": flyext.CodeNotAMember} { // the user is a member of o2, which has no resources
 		if p := b.get(b.authorize(at(b, organization))); !strings.Contains(p.body, want) {
 			t.Errorf("%s: got %d %s", organization, p.status, p.body)
 		}
 	}
 	if asked != 2 || len(st.signedIn) != 1 {
-		t.Errorf("asked %d times, %d sign-ins", asked, len(st.signedIn))
+		t.Errorf("OrganizationExists was called %d times, want 2; %d sign-ins, want 1", asked, len(st.signedIn))
 	}
 
 	without := newSSOTest(t)
@@ -157,7 +158,7 @@ func TestOrganizationDashboard(t *testing.T) {
 	}
 }
 
-// The service answers a refusal with a page of its own.
+// SSOConfig.Refused writes the page of a refusal. Clients that want JSON still get JSON.
 func TestRefusedByTheService(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t, func(s *flyext.SSOConfig) {
@@ -173,12 +174,12 @@ func TestRefusedByTheService(t *testing.T) {
 	}
 	b.accept = "application/json"
 	if p := b.get(ssoBase + "/callback"); p.header.Get("Content-Type") != "application/json" {
-		t.Errorf("a program got %s", p.body)
+		t.Errorf("a client that accepts JSON got %s", p.body)
 	}
 }
 
-// The page has a heading for its code, the command, and a link where a new attempt
-// can help.
+// The page has a heading for the error code and the command to start again. It has a link
+// if a new attempt can succeed.
 func TestRefusalPageHelps(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t, func(s *flyext.SSOConfig) { s.StartAgain = "flyctl ext logjam dashboard" })
@@ -203,7 +204,7 @@ func TestRefusalPageHelps(t *testing.T) {
 	}
 }
 
-// Fly.io sends no notice when a user leaves an organization. Recheck asks.
+// Fly.io sends no notice when a user leaves an organization, so Recheck asks Fly.io.
 func TestRecheck(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
@@ -256,7 +257,7 @@ func TestRecheck(t *testing.T) {
 	}
 	for _, text := range []string{fmt.Sprint(signedIn.Grant), fmt.Sprintf("%+v %#v", *signedIn.Grant, signedIn.Grant), fmt.Sprintf("%+v", signedIn)} {
 		if strings.Contains(text, "refresh") || len(text) > 500 {
-			t.Errorf("it prints %s", text)
+			t.Errorf("the grant is printed as %s", text)
 		}
 	}
 	grant, err := flyext.ParseGrant(secret)
@@ -279,6 +280,6 @@ func TestRecheck(t *testing.T) {
 	fly.SetUsers(user(""))
 	wantCode("a removed user", id.Grant, flyext.CodeNotAMember)
 	if _, err := flyext.ParseGrant([]byte("{}")); err == nil {
-		t.Error("an empty grant is read")
+		t.Error("ParseGrant accepts an empty grant")
 	}
 }
