@@ -20,7 +20,7 @@ func TestBodyBound(t *testing.T) {
 	tests := []struct {
 		name    string
 		size    int
-		length  bool // is Content-Length known
+		length  bool // whether Content-Length is set
 		status  int
 		maximum int64
 	}{
@@ -69,7 +69,7 @@ func TestAnnouncedBodyIsRefusedUnread(t *testing.T) {
 	}
 }
 
-// TestBodiesOnTheWire sends what net/http's client would not.
+// TestBodiesOnTheWire sends bodies that net/http's client cannot send.
 func TestBodiesOnTheWire(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -100,14 +100,14 @@ func TestBodiesOnTheWire(t *testing.T) {
 				t.Errorf("got %q, %v; want status %s", line, err, tt.status)
 			}
 			if got := len(p.recorded()); got != tt.calls {
-				t.Errorf("%d calls", got)
+				t.Errorf("%d calls, want %d", got, tt.calls)
 			}
 		})
 	}
 }
 
-// Whom Check refuses may be known to the service in another way, for which it
-// needs the body.
+// The body of a refused request can still be read: the service may authenticate the
+// request in another way that needs the body.
 func TestBodyOfRefusedRequest(t *testing.T) {
 	t.Parallel()
 	auth, err := flyext.NewAuthenticator(flyext.Config{BaseURL: testBase, Verifier: flyext.XSignature(testSecret)})
@@ -116,7 +116,7 @@ func TestBodyOfRefusedRequest(t *testing.T) {
 	}
 	r := httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader("{}"))
 	if err := auth.Check(r); err == nil {
-		t.Error("it was admitted")
+		t.Error("an unsigned request was admitted")
 	}
 	if body, err := io.ReadAll(r.Body); err != nil || string(body) != "{}" {
 		t.Errorf("got %q, %v", body, err)

@@ -25,7 +25,7 @@ func TestCavagePolicy(t *testing.T) {
 		{name: "content-digest instead of length", request: sign("(request-target) date content-digest")},
 		{name: "created instead of date", request: created(signingTime, "(request-target) (created) content-length")},
 		{name: "expires with a fraction, in the future", request: newPost().signCavage(example, cavageParams+"expires=1700000060.123,")},
-		{name: "expires with a fraction, over", request: newPost().signCavage(example, cavageParams+"expires=1699999000.123,"), want: expired},
+		{name: "expires with a fraction, in the past", request: newPost().signCavage(example, cavageParams+"expires=1699999000.123,"), want: expired},
 		{name: "expires with a fraction, covered", request: func() *wireRequest {
 			w := newPost()
 			w.values = map[string]string{"(expires)": "1700000060.5"}
@@ -34,7 +34,7 @@ func TestCavagePolicy(t *testing.T) {
 		{name: "created with a fraction", request: newPost().signCavage(example, cavageParams+"created=1700000000.5,"), want: badParameter},
 		{name: "expires of two dots", request: newPost().signCavage(example, cavageParams+"expires=1700000060.1.2,"), want: badParameter},
 		{name: "expires of a dot", request: newPost().signCavage(example, cavageParams+"expires=.,"), want: badParameter},
-		{name: "expires before time", request: newPost().signCavage(example, cavageParams+`expires="-1",`), want: badParameter},
+		{name: "expires is negative", request: newPost().signCavage(example, cavageParams+`expires="-1",`), want: badParameter},
 		{name: "hs2019", request: newPost().signCavage(example, `keyId="`+signingKeyID+`",algorithm="hs2019",`)},
 
 		{name: "target uncovered", request: sign("date content-length host"), want: uncoveredTarget},
@@ -49,12 +49,12 @@ func TestCavagePolicy(t *testing.T) {
 		{name: "authority required, and the Host field", request: sign("(request-target) date content-length host"),
 			policy: flyext.Policy{RequireComponents: []string{"@authority"}}},
 		{name: "length of another body", request: sign(example).tampered(func(w *wireRequest) { w.body = "{}" }), want: wrongLength},
-		{name: "length made anew", request: sign(example).tampered(func(w *wireRequest) {
+		{name: "length recomputed", request: sign(example).tampered(func(w *wireRequest) {
 			w.body = "{}"
 			w.setLength()
 		}), want: wrongMAC},
 		{name: "length twice", request: newPost().set("Content-Length", fmt.Sprint(len(signingBody)), "1").signCavage(example, cavageParams), want: wrongLength},
-		{name: "body exchanged for one as long: the example does not protect it", request: sign(example).tampered(exchangeBody)},
+		{name: "body exchanged for one of the same length: the example does not protect it", request: sign(example).tampered(exchangeBody)},
 		{name: "body exchanged, digest required", request: sign(example).tampered(exchangeBody), policy: strict, want: uncoveredBody},
 		{name: "digest required and covered", request: sign("(request-target) date digest"), policy: strict},
 		{name: "digest required, no body", request: newGet("/flyio/extensions/x1").set("Content-Length", "0").
@@ -66,9 +66,9 @@ func TestCavagePolicy(t *testing.T) {
 
 		{name: "stale", request: sign(example), after: 5*minute + second, want: tooOld},
 		{name: "future", request: sign(example), after: -minute - second, want: fromTheFuture},
-		{name: "stale created uncovered beside a fresh date", request: created(signingTime-301, example), want: tooOld},
+		{name: "stale created uncovered next to a fresh date", request: created(signingTime-301, example), want: tooOld},
 		{name: "stale created covered", request: created(signingTime-301, "(request-target) (created) content-length"), want: tooOld},
-		{name: "fresh created uncovered beside a stale date", request: newPost().setDate(signingTime-301).
+		{name: "fresh created uncovered next to a stale date", request: newPost().setDate(signingTime-301).
 			signCavage(example, cavageParams+fmt.Sprintf("created=%d,", signingTime)), want: tooOld},
 		{name: "expired", request: newPost().signCavage(example, cavageParams+fmt.Sprintf("expires=%d,", signingTime-61)), want: expired},
 
@@ -108,7 +108,7 @@ func TestCavagePolicy(t *testing.T) {
 
 func exchangeBody(w *wireRequest) { w.body = strings.Replace(w.body, "x1", "x2", 1) }
 
-// inAuthorization moves a draft-cavage signature there.
+// inAuthorization moves a draft-cavage signature to the Authorization header.
 func inAuthorization(w *wireRequest, scheme string) *wireRequest {
 	w.set("Authorization", scheme+" "+w.header.Get("Signature"))
 	w.header.Del("Signature")

@@ -16,7 +16,7 @@ import (
 
 func messageVerifier(p flyext.Policy) flyext.Verifier { return p.MessageSignature(signingKey) }
 
-// What is logged, by the check that refused.
+// The logged reasons of refusals.
 const (
 	uncoveredTarget = "method or target is not covered"
 	uncoveredBody   = "body is not covered by a digest"
@@ -65,7 +65,7 @@ func rfcGet(target, covered string) *wireRequest {
 	return newGet(target).signRFC9421("sig1", covered, rfcParams(signingTime))
 }
 
-// withDigest signs a request whose Content-Digest is this.
+// withDigest returns a signed request with that Content-Digest.
 func withDigest(field string) *wireRequest { return newPost().set("Content-Digest", field).rfc9421() }
 
 func TestRFC9421Policy(t *testing.T) {
@@ -82,14 +82,14 @@ func TestRFC9421Policy(t *testing.T) {
 		{name: "date instead of created", request: rfc(covered+` "date"`, `;keyid="`+signingKeyID+`"`)},
 		{name: "no alg", request: rfc(covered, fmt.Sprintf(`;created=%d;keyid="%s"`, signingTime, signingKeyID))},
 
-		// Coverage: each of these leaves a stranger something to choose.
+		// Coverage: in each of these an attacker could choose an uncovered part.
 		{name: "method uncovered", request: rfc(`"@target-uri" "content-digest"`, good), want: uncoveredTarget},
 		{name: "target uncovered", request: rfc(`"@method" "@authority" "content-digest"`, good), want: uncoveredTarget},
 		{name: "query uncovered", request: rfcGet(queryTarget, `"@method" "@path"`), want: uncoveredTarget},
 		{name: "query added to a covered path", request: rfcGet("/flyio/extensions/x1", `"@method" "@path"`).
 			tampered(func(w *wireRequest) { w.target += "?a=b" }), want: uncoveredTarget},
 		{name: "path uncovered", request: rfcGet(queryTarget, `"@method" "@query"`), want: uncoveredTarget},
-		{name: "one query parameter is not the query", request: queryParam(`"@query-param";name="a"`),
+		{name: "one query parameter covered, the query uncovered", request: queryParam(`"@query-param";name="a"`),
 			want: uncoveredTarget},
 		{name: "body uncovered", request: rfc(`"@method" "@target-uri" "content-length"`, good), want: uncoveredBody},
 		{name: "body added to a GET", request: rfcGet("/flyio/extensions/x1", `"@method" "@path"`).
@@ -101,7 +101,7 @@ func TestRFC9421Policy(t *testing.T) {
 			w.setDigests()
 		}).rfc9421()},
 		{name: "time uncovered", request: rfc(covered, `;keyid="`+signingKeyID+`"`), want: uncoveredTime},
-		{name: "expires is no time of signing", request: rfc(covered,
+		{name: "expires covered, but no time of signing", request: rfc(covered,
 			fmt.Sprintf(`;expires=%d;keyid="%s"`, signingTime+60, signingKeyID)), want: uncoveredTime},
 		{name: "covered content-length of another body", request: newPost().set("Content-Length", "7").
 			signRFC9421("sig1", covered+` "content-length"`, good), want: wrongLength},
@@ -115,7 +115,7 @@ func TestRFC9421Policy(t *testing.T) {
 			policy: flyext.Policy{InsecureSkipCoverage: true}, want: wrongDigest},
 		{name: "an event without a Content-Type", request: newPost().tampered(func(w *wireRequest) { w.header.Del("Content-Type") }).
 			set("Ce-Id", "e1").signRFC9421("sig1", covered+` "ce-id"`, good)},
-		{name: "an event of one field, and a Content-Type that nobody signed", request: newPost().
+		{name: "an event of one field, with an unsigned Content-Type", request: newPost().
 			set("Ce-Id", "e1").signRFC9421("sig1", covered+` "ce-id"`, good), want: "a header field of the event is not covered"},
 
 		// Digests.
@@ -137,7 +137,7 @@ func TestRFC9421Policy(t *testing.T) {
 			want: wrongDigest},
 		{name: "md5 alone", request: withDigest(weak), want: weakDigest},
 		{name: "sha-1 alone", request: withDigest("sha=:AAAA:"), want: weakDigest},
-		{name: "md5 beside sha-256", request: withDigest(weak + ", " + is256)},
+		{name: "md5 next to sha-256", request: withDigest(weak + ", " + is256)},
 		{name: "empty digest", request: withDigest(""), want: weakDigest},
 		{name: "digest cut short", request: withDigest("sha-256=:" + sum256(signingBody)[:8] + ":"), want: wrongDigest},
 		{name: "digest as a string", request: withDigest(`sha-256="` + sum256(signingBody) + `"`), want: brokenDigest},
@@ -164,18 +164,18 @@ func TestRFC9421Policy(t *testing.T) {
 		{name: "future", request: rfc(covered, good), after: -minute - second, want: fromTheFuture},
 		{name: "next year", request: rfc(covered, rfcParams(signingTime+31_536_000)), want: fromTheFuture},
 		{name: "year 30 million", request: rfc(covered, rfcParams(999_999_999_999_999)), want: fromTheFuture},
-		{name: "before time", request: rfc(covered, rfcParams(-999_999_999_999_999)), want: tooOld},
+		{name: "created is negative", request: rfc(covered, rfcParams(-999_999_999_999_999)), want: tooOld},
 		{name: "own MaxAge", request: rfc(covered, good), policy: flyext.Policy{MaxAge: second}, after: 2 * second, want: tooOld},
 		{name: "within own MaxAge", request: rfc(covered, good), policy: flyext.Policy{MaxAge: time.Hour}, after: time.Hour},
 		{name: "own ClockSkew", request: rfc(covered, good), policy: flyext.Policy{ClockSkew: second},
 			after: -2 * second, want: fromTheFuture},
 		{name: "within own ClockSkew", request: rfc(covered, good), policy: flyext.Policy{ClockSkew: time.Hour}, after: -time.Hour},
-		{name: "stale date beside a fresh created", request: newPost().setDate(signingTime-301).
+		{name: "stale date next to a fresh created", request: newPost().setDate(signingTime-301).
 			signRFC9421("sig1", covered+` "date"`, good), want: tooOld},
-		{name: "stale created beside a fresh date", request: rfc(covered+` "date"`, rfcParams(signingTime-301)), want: tooOld},
+		{name: "stale created next to a fresh date", request: rfc(covered+` "date"`, rfcParams(signingTime-301)), want: tooOld},
 		{name: "expired", request: rfc(covered, good+fmt.Sprintf(";expires=%d", signingTime+1)), after: 62 * second, want: expired},
 		{name: "expired within the skew", request: rfc(covered, good+fmt.Sprintf(";expires=%d", signingTime+1)), after: 61 * second},
-		{name: "date covered and no date", request: newPost().set("Date", "yesterday").
+		{name: "covered date malformed", request: newPost().set("Date", "yesterday").
 			signRFC9421("sig1", covered+` "date"`, good), want: badDate},
 		{name: "date in UTC by name", request: newPost().set("Date", "Tue, 14 Nov 2023 22:13:20 UTC").
 			signRFC9421("sig1", covered+` "date"`, good)},
@@ -191,7 +191,7 @@ func TestRFC9421Policy(t *testing.T) {
 		{name: "another alg", request: rfc(covered, strings.Replace(good, "hmac-sha256", "rsa-v1_5-sha256", 1)), want: wrongAlgorithm},
 		{name: "alg none", request: rfc(covered, strings.Replace(good, "hmac-sha256", "none", 1)), want: wrongAlgorithm},
 		{name: "alg in upper case", request: rfc(covered, strings.Replace(good, "hmac-sha256", "HMAC-SHA256", 1)), want: wrongAlgorithm},
-		{name: "hs2019 is draft-cavage's alone", request: rfc(covered, strings.Replace(good, "hmac-sha256", "hs2019", 1)), want: wrongAlgorithm},
+		{name: "hs2019, which only draft-cavage has", request: rfc(covered, strings.Replace(good, "hmac-sha256", "hs2019", 1)), want: wrongAlgorithm},
 		{name: "empty alg", request: rfc(covered, strings.Replace(good, "hmac-sha256", "", 1)), want: badParameter},
 		{name: "unknown key id", request: rfc(covered, strings.Replace(good, signingKeyID, "other", 1)), want: unknownKey},
 		{name: "empty key id", request: rfc(covered, strings.Replace(good, signingKeyID, "", 1)), want: unknownKey},
@@ -226,7 +226,7 @@ func TestRFC9421Policy(t *testing.T) {
 	}, messageVerifier)
 }
 
-// queryParam signs a GET of queryTarget with a component for its parameter a.
+// queryParam signs a GET of queryTarget and covers a component for its parameter a.
 func queryParam(component string) *wireRequest {
 	w := newGet(queryTarget)
 	name, _, _ := strings.Cut(component, " ")
@@ -245,7 +245,7 @@ func TestMessageSignatureRotation(t *testing.T) {
 		{name: "another id", request: newPost().signedWith("third").signRFC9421("s", covered, params("other"))},
 		{name: "no id", request: newPost().signedWith("third").signRFC9421("s", covered, fmt.Sprintf(";created=%d", signingTime))},
 		{name: "a key under another's id", request: newPost().signedWith("third").signRFC9421("s", covered, params("k")), want: wrongMAC},
-		{name: "a key of none", request: newPost().signedWith("fourth").signRFC9421("s", covered, params("k")), want: wrongMAC},
+		{name: "a key that is not configured", request: newPost().signedWith("fourth").signRFC9421("s", covered, params("k")), want: wrongMAC},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -254,7 +254,8 @@ func TestMessageSignatureRotation(t *testing.T) {
 	}
 }
 
-// The one HMAC example of RFC 9421 covers neither method nor target nor body.
+// The only HMAC example of RFC 9421 covers neither the method, the target nor the body. The
+// default policy refuses it for that.
 func TestRFC9421AppendixB25(t *testing.T) {
 	t.Parallel()
 	secret, err := base64.StdEncoding.DecodeString(
@@ -286,9 +287,9 @@ func TestRFC9421AppendixB25(t *testing.T) {
 	wantRefusal(t, check(flyext.Policy{}), uncoveredTarget)
 }
 
-// The alg_hmac of github.com/common-fate/httpsig v0.2.1 never hashes the
-// message: its signature is the base with HMAC(key, "") behind it. Whoever has
-// seen one can cut that constant off and put it behind a base of their own.
+// The alg_hmac of github.com/common-fate/httpsig v0.2.1 never hashes the message: its
+// signature is the base followed by HMAC(key, ""). An attacker who has seen one signature
+// can append that constant to any other base.
 func TestForgeryOfUnhashedHMAC(t *testing.T) {
 	t.Parallel()
 	h := hmac.New(sha256.New, []byte(signingSecret))

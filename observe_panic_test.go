@@ -10,7 +10,7 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// A panic of Observe, of whichever value, is logged and harms no answer.
+// A panic of Observe with any value is logged and does not affect the answer.
 func TestObservePanics(t *testing.T) {
 	t.Parallel()
 	for name, value := range map[string]any{"a text": "canary", "http.ErrAbortHandler": http.ErrAbortHandler} {
@@ -31,7 +31,8 @@ func TestObservePanics(t *testing.T) {
 	}
 }
 
-// http.ErrAbortHandler passes, is no panic to report, and is observed.
+// A panic with http.ErrAbortHandler reaches net/http. The outcome has it as Err, not as
+// Panic.
 func TestObserveAbort(t *testing.T) {
 	t.Parallel()
 	var seen observer
@@ -50,12 +51,12 @@ func TestObserveAbort(t *testing.T) {
 		Generation: flyext.Generation2, Verifier: "x-signature", Replay: flyext.ReplayFresh, Err: http.ErrAbortHandler})
 }
 
-// panickingWriter is a middleware's writer with a defect.
+// panickingWriter is a ResponseWriter of a faulty middleware.
 type panickingWriter struct{ http.ResponseWriter }
 
 func (panickingWriter) WriteHeader(int) { panic("in the middleware") }
 
-// A panic outside the service's methods is observed with its stack, and passes.
+// A panic outside the service's methods is observed with its stack and reaches net/http.
 func TestObservePanicOfTheWriter(t *testing.T) {
 	t.Parallel()
 	var seen observer

@@ -9,13 +9,13 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// Each reason of a refusal is found in Outcome.Err, with the same 401 for all.
-// elsewhere is a request to another host.
+// elsewhere makes a request one for another host.
 func elsewhere(w *wireRequest) *wireRequest {
 	w.host = "other-provider.test"
 	return w
 }
 
+// Outcome.Err has the reason of a refusal, while the answer is always the same 401.
 func TestObserveReasons(t *testing.T) {
 	t.Parallel()
 	other := func(w *wireRequest) { w.target = "/flyio/extensions/x2" + w.target[strings.Index(w.target, "?"):] }
@@ -37,7 +37,7 @@ func TestObserveReasons(t *testing.T) {
 		{"message signature: from the future", newGet(extensionPath).rfc9421(), -2 * time.Hour, flyext.ErrFuture},
 		{"message signature: past its expires", newGet(extensionPath).signRFC9421("s", `"@method" "@target-uri"`, rfcParams(signingTime)+";expires=1600000000"), 0, flyext.ErrStale},
 		{"message signature: another host", elsewhere(newGet(extensionPath)).signRFC9421("s", `"@method" "@target-uri"`, rfcParams(signingTime)), 0, flyext.ErrURLMismatch},
-		{"message signature: nothing of the target", newGet(extensionPath).signRFC9421("s", `"@method"`, rfcParams(signingTime)), 0, flyext.ErrUncovered},
+		{"message signature: target uncovered", newGet(extensionPath).signRFC9421("s", `"@method"`, rfcParams(signingTime)), 0, flyext.ErrUncovered},
 		{"an unsigned body", get().xSignature().tampered(func(w *wireRequest) { w.body = "{}" }), 0, flyext.ErrUncovered},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -54,7 +54,8 @@ func TestObserveReasons(t *testing.T) {
 	}
 }
 
-// A copy of a request, and of an event whose signature has no time, is a replay.
+// A copy of a request is a replay. So is a copy of an event without a signed time, under
+// another id.
 func TestObserveReplay(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -75,7 +76,7 @@ func TestObserveReplay(t *testing.T) {
 				config.Now = func() time.Time { return time.Unix(signingTime, 0) }
 			})
 			if w := do(p, c.first.request(t)); w.Code != 200 || seen.one(t).Replay != flyext.ReplayFresh {
-				t.Fatalf("the first: got %d %s, %+v", w.Code, w.Body, seen.all)
+				t.Fatalf("the first request: got %d %s, %+v", w.Code, w.Body, seen.all)
 			}
 			seen.all = nil
 			do(p, c.copy.request(t))
@@ -86,7 +87,8 @@ func TestObserveReplay(t *testing.T) {
 	}
 }
 
-// undatedEvent is an event in binary mode whose body has no parameters of the signature.
+// undatedEvent returns a signed event in binary mode whose body has no parameters of the
+// signature.
 func undatedEvent(id string) *wireRequest {
 	w := &wireRequest{method: "POST", target: testEvents, host: "logjam.test", body: recordedData, header: http.Header{}}
 	w.set("Content-Type", "application/json").set("Ce-Id", id).set("Ce-Source", "https://api.fly.io/v1")

@@ -18,7 +18,7 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// An observer keeps what Config.Observe is called with.
+// An observer keeps the outcomes of its calls as Config.Observe.
 type observer struct {
 	mu  sync.Mutex
 	all []flyext.Outcome
@@ -30,7 +30,7 @@ func (o *observer) observe(_ context.Context, outcome flyext.Outcome) {
 	o.all = append(o.all, outcome)
 }
 
-// one returns the outcome of the only request.
+// one returns the outcome of the only observed request.
 func (o *observer) one(t testing.TB) flyext.Outcome {
 	t.Helper()
 	o.mu.Lock()
@@ -41,8 +41,8 @@ func (o *observer) one(t testing.TB) flyext.Outcome {
 	return o.all[0]
 }
 
-// wantOutcome compares an outcome with the wanted one. Err is compared with
-// errors.Is; durations, the request id and the stack are not compared.
+// wantOutcome compares an outcome with the expected one. It compares Err with errors.Is
+// and ignores the durations, the request id and the stack.
 func wantOutcome(t testing.TB, got, want flyext.Outcome) {
 	t.Helper()
 	if want.Err == nil && got.Err != nil && want.Code == "" || want.Err != nil && !errors.Is(got.Err, want.Err) {
@@ -63,7 +63,7 @@ func wantOutcome(t testing.TB, got, want flyext.Outcome) {
 	}
 }
 
-// everything is a Provisioner with each capability.
+// everything is a Provisioner with every optional capability.
 type everything struct {
 	listener
 	lister lister
@@ -75,8 +75,7 @@ func (e *everything) List(ctx context.Context, organization string) ([]*flyext.E
 
 var errOfTheService = errors.New("the disk is full")
 
-// Observe is called once per request, after the answer is written, with what
-// happened to it.
+// Observe is called once per request, after the answer is written.
 func TestObserve(t *testing.T) {
 	t.Parallel()
 	const x, fresh = "x-signature", flyext.ReplayFresh
@@ -109,11 +108,11 @@ func TestObserve(t *testing.T) {
 			want: admitted(flyext.Outcome{Route: "/organizations/{organization_id}/extensions", Method: "GET", Status: 200})},
 		{name: "event", request: xsignedEvent(t, "e1"),
 			want: admitted(flyext.Outcome{Route: "/extensions/events", Method: "POST", Status: 200})},
-		{name: "sign-on that is not offered", request: unsignedRequest("GET", "/flyio/extensions/x1/sso"),
+		{name: "sign-on that is not configured", request: unsignedRequest("GET", "/flyio/extensions/x1/sso"),
 			want: flyext.Outcome{Route: "/extensions/{id}/sso", Method: "GET", Status: 501, Code: flyext.CodeUnsupported}},
 		{name: "no such route", request: xsigned("POST", "/flyio/secret-path", minimal),
 			want: flyext.Outcome{Status: 404, Code: flyext.CodeRouteNotFound}},
-		{name: "no such route and a strange method", request: unsignedRequest("BREW", "/flyio/coffee"),
+		{name: "no such route and no such method", request: unsignedRequest("BREW", "/flyio/coffee"),
 			want: flyext.Outcome{Status: 404, Code: flyext.CodeRouteNotFound}},
 		{name: "no such method", request: xsigned("BREW", "/flyio/extensions/x1", ""),
 			want: flyext.Outcome{Route: "/extensions/{id}", Status: 405, Code: flyext.CodeMethodNotAllowed}},
@@ -143,7 +142,7 @@ func TestObserve(t *testing.T) {
 			},
 			want: admitted(flyext.Outcome{Route: "/extensions/events", Method: "POST", Status: 500, Code: flyext.CodeInternal,
 				Panic: "at the queue"})},
-		{name: "a verifier of the service that panics", request: unsignedRequest("GET", "/flyio/extensions/x1"),
+		{name: "a panic of a custom verifier", request: unsignedRequest("GET", "/flyio/extensions/x1"),
 			config: func(c *flyext.Config) {
 				c.Verifier = verifierOf(func() (flyext.Verification, error) { panic("at the key") })
 			},
@@ -173,7 +172,7 @@ func TestObserve(t *testing.T) {
 				}
 				config.Observe = func(ctx context.Context, o flyext.Outcome) {
 					if w.Body.Len() == 0 {
-						t.Error("Observe is called before the answer is written")
+						t.Error("Observe was called before the answer was written")
 					}
 					if flyext.RequestID(ctx) != "" && flyext.RequestID(ctx) != o.RequestID {
 						t.Error("the context has another request id")
@@ -193,17 +192,17 @@ func TestObserve(t *testing.T) {
 	}
 }
 
-// verifierOf is a Verifier of the service's own.
+// verifierOf is a custom Verifier.
 type verifierOf func() (flyext.Verification, error)
 
 func (f verifierOf) Verify(context.Context, *flyext.Message) (flyext.Verification, error) { return f() }
 
-// brokenStore is a replay store that is out of reach.
+// brokenStore is a replay store whose calls fail.
 type brokenStore struct{}
 
 func (brokenStore) Use(context.Context, flyext.Nonce) (bool, error) { return false, errOfTheService }
 
-// xsignedEvent is an event in structured mode.
+// xsignedEvent returns a signed event in structured mode.
 func xsignedEvent(t testing.TB, id string) *http.Request {
 	t.Helper()
 	r := xsigned("POST", testEvents, envelope(id))
@@ -211,7 +210,7 @@ func xsignedEvent(t testing.TB, id string) *http.Request {
 	return r
 }
 
-// The durations are the whole request's, and the Provisioner's part of it.
+// Duration is the time of the whole request, ProvisionerDuration that of the Provisioner.
 func TestObserveDurations(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -233,8 +232,8 @@ func TestObserveDurations(t *testing.T) {
 	})
 }
 
-// The request of a client that hung up is finished and observed, under a context
-// that has not ended and has the values of the request's.
+// The request of a client that disconnects is completed and observed. The context of
+// Observe has not ended and has the values of the request's context.
 func TestObserveClientGone(t *testing.T) {
 	t.Parallel()
 	type traceKey struct{}
@@ -246,7 +245,7 @@ func TestObserveClientGone(t *testing.T) {
 	}}, func(c *flyext.Config) {
 		c.Observe = func(ctx context.Context, o flyext.Outcome) {
 			if ctx.Err() != nil || ctx.Value(traceKey{}) != "a span" {
-				t.Errorf("the context is over (%v) or without the request's values", ctx.Err())
+				t.Errorf("the context has ended (%v) or lacks the values of the request's context", ctx.Err())
 			}
 			seen.observe(ctx, o)
 		}
@@ -256,8 +255,8 @@ func TestObserveClientGone(t *testing.T) {
 		Generation: flyext.Generation2, Verifier: "x-signature", Replay: flyext.ReplayFresh})
 }
 
-// Observe does not keep net/http from closing the connection after a body that is
-// too large, or its sender could go on.
+// With Observe set, net/http still closes the connection after a body that is too large.
+// Otherwise the client could send the rest.
 func TestObserveTooLargeCloses(t *testing.T) {
 	t.Parallel()
 	var seen observer
@@ -270,10 +269,10 @@ func TestObserveTooLargeCloses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil { // without the check the server waits for more
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil { // a server that does not close would wait for more
 		t.Fatal(err)
 	}
-	// The chunks never end, so that the length is not announced.
+	// Chunks announce no length of the body.
 	io.WriteString(conn, "POST /flyio/extensions HTTP/1.1\r\nHost: logjam.test\r\nTransfer-Encoding: chunked\r\n\r\n20\r\n"+
 		strings.Repeat("a", 32)+"\r\n")
 	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -286,7 +285,7 @@ func TestObserveTooLargeCloses(t *testing.T) {
 	}
 }
 
-// The kind of signature is named after what admitted the request.
+// Outcome.Verifier names the verifier that admitted the request.
 func TestObserveVerifier(t *testing.T) {
 	t.Parallel()
 	named := func(name string, g flyext.Generation, nonces ...flyext.Nonce) flyext.Verifier {
@@ -301,7 +300,7 @@ func TestObserveVerifier(t *testing.T) {
 		verifier flyext.Verifier
 		want     string
 	}{
-		{"one", named("a", 1), "a"},
+		{"a custom verifier", named("a", 1), "a"},
 		{"a bearer token", flyext.BearerToken("t"), "bearer-token"},
 		{"any: the first that accepts", flyext.AnyOf(refuses, named("b", 1), named("c", 2)), "b"},
 		{"all: the highest generation", flyext.AllOf(named("a", 1, nonce), named("b", 2), named("c", 1)), "b"},

@@ -74,7 +74,7 @@ func TestExtensionsThatAreRefused(t *testing.T) {
 	tests := []struct {
 		name string
 		x    *flyext.Extension
-		log  string // what the log says; the caller is told nothing
+		log  string // in the log; the answer has none of it
 	}{
 		{"neither extension nor error", nil, "neither"},
 		{"forgotten secrets", &flyext.Extension{}, "nil Secrets"},
@@ -104,7 +104,7 @@ func TestExtensionsThatAreRefused(t *testing.T) {
 	}
 }
 
-// A value that is nil is null, as it is to encoding/json.
+// A nil value of Extra is encoded as null, as in encoding/json.
 func TestExtraThatIsNil(t *testing.T) {
 	t.Parallel()
 	p := &testProvisioner{fetch: func(context.Context, string) (*flyext.Extension, error) {

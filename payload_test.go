@@ -53,7 +53,7 @@ func TestOrganizationEmailInBothSpellings(t *testing.T) {
 		`{"id":"x","organization_id":"o","organization_email":"a@b"}`:              "a@b",
 		`{"id":"x","organization_id":"o","email":"a@b"}`:                           "a@b",
 		`{"id":"x","organization_id":"o","organization_email":null,"email":"c@d"}`: "c@d",
-		// Both are there: the second one is somebody else's, and an extra.
+		// With both spellings, email is an extra.
 		`{"id":"x","organization_id":"o","email":"c@d","organization_email":"a@b"}`: "a@b, extra \"c@d\"",
 		`{"id":"x","organization_id":"o","organization_email":"","email":"c@d"}`:    ", extra \"c@d\"",
 	} {
@@ -102,7 +102,7 @@ func TestUpdatesThatAreRefused(t *testing.T) {
 		p := &testProvisioner{}
 		w := do(newProvider(t, p, nil), xsigned("PATCH", "/flyio/extensions/x1", body))
 		if a := readAnswer(t, w); w.Code != 422 || a.Error != "invalid_field" || len(p.recorded()) != 0 {
-			t.Errorf("%s: got %d %+v, and the calls %v", body, w.Code, a, p.recorded())
+			t.Errorf("%s: got %d %+v, calls %v", body, w.Code, a, p.recorded())
 		}
 	}
 }
@@ -126,7 +126,7 @@ func TestUpdateTellsAbsentNullEmptyAndSetApart(t *testing.T) {
 					t.Errorf("got %#v, want %#v", r.ReadRegions, tt.want)
 				}
 				if r.Name.Present {
-					t.Error("name is there")
+					t.Error("Name is present, although the body has no name")
 				}
 				if got := slices.Collect(maps.Keys(r.Extra)); !slices.Equal(got, []string{"plan"}) {
 					t.Errorf("extra %v", got)
@@ -160,16 +160,16 @@ func TestBodiesThatAreRefused(t *testing.T) {
 		{"no JSON", `hello`, 400, "malformed_body", "not JSON"},
 		{"an array", `[]`, 400, "malformed_body", "not an object"},
 		{"null", `null`, 400, "malformed_body", "not an object"},
-		{"an array that is none", `[{"a":1,"a":2}]`, 400, "malformed_body", "not JSON"},
+		{"a malformed array", `[{"a":1,"a":2}]`, 400, "malformed_body", "not JSON"},
 		{"a truncated object", `{"id":"x"`, 400, "malformed_body", "not JSON"},
 		{"a truncated string", `{"id":"x`, 400, "malformed_body", "not JSON"},
 		{"a trailing comma", `{"id":"x",}`, 400, "malformed_body", "not JSON"},
 		{"a second value", minimal + `{}`, 400, "malformed_body", "behind"},
-		{"rubbish behind", minimal + ` x`, 400, "malformed_body", "behind"},
+		{"garbage after the object", minimal + ` x`, 400, "malformed_body", "behind"},
 		{"invalid UTF-8", with("\"name\":\"\xff\""), 400, "malformed_body", "name"},
 		{"a duplicate member in a member", with(`"env":{"canary":1,"canary":2}`), 400, "malformed_body", "env"},
-		{"a value that is no value", with(`"name":canary`), 400, "malformed_body", "name"},
-		{"no object, but a text", `canary`, 400, "malformed_body", "not JSON"},
+		{"a value without quotes", with(`"name":canary`), 400, "malformed_body", "name"},
+		{"a word", `canary`, 400, "malformed_body", "not JSON"},
 		{"a duplicate member", with(`"name":"a","name":"b"`), 400, "malformed_body", "name"},
 		{"a duplicate id", with(`"id":"y"`), 400, "malformed_body", "id"},
 		{"a duplicate member deep inside", with(`"website":{"a":1,"a":2}`), 400, "malformed_body", "website"},
@@ -203,7 +203,7 @@ func TestBodiesThatAreRefused(t *testing.T) {
 				httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(tt.body)))
 			a := readAnswer(t, w)
 			if strings.Contains(log.text(), "canary") {
-				t.Errorf("the log has a piece of the payload: %s", log.text())
+				t.Errorf("the log has a part of the payload: %s", log.text())
 			}
 			if w.Code != tt.status || a.Error != tt.code || !strings.Contains(a.Message, tt.says) {
 				t.Errorf("got %d %+v, want %d %s with %q", w.Code, a, tt.status, tt.code, tt.says)
@@ -217,7 +217,7 @@ func TestBodiesThatAreRefused(t *testing.T) {
 
 func TestBodiesThatAreAccepted(t *testing.T) {
 	t.Parallel()
-	// Those of the signature's parameters are no extras.
+	// Fields of the protocol and parameters of the signature are not extras.
 	known := []string{"id", "organization_id", "name", "read_regions", "ip_address", "email", "timestamp", "nonce", "url"}
 	for name, body := range map[string]string{
 		"blank name":              `{"id":"x","organization_id":"o","name":""}`,
@@ -225,8 +225,8 @@ func TestBodiesThatAreAccepted(t *testing.T) {
 		"empty ip_address":        `{"id":"x","organization_id":"o","ip_address":""}`,
 		"white space around":      " \r\n\t{ \"id\" : \"x\" , \"organization_id\":\"o\" }\r\n",
 		"signing parameters":      `{"id":"x","organization_id":"o","timestamp":"5","nonce":7,"url":null}`,
-		"a member of one byte":    `{"id":"x","organization_id":"o","nobody":1}`,
-		"members nobody knows":    `{"id":"x","organization_id":"o","website":{"a":[1,2,{"b":null}]},"public":false}`,
+		"a value of one byte":     `{"id":"x","organization_id":"o","other":1}`,
+		"unknown members":         `{"id":"x","organization_id":"o","website":{"a":[1,2,{"b":null}]},"public":false}`,
 		"a number that is large":  `{"id":"x","organization_id":"o","big":123456789012345678901234567890}`,
 		"an escaped member name":  `{"\u0069d":"x","organization_id":"o"}`,
 		"an id with a line break": `{"id":"x\ny","organization_id":"o"}`,
@@ -257,7 +257,7 @@ func TestBodiesThatAreAccepted(t *testing.T) {
 	}
 }
 
-// In generation 1 nonce and url are nobody's parameters but the provider's own.
+// In generation 1, nonce and url are not parameters of a signature, so they are extras.
 func TestExtrasOfGeneration1(t *testing.T) {
 	t.Parallel()
 	for generation, want := range map[flyext.Generation]string{
@@ -281,7 +281,7 @@ func TestExtrasOfGeneration1(t *testing.T) {
 	}
 }
 
-// What a provider does to one member must not reach the next one.
+// A provider that appends to one extra must not change the next one.
 func TestExtrasAreApart(t *testing.T) {
 	t.Parallel()
 	p := &testProvisioner{provision: func(_ context.Context, r *flyext.ProvisionRequest) (*flyext.Extension, error) {

@@ -11,7 +11,7 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// A scriptedStore answers as a test says, and keeps what it was asked.
+// A scriptedStore returns fixed results and keeps the nonces of its calls.
 type scriptedStore struct {
 	fresh bool
 	err   error
@@ -47,7 +47,7 @@ func want503(t *testing.T, err error) {
 	if !ok || e.Status != http.StatusServiceUnavailable || e.Code != flyext.CodeReplayUnavailable {
 		t.Errorf("got %v, want 503", err)
 	} else if e.Message == "" || e.Err == nil {
-		t.Errorf("the sender is told %q, and the log %v", e.Message, e.Err)
+		t.Errorf("the message is %q and the cause %v, want both", e.Message, e.Err)
 	}
 }
 
@@ -71,17 +71,17 @@ func TestMemoryReplayStore(t *testing.T) {
 		{name: "the second", key: 2, lives: 2 * time.Minute, fresh: true},
 		{name: "the third", key: 3, lives: 2 * time.Minute, fresh: true},
 		{name: "one too many", key: 4, lives: time.Minute, full: true},
-		{name: "a replay is told while it is full", key: 2, lives: 2 * time.Minute},
+		{name: "a replay is reported while the store is full", key: 2, lives: 2 * time.Minute},
 		{name: "the clock jumps back", at: -time.Hour, key: 1, lives: time.Minute},
 		{name: "still full", at: -time.Hour, key: 4, lives: time.Minute, full: true},
-		{name: "in its last instant", at: time.Minute, key: 1, lives: time.Minute},
+		{name: "at the expiry itself", at: time.Minute, key: 1, lives: time.Minute},
 		{name: "seconds later there is room", at: time.Minute + 10*time.Second, key: 4, lives: 3 * time.Minute, fresh: true},
-		{name: "and no more", at: time.Minute + 10*time.Second, key: 5, lives: 3 * time.Minute, full: true},
-		{name: "those that live longer are still known", at: time.Minute + 10*time.Second, key: 3, lives: 2 * time.Minute},
-		{name: "the one that was dropped does not come back", at: time.Minute + 10*time.Second, key: 1, lives: time.Minute, full: true},
-		{name: "nor when the clock is set back", at: 0, key: 1, lives: time.Minute, full: true},
-		{name: "all but one are gone", at: 3 * time.Minute, key: 1, lives: 4 * time.Minute, fresh: true},
-		{name: "that one is not", at: 3 * time.Minute, key: 4, lives: 3 * time.Minute},
+		{name: "full again", at: time.Minute + 10*time.Second, key: 5, lives: 3 * time.Minute, full: true},
+		{name: "nonces with a later expiry are still known", at: time.Minute + 10*time.Second, key: 3, lives: 2 * time.Minute},
+		{name: "a forgotten nonce is not fresh again", at: time.Minute + 10*time.Second, key: 1, lives: time.Minute, full: true},
+		{name: "not even after the clock is set back", at: 0, key: 1, lives: time.Minute, full: true},
+		{name: "all but one have expired", at: 3 * time.Minute, key: 1, lives: 4 * time.Minute, fresh: true},
+		{name: "the last one has not", at: 3 * time.Minute, key: 4, lives: 3 * time.Minute},
 	} {
 		now = time.Unix(signingTime, 0).Add(step.at)
 		fresh, err := use(step.key, step.lives)
@@ -91,7 +91,7 @@ func TestMemoryReplayStore(t *testing.T) {
 	}
 }
 
-// Full of live nonces, the store answers 503 and forgets none of them.
+// A store that is full of unexpired nonces keeps them, and new requests get 503.
 func TestMemoryReplayStoreFull(t *testing.T) {
 	t.Parallel()
 	clock := func() time.Time { return time.Unix(signingTime, 0) }
@@ -108,7 +108,7 @@ func TestMemoryReplayStoreFull(t *testing.T) {
 	wantRefusal(t, auth.Check(first.request(t)), usedBefore)
 }
 
-// failingStore is out of reach at one of its calls.
+// failingStore fails in one of its calls.
 type failingStore struct {
 	flyext.ReplayStore
 	calls, failing int
@@ -121,8 +121,8 @@ func (s *failingStore) Use(ctx context.Context, n flyext.Nonce) (bool, error) {
 	return s.ReplayStore.Use(ctx, n)
 }
 
-// Two nonces are entered one after the other. Where the store fails between
-// them, the message is refused, and refused again: never let through.
+// A message has two nonces. The store fails after the first. The message is refused, and a
+// retry is refused as a replay.
 func TestStoreFailsBetweenTwoNonces(t *testing.T) {
 	t.Parallel()
 	now := func() time.Time { return time.Unix(signingTime, 0) }

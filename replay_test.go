@@ -13,13 +13,13 @@ import (
 
 const usedBefore = "message was used before"
 
-// everyVerifier verifies what every format signs.
+// everyVerifier verifies every format of everyFormat.
 func everyVerifier() flyext.Verifier {
 	p := flyext.Policy{ZntrioDialect: true}
 	return flyext.AnyOf(p.XSignature(signingSecret), p.MessageSignature(signingKey))
 }
 
-// everyFormat has a signed request of every format.
+// everyFormat returns a signed request of every format.
 func everyFormat() map[string]*wireRequest {
 	return map[string]*wireRequest{
 		"RFC 9421": newPost().rfc9421(),
@@ -75,7 +75,8 @@ func TestReplayConcurrently(t *testing.T) {
 	}
 }
 
-// A message that is right in two ways must not pass once for each.
+// A message with two valid signatures is admitted only once, even if an attacker removes
+// one of them.
 func TestReplayStrippedOfOneSignature(t *testing.T) {
 	t.Parallel()
 	keys := flyext.MessageSignature(flyext.Key{ID: "new", Secret: "new"}, flyext.Key{ID: "old", Secret: "old"})
@@ -121,7 +122,8 @@ func TestReplayStrippedOfOneSignature(t *testing.T) {
 	}
 }
 
-// Two signatures may share a nonce; that is no replay of the one by the other.
+// Two signatures of one message may share a nonce. The second is not a replay of the
+// first.
 func TestSharedNonceIsNoReplay(t *testing.T) {
 	t.Parallel()
 	params := rfcParams(signingTime) + `;nonce="n"`
@@ -131,8 +133,7 @@ func TestSharedNonceIsNoReplay(t *testing.T) {
 	wantRefusal(t, auth.Check(w.request(t)), usedBefore)
 }
 
-// A nonce is the message's whatever else it says: another message with it is
-// a replay, and one of another key is not.
+// Another message with the same nonce is a replay. With another key id it is not.
 func TestNonceOfAnotherMessage(t *testing.T) {
 	t.Parallel()
 	auth := newAuthenticator(t, flyext.MessageSignature(signingKey, flyext.Key{ID: "k", Secret: signingSecret}), 0)
@@ -145,8 +146,8 @@ func TestNonceOfAnotherMessage(t *testing.T) {
 	wantRefusal(t, auth.Check(sign(newGet("/flyio/b"), strings.Replace(withNonce, signingKeyID, "k", 1)).request(t)), "")
 }
 
-// Who does not know the secret, or comes at the wrong time or to the wrong
-// place, must not use up the nonce of a genuine request.
+// A refused request must not use up the nonce of a genuine request, whether its MAC, its
+// time or its URL is wrong.
 func TestNonceIsEnteredLast(t *testing.T) {
 	t.Parallel()
 	withNonce := rfcParams(signingTime) + `;nonce="n1"`
@@ -183,9 +184,10 @@ func TestNonceIsEnteredLast(t *testing.T) {
 	}
 }
 
-// The example of Fly.io's proposal covers no digest. An observer of one request gets
-// no call with another body of the same length: the signature is used up by itself.
-// The price is that the second of two genuine requests of one second is refused.
+// The example of Fly.io's proposal covers no digest. An attacker who saw one request could
+// therefore replace the body by another of the same length. The signature itself counts as
+// the nonce and prevents this. As a side effect, the second of two genuine requests in one
+// second is refused.
 func TestCavageWithoutNonce(t *testing.T) {
 	t.Parallel()
 	first := newPost().cavage()
@@ -203,8 +205,8 @@ func TestCavageWithoutNonce(t *testing.T) {
 	wantRefusal(t, strict.Check(first.request(t)), uncoveredBody)
 }
 
-// A nonce must be remembered for as long as its message could be admitted, on
-// a machine whose clock is behind too.
+// A nonce is remembered for as long as its message could be admitted, even on a machine
+// whose clock is behind.
 func TestNonceExpires(t *testing.T) {
 	t.Parallel()
 	p := flyext.Policy{MaxAge: 10 * time.Minute, ClockSkew: 2 * time.Minute, ZntrioDialect: true}
@@ -214,8 +216,8 @@ func TestNonceExpires(t *testing.T) {
 			admitted int64 // seconds after it was signed
 			expires  time.Duration
 		}{
-			{"signed a minute ago: a copy has the same expiry", 60, 12 * time.Minute},
-			{"signed a minute ahead: a machine that is behind takes it for as much longer", -60, 12 * time.Minute},
+			{"signed a minute ago: the same expiry", 60, 12 * time.Minute},
+			{"signed a minute ahead: the same expiry", -60, 12 * time.Minute},
 		} {
 			t.Run(name+", "+c.name, func(t *testing.T) {
 				t.Parallel()
@@ -230,7 +232,7 @@ func TestNonceExpires(t *testing.T) {
 				}
 				wantRefusal(t, auth.Check(w.clone().request(t)), "")
 				if len(store.asked) != 1 {
-					t.Fatalf("the store was asked %d times", len(store.asked))
+					t.Fatalf("the store was called %d times, want once", len(store.asked))
 				}
 				if want := time.Unix(signingTime, 0).Add(c.expires); !store.asked[0].Expires.Equal(want) {
 					t.Errorf("the nonce expires at %v, want %v", store.asked[0].Expires, want)
@@ -240,8 +242,8 @@ func TestNonceExpires(t *testing.T) {
 	}
 }
 
-// A time that nobody signed is a stranger's, and must not have a nonce forgotten
-// earlier than the signed one has.
+// An attacker can choose an unsigned time. It must not shorten the time for which the
+// nonce is remembered.
 func TestNonceExpiresByTheSignedTime(t *testing.T) {
 	t.Parallel()
 	m := newPost().signCavage("(request-target) date content-length", cavageParams+fmt.Sprintf("created=%d,", signingTime-90)).message(t)
@@ -261,11 +263,11 @@ func TestNonceKey(t *testing.T) {
 	for i, parts := range [][]string{{""}, {"a"}, {"a", ""}, {"", "a"}, {"a", "b"}, {"ab"}, {"a", "b", ""}, {"1:a"}, {"a1:b"}} {
 		key := flyext.NonceKey(parts[0], parts[1:]...)
 		if j, twice := seen[key]; twice {
-			t.Errorf("cases %d and %d have one key", i, j)
+			t.Errorf("cases %d and %d have the same key", i, j)
 		}
 		seen[key] = i
 		if flyext.NonceKey(parts[0], parts[1:]...) != key {
-			t.Errorf("case %d has two keys", i)
+			t.Errorf("case %d has different keys in two calls", i)
 		}
 	}
 }

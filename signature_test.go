@@ -33,7 +33,7 @@ func TestBearerToken(t *testing.T) {
 		{"new", []string{"Bearer new"}, ""},
 		{"old", []string{"Bearer old"}, ""},
 		{"scheme in another case", []string{"bEARER old"}, ""},
-		{"beside another scheme", []string{"Signature keyId=x", "Bearer old"}, ""},
+		{"next to another scheme", []string{"Signature keyId=x", "Bearer old"}, ""},
 		{"none", nil, bHeader},
 		{"another scheme", []string{"Basic new"}, bHeader},
 		{"no scheme", []string{"new"}, bHeader},
@@ -41,9 +41,9 @@ func TestBearerToken(t *testing.T) {
 		{"twice", []string{"Bearer new", "Bearer new"}, bHeader},
 		{"wrong", []string{"Bearer other"}, bMismatch},
 		{"empty", []string{"Bearer "}, bMismatch},
-		{"start of it", []string{"Bearer ne"}, bMismatch},
-		{"more of it", []string{"Bearer new1"}, bMismatch},
-		{"both in one", []string{"Bearer new, old"}, bMismatch},
+		{"the start of the token", []string{"Bearer ne"}, bMismatch},
+		{"the token and more", []string{"Bearer new1"}, bMismatch},
+		{"both tokens in one line", []string{"Bearer new, old"}, bMismatch},
 		{"in another case", []string{"Bearer NEW"}, bMismatch},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -53,7 +53,7 @@ func TestBearerToken(t *testing.T) {
 	}
 }
 
-// A service may verify a message that it made itself.
+// A service may build a Message itself and verify it.
 func TestVerifyMessageMadeByHand(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -71,7 +71,7 @@ func TestVerifyMessageMadeByHand(t *testing.T) {
 			Method: c.request.method, Target: c.request.target, Host: c.request.host, Header: c.request.header, Body: []byte(c.request.body),
 			BaseURL: base, Now: time.Unix(signingTime, 0),
 		}
-		for range 2 { // verifying uses nothing up
+		for range 2 { // Verify does not use up the nonce
 			if v, err := c.verifier.Verify(t.Context(), m); err != nil || len(v.Nonces) != 1 {
 				t.Errorf("%s: got %+v, %v", name, v, err)
 			}
@@ -79,7 +79,7 @@ func TestVerifyMessageMadeByHand(t *testing.T) {
 	}
 }
 
-// The generation decides the shape of the answer.
+// Each verifier reports its generation, which decides the format of the answer.
 func TestGenerations(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -97,7 +97,7 @@ func TestGenerations(t *testing.T) {
 	}
 }
 
-// A scripted verifier returns what a test says.
+// A scripted verifier returns fixed results.
 type scripted struct {
 	verification flyext.Verification
 	err          error
@@ -139,8 +139,8 @@ func TestGroups(t *testing.T) {
 		{"any, a shared nonce counts once", flyext.AnyOf(one, one), 1, nonces(1), nil},
 		{"any, the first says no", flyext.AnyOf(no, two), 2, nonces(2, 3), nil},
 		{"any, the last says no", flyext.AnyOf(two, no), 2, nonces(2, 3), nil},
-		{"any of none", flyext.AnyOf(no, nor), 0, nil, []string{"no", "nor"}},
-		{"any of all", flyext.AnyOf(flyext.AllOf(one, no), flyext.AllOf(two)), 2, nonces(2, 3), nil},
+		{"any, all refuse", flyext.AnyOf(no, nor), 0, nil, []string{"no", "nor"}},
+		{"any of groups", flyext.AnyOf(flyext.AllOf(one, no), flyext.AllOf(two)), 2, nonces(2, 3), nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -155,8 +155,8 @@ func TestGroups(t *testing.T) {
 	}
 }
 
-// A verifier that would verify what anybody signs is refused when it is built,
-// and where it is used without that, verifies nothing.
+// NewAuthenticator refuses a verifier that would accept anyone's requests. Its Verify
+// method accepts nothing.
 func TestVerifierMistakes(t *testing.T) {
 	t.Parallel()
 	var none flyext.Verifier
@@ -188,25 +188,25 @@ func TestVerifierMistakes(t *testing.T) {
 			t.Parallel()
 			config := flyext.Config{BaseURL: signingBase, Verifier: v}
 			if a, err := flyext.NewAuthenticator(config); err == nil || a != nil {
-				t.Errorf("NewAuthenticator took it")
+				t.Errorf("NewAuthenticator accepted it: %v, %v", a, err)
 			}
 			m := &flyext.Message{Method: "GET", Header: http.Header{"Authorization": {"Bearer "}, "X-Signature": {""}}}
 			if got, err := v.Verify(t.Context(), m); err == nil || got.Generation != 0 || len(got.Nonces) > 0 {
-				t.Errorf("Verify says %+v, %v", got, err)
+				t.Errorf("Verify returned %+v, %v; want an error", got, err)
 			}
 		})
 	}
 	if _, err := flyext.NewAuthenticator(flyext.Config{BaseURL: signingBase}); err == nil {
-		t.Error("NewAuthenticator took no verifier")
+		t.Error("NewAuthenticator accepted a nil verifier")
 	}
 }
 
-// The MAC of an empty secret is anybody's to compute.
+// Anyone can compute the MAC of an empty secret.
 func TestEmptySecretVerifiesNothing(t *testing.T) {
 	t.Parallel()
 	emptyMAC := newPost().tampered(func(w *wireRequest) { w.secret = "\x00" }) // pads to the same HMAC key as ""
 	if _, err := flyext.XSignature("").Verify(t.Context(), emptyMAC.xSignature().message(t)); err == nil {
-		t.Error("an empty secret verified")
+		t.Error("a verifier with an empty secret accepted a message")
 	}
 }
 
@@ -253,24 +253,24 @@ func TestVerifiersRedactThemselves(t *testing.T) {
 			for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d"} {
 				prints = append(prints, fmt.Sprintf(verb, v))
 			}
-			if _, isConfig := v.(flyext.Config); !isConfig { // it has funcs, which JSON refuses
+			if _, isConfig := v.(flyext.Config); !isConfig { // Config has funcs, which encoding/json refuses
 				text, err := json.Marshal(v)
 				if err != nil {
 					t.Fatal(err)
 				}
 				prints = append(prints, string(text))
 			}
-			if _, ok := v.(flyext.Verifier); ok { // not the hashes of its tokens either
+			if _, ok := v.(flyext.Verifier); ok { // a Verifier does not show the hashes of its tokens either
 				for _, p := range prints[1:] {
 					if strings.Trim(p, `"`) != "Verifier([redacted])" {
-						t.Errorf("it prints as %s", p)
+						t.Errorf("the verifier is printed as %s", p)
 					}
 				}
 			}
 			for _, p := range prints {
 				for _, form := range []string{secret, fmt.Sprintf("%x", secret), fmt.Sprintf("%X", secret), fmt.Sprint([]byte(secret))} {
 					if strings.Contains(p, form) {
-						t.Errorf("the secret is in %s", p)
+						t.Errorf("the secret is printed: %s", p)
 					}
 				}
 			}
@@ -278,7 +278,7 @@ func TestVerifiersRedactThemselves(t *testing.T) {
 	}
 }
 
-// Of a key one sees which it is.
+// A printed key shows its id.
 func TestKeyPrintsItsID(t *testing.T) {
 	t.Parallel()
 	key := flyext.Key{ID: "k", Secret: "s"}

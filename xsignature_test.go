@@ -27,20 +27,21 @@ const (
 	extensionPath = "/flyio/extensions/x1"
 )
 
-// xBody signs a POST of that body.
+// xBody returns a signed POST with that body.
 func xBody(body string) *wireRequest {
 	w := newPost()
 	w.body = body
 	return w.xSignature()
 }
 
-// xURLOf signs a POST that says that it is meant for that URL.
+// xURLOf returns a signed POST whose url parameter is that URL.
 func xURLOf(url string) *wireRequest {
 	return xBody(strings.Replace(signingBody, "https://logjam.test/flyio/extensions", url, 1))
 }
 
 func xQuery(target string) *wireRequest { return newGet(target).xSignature() }
 
+// recode sets the X-Signature of a request to an encoding of its MAC.
 func recode(w *wireRequest, encode func(mac []byte) string) *wireRequest {
 	return w.set("X-Signature", encode(w.mac(w.body)))
 }
@@ -86,9 +87,9 @@ func TestXSignaturePolicy(t *testing.T) {
 		{name: "body exchanged", request: newPost().xSignature().tampered(exchangeBody), want: xMismatch},
 		{name: "query exchanged", request: xQuery(query).tampered(func(w *wireRequest) { w.target += "&a=b" }), want: xMismatch},
 		{name: "POST made a GET", request: newPost().xSignature().tampered(setMethod("GET")), want: xMismatch},
-		{name: "a method of nobody's", request: newPost().xSignature().tampered(setMethod("BREW")), want: xMethod},
+		{name: "an unknown method", request: newPost().xSignature().tampered(setMethod("BREW")), want: xMethod},
 		{name: "a method in lower case", request: newPost().xSignature().tampered(setMethod("post")), want: xMethod},
-		{name: "GET made a DELETE: only the nonce tells them apart", request: xQuery(query).tampered(setMethod("DELETE"))},
+		{name: "GET made a DELETE: only the nonce prevents it", request: xQuery(query).tampered(setMethod("DELETE"))},
 
 		{name: "as old as allowed", request: newPost().xSignature(), after: 5 * time.Minute},
 		{name: "stale", request: newPost().xSignature(), after: 5*time.Minute + time.Second, want: tooOld},
@@ -117,7 +118,7 @@ func TestXSignaturePolicy(t *testing.T) {
 		{name: "nonce of 1 KiB", request: xBody(strings.Replace(signingBody, "n1", strings.Repeat("n", 1024), 1))},
 		{name: "nonce of more", request: xBody(strings.Replace(signingBody, "n1", strings.Repeat("n", 1025), 1)), want: xNonce},
 
-		// The URL: a request to one provider, or for one extension, is no other's.
+		// The URL: a request to one provider or extension is refused for another.
 		{name: "no url", request: xBody(strings.Replace(signingBody, `"url"`, `"uri"`, 1)), want: xURL},
 		{name: "url twice in a query", request: xQuery(query + "&url=x"), want: xURL},
 		{name: "url that does not parse", request: xURLOf("https://logjam.test:x/"), want: xURL},
@@ -138,10 +139,10 @@ func TestXSignaturePolicy(t *testing.T) {
 		{name: "GET for another extension", request: xQuery(query).tampered(func(w *wireRequest) {
 			w.target = strings.Replace(w.target, "/x1?", "/x2?", 1)
 		}), want: xURL},
-		{name: "GET of what is below the url", request: xQuery(signedQuery("/flyio/extensions")).tampered(func(w *wireRequest) {
+		{name: "GET of a path below the url", request: xQuery(signedQuery("/flyio/extensions")).tampered(func(w *wireRequest) {
 			w.target = strings.Replace(w.target, "?", "/x2?", 1)
 		}), want: xURL},
-		{name: "broken escape where the url has nothing", request: xQuery(signedQuery("/flyio/extensions/")).
+		{name: "broken escape where the url ends", request: xQuery(signedQuery("/flyio/extensions/")).
 			tampered(func(w *wireRequest) { w.target = strings.Replace(w.target, "/?", "/%zz?", 1) }), want: xURL},
 		{name: "default port", request: xURLOf("https://logjam.test:443/flyio/extensions")},
 		{name: "scheme and host in another case", request: xURLOf("HTTPS://LogJam.test/flyio/extensions")},
@@ -152,7 +153,7 @@ func TestXSignaturePolicy(t *testing.T) {
 		{name: "broken escape in the path", request: xQuery(signedQuery("/flyio/extensions/a")).
 			tampered(func(w *wireRequest) { w.target = strings.Replace(w.target, "/a?", "/%zz?", 1) }), want: xURL},
 
-		// What the MAC does not reach.
+		// Parts that the MAC does not cover.
 		{name: "body on a GET", request: xQuery(query).tampered(func(w *wireRequest) { w.body = "{}" }), want: xUnsigned},
 		{name: "a body of one byte on a GET", request: xQuery(query).tampered(func(w *wireRequest) { w.body = "0" }), want: xUnsigned},
 		{name: "query on a POST", request: newPost().xSignature().tampered(func(w *wireRequest) { w.target += "?a=b" }), want: xUnsigned},
@@ -172,8 +173,8 @@ func TestXSignaturePolicy(t *testing.T) {
 	}, func(p flyext.Policy) flyext.Verifier { return p.XSignature(signingSecret) })
 }
 
-// What no URL has unescaped may be a body's or another format's base: that its
-// MAC is right says nothing.
+// A query with a character that every URL escapes could be a body or the signature base
+// of another format. It is refused even with the right MAC.
 func TestXSignatureOfNoQuery(t *testing.T) {
 	t.Parallel()
 	v := flyext.XSignature(signingSecret)
@@ -185,7 +186,8 @@ func TestXSignatureOfNoQuery(t *testing.T) {
 	}
 }
 
-// A genuine body that is no JSON object is told so: its sender knows the secret.
+// A body with the right MAC that is not a JSON object gets 400 instead of 401, because its
+// sender knows the secret.
 func TestXSignatureMalformedBody(t *testing.T) {
 	t.Parallel()
 	auth := newAuthenticator(t, flyext.AnyOf(flyext.XSignature(signingSecret), flyext.BearerToken("t")), 0)
