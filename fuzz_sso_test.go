@@ -13,6 +13,7 @@ import (
 	"github.com/flyext/flyext"
 )
 
+// FuzzState sends arbitrary states to the callback, which refuses each.
 func FuzzState(f *testing.F) {
 	st := newSSOTest(f)
 	genuine := sign(f, jwt.SigningMethodHS256, []byte(ssoStateKey), jwt.MapClaims{
@@ -25,7 +26,7 @@ func FuzzState(f *testing.F) {
 	f.Fuzz(func(t *testing.T, state string) {
 		want := http.StatusBadRequest
 		if state == genuine {
-			want = http.StatusForbidden // without its cookie
+			want = http.StatusForbidden // the genuine state without its cookie
 		}
 		st.forget(t)
 		r, err := http.NewRequest("GET", ssoBase+"/callback?"+url.Values{"state": {state}, "code": {"x"}}.Encode(), nil)
@@ -42,7 +43,8 @@ func FuzzState(f *testing.F) {
 	})
 }
 
-// Whatever Fly.io answers, only a member of o1 enters, and the answer is whole.
+// FuzzTokenInfo answers the provider's requests with arbitrary bodies. Only a member of o1
+// is signed in, with the role that the answer has.
 func FuzzTokenInfo(f *testing.F) {
 	for _, seed := range []string{
 		recordedInfo, `{"user_id":"u1","organizations":[{"id":"o1","role":"admin"}]}`,
@@ -70,24 +72,24 @@ func FuzzTokenInfo(f *testing.F) {
 		p := b.get(b.authorize(b.begin("x1")))
 		if entered == nil {
 			if p.status < 400 {
-				t.Errorf("status %d, and nobody entered", p.status)
+				t.Errorf("got status %d without a sign-in", p.status)
 			}
 			return
 		}
-		// encoding/json is lenient where we are not, and reads all that we accept.
+		// encoding/json is more lenient, so it reads every answer that flyext accepts.
 		var says struct {
 			UserID        string `json:"user_id"`
 			Organizations []struct{ ID, Role string }
 		}
 		if err := json.Unmarshal([]byte(infoAnswer), &says); err != nil {
-			t.Fatalf("accepted %q: %v", infoAnswer, err)
+			t.Fatalf("the answer %q is accepted: %v", infoAnswer, err)
 		}
 		member := false
 		for _, o := range says.Organizations {
 			member = member || o.ID == "o1" && o.Role == entered.Role
 		}
 		if !member || entered.UserID == "" || entered.OrganizationID != "o1" {
-			t.Errorf("%+v entered on %q", entered, infoAnswer)
+			t.Errorf("%+v is signed in by the answer %q", entered, infoAnswer)
 		}
 	})
 }

@@ -74,7 +74,7 @@ func TestExtensionsThatAreRefused(t *testing.T) {
 	tests := []struct {
 		name string
 		x    *flyext.Extension
-		log  string // in the log; the answer has none of it
+		log  string // in the log, but not in the answer
 	}{
 		{"neither extension nor error", nil, "neither"},
 		{"forgotten secrets", &flyext.Extension{}, "nil Secrets"},

@@ -216,8 +216,8 @@ func TestNonceExpires(t *testing.T) {
 			admitted int64 // seconds after it was signed
 			expires  time.Duration
 		}{
-			{"signed a minute ago: the same expiry", 60, 12 * time.Minute},
-			{"signed a minute ahead: the same expiry", -60, 12 * time.Minute},
+			{"admitted a minute after it was signed", 60, 12 * time.Minute},
+			{"admitted a minute before it was signed, by a clock that is behind", -60, 12 * time.Minute},
 		} {
 			t.Run(name+", "+c.name, func(t *testing.T) {
 				t.Parallel()

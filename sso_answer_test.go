@@ -11,7 +11,7 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// What an answer says counts, and not what its Content-Type calls it.
+// The body of an answer is read as JSON even if its Content-Type is wrong.
 func TestInvalidGrantAsText(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t)
@@ -24,7 +24,7 @@ func TestInvalidGrantAsText(t *testing.T) {
 	st.wantRefusal(b.get(b.authorize(b.begin("x1"))), http.StatusForbidden, flyext.CodeInvalidGrant)
 }
 
-// A failure need not be JSON.
+// The answer to a failed exchange may be a form instead of JSON.
 func TestInvalidGrantAsForm(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t)
@@ -38,7 +38,7 @@ func TestInvalidGrantAsForm(t *testing.T) {
 }
 
 const (
-	// As the protocol's page has them.
+	// The examples of Fly.io's page.
 	recordedToken = `{"access_token": "fo1_1", "token_type": "Bearer", "expires_in": 7200, "refresh_token": "r1", "scope": "read", "created_at": 1683733170}`
 	recordedInfo  = `{"resource_owner_id": "k9d01lp82rky6vo2", "user_id": "k9d01lp82rky6vo2", "user_name": "Nathan", "email": "k9d01lp82rky6vo2@customer.fly.io",
    "organizations": [{"id": "g1lx9my4pzemqwk7", "role": "admin"}, {"id": "0vogzmzoj1k5xp29", "role": "admin"}], "scope": ["read"],
@@ -52,7 +52,7 @@ func TestAnswersOfFly(t *testing.T) {
 	info := func(s string) [2]string { return [2]string{recordedToken, s} }
 	for name, c := range map[string]struct {
 		answers [2]string // to token and token/info
-		logged  string    // the reason why it is refused, or "" where it is not
+		logged  string    // the reason of the refusal, or "" if the answer is accepted
 	}{
 		"as recorded": {[2]string{recordedToken, recordedInfo}, ""},
 
@@ -73,7 +73,7 @@ func TestAnswersOfFly(t *testing.T) {
 		"token: nothing":               {token(``), "is empty"},
 		"token: an error, with 200":    {token(`{"error":"server_error"}`), `error "server_error"`},
 
-		// Members that decide nothing fail nothing.
+		// Fields that the sign-on does not need may have any value.
 		"token: token_type a number":     {token(`{"access_token":"a","token_type":7}`), ""},
 		"token: expires_in a fraction":   {token(`{"access_token":"a","expires_in":7200.0}`), ""},
 		"token: expires_in an exponent":  {token(`{"access_token":"a","expires_in":7.2e3}`), ""},
@@ -130,10 +130,10 @@ func TestAnswersOfFly(t *testing.T) {
 			st.wantRefusal(p, http.StatusBadGateway, flyext.CodeFlyUnavailable)
 			var record struct{ Error string }
 			if err := json.Unmarshal([]byte(st.logged()), &record); err != nil || !strings.Contains(record.Error, c.logged) {
-				t.Errorf("the log is without %q: %s", c.logged, st.logged())
+				t.Errorf("the log lacks %q: %s", c.logged, st.logged())
 			}
 			if strings.Contains(record.Error, "422") || strings.Contains(record.Error, "400") || strings.Contains(record.Error, "fo1_leak") {
-				t.Errorf("the log has a status that Fly.io did not answer, or its answer: %s", st.logged())
+				t.Errorf("the log has a status that Fly.io did not send, or a part of its answer: %s", st.logged())
 			}
 		})
 	}
@@ -144,12 +144,12 @@ func TestRecordedIdentity(t *testing.T) {
 	st := newSSOTest(t)
 	st.move("x1", "0vogzmzoj1k5xp29")
 	st.fly.token = func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain") // not what oauth2 expects of JSON
+		w.Header().Set("Content-Type", "text/plain") // oauth2 expects application/json
 		_, _ = io.WriteString(w, recordedToken)
 	}
 	st.fly.info = func(w http.ResponseWriter, r *http.Request) {
 		if accept := r.Header.Get("Accept"); accept != "application/json" {
-			t.Errorf("asked for %q", accept)
+			t.Errorf("the request accepts %q", accept)
 		}
 		answerJSON(w, 200, recordedInfo)
 	}
@@ -166,7 +166,7 @@ func TestRecordedIdentity(t *testing.T) {
 	}
 }
 
-// A malformed membership of the extension's own organization lets no user in.
+// A malformed membership in the extension's organization admits no user.
 func TestMalformedMembershipOfOurs(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ organizations, code string }{

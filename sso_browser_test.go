@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// A browser has cookies, and follows redirects only when told to.
+// A browser keeps cookies and does not follow redirects by itself.
 type browser struct {
 	st     *ssoTest
 	jar    *cookiejar.Jar
@@ -25,12 +25,12 @@ func (st *ssoTest) browser() *browser {
 	return &browser{st: st, jar: jar, accept: "application/json"}
 }
 
-// A page is an answer, read.
+// A page is an answer with its body.
 type page struct {
 	status int
 	header http.Header
 	body   string
-	code   string // of an error in JSON
+	code   string // of the error, if the body is JSON
 }
 
 func (p page) location() string { return p.header.Get("Location") }
@@ -65,7 +65,7 @@ func (b *browser) do(method, target string) page {
 	return p
 }
 
-// check holds every answer of the handshake against what all must fulfil.
+// check tests the requirements for all answers of the sign-on.
 func (b *browser) check(r *http.Request, p page) {
 	b.st.t.Helper()
 	for name, want := range map[string]string{
@@ -93,7 +93,7 @@ func (b *browser) get(target string) page {
 	return b.do(http.MethodGet, target)
 }
 
-// begin opens an extension's dashboard and returns where that redirects to.
+// begin opens an extension's dashboard and returns the URL of the redirect.
 func (b *browser) begin(extensionID string) (authorize string) {
 	b.st.t.Helper()
 	p := b.get(ssoBase + "/extensions/" + url.PathEscape(extensionID) + "/sso")
@@ -103,7 +103,7 @@ func (b *browser) begin(extensionID string) (authorize string) {
 	return p.location()
 }
 
-// authorize signs in at Fly.io and returns the callback's URL.
+// authorize signs in at Fly.io and returns the URL of the callback.
 func (b *browser) authorize(target string) (callback string) {
 	b.st.t.Helper()
 	p := b.get(target)
@@ -113,7 +113,7 @@ func (b *browser) authorize(target string) (callback string) {
 	return p.location()
 }
 
-// edit changes one parameter of a URL.
+// edit replaces one parameter of a URL, or removes it if there are no values.
 func edit(t testing.TB, target, name string, values ...string) string {
 	t.Helper()
 	u, err := url.Parse(target)

@@ -11,7 +11,7 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// What is in the URL is not enough to make the cookie.
+// The URLs of a handshake do not reveal its cookie.
 func TestCookieForgedFromTheURL(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t)
@@ -35,6 +35,7 @@ func TestCookieForgedFromTheURL(t *testing.T) {
 	}
 }
 
+// onlyCookie returns the only cookie that the browser would send to a URL.
 func onlyCookie(t testing.TB, b *browser, target string) *http.Cookie {
 	t.Helper()
 	u, err := url.Parse(target)
@@ -48,7 +49,8 @@ func onlyCookie(t testing.TB, b *browser, target string) *http.Cookie {
 	return cookies[0]
 }
 
-// Two cookies of one name are one of ours and one that somebody else put there.
+// Two cookies with the name of one handshake are refused, because an attacker may have set
+// one of them.
 func TestCookieTossing(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t)
@@ -87,11 +89,11 @@ func TestCookiesAreFew(t *testing.T) {
 	}
 	b.get(b.authorize(last))
 	if len(st.signedIn) != 1 {
-		t.Error("the handshake that began last was forgotten")
+		t.Error("the newest handshake was forgotten")
 	}
 }
 
-// What else the service keeps in the browser is no handshake.
+// Other cookies of the service do not count as handshakes.
 func TestCookiesOfTheService(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t)
@@ -104,7 +106,7 @@ func TestCookiesOfTheService(t *testing.T) {
 	b.begin("x1")
 	b.get(b.authorize(first))
 	if len(st.signedIn) != 1 {
-		t.Error("the first of two handshakes was forgotten")
+		t.Error("the first handshake was forgotten")
 	}
 }
 
@@ -149,7 +151,7 @@ func TestCookieAttributes(t *testing.T) {
 			p = b.get(b.authorize(p.location()))
 			check(p.header.Get("Set-Cookie"), -1)
 			if len(st.signedIn) != 1 {
-				t.Errorf("nobody signed in: %d %s", p.status, p.body)
+				t.Errorf("got %d %s, want a sign-in", p.status, p.body)
 			}
 		})
 	}

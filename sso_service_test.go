@@ -29,17 +29,17 @@ func TestSSOSignedInAlready(t *testing.T) {
 	b := st.browser()
 	p := b.get(ssoBase + "/extensions/x1/sso?session=1")
 	if p.status != http.StatusFound || p.location() != "streams/x1" {
-		t.Errorf("got %d to %q, want a redirect to the stream as it is", p.status, p.location())
+		t.Errorf("got %d to %q, want a redirect to the URL of SignedIn", p.status, p.location())
 	}
 	if cookies := p.header.Values("Set-Cookie"); len(cookies) > 0 {
-		t.Errorf("a handshake began: %q", cookies)
+		t.Errorf("a handshake was started: %q", cookies)
 	}
 	if p := b.get(ssoBase + "/extensions/x1/sso"); !strings.HasPrefix(p.location(), "https://api.fly.io/") {
 		t.Errorf("without a session: redirect to %q, want Fly.io", p.location())
 	}
 	want := flyext.Destination{ExtensionID: "x1", OrganizationID: "o1"}
 	if len(asked) != 2 || asked[0] != want {
-		t.Errorf("SignedIn was asked for %+v, want %+v", asked, want)
+		t.Errorf("SignedIn was called for %+v, want two calls for %+v", asked, want)
 	}
 }
 
@@ -52,14 +52,14 @@ func TestSSOFunctionsThatFail(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		change func(*flyext.SSOConfig)
-		status int // 0: the connection is broken off
+		status int // 0: the connection is closed
 		code   string
 		logged string
 	}{
 		"OrganizationOf: not found": {func(s *flyext.SSOConfig) {
 			s.OrganizationOf = func(context.Context, string) (string, error) { return "", flyext.NotFound("No such stream.") }
 		}, 404, flyext.CodeNotFound, "No such stream."},
-		"OrganizationOf: an error of its own": {func(s *flyext.SSOConfig) {
+		"OrganizationOf: another error": {func(s *flyext.SSOConfig) {
 			s.OrganizationOf = func(context.Context, string) (string, error) { return "o1", errors.New(inside) }
 		}, 500, flyext.CodeInternal, inside},
 		"OrganizationOf: no organization": {func(s *flyext.SSOConfig) {
@@ -74,7 +74,7 @@ func TestSSOFunctionsThatFail(t *testing.T) {
 		"SignIn: panic, logged with the extension": {func(s *flyext.SSOConfig) {
 			s.SignIn = func(http.ResponseWriter, *http.Request, *flyext.Identity) error { panic(inside) }
 		}, 500, flyext.CodeInternal, `"extension_id":"x1","status":500`},
-		"SignedIn: no URL": {func(s *flyext.SSOConfig) {
+		"SignedIn: not a URL": {func(s *flyext.SSOConfig) {
 			s.SignedIn = func(*http.Request, flyext.Destination) string { return "/a\nb" }
 		}, 500, flyext.CodeInternal, "SignedIn"},
 		"SignIn: refusal": {func(s *flyext.SSOConfig) {
@@ -116,7 +116,7 @@ func TestSSOFunctionsThatFail(t *testing.T) {
 						r.AddCookie(cookie)
 					}
 					if err := serveInWorld(st.provider, httptest.NewRecorder(), r); err == nil {
-						t.Error("the answer stands, want it broken off")
+						t.Error("the answer was completed, want the connection closed")
 					}
 				} else {
 					p = b.get(callback)
@@ -126,10 +126,10 @@ func TestSSOFunctionsThatFail(t *testing.T) {
 				t.Errorf("got %d %s, want %d %s", p.status, p.body, c.status, c.code)
 			}
 			if strings.Contains(p.body, inside) {
-				t.Errorf("the page tells what is inside: %s", p.body)
+				t.Errorf("the page shows the text of the internal error: %s", p.body)
 			}
 			if !strings.Contains(st.logged(), c.logged) {
-				t.Errorf("the log is without %q:\n%s", c.logged, st.logged())
+				t.Errorf("the log lacks %q:\n%s", c.logged, st.logged())
 			}
 		})
 	}

@@ -15,9 +15,8 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// An attacker has begun a handshake and has a callback URL of their own. They
-// make a victim's browser open it, so that the victim works in the attacker's
-// account.
+// An attacker begins a handshake and makes a victim's browser open the attacker's callback
+// URL. The victim would then work in the attacker's account.
 func TestLoginCSRF(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t)
@@ -25,12 +24,12 @@ func TestLoginCSRF(t *testing.T) {
 	callback := attacker.authorize(attacker.begin("x1"))
 	st.wantRefusal(victim.get(callback), http.StatusForbidden, flyext.CodeUnknownHandshake)
 
-	victim.begin("x1") // to have begun another handshake does not help
+	victim.begin("x1") // a handshake of the victim's own does not help the attacker
 	st.wantRefusal(victim.get(callback), http.StatusForbidden, flyext.CodeUnknownHandshake)
 }
 
-// An attacker begins a handshake and gives the authorize URL to a victim, who
-// signs in at Fly.io. The state that comes back is the attacker's.
+// An attacker begins a handshake and sends the authorize URL to a victim, who signs in at
+// Fly.io. The callback has the attacker's state.
 func TestStateFixation(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t)
@@ -46,7 +45,7 @@ func TestStateReplayed(t *testing.T) {
 	callback := b.authorize(b.begin("x1"))
 	b.get(callback)
 	if len(st.signedIn) != 1 {
-		t.Fatal("nobody signed in")
+		t.Fatalf("%d sign-ins, want one", len(st.signedIn))
 	}
 	st.signedIn = nil
 	calls := st.fly.calls
@@ -55,11 +54,11 @@ func TestStateReplayed(t *testing.T) {
 	again := edit(t, callback, "code", parameter(t, b.authorize(b.begin("x1")), "code"))
 	st.wantRefusal(b.get(again), http.StatusForbidden, flyext.CodeUnknownHandshake)
 	if st.fly.calls != calls {
-		t.Error("Fly.io was asked for a state that has been used")
+		t.Error("Fly.io was called for a used state")
 	}
 }
 
-// A handshake that failed cannot be taken up again either.
+// A failed handshake cannot be continued either.
 func TestStateReplayedAfterAFailure(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(string) string{
@@ -104,8 +103,7 @@ func TestStateExpires(t *testing.T) {
 	}
 }
 
-// A forged state comes with its right cookie: the attacker's browser is the one
-// that uses it.
+// An attacker sends a forged state from their own browser, which has the right cookie.
 func TestForgedState(t *testing.T) {
 	t.Parallel()
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -198,7 +196,8 @@ func sign(t testing.TB, method jwt.SigningMethod, key any, claims jwt.MapClaims)
 	return s
 }
 
-// with signs with our own key, and one claim changed, or left out.
+// with signs the claims with the genuine key and one claim changed. A nil value removes the
+// claim.
 func with(t testing.TB, name string, value any) func(jwt.MapClaims) string {
 	return func(claims jwt.MapClaims) string {
 		claims[name] = value
@@ -209,8 +208,8 @@ func with(t testing.TB, name string, value any) func(jwt.MapClaims) string {
 	}
 }
 
-// Every byte of the state counts; of its last one also the bits that no byte of
-// the signature has, so that a signature has one spelling.
+// A change of any byte of the state is detected. This includes the unused bits of the last
+// base64 digit, so that a signature has only one spelling.
 func TestStateTampered(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t)
@@ -222,7 +221,7 @@ func TestStateTampered(t *testing.T) {
 		changed := []byte(state)
 		if state[i] == '.' {
 			changed[i] = 'A'
-		} else { // the neighbour differs in the lowest bit
+		} else { // this digit differs in the lowest bit
 			changed[i] = alphabet[strings.IndexByte(alphabet, state[i])^1]
 		}
 		p := b.get(edit(t, callback, "state", string(changed)))
@@ -252,10 +251,10 @@ func TestCallbackQuery(t *testing.T) {
 		"unknown code":            {func(s string) string { return edit(t, s, "code", "x") }, 403, flyext.CodeInvalidGrant},
 		"cancelled":               {func(s string) string { return edit(t, edit(t, s, "code"), "error", "access_denied") }, 403, flyext.CodeAccessDenied},
 		"Fly.io failed":           {func(s string) string { return edit(t, edit(t, s, "code"), "error", "server_error") }, 502, flyext.CodeFlyUnavailable},
-		"error of a stranger's own": {func(s string) string { return edit(t, edit(t, s, "code"), "error", "<script>x</script>") },
+		"unknown error code": {func(s string) string { return edit(t, edit(t, s, "code"), "error", "<script>x</script>") },
 			502, flyext.CodeFlyUnavailable},
-		"error beside a code": {func(s string) string { return edit(t, s, "error", "access_denied") }, 403, flyext.CodeAccessDenied},
-		"empty error":         {func(s string) string { return edit(t, s, "error", "") }, 502, flyext.CodeFlyUnavailable},
+		"error next to a code": {func(s string) string { return edit(t, s, "error", "access_denied") }, 403, flyext.CodeAccessDenied},
+		"empty error":          {func(s string) string { return edit(t, s, "error", "") }, 502, flyext.CodeFlyUnavailable},
 		"error, foreign state": {func(s string) string { return edit(t, edit(t, s, "state", "x"), "error", "access_denied") },
 			400, flyext.CodeInvalidState},
 	} {
@@ -266,13 +265,13 @@ func TestCallbackQuery(t *testing.T) {
 			p := b.get(c.change(b.authorize(b.begin("x1"))))
 			st.wantRefusal(p, c.status, c.code)
 			if strings.Contains(p.body+st.logged(), "script") {
-				t.Errorf("a stranger's text is shown: %s, %s", p.body, st.logged())
+				t.Errorf("the text of the query is shown or logged: %s, %s", p.body, st.logged())
 			}
 		})
 	}
 }
 
-// A state that would not fit through the callback is not begun.
+// A handshake whose state would be too long for the callback is not started.
 func TestStateTooLongToBegin(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t)
@@ -284,8 +283,7 @@ func TestStateTooLongToBegin(t *testing.T) {
 	}
 }
 
-// The longest state is one of 4096 bytes: it comes back, and a longer one is
-// neither begun nor taken.
+// A state of 4096 bytes is accepted. A longer one is neither started nor accepted.
 func TestLongestState(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t)
@@ -296,14 +294,14 @@ func TestLongestState(t *testing.T) {
 		p := b.get(ssoBase + "/extensions/x1/sso")
 		if p.status != http.StatusFound {
 			if p.status != http.StatusInternalServerError || len(p.header["Set-Cookie"]) > 0 || !strings.Contains(st.logged(), "state is too long") {
-				t.Errorf("too long: got %d %s, log %s", p.status, p.body, st.logged())
+				t.Errorf("a state that is too long: got %d %s, log %s", p.status, p.body, st.logged())
 			}
 			break
 		}
 		organization, longest = strings.Repeat("o", n), p.location()
 	}
 	if n := len(parameter(t, longest, "state")); n != 4096 {
-		t.Fatalf("the longest state has %d bytes", n)
+		t.Fatalf("the longest state has %d bytes, want 4096", n)
 	}
 	st.move("x1", organization)
 	st.fly.organizations = []map[string]string{{"id": organization, "role": "admin"}}
@@ -322,11 +320,11 @@ func TestLongestState(t *testing.T) {
 	st.wantRefusal(b.get(edit(t, callback, "state", longer)), http.StatusBadRequest, flyext.CodeInvalidState)
 	st.move("x1", organization)
 	if b.get(callback); len(st.signedIn) != 1 {
-		t.Errorf("nobody came back with the longest state: %s", st.logged())
+		t.Errorf("no sign-in with the longest state: %s", st.logged())
 	}
 }
 
-// No parameter of a request says where to go.
+// No parameter or header of a request changes the target of a redirect.
 func TestOpenRedirect(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t)
@@ -354,6 +352,6 @@ func TestOpenRedirect(t *testing.T) {
 		t.Fatal(err)
 	}
 	if to := answer.Header.Get("Location"); strings.Contains(to, "evil") {
-		t.Errorf("a header says where to go: %s", to)
+		t.Errorf("a header changed the target of the redirect: %s", to)
 	}
 }

@@ -82,7 +82,7 @@ func TestSSOSignsIn(t *testing.T) {
 	}
 }
 
-// One machine begins the handshake and another one ends it.
+// One machine starts the handshake and another one, perhaps with other keys, completes it.
 func TestSSOAcrossMachinesAndKeys(t *testing.T) {
 	t.Parallel()
 	const newKey = "the-key-that-comes-after-it-0123456789"
@@ -93,10 +93,10 @@ func TestSSOAcrossMachinesAndKeys(t *testing.T) {
 		first, second func(*flyext.SSOConfig)
 		code          string // of the refusal, or ""
 	}{
-		"same key":                   {same, same, ""},
-		"new key, old one kept":      {same, both, ""},
-		"old one not used any more":  {both, newOne, ""},
-		"new key, old one forgotten": {same, newOne, flyext.CodeInvalidState},
+		"same key":                           {same, same, ""},
+		"new key, old key kept":              {same, both, ""},
+		"old key removed after the change":   {both, newOne, ""},
+		"new key, old key removed too early": {same, newOne, flyext.CodeInvalidState},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -114,8 +114,7 @@ func TestSSOAcrossMachinesAndKeys(t *testing.T) {
 	}
 }
 
-// An organization-level entry, on a route of the service's own, with the
-// sign-on alone.
+// A SignOn without a Provider serves a route for organizations that the service adds.
 func TestSSOAlone(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t)
@@ -135,10 +134,10 @@ func TestSSOAlone(t *testing.T) {
 		want   flyext.Destination
 		code   string
 	}{
-		"organization":                  {"/organizations/o2", flyext.Destination{OrganizationID: "o2"}, ""},
-		"extension of the organization": {"/organizations/o2?extension=x2", flyext.Destination{ExtensionID: "x2", OrganizationID: "o2"}, ""},
-		"extension of another":          {"/organizations/o2?extension=x1", flyext.Destination{}, flyext.CodeNotFound},
-		"no UTF-8":                      {"/organizations/%ff", flyext.Destination{}, flyext.CodeNotFound},
+		"organization":                      {"/organizations/o2", flyext.Destination{OrganizationID: "o2"}, ""},
+		"extension of the organization":     {"/organizations/o2?extension=x2", flyext.Destination{ExtensionID: "x2", OrganizationID: "o2"}, ""},
+		"extension of another organization": {"/organizations/o2?extension=x1", flyext.Destination{}, flyext.CodeNotFound},
+		"not UTF-8":                         {"/organizations/%ff", flyext.Destination{}, flyext.CodeNotFound},
 	} {
 		b := st.browser()
 		p := b.get(ssoBase + c.target)
@@ -151,7 +150,7 @@ func TestSSOAlone(t *testing.T) {
 		st.signedIn = nil
 		b.get(b.authorize(p.location()))
 		if len(st.signedIn) != 1 {
-			t.Errorf("%s: nobody signed in", name)
+			t.Errorf("%s: %d sign-ins, want one", name, len(st.signedIn))
 			continue
 		}
 		id := st.signedIn[0]
@@ -170,7 +169,7 @@ func TestSSOBeginNeedsADestination(t *testing.T) {
 		t.Errorf("got %d, log %s", w.Code, st.logged())
 	}
 	if w.Header().Get("X-Request-Id") == "" || !strings.Contains(st.logged(), w.Header().Get("X-Request-Id")) {
-		t.Errorf("the request's id is %q, and the log is %s", w.Header().Get("X-Request-Id"), st.logged())
+		t.Errorf("the request id is %q, and the log lacks it: %s", w.Header().Get("X-Request-Id"), st.logged())
 	}
 }
 
@@ -194,7 +193,7 @@ func TestSSOMethods(t *testing.T) {
 	}
 	st.wantNobody()
 	if strings.Contains(st.logged(), "FORGED") {
-		t.Errorf("the log has a method of a stranger's own: %s", st.logged())
+		t.Errorf("the log has an unknown method of the request: %s", st.logged())
 	}
 }
 
@@ -212,7 +211,7 @@ func TestProviderWithoutSSO(t *testing.T) {
 		}
 	}
 	if none.SignOn() != nil {
-		t.Error("SignOn is not nil")
+		t.Error("SignOn returned a SignOn, want nil")
 	}
 }
 
@@ -232,7 +231,8 @@ func TestSSOPathsThatAreNone(t *testing.T) {
 	}
 }
 
-// A browser that has left is nobody's failure; if it has not, it gets a page.
+// A handshake whose browser disconnected is not logged as an error. The answer is a page in
+// case the browser is still connected.
 func TestSSOAbandoned(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t)
@@ -246,7 +246,7 @@ func TestSSOAbandoned(t *testing.T) {
 	w := httptest.NewRecorder()
 	st.provider.ServeHTTP(w, r)
 	if w.Code != http.StatusBadGateway || !strings.Contains(w.Body.String(), flyext.CodeFlyUnavailable) {
-		t.Errorf("whoever is still there is told %d %q", w.Code, w.Body)
+		t.Errorf("got %d %q, want 502 with the code", w.Code, w.Body)
 	}
 	if strings.Contains(st.logged(), "ERROR") || !strings.Contains(st.logged(), "request abandoned") {
 		t.Errorf("log %s", st.logged())
@@ -254,7 +254,7 @@ func TestSSOAbandoned(t *testing.T) {
 	st.wantNobody()
 }
 
-// Under a proxy that strips, and a router that rewrites, the path.
+// The sign-on works behind http.StripPrefix, which rewrites the path.
 func TestSSOUnderStripPrefix(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t)

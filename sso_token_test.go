@@ -10,8 +10,8 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// The attacker has a code that Fly.io issued in somebody else's handshake, and
-// a handshake and browser of their own. PKCE ties the code to the other one.
+// An attacker uses a stolen code of a victim's handshake in a handshake of their own. PKCE
+// ties the code to the victim's handshake.
 func TestCodeInjection(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t)
@@ -21,8 +21,7 @@ func TestCodeInjection(t *testing.T) {
 	st.wantRefusal(attacker.get(edit(t, callback, "code", stolen)), http.StatusForbidden, flyext.CodeInvalidGrant)
 }
 
-// The code was issued to another client of Fly.io's, whose flow the attacker
-// controls.
+// An attacker uses a code that Fly.io issued to another OAuth client.
 func TestCodeInjectionFromAnotherClientsFlow(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t)
@@ -31,8 +30,8 @@ func TestCodeInjectionFromAnotherClientsFlow(t *testing.T) {
 	st.wantRefusal(b.get(callback), http.StatusForbidden, flyext.CodeInvalidGrant)
 }
 
-// The token is genuine and was issued to another application. A provider that
-// looks at the user alone lets every application's owner in.
+// The token is genuine, but was issued to another application. Without this check, the owner
+// of any application could sign in as its users.
 func TestTokenOfAForeignApplication(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t)
@@ -51,7 +50,7 @@ func TestTokenOfANamelessApplication(t *testing.T) {
 	st.wantRefusal(b.get(b.authorize(b.begin("x1"))), http.StatusForbidden, flyext.CodeForeignToken)
 }
 
-// An organization whose name is no text is no scope of everybody's.
+// An organization id that is not UTF-8 cannot be part of a scope, so the handshake fails.
 func TestScopeThatIsNoText(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t, func(s *flyext.SSOConfig) { s.Generation = flyext.Generation1 })
@@ -61,8 +60,7 @@ func TestScopeThatIsNoText(t *testing.T) {
 	}
 }
 
-// The user is an admin of one organization and wants into the extension of
-// another.
+// A user who is an admin of one organization tries to open the extension of another.
 func TestOrganizationConfusion(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -88,7 +86,7 @@ func TestOrganizationConfusion(t *testing.T) {
 			st.move("x1", "o3")
 			return b.get(callback)
 		}, 409, flyext.CodeConflict},
-		"the extension moved to another one of the user's": {func(st *ssoTest, b *browser) page {
+		"the extension moved to another organization of the user": {func(st *ssoTest, b *browser) page {
 			callback := b.authorize(b.begin("x1"))
 			st.move("x1", "o2")
 			return b.get(callback)
@@ -109,8 +107,8 @@ func TestOrganizationConfusion(t *testing.T) {
 	}
 }
 
-// In generation 1 the organization is in the scope, which the attacker edits in
-// the authorize URL to one that they are an admin of.
+// In generation 1 the scope names the organization. An attacker edits the scope in the
+// authorize URL to an organization where they are an admin.
 func TestOrganizationConfusionByEditedScope(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -118,20 +116,20 @@ func TestOrganizationConfusionByEditedScope(t *testing.T) {
 		says   func(granted string) string
 		enter  bool
 	}{
-		"as it was":                {`{"organization_id":"o3","permission":"admin"}`, nil, true},
-		"written otherwise":        {`{"permission": "admin", "organization_id": "o3"}`, nil, true},
-		"another organization":     {`{"organization_id":"o1","permission":"admin"}`, nil, false},
-		"another permission":       {`{"organization_id":"o3","permission":"member"}`, nil, false},
-		"no organization":          {`{"permission":"admin"}`, nil, false},
-		"two organizations":        {`{"organization_id":"o1","organization_id":"o3","permission":"admin"}`, nil, false},
-		"broken JSON":              {`{"organization_id":"o3","permission":"admin"`, nil, false},
-		"a word before it":         {`read {"organization_id":"o1","permission":"admin"}`, nil, false},
-		"space before it":          {` {"organization_id":"o1","permission":"admin"}`, nil, false},
-		"words in place of it":     {`o1:admin`, nil, false},
-		"a list in place of it":    {`["organization_id","o3"]`, nil, false},
-		"escaped":                  {`%7B%22organization_id%22%3A%22o3%22%7D`, nil, false},
-		"the answer says nothing":  {`{"organization_id":"o3","permission":"admin"}`, func(string) string { return "" }, true},
-		"the answer says \"read\"": {`{"organization_id":"o3","permission":"admin"}`, func(string) string { return "read" }, true},
+		"unchanged":                        {`{"organization_id":"o3","permission":"admin"}`, nil, true},
+		"other JSON with the same meaning": {`{"permission": "admin", "organization_id": "o3"}`, nil, true},
+		"another organization":             {`{"organization_id":"o1","permission":"admin"}`, nil, false},
+		"another permission":               {`{"organization_id":"o3","permission":"member"}`, nil, false},
+		"no organization":                  {`{"permission":"admin"}`, nil, false},
+		"two organizations":                {`{"organization_id":"o1","organization_id":"o3","permission":"admin"}`, nil, false},
+		"broken JSON":                      {`{"organization_id":"o3","permission":"admin"`, nil, false},
+		"a word before it":                 {`read {"organization_id":"o1","permission":"admin"}`, nil, false},
+		"space before it":                  {` {"organization_id":"o1","permission":"admin"}`, nil, false},
+		"words in place of it":             {`o1:admin`, nil, false},
+		"a list in place of it":            {`["organization_id","o3"]`, nil, false},
+		"escaped":                          {`%7B%22organization_id%22%3A%22o3%22%7D`, nil, false},
+		"the answer says nothing":          {`{"organization_id":"o3","permission":"admin"}`, func(string) string { return "" }, true},
+		"the answer says \"read\"":         {`{"organization_id":"o3","permission":"admin"}`, func(string) string { return "read" }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -150,9 +148,9 @@ func TestOrganizationConfusionByEditedScope(t *testing.T) {
 	}
 }
 
-// A state of generation 1 asks for the organization in the scope, one of
-// generation 2 for the list of organizations. Begun as one and ended as the
-// other, neither would be looked at.
+// In generation 1 the scope proves the membership, in generation 2 the list of organizations.
+// A handshake that starts in one generation and ends in the other would check neither, so it
+// is refused.
 func TestMixOfGenerations(t *testing.T) {
 	t.Parallel()
 	for _, begun := range []flyext.Generation{flyext.Generation1, flyext.Generation2} {
@@ -174,20 +172,20 @@ func TestSSORoles(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		accepted []string
-		role     []string // of the user in o1, one for each entry
-		want     string   // "" where the user may not enter
+		role     []string // of the user in o1, one for each membership
+		want     string   // "" if the user is refused
 		code     string
 	}{
-		"admin":               {nil, []string{"admin"}, "admin", ""},
-		"member":              {nil, []string{"member"}, "member", ""},
-		"unknown role":        {nil, []string{"auditor"}, "", flyext.CodeRoleNotAccepted},
-		"no role":             {nil, []string{""}, "", flyext.CodeRoleNotAccepted},
-		"other case":          {nil, []string{"Admin"}, "", flyext.CodeRoleNotAccepted},
-		"two roles":           {nil, []string{"auditor", "member"}, "member", ""},
-		"admins only, member": {[]string{"admin"}, []string{"member"}, "", flyext.CodeRoleNotAccepted},
-		"admins only, admin":  {[]string{"admin"}, []string{"admin"}, "admin", ""},
-		"role of our own":     {[]string{"auditor"}, []string{"auditor"}, "auditor", ""},
-		"in nothing":          {nil, nil, "", flyext.CodeNotAMember},
+		"admin":                   {nil, []string{"admin"}, "admin", ""},
+		"member":                  {nil, []string{"member"}, "member", ""},
+		"unknown role":            {nil, []string{"auditor"}, "", flyext.CodeRoleNotAccepted},
+		"no role":                 {nil, []string{""}, "", flyext.CodeRoleNotAccepted},
+		"other case":              {nil, []string{"Admin"}, "", flyext.CodeRoleNotAccepted},
+		"two roles":               {nil, []string{"auditor", "member"}, "member", ""},
+		"admins only, member":     {[]string{"admin"}, []string{"member"}, "", flyext.CodeRoleNotAccepted},
+		"admins only, admin":      {[]string{"admin"}, []string{"admin"}, "admin", ""},
+		"another configured role": {[]string{"auditor"}, []string{"auditor"}, "auditor", ""},
+		"no membership":           {nil, nil, "", flyext.CodeNotAMember},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -207,7 +205,7 @@ func TestSSORoles(t *testing.T) {
 	}
 }
 
-// The form of the exchange, member by member.
+// The form of the code exchange has exactly these fields.
 func TestExchangeForm(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t)
@@ -234,7 +232,8 @@ func TestExchangeForm(t *testing.T) {
 	}
 }
 
-// A client of the user's own keeps its own way with redirects for its own use.
+// SSOConfig.HTTPClient is copied, so that the service's other uses of it still follow
+// redirects.
 func TestHTTPClientIsNotChanged(t *testing.T) {
 	t.Parallel()
 	client := &http.Client{}

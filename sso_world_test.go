@@ -29,7 +29,7 @@ const (
 	ssoStateKey = "state-key-0123456789abcdef0123456789"
 )
 
-// A world is the internet: hosts by name, without a network.
+// A world connects clients with handlers by host name, without a network.
 type world map[string]http.Handler
 
 func (w world) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -72,21 +72,22 @@ func serveInWorld(h http.Handler, w http.ResponseWriter, r *http.Request) (err e
 	return nil
 }
 
-// A grant is what a code stands for.
+// A grant is the authorization request that a code was issued for.
 type grant struct {
 	clientID, redirectURI, challenge, scope string
 }
 
-// A fakeFly is Fly.io's OAuth server, with one user, who allows everything.
+// A fakeFly is a fake of Fly.io's OAuth server. It has one user, who consents to every
+// request.
 type fakeFly struct {
 	mu      sync.Mutex
 	grants  map[string]grant // by code
-	secrets []string         // codes and tokens, which nobody else may show
-	calls   int              // of token and token/info
+	secrets []string         // issued codes and tokens, which must not be shown or logged
+	calls   int              // to token and token/info
 
 	organizations []map[string]string
-	application   string           // the uid that token/info tells, if not the client's
-	token, info   http.HandlerFunc // instead of the real ones
+	application   string           // the uid in the answer of token/info; "" means the client's
+	token, info   http.HandlerFunc // replace the handlers of token and token/info
 	scope         func(asked string) string
 }
 
@@ -177,7 +178,7 @@ func answerJSON(w http.ResponseWriter, status int, body string) {
 	_, _ = io.WriteString(w, body)
 }
 
-// An ssoTest is a provider, Fly.io, and whoever signed in.
+// An ssoTest has a provider, Fly.io and the users that signed in.
 type ssoTest struct {
 	t        testing.TB
 	world    world
@@ -192,8 +193,8 @@ type ssoTest struct {
 	signedIn []flyext.Identity
 }
 
-// newSSOTest starts it: the user is an admin of o1, which has the extension x1,
-// and a member of o2, which has x2, and not in o3, which has x3.
+// newSSOTest starts a provider and Fly.io. The user is an admin of o1 with the extension x1,
+// a member of o2 with x2, and not in o3 with x3.
 func newSSOTest(t testing.TB, change ...func(*flyext.SSOConfig)) *ssoTest {
 	t.Helper()
 	st := &ssoTest{
@@ -299,28 +300,29 @@ func (st *ssoTest) noSecretsIn(where, text string) {
 	}
 }
 
-// forget starts one more round of a fuzz target.
+// forget prepares the next input of a fuzz target.
 func (st *ssoTest) forget(t testing.TB) {
 	st.t, st.fly.secrets = t, nil
 	st.log.Reset()
 }
 
-// wantNobody fails the test if anybody signed in.
+// wantNobody fails the test if a user has signed in.
 func (st *ssoTest) wantNobody() {
 	st.t.Helper()
 	if len(st.signedIn) > 0 {
-		st.t.Errorf("signed in: %+v, want nobody", st.signedIn)
+		st.t.Errorf("signed in: %+v, want no sign-in", st.signedIn)
 	}
 }
 
-// wantRefusal checks a refusal, and that nobody came in.
+// wantRefusal checks the answer and the log record of a refusal, and that no user has signed
+// in.
 func (st *ssoTest) wantRefusal(p page, status int, code string) {
 	st.t.Helper()
 	if p.status != status || p.code != code {
 		st.t.Errorf("got %d %s, want %d %s", p.status, p.body, status, code)
 	}
 	if !strings.Contains(st.logged(), `"code":"`+code+`"`) {
-		st.t.Errorf("the log has no record of %s:\n%s", code, st.logged())
+		st.t.Errorf("the log has no record with the code %s:\n%s", code, st.logged())
 	}
 	st.wantNobody()
 }

@@ -16,10 +16,10 @@ func TestNewWebhooksFailsClosed(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*flyext.WebhookConfig){
 		"no name":                    func(c *flyext.WebhookConfig) { c.ProviderName = "" },
-		"this very path":             func(c *flyext.WebhookConfig) { c.ProviderName = "." },
+		"the name .":                 func(c *flyext.WebhookConfig) { c.ProviderName = "." },
 		"an endpoint with a ?":       func(c *flyext.WebhookConfig) { c.Endpoint = "https://api.fly.io/?" },
 		"an endpoint with a #":       func(c *flyext.WebhookConfig) { c.Endpoint = "https://api.fly.io/#canary" },
-		"a step in the path":         func(c *flyext.WebhookConfig) { c.ProviderName = ".." },
+		"the name ..":                func(c *flyext.WebhookConfig) { c.ProviderName = ".." },
 		"a name that is not UTF-8":   func(c *flyext.WebhookConfig) { c.ProviderName = "\xff" },
 		"no secret":                  func(c *flyext.WebhookConfig) { c.Secret = "" },
 		"negative attempts":          func(c *flyext.WebhookConfig) { c.Attempts = -1 },
@@ -60,7 +60,7 @@ func TestWebhookEndpoint(t *testing.T) {
 	}
 }
 
-// A secret must not be printed, whichever way somebody tries to.
+// No way of printing shows the secret.
 func TestWebhooksRedactThemselves(t *testing.T) {
 	t.Parallel()
 	c := flyext.WebhookConfig{ProviderName: "logjam", Secret: webhookSecret}

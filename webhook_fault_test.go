@@ -18,7 +18,7 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// hooksTo returns a sender to a server, which does not wait between attempts.
+// hooksTo returns Webhooks that send to a server and do not wait between attempts.
 func hooksTo(t *testing.T, server *httptest.Server, change func(*flyext.WebhookConfig)) *flyext.Webhooks {
 	t.Helper()
 	c := flyext.WebhookConfig{
@@ -35,7 +35,7 @@ func hooksTo(t *testing.T, server *httptest.Server, change func(*flyext.WebhookC
 	return hooks
 }
 
-// A redirect would take the body, signed, to whoever the answer names.
+// Webhooks do not follow a redirect, which could send the signed body to an attacker.
 func TestWebhookFollowsNoRedirect(t *testing.T) {
 	t.Parallel()
 	var stolen, asked atomic.Int32
@@ -53,16 +53,16 @@ func TestWebhookFollowsNoRedirect(t *testing.T) {
 			t.Errorf("%d: got %v", status, err)
 		}
 		if client.CheckRedirect == nil {
-			t.Error("the client is not what it was")
+			t.Error("the HTTPClient of the service was changed")
 		}
 		server.Close()
 	}
 	if asked.Load() != 5 || stolen.Load() != 0 {
-		t.Errorf("%d requests, %d of them to a thief", asked.Load(), stolen.Load())
+		t.Errorf("%d requests, want 5; %d followed a redirect, want 0", asked.Load(), stolen.Load())
 	}
 }
 
-// A redirect is an answer, be its target no URL.
+// A redirect is an answer even if its Location is not a URL.
 func TestWebhookRedirectToNowhere(t *testing.T) {
 	t.Parallel()
 	w := newWebhookTest(t, func(c *flyext.WebhookConfig) {
@@ -76,7 +76,7 @@ func TestWebhookRedirectToNowhere(t *testing.T) {
 	}
 }
 
-// A transport that has neither an answer nor an error is no answer.
+// A transport that returns neither an answer nor an error counts as a failed attempt.
 func TestWebhookTransportOfNothing(t *testing.T) {
 	t.Parallel()
 	w := newWebhookTest(t, func(c *flyext.WebhookConfig) {
@@ -88,7 +88,8 @@ func TestWebhookTransportOfNothing(t *testing.T) {
 	}
 }
 
-// An endless body counts what is read of it, and ends at last where too much is.
+// An endless body counts the bytes that are read. It ends after 10 MiB, so that a test
+// that reads too much can fail.
 type endless struct {
 	read   int
 	closed bool
@@ -106,7 +107,7 @@ func (b *endless) Close() error {
 	return nil
 }
 
-// A body without an end holds nobody up, and its connection is let go.
+// Only the start of a long body is read, and its connection is released.
 func TestWebhookReadsLittleOfAnAnswer(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{200, 422} {
@@ -125,7 +126,7 @@ func TestWebhookReadsLittleOfAnAnswer(t *testing.T) {
 	}
 }
 
-// What Sleep says is why no attempt follows.
+// An error of Sleep ends the attempts and is wrapped in the WebhookError.
 func TestWebhookSleepFails(t *testing.T) {
 	t.Parallel()
 	woken := errors.New("woken")
@@ -138,8 +139,7 @@ func TestWebhookSleepFails(t *testing.T) {
 	}
 }
 
-// Who reads the log learns of each attempt that is followed by another one why
-// it failed.
+// The log has the reason of each failed attempt that is followed by another.
 func TestWebhookAttemptsAreLogged(t *testing.T) {
 	t.Parallel()
 	w := newWebhookTest(t, nil, hookAnswer{status: 503}, hookAnswer{err: io.ErrUnexpectedEOF}, hookAnswer{status: 200})
@@ -150,7 +150,7 @@ func TestWebhookAttemptsAreLogged(t *testing.T) {
 	for i, want := range []string{`"status":503`, `"error":"unexpected EOF"`} {
 		for _, part := range []string{want, `"level":"WARN"`, `"action":"resource.updated"`, `"resource_id":"5lgmabb3y30"`, fmt.Sprintf(`"attempt":%d`, i+1), `"wait":`} {
 			if !strings.Contains(lines[i], part) {
-				t.Errorf("%s is not in %s", part, lines[i])
+				t.Errorf("record %d lacks %s: %s", i, part, lines[i])
 			}
 		}
 	}
@@ -159,8 +159,8 @@ func TestWebhookAttemptsAreLogged(t *testing.T) {
 	}
 }
 
-// The connection breaks after the webhook was heard: it is sent again, under
-// another nonce, and so accepted again.
+// The connection breaks after the receiver accepted the webhook. It is sent again with
+// another nonce, and accepted again.
 func TestWebhookWhoseAnswerIsLost(t *testing.T) {
 	t.Parallel()
 	fly := &flytest.WebhookReceiver{Secret: webhookSecret}
@@ -185,7 +185,7 @@ func TestWebhooksConcurrently(t *testing.T) {
 	t.Parallel()
 	fly := &flytest.WebhookReceiver{Secret: webhookSecret}
 	var n atomic.Int32
-	fly.SetFault(func(sound http.Handler) http.Handler { // every third one fails
+	fly.SetFault(func(sound http.Handler) http.Handler { // every third request fails
 		if n.Add(1)%3 == 0 {
 			return flytest.StatusAnswer(http.StatusServiceUnavailable)(sound)
 		}
@@ -219,8 +219,8 @@ type transportFunc func(*http.Request) (*http.Response, error)
 
 func (f transportFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// A peer that is not Fly.io puts its text into a broken header line. The log and the
-// error name the kind of fault and none of the text.
+// A server in place of Fly.io's answers with a malformed header line. The log and the error
+// name the kind of fault without the text of the line.
 func TestWebhookPeerWritesNoLog(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -252,14 +252,14 @@ func TestWebhookPeerWritesNoLog(t *testing.T) {
 			t.Errorf("got %q", text)
 		}
 	}
-	// The peer closes a connection that has unread bytes, so the kind of the fault
-	// depends on the moment.
+	// The server closes a connection with unread bytes, so the kind of fault depends on
+	// timing.
 	if !strings.Contains(log.text(), `"error":"`) {
 		t.Errorf("log %s", log.text())
 	}
 }
 
-// Observe hears of each attempt, and its panic does not lose the webhook.
+// Observe is called for each attempt. Its panic does not lose the webhook.
 func TestWebhookObserve(t *testing.T) {
 	t.Parallel()
 	var attempts []flyext.WebhookAttempt
@@ -282,8 +282,8 @@ func TestWebhookObserve(t *testing.T) {
 	}
 }
 
-// Containers use host names that are not loopback. Plain http to them needs the
-// option whose name says what it is.
+// Plain http to a host that is not loopback, such as another container, requires
+// InsecureAllowHTTP.
 func TestWebhookInsecureAllowHTTP(t *testing.T) {
 	t.Parallel()
 	for endpoint, ok := range map[string]bool{

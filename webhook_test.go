@@ -69,7 +69,7 @@ func TestWebhookOnTheWire(t *testing.T) {
 	}
 }
 
-// What cannot be sent is not, and no second try would help.
+// An invalid resource is not sent, and its error is not temporary.
 func TestWebhookThatCannotBe(t *testing.T) {
 	t.Parallel()
 	changed := func(change func(*flyext.Extension)) *flyext.Extension {
@@ -92,7 +92,7 @@ func TestWebhookThatCannotBe(t *testing.T) {
 		{"with its secrets as an extra", extra("config", `{"LOGJAM_URL":"canary"}`), `"config"`},
 		{"with another id as an extra", extra("id", `"x2"`), `"id"`},
 		{"with another organization as an extra", extra("organization_id", `"o2"`), `"organization_id"`},
-		{"with an extra that is no JSON", extra("plan", `canary`), ""},
+		{"with an extra that is not JSON", extra("plan", `canary`), ""},
 		{"with an extra of two values", extra("plan", `1,"config":{}`), ""},
 		{"with an empty extra", extra("plan", ``), ""},
 		{"that is not UTF-8", changed(func(x *flyext.Extension) { x.Name = "\xff" }), ""},
@@ -106,7 +106,7 @@ func TestWebhookThatCannotBe(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 			if len(w.fly.all()) != 0 {
-				t.Error("it was sent")
+				t.Error("the resource was sent")
 			}
 			if test.resource != nil && e.ResourceID != test.resource.ID {
 				t.Errorf("resource id %q", e.ResourceID)
@@ -133,7 +133,8 @@ func TestGETAnswersTheExtras(t *testing.T) {
 	}
 }
 
-// Which answers are tried again, and how that ends.
+// Retries depend on the answer: a temporary failure is retried up to the maximum number of
+// attempts, and any other failure is final.
 func TestWebhookAnswers(t *testing.T) {
 	t.Parallel()
 	lost := errors.New("connection reset by peer")
@@ -195,14 +196,14 @@ func TestWebhookAnswers(t *testing.T) {
 			}
 			for _, text := range []string{err.Error(), w.log.text(), fmt.Sprintf("%+v", err)} {
 				if strings.Contains(text, "canary") || strings.Contains(text, "evil") {
-					t.Errorf("it says too much: %s", text)
+					t.Errorf("the error or the log has text of the answer: %s", text)
 				}
 			}
 		})
 	}
 }
 
-// A nonce works once, so each attempt has its own, and is dated when it is made.
+// Each attempt has its own nonce and timestamp.
 func TestWebhookAttemptsAreFresh(t *testing.T) {
 	t.Parallel()
 	w := newWebhookTest(t, func(c *flyext.WebhookConfig) { c.Attempts = 8 }, hookAnswer{status: 503})
@@ -221,14 +222,15 @@ func TestWebhookAttemptsAreFresh(t *testing.T) {
 		}
 	}
 	if len(seen) != 8 {
-		t.Errorf("%d nonces", len(seen))
+		t.Errorf("%d different nonces, want 8", len(seen))
 	}
 	if got := strings.Count(w.log.text(), "webhook failed and will be sent again"); got != 7 {
 		t.Errorf("%d records: %s", got, w.log.text())
 	}
 }
 
-// The waits double, and spread over the later half of each.
+// The longest wait doubles with each attempt. The actual wait is random, between half of it
+// and all of it.
 func TestWebhookWaits(t *testing.T) {
 	t.Parallel()
 	latest := []time.Duration{1, 2, 4, 8, 16, 30, 30}

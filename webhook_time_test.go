@@ -12,7 +12,7 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// A deadline that is far away is no reason to give up.
+// A distant deadline does not prevent a second attempt.
 func TestWebhookWithTimeLeft(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
@@ -47,11 +47,11 @@ func TestWebhookInRealTime(t *testing.T) {
 		want             error
 		ok               bool
 	}{
-		{"it fails", fail, 0, 0, 0, schedule / 2, schedule, 5, nil, false},
-		{"it hangs", hang, 0, 0, 0, 50*time.Second + schedule/2, 50*time.Second + schedule, 5, context.DeadlineExceeded, false},
-		{"it hangs, with a bound", hang, 0, 2, time.Second, 2*time.Second + time.Second/2, 3 * time.Second, 2, context.DeadlineExceeded, false},
-		{"it hangs, and the context ends", hang, 3 * time.Second, 0, 0, 3 * time.Second, 3 * time.Second, 1, context.DeadlineExceeded, false},
-		{"the context would end while it waits", fail, 400 * time.Millisecond, 0, 0, 0, 0, 1, nil, false},
+		{"every attempt fails", fail, 0, 0, 0, schedule / 2, schedule, 5, nil, false},
+		{"every attempt hangs", hang, 0, 0, 0, 50*time.Second + schedule/2, 50*time.Second + schedule, 5, context.DeadlineExceeded, false},
+		{"every attempt hangs, with a configured timeout", hang, 0, 2, time.Second, 2*time.Second + time.Second/2, 3 * time.Second, 2, context.DeadlineExceeded, false},
+		{"an attempt hangs until the context ends", hang, 3 * time.Second, 0, 0, 3 * time.Second, 3 * time.Second, 1, context.DeadlineExceeded, false},
+		{"the context would end before the next attempt", fail, 400 * time.Millisecond, 0, 0, 0, 0, 1, nil, false},
 		{"the context has ended", fail, time.Nanosecond, 0, 0, time.Nanosecond, time.Nanosecond, 0, context.DeadlineExceeded, false},
 		{"the body of a success hangs", hangInBody, 0, 0, 0, 10 * time.Second, 10 * time.Second, 1, nil, true},
 	} {
@@ -88,7 +88,7 @@ func TestWebhookInRealTime(t *testing.T) {
 					t.Errorf("took %v, want %v to %v", took, test.earliest, test.latest)
 				}
 				if sent != test.sent {
-					t.Errorf("sent %d times", sent)
+					t.Errorf("sent %d times, want %d", sent, test.sent)
 				}
 				if test.ok {
 					if err != nil {
@@ -105,7 +105,7 @@ func TestWebhookInRealTime(t *testing.T) {
 	}
 }
 
-// hangingBody has no bytes and no end.
+// hangingBody is a body whose Read blocks until the context ends.
 type hangingBody struct{ ctx context.Context }
 
 func (b hangingBody) Read([]byte) (int, error) {
@@ -113,7 +113,7 @@ func (b hangingBody) Read([]byte) (int, error) {
 	return 0, b.ctx.Err()
 }
 
-// Who cancels while it waits need not wait.
+// A cancelled context ends the wait between two attempts.
 func TestWebhookCancelledWhileItWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -133,7 +133,7 @@ func TestWebhookCancelledWhileItWaits(t *testing.T) {
 			t.Errorf("got %#v", err)
 		}
 		if took := time.Since(start); took != 100*time.Millisecond {
-			t.Errorf("took %v", took)
+			t.Errorf("took %v, want 100ms", took)
 		}
 	})
 }

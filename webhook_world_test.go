@@ -18,7 +18,7 @@ const (
 	webhookEndpoint = "https://api.fly.io/api/hooks/extensions/logjam"
 )
 
-// A sentWebhook is a request as it arrived.
+// A sentWebhook is a request that Fly.io received.
 type sentWebhook struct {
 	method, url string
 	header      http.Header
@@ -34,8 +34,8 @@ func (s sentWebhook) member(t *testing.T, name string) string {
 	return string(members[name])
 }
 
-// A flyHooks answers each request with the next of its answers, and the last one
-// for ever. It is an [http.RoundTripper].
+// A flyHooks is an [http.RoundTripper]. It answers each request with the next of its
+// answers, and repeats the last one.
 type flyHooks struct {
 	mu      sync.Mutex
 	answers []hookAnswer
@@ -81,7 +81,7 @@ func (f *flyHooks) all() []sentWebhook {
 	return append([]sentWebhook(nil), f.sent...)
 }
 
-// A webhookTest sends to a flyHooks, on a clock that the waiting moves.
+// A webhookTest sends webhooks to a flyHooks. Its clock advances only in Sleep.
 type webhookTest struct {
 	fly   *flyHooks
 	log   *logBuffer
@@ -119,7 +119,7 @@ func newWebhookTest(t *testing.T, change func(*flyext.WebhookConfig), answers ..
 	return w
 }
 
-// stream is a resource with everything, secrets included.
+// stream returns a resource with every field set, including secrets.
 func stream() *flyext.Extension {
 	return &flyext.Extension{
 		ID: "5lgmabb3y30", Name: "logjam-1bd03ba", FlyAppName: "logjam-production", Status: flyext.Failed,
