@@ -76,7 +76,7 @@ func TestTargetsThatAreNone(t *testing.T) {
 		r.RequestURI = c.target
 		w := do(newProvider(t, p, func(config *flyext.Config) { unsigned(config); config.BaseURL = c.base }), r)
 		if w.Code != http.StatusNotFound || len(p.recorded()) != 0 {
-			t.Errorf("%s %s: got %d, and the calls %v", c.method, c.target, w.Code, p.recorded())
+			t.Errorf("%s %s: got %d and the calls %v, want 404 and no call", c.method, c.target, w.Code, p.recorded())
 		}
 	}
 }

@@ -128,7 +128,7 @@ func TestFlippedBytes(t *testing.T) {
 				err := newAuthenticator(t, everyVerifier(), 0).Check(w.request(t))
 				switch {
 				case err == nil && (allowed == nil || !allowed(original, f)):
-					t.Errorf("%s, byte %d of %q made %q: admitted", f.part, f.at, original, f.to)
+					t.Errorf("the request is admitted with byte %d of the %s %q changed to %q", f.at, f.part, original, f.to)
 				case err == nil:
 					admitted[f.part]++
 				}
@@ -139,7 +139,7 @@ func TestFlippedBytes(t *testing.T) {
 				}
 			}
 			if n < 500 {
-				t.Errorf("only %d flips", n)
+				t.Errorf("the test made only %d flips, want at least 500", n)
 			}
 		})
 	}
@@ -193,7 +193,7 @@ func TestCavageParameters(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		request *wireRequest
-		dropped map[string]string // by parameter: why the request is refused without it
+		dropped map[string]string // by parameter: why the request is refused without it, or ""
 	}{
 		{"uncovered", sign("(request-target) date content-length"), map[string]string{
 			"keyId": badParameter, "algorithm": "", "created": "", "expires": "",
@@ -215,7 +215,7 @@ func TestCavageParameters(t *testing.T) {
 			}
 			check(list, "")
 			if len(list) != len(c.dropped) {
-				t.Fatalf("%d parameters, %d reasons", len(list), len(c.dropped))
+				t.Fatalf("the signature has %d parameters, but the test has %d reasons", len(list), len(c.dropped))
 			}
 			for i, p := range list {
 				name, _, _ := strings.Cut(p, "=")

@@ -40,10 +40,10 @@ func TestBodyBound(t *testing.T) {
 			}
 			w := do(newProvider(t, p, func(c *flyext.Config) { unsigned(c); c.MaxBodyBytes = tt.maximum }), r)
 			if w.Code != tt.status {
-				t.Fatalf("status %d: %s", w.Code, w.Body)
+				t.Fatalf("got %d %s, want %d", w.Code, w.Body, tt.status)
 			}
 			if tt.status == 413 && readAnswer(t, w).Error != "body_too_large" {
-				t.Error(w.Body)
+				t.Errorf("got %s, want the code body_too_large", w.Body)
 			}
 			if tt.status != 200 && len(p.recorded()) != 0 {
 				t.Error("the Provisioner was called")
@@ -65,7 +65,7 @@ func TestAnnouncedBodyIsRefusedUnread(t *testing.T) {
 	r := httptest.NewRequest("POST", "/flyio/extensions", unreadable{t})
 	r.ContentLength = 1<<20 + 1
 	if w := do(newProvider(t, &testProvisioner{}, unsigned), r); w.Code != 413 {
-		t.Error(w.Code, w.Body)
+		t.Errorf("got %d %s, want 413", w.Code, w.Body)
 	}
 }
 

@@ -28,7 +28,7 @@ func TestContextEndsWithTheCall(t *testing.T) {
 		return &flyext.Extension{}, nil
 	}}
 	if w := do(newProvider(t, p, unsigned), fetchRequest("x1")); w.Code != 200 {
-		t.Fatal(w.Body)
+		t.Fatalf("got %d %s, want 200", w.Code, w.Body)
 	}
 	if err := seen.Err(); !errors.Is(err, context.Canceled) {
 		t.Errorf("after the call the context has the error %v, want %v", err, context.Canceled)
@@ -59,10 +59,10 @@ func TestDeadlineAfterWaiting(t *testing.T) {
 		synctest.Wait()
 		start := time.Now()
 		if w := do(provider, fetchRequest("x1")); w.Code != 504 {
-			t.Errorf("got %d %s", w.Code, w.Body)
+			t.Errorf("got %d %s, want 504", w.Code, w.Body)
 		}
 		if took := time.Since(start); took != 25*time.Second || calls.Load() != 2 {
-			t.Errorf("answered after %v and %d calls", took, calls.Load())
+			t.Errorf("answered after %v and %d calls, want 25s and 2", took, calls.Load())
 		}
 	})
 }

@@ -60,7 +60,7 @@ func TestDeadline(t *testing.T) {
 				time.Sleep(2 * time.Hour)
 				synctest.Wait()
 				if !strings.Contains(log.text(), `"code":"timeout"`) {
-					t.Errorf("log: %s", log.text())
+					t.Errorf("the log lacks the code timeout: %s", log.text())
 				}
 			})
 		})
@@ -72,13 +72,13 @@ func TestSlowCallIsLogged(t *testing.T) {
 	for took, logged := range map[time.Duration]bool{5 * time.Second: false, 5*time.Second + 1: true} {
 		synctest.Test(t, func(t *testing.T) {
 			p := &testProvisioner{fetch: func(context.Context, string) (*flyext.Extension, error) {
-				time.Sleep(took) // of the bubble's clock
+				time.Sleep(took) // on the fake clock of synctest
 				return &flyext.Extension{}, nil
 			}}
 			log := &logBuffer{}
 			provider := newProvider(t, p, func(c *flyext.Config) { unsigned(c); c.Logger = log.logger() })
 			if w := do(provider, fetchRequest("x1")); w.Code != 200 {
-				t.Error(w.Body)
+				t.Errorf("got %d %s, want 200", w.Code, w.Body)
 			}
 			if got := strings.Contains(log.text(), `"msg":"slow call"`); got != logged {
 				t.Errorf("a call of %v is logged as slow: %t, want %t; log: %s", took, got, logged, log.text())
@@ -106,7 +106,7 @@ func TestCallerHangsUp(t *testing.T) {
 		hangUp()
 		w := do(newProvider(t, p, unsigned), fetchRequest("x1").WithContext(ctx))
 		if sawCancel.Load() || w.Code != 200 {
-			t.Errorf("the call was cancelled with its caller: %d %s", w.Code, w.Body)
+			t.Errorf("the call was cancelled when the client disconnected: got %d %s", w.Code, w.Body)
 		}
 	})
 }
@@ -123,7 +123,7 @@ func TestContextOfTheCaller(t *testing.T) {
 	w := do(newProvider(t, p, unsigned), fetchRequest("x1").WithContext(context.WithValue(t.Context(), key{}, "kept")))
 	id := w.Header().Get("X-Request-Id")
 	if id == "" || !strings.Contains(w.Body.String(), `"name":"`+id+`"`) {
-		t.Errorf("request id %q in the header; body %s", id, w.Body)
+		t.Errorf("the header has the request id %q, but the context has not; body %s", id, w.Body)
 	}
 	if flyext.RequestID(t.Context()) != "" {
 		t.Error("a context without a request has a request id")
@@ -143,7 +143,7 @@ func TestCallsForOneIDNeverOverlap(t *testing.T) {
 			if running.Add(1) != 1 {
 				t.Error("two calls for one id at once")
 			}
-			time.Sleep(100 * time.Millisecond) // of the bubble's clock
+			time.Sleep(100 * time.Millisecond) // on the fake clock of synctest
 			running.Add(-1)
 			calls.Add(1)
 		}
@@ -172,7 +172,7 @@ func TestCallsForOneIDNeverOverlap(t *testing.T) {
 			} {
 				wg.Go(func() {
 					if w := do(provider, r); w.Code != 200 {
-						t.Error(w.Body)
+						t.Errorf("got %d %s, want 200", w.Code, w.Body)
 					}
 				})
 			}
@@ -201,7 +201,7 @@ func TestHangingCallKeepsItsID(t *testing.T) {
 			if running.Add(1) != 1 {
 				t.Error("two calls for one id at once")
 			}
-			time.Sleep(time.Minute) // of the bubble's clock
+			time.Sleep(time.Minute) // on the fake clock of synctest
 			running.Add(-1)
 			return &flyext.Extension{}, nil
 		}}
@@ -263,7 +263,7 @@ func TestPanic(t *testing.T) {
 				}
 			}
 			if !strings.Contains(log.text(), tt.log) {
-				t.Errorf("log: %s", log.text())
+				t.Errorf("the log lacks %q: %s", tt.log, log.text())
 			}
 			if !strings.Contains(log.text(), "call_test.go") {
 				t.Errorf("the log has no stack: %s", log.text())
@@ -336,16 +336,16 @@ func TestPanicBeforeTheCall(t *testing.T) {
 			}
 		}
 		if strings.Count(log.text(), "panic: lost") != 2 || !strings.Contains(log.text(), "call_test.go") {
-			t.Errorf("%s: log %s", name, log.text())
+			t.Errorf("%s: the log does not have two panics with a stack: %s", name, log.text())
 		}
 	}
 	defer func() {
 		if v := recover(); v != http.ErrAbortHandler {
-			t.Errorf("recovered %v", v)
+			t.Errorf("recovered %v, want http.ErrAbortHandler", v)
 		}
 	}()
 	do(newProvider(t, &testProvisioner{}, func(c *flyext.Config) { c.Verifier = panicking{http.ErrAbortHandler} }), fetchRequest("x1"))
-	t.Error("the handler returned")
+	t.Error("the handler returned, want a panic with http.ErrAbortHandler")
 }
 
 // The time that a request waits for another call counts as part of a slow call,
@@ -354,7 +354,7 @@ func TestWaitForAnotherCallIsLogged(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := &testProvisioner{fetch: func(context.Context, string) (*flyext.Extension, error) {
-			time.Sleep(4 * time.Second) // of the bubble's clock
+			time.Sleep(4 * time.Second) // on the fake clock of synctest
 			return &flyext.Extension{}, nil
 		}}
 		log := &logBuffer{}
@@ -365,7 +365,7 @@ func TestWaitForAnotherCallIsLogged(t *testing.T) {
 		}
 		wg.Wait()
 		if got := strings.Count(log.text(), `"msg":"slow call"`); got != 1 {
-			t.Errorf("%d records: %s", got, log.text())
+			t.Errorf("%d records of a slow call, want 1: %s", got, log.text())
 		}
 	})
 }
@@ -376,9 +376,9 @@ func TestAbortHandlerPasses(t *testing.T) {
 	provider := newProvider(t, p, unsigned)
 	defer func() {
 		if v := recover(); v != http.ErrAbortHandler {
-			t.Errorf("recovered %v", v)
+			t.Errorf("recovered %v, want http.ErrAbortHandler", v)
 		}
 	}()
 	do(provider, fetchRequest("x1"))
-	t.Error("the handler returned")
+	t.Error("the handler returned, want a panic with http.ErrAbortHandler")
 }

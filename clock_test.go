@@ -144,7 +144,7 @@ func TestEventsAndTheClock(t *testing.T) {
 	for _, jump := range []time.Duration{0, time.Hour, -time.Hour, -time.Hour, time.Hour} {
 		clock.jump(jump)
 		if w := do(provider, binary("{}")); w.Code != 200 {
-			t.Errorf("after %v: got %d %s", jump, w.Code, w.Body)
+			t.Errorf("after %v: got %d %s, want 200", jump, w.Code, w.Body)
 		}
 	}
 	wantCalls(t, l, "event e1")
@@ -205,11 +205,11 @@ func TestDeadlineAndTheClock(t *testing.T) {
 			}}
 			provider := newProvider(t, p, func(c *flyext.Config) { unsigned(c); c.Now = clock.now })
 			if w := do(provider, fetchRequest("x1")); w.Code != 200 {
-				t.Errorf("%v: got %d %s", jump, w.Code, w.Body)
+				t.Errorf("%v: got %d %s, want 200", jump, w.Code, w.Body)
 			}
 			start := time.Now()
 			if w := do(provider, fetchRequest("hangs")); w.Code != 504 || time.Since(start) != 25*time.Second {
-				t.Errorf("%v: got %d after %v", jump, w.Code, time.Since(start))
+				t.Errorf("%v: got %d after %v, want 504 after 25s", jump, w.Code, time.Since(start))
 			}
 		})
 	}

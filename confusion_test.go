@@ -42,17 +42,17 @@ func TestSignedBodyIsNoQuery(t *testing.T) {
 		t.Fatal(err)
 	}
 	if w := do(provider, w.request(t)); w.Code != http.StatusOK {
-		t.Fatalf("the genuine request: %d %s", w.Code, w.Body)
+		t.Fatalf("the genuine request: got %d %s, want 200", w.Code, w.Body)
 	}
 	for _, method := range []string{"GET", "DELETE"} {
 		forged := newGet("/flyio/extensions/victim?"+w.body).set("X-Signature", w.header.Get("X-Signature"))
 		forged.method = method
 		if w := do(provider, forged.request(t)); w.Code != http.StatusUnauthorized {
-			t.Errorf("%s with the body as its query: %d %s", method, w.Code, w.Body)
+			t.Errorf("%s with the body as its query: got %d %s, want 401", method, w.Code, w.Body)
 		}
 	}
 	if calls := p.recorded(); len(calls) != 1 {
-		t.Errorf("calls %v", calls)
+		t.Errorf("calls %v, want only the genuine one", calls)
 	}
 }
 
@@ -75,10 +75,10 @@ func TestSignedQueryIsNoBody(t *testing.T) {
 		t.Fatal(err)
 	}
 	if w := do(provider, get.request(t)); w.Code != http.StatusOK {
-		t.Fatalf("the genuine request: %d %s", w.Code, w.Body)
+		t.Fatalf("the genuine request: got %d %s, want 200", w.Code, w.Body)
 	}
 	if w := do(provider, forged.request(t)); w.Code < 400 || len(p.recorded()) != 1 {
-		t.Errorf("%d %s, calls %v", w.Code, w.Body, p.recorded())
+		t.Errorf("got %d %s and the calls %v, want a refusal and only the genuine call", w.Code, w.Body, p.recorded())
 	}
 }
 
@@ -132,7 +132,7 @@ func TestVerifyWithoutBaseURL(t *testing.T) {
 			Method: w.method, Target: w.target, Host: w.host, Header: w.header, Body: []byte(w.body), Now: time.Unix(signingTime, 0),
 		}
 		if _, err := v.Verify(t.Context(), m); err == nil || !strings.Contains(err.Error(), "BaseURL") {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v, want an error that names BaseURL", name, err)
 		}
 	}
 }
@@ -210,7 +210,7 @@ func TestLogInjection(t *testing.T) {
 	stranger.Header = http.Header{"X-Signature": {evil}, "Authorization": {evil}, "Signature": {evil}}
 	do(provider, stranger)
 	if calls := p.recorded(); len(calls) != 2 {
-		t.Errorf("calls %q", calls)
+		t.Errorf("calls %q, want 2", calls)
 	}
 	lines := slices.Collect(strings.Lines(log.String()))
 	for _, line := range lines {

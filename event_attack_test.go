@@ -150,7 +150,7 @@ func TestEventAsDataOfGeneration1(t *testing.T) {
 	l := &listener{}
 	provider := newProvider(t, l, func(c *flyext.Config) { c.Verifier = admitAll{flyext.Generation1} })
 	if w := do(provider, binary(envelope("e2"))); w.Code != 200 {
-		t.Errorf("got %d %s", w.Code, w.Body)
+		t.Errorf("got %d %s, want 200", w.Code, w.Body)
 	}
 	wantCalls(t, l, "event e1")
 }
@@ -171,7 +171,7 @@ func TestEventReplay(t *testing.T) {
 			again := r.Clone(t.Context())
 			again.Body, _ = r.GetBody()
 			if w := do(provider, r); w.Code != 200 {
-				t.Fatalf("got %d %s", w.Code, w.Body)
+				t.Fatalf("got %d %s, want 200", w.Code, w.Body)
 			}
 			if name == "X-Signature" { // which does not cover the header fields
 				again.Header.Set("Ce-Id", "e2")
@@ -197,7 +197,7 @@ func TestUpdateIsNoEvent(t *testing.T) {
 	event := binary(bodyOf(t, update))
 	event.Header.Set("X-Signature", update.Header.Get("X-Signature"))
 	if w := do(provider, update); w.Code != 200 {
-		t.Fatalf("got %d %s", w.Code, w.Body)
+		t.Fatalf("got %d %s, want 200", w.Code, w.Body)
 	}
 	if w := do(provider, event); w.Code != 401 || !strings.Contains(log.text(), "message was used before") {
 		t.Errorf("got %d, log %s", w.Code, log.text())
@@ -213,7 +213,7 @@ func TestProvisionIsNoEvent(t *testing.T) {
 	event := binary(bodyOf(t, provision))
 	event.Header.Set("X-Signature", provision.Header.Get("X-Signature"))
 	if w := do(newProvider(t, l, nil), event); w.Code != 401 {
-		t.Errorf("got %d %s", w.Code, w.Body)
+		t.Errorf("got %d %s, want 401", w.Code, w.Body)
 	}
 	wantCalls(t, l, "")
 }
@@ -235,17 +235,17 @@ func TestEventVerifier(t *testing.T) {
 		l := &listener{}
 		provider := newProvider(t, l, func(c *flyext.Config) { c.EventVerifier = test.verifier })
 		if w := do(provider, signedEvent(t, test.signer, flytest.BinaryMode)); w.Code != test.status {
-			t.Errorf("%s: got %d %s", test.name, w.Code, w.Body)
+			t.Errorf("%s: got %d %s, want %d", test.name, w.Code, w.Body, test.status)
 		}
 		if w := do(provider, xsigned("POST", "/flyio/extensions", minimal)); w.Code != 200 {
-			t.Errorf("%s: provisioning got %d %s", test.name, w.Code, w.Body)
+			t.Errorf("%s: provisioning got %d %s, want 200", test.name, w.Code, w.Body)
 		}
 	}
 	p, err := flyext.New(&listener{}, flyext.Config{
 		BaseURL: testBase, Verifier: flyext.XSignature(testSecret), EventVerifier: flyext.XSignature(""),
 	})
 	if err == nil || p != nil {
-		t.Errorf("an empty secret: %v, %v", p, err)
+		t.Errorf("New accepts an EventVerifier with an empty secret: %v, %v", p, err)
 	}
 }
 
@@ -267,7 +267,7 @@ func TestStaleEvent(t *testing.T) {
 	r := signedEvent(t, flytest.XSignature(testSecret), flytest.StructuredMode)
 	provider := newProvider(t, l, func(c *flyext.Config) { c.Now = func() time.Time { return time.Now().Add(6 * time.Minute) } })
 	if w := do(provider, r); w.Code != 401 {
-		t.Errorf("got %d %s", w.Code, w.Body)
+		t.Errorf("got %d %s, want 401", w.Code, w.Body)
 	}
 	wantCalls(t, l, "")
 }

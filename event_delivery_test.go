@@ -79,12 +79,12 @@ func TestEventThatFails(t *testing.T) {
 				}
 			}
 			if !strings.Contains(log.text(), `"route":"/extensions/events"`) {
-				t.Errorf("log: %s", log.text())
+				t.Errorf("the log lacks the route: %s", log.text())
 			}
 			failing.Store(false)
 			for range 2 {
 				if w := do(provider, binary("{}")); w.Code != 200 {
-					t.Errorf("got %d %s", w.Code, w.Body)
+					t.Errorf("got %d %s, want 200", w.Code, w.Body)
 				}
 			}
 			wantCalls(t, l, "event e1,event e1,event e1")
@@ -120,16 +120,16 @@ func TestBatchOfWhichOneFails(t *testing.T) {
 				return batched("[" + strings.Join(all, ",") + "]")
 			}
 			if w := do(provider, five()); w.Code != 500 {
-				t.Errorf("got %d %s", w.Code, w.Body)
+				t.Errorf("got %d %s, want 500", w.Code, w.Body)
 			}
 			wantCalls(t, l, "event 1,event 2,event 3,event 4,event 5")
 			if !strings.Contains(log.text(), "event 3 of 5: ") || !strings.Contains(log.text(), "lost") {
-				t.Errorf("log: %s", log.text())
+				t.Errorf("the log lacks the failed event or its error: %s", log.text())
 			}
 			failing.Store(false)
 			for range 2 {
 				if w := do(provider, five()); w.Code != 200 {
-					t.Errorf("got %d %s", w.Code, w.Body)
+					t.Errorf("got %d %s, want 200", w.Code, w.Body)
 				}
 			}
 			wantCalls(t, l, "event 1,event 2,event 3,event 4,event 5,event 3")
@@ -154,7 +154,7 @@ func TestEventCopiesAtOnce(t *testing.T) {
 					if running.Add(1) != 1 {
 						t.Error("two deliveries of one event at once")
 					}
-					time.Sleep(time.Second) // of the bubble's clock
+					time.Sleep(time.Second) // on the fake clock of synctest
 					running.Add(-1)
 					if calls.Add(1) == 1 {
 						return outcome
@@ -183,7 +183,7 @@ func TestEventCopiesAtOnce(t *testing.T) {
 					wantCalls, wantSuccesses = 2, 9
 				}
 				if calls.Load() != wantCalls || succeeded.Load() != wantSuccesses {
-					t.Errorf("%d calls, %d successes", calls.Load(), succeeded.Load())
+					t.Errorf("%d calls, want %d; %d successes, want %d", calls.Load(), wantCalls, succeeded.Load(), wantSuccesses)
 				}
 			})
 		})
@@ -195,7 +195,7 @@ func TestBatchesInAnotherOrder(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := &listener{receive: func(context.Context, *flyext.Event) error {
-			time.Sleep(time.Second) // of the bubble's clock
+			time.Sleep(time.Second) // on the fake clock of synctest
 			return nil
 		}}
 		provider := newProvider(t, l, unsigned)
@@ -206,7 +206,7 @@ func TestBatchesInAnotherOrder(t *testing.T) {
 		for _, batch := range []string{there, back, there, back} {
 			wg.Go(func() {
 				if w := do(provider, batched(batch)); w.Code != 200 {
-					t.Errorf("got %d %s", w.Code, w.Body)
+					t.Errorf("got %d %s, want 200", w.Code, w.Body)
 				}
 			})
 		}
@@ -224,7 +224,7 @@ func TestEventDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &listener{receive: func(ctx context.Context, e *flyext.Event) error {
 			if e.ID == "slow" {
-				time.Sleep(40 * time.Second) // of the bubble's clock
+				time.Sleep(40 * time.Second) // on the fake clock of synctest
 			}
 			return nil
 		}}
@@ -233,12 +233,12 @@ func TestEventDeadline(t *testing.T) {
 		start := time.Now()
 		w := do(provider, batched(batch))
 		if took := time.Since(start); w.Code != 504 || took != 40*time.Second {
-			t.Errorf("got %d after %v", w.Code, took)
+			t.Errorf("got %d after %v, want 504 after 40s", w.Code, took)
 		}
 		start = time.Now()
 		w = do(provider, batched(batch))
 		if took := time.Since(start); w.Code != 200 || took != 0 {
-			t.Errorf("got %d after %v", w.Code, took)
+			t.Errorf("the retry got %d after %v, want 200 at once", w.Code, took)
 		}
 		wantCalls(t, l, "event first,event slow,event last")
 	})
@@ -252,7 +252,7 @@ func TestEventAfterDeadline(t *testing.T) {
 			if ctx.Err() != nil {
 				t.Errorf("event %s is delivered with an ended context", e.ID)
 			}
-			time.Sleep(20 * time.Second) // of the bubble's clock
+			time.Sleep(20 * time.Second) // on the fake clock of synctest
 			return nil
 		}}
 		all := make([]string, 20)
@@ -260,7 +260,7 @@ func TestEventAfterDeadline(t *testing.T) {
 			all[i] = envelope(fmt.Sprint(i + 1))
 		}
 		if w := do(newProvider(t, l, unsigned), batched("["+strings.Join(all, ",")+"]")); w.Code != 504 {
-			t.Errorf("got %d", w.Code)
+			t.Errorf("got %d, want 504", w.Code)
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
@@ -274,11 +274,11 @@ func TestEventOfACallerWhoHangsUp(t *testing.T) {
 	hangUp()
 	l := &listener{receive: func(ctx context.Context, _ *flyext.Event) error {
 		if flyext.RequestID(ctx) == "" {
-			t.Error("no request id")
+			t.Error("the context has no request id")
 		}
 		return ctx.Err()
 	}}
 	if w := do(newProvider(t, l, unsigned), binary("{}").WithContext(ctx)); w.Code != 200 {
-		t.Errorf("got %d %s", w.Code, w.Body)
+		t.Errorf("got %d %s, want 200", w.Code, w.Body)
 	}
 }

@@ -57,7 +57,7 @@ func TestOptionalPartsNeverLoseAnEvent(t *testing.T) {
 			w := do(newProvider(t, l, func(c *flyext.Config) { unsigned(c); c.Logger = log.logger() }), test.request)
 			events := l.received()
 			if w.Code != 200 || len(events) != 1 {
-				t.Fatalf("got %d %s, events %v", w.Code, w.Body, events)
+				t.Fatalf("got %d %s and the events %v, want 200 and one event", w.Code, w.Body, events)
 			}
 			e := events[0]
 			text := ""
@@ -65,11 +65,11 @@ func TestOptionalPartsNeverLoseAnEvent(t *testing.T) {
 				text += name + "=" + value
 			}
 			if text != test.text || string(e.Data) != test.data || test.unread == "time" && !e.Time.IsZero() || e.Subject != "" || e.DataSchema != "" {
-				t.Errorf("extensions %q, data %s, event %+v", text, e.Data, e)
+				t.Errorf("extensions %q, want %q; data %s, want %s; event %+v", text, test.text, e.Data, test.data, e)
 			}
 			records := strings.Count(log.text(), "event has parts that cannot be read")
 			if want := min(len(test.unread), 1); records != want || !strings.Contains(log.text(), test.unread) {
-				t.Errorf("%d records: %s", records, log.text())
+				t.Errorf("%d records of unreadable parts, want %d with %q: %s", records, want, test.unread, log.text())
 			}
 		})
 	}

@@ -78,7 +78,7 @@ func TestNoEventReceiver(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if w := do(provider, binary("{}")); w.Code != 401 { // an unsigned request does not learn that
-		t.Errorf("got %d", w.Code)
+		t.Errorf("got %d, want 401", w.Code)
 	}
 }
 
@@ -130,13 +130,13 @@ func TestEventsAsSigned(t *testing.T) {
 				}
 				got := l.received()
 				if len(got) != 1 {
-					t.Fatalf("%d events", len(got))
+					t.Fatalf("%d events were received, want 1", len(got))
 				}
 				want := sent
 				if mode == flytest.BinaryMode && format.name == "X-Signature" {
 					// The data is the whole body, which includes the parameters.
 					if !strings.HasPrefix(string(got[0].Data), strings.TrimSuffix(recordedData, "}")+`,"timestamp":`) {
-						t.Errorf("data %s", got[0].Data)
+						t.Errorf("the data %s lacks the parameters of the signature", got[0].Data)
 					}
 					want.Data = got[0].Data
 				}

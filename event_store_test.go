@@ -72,7 +72,7 @@ func TestEventsOnTwoMachines(t *testing.T) {
 				machine := newProvider(t, l, func(c *flyext.Config) { unsigned(c); c.ReplayStore = store })
 				for range 2 {
 					if w := do(machine, binary("{}")); w.Code != 200 {
-						t.Errorf("got %d %s", w.Code, w.Body)
+						t.Errorf("got %d %s, want 200", w.Code, w.Body)
 					}
 				}
 			}
@@ -92,15 +92,15 @@ func TestEventStoreFails(t *testing.T) {
 
 	store.failUsed, store.failUse = nil, errors.New("store is full")
 	if w := do(provider, binary("{}")); w.Code != 200 { // the event was received, so the answer is a success
-		t.Errorf("got %d %s", w.Code, w.Body)
+		t.Errorf("got %d %s, want 200", w.Code, w.Body)
 	}
 	if !strings.Contains(log.text(), "event received and not remembered") || !strings.Contains(log.text(), "store is full") {
-		t.Errorf("log: %s", log.text())
+		t.Errorf("the log lacks the error of the store: %s", log.text())
 	}
 	store.failUse = nil
 	for range 2 {
 		if w := do(provider, binary("{}")); w.Code != 200 {
-			t.Errorf("got %d %s", w.Code, w.Body)
+			t.Errorf("got %d %s, want 200", w.Code, w.Body)
 		}
 	}
 	wantCalls(t, l, "event e1,event e1")
@@ -123,7 +123,7 @@ func TestEventMemory(t *testing.T) {
 	}{{0, "e1"}, {86_399, "e1"}, {2, "e2"}, {86_399, "e2"}, {2, "e3"}, {0, "e1"}} {
 		now.Add(event.after)
 		if w := do(provider, binary("{}", "ce-id", event.id)); w.Code != 200 {
-			t.Errorf("got %d %s", w.Code, w.Body)
+			t.Errorf("got %d %s, want 200", w.Code, w.Body)
 		}
 	}
 	wantCalls(t, l, "event e1,event e2,event e3,event e1")
@@ -136,7 +136,7 @@ func TestEventMemory(t *testing.T) {
 	do(provider, binary("{}"))
 	for _, expires := range store.used {
 		if want := time.Unix(now.Load()+86_400, 0); !expires.Equal(want) {
-			t.Errorf("remembered until %v, want %v", expires, want)
+			t.Errorf("the event is remembered until %v, want %v", expires, want)
 		}
 	}
 }
@@ -153,10 +153,10 @@ func TestEventsAndNoncesAreApart(t *testing.T) {
 			r.Header.Set(name, value)
 		}
 		if w := do(provider, r); w.Code != 200 {
-			t.Fatalf("event %d: %d %s", i, w.Code, w.Body)
+			t.Fatalf("event %d: got %d %s, want 200", i, w.Code, w.Body)
 		}
 	}
 	if w := do(provider, httptest.NewRequest("POST", testEvents, nil)); w.Code != 401 {
-		t.Errorf("got %d", w.Code)
+		t.Errorf("got %d, want 401", w.Code)
 	}
 }

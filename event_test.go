@@ -218,7 +218,7 @@ func TestEventModes(t *testing.T) {
 			w := do(newProvider(t, l, unsigned), test.request)
 			got := l.received()
 			if w.Code != 200 || len(got) != 1 {
-				t.Fatalf("got %d %s, %d events", w.Code, w.Body, len(got))
+				t.Fatalf("got %d %s and %d events, want 200 and one event", w.Code, w.Body, len(got))
 			}
 			if got[0].Time.Equal(test.want.Time) {
 				got[0].Time = test.want.Time
@@ -298,10 +298,10 @@ func TestEventsThatAreNone(t *testing.T) {
 				t.Errorf("got %d %s", w.Code, w.Body)
 			}
 			if calls := l.recorded(); len(calls) != 0 {
-				t.Errorf("received: %v", calls)
+				t.Errorf("the receiver was called: %v", calls)
 			}
 			if !strings.Contains(log.text(), `"route":"/extensions/events"`) {
-				t.Errorf("log: %s", log.text())
+				t.Errorf("the log lacks the route: %s", log.text())
 			}
 		})
 	}
@@ -317,12 +317,12 @@ func TestFullAndEmptyBatch(t *testing.T) {
 	}
 	for _, body := range []string{"[" + strings.Join(all, ",") + "]", "[]"} {
 		if w := do(provider, batched(body)); w.Code != 200 {
-			t.Errorf("got %d %s", w.Code, w.Body)
+			t.Errorf("got %d %s, want 200", w.Code, w.Body)
 		}
 	}
 	got := l.received()
 	if len(got) != 1000 || got[0].ID != "0" || got[999].ID != "999" {
-		t.Errorf("%d events", len(got))
+		t.Errorf("%d events were received, want 1000 in their order", len(got))
 	}
 }
 
@@ -334,7 +334,7 @@ func TestEventDataIsApart(t *testing.T) {
 		return nil
 	}}
 	if w := do(newProvider(t, l, unsigned), batched("["+envelope("e1", `"data":1`)+`,{"data":[2],`+envelope("e2")[1:]+"]")); w.Code != 200 {
-		t.Fatal(w.Body)
+		t.Fatalf("got %d %s, want 200", w.Code, w.Body)
 	}
 	if got := l.received(); string(got[1].Data) != "[2]" {
 		t.Errorf("got %s", got[1].Data)

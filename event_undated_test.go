@@ -39,7 +39,7 @@ func TestUndatedEvent(t *testing.T) {
 	l := &listener{}
 	provider := newProvider(t, l, nil)
 	if w := do(provider, undated(published)); w.Code != 200 {
-		t.Fatalf("got %d %s", w.Code, w.Body)
+		t.Fatalf("got %d %s, want 200", w.Code, w.Body)
 	}
 	events := l.received()
 	if len(events) != 1 || !events[0].Undated || events[0].MachineID != "5683977ad31768" || string(events[0].Data) != published {
@@ -65,7 +65,7 @@ func TestUndatedEvent(t *testing.T) {
 		{"an event in structured mode as data", undated(envelope("e10"), "ce-id", "e11"), 400, 4},
 	} {
 		if w := do(provider, step.request); w.Code != step.status || len(l.received()) != step.received {
-			t.Errorf("%s: got %d %s, %d received", step.name, w.Code, w.Body, len(l.received()))
+			t.Errorf("%s: got %d %s and %d events so far, want %d and %d", step.name, w.Code, w.Body, len(l.received()), step.status, step.received)
 		}
 	}
 }
@@ -85,7 +85,7 @@ func withTarget(r *http.Request, target string) *http.Request {
 	return r
 }
 
-// The parameters of an event that has them are checked.
+// If the data of an event has the parameters of a signature, they are checked.
 func TestDatedEventIsChecked(t *testing.T) {
 	t.Parallel()
 	l := &listener{}
@@ -119,7 +119,7 @@ func TestUndatedIsForEventsAlone(t *testing.T) {
 		c.Verifier = flyext.Policy{RequireEventTime: true}.XSignature(testSecret)
 	})
 	if w := do(strict, undated(published)); w.Code != 401 {
-		t.Errorf("with RequireEventTime: got %d", w.Code)
+		t.Errorf("with RequireEventTime: got %d, want 401", w.Code)
 	}
 }
 
@@ -136,11 +136,11 @@ func TestUndatedEventIsTriedAgain(t *testing.T) {
 	provider := newProvider(t, l, nil)
 	for i, want := range []int{500, 200, 200} {
 		if w := do(provider, undated(published)); w.Code != want {
-			t.Errorf("try %d: got %d", i, w.Code)
+			t.Errorf("try %d: got %d, want %d", i, w.Code, want)
 		}
 	}
 	if tries != 2 {
-		t.Errorf("%d tries", tries)
+		t.Errorf("the receiver was called %d times, want 2", tries)
 	}
 }
 

@@ -92,9 +92,9 @@ func costly() map[string]*wireRequest {
 	}
 }
 
-// No unsigned request within the default header limit costs more than the bounds, with
-// any combination of verifiers. The test does not run in parallel, because the memory of
-// other tests would count.
+// No unsigned request within the default header limit costs more than the bounds,
+// with any combination of verifiers. The test does not run in parallel, because the
+// memory of other tests would count.
 func TestCostOfUnsignedRequests(t *testing.T) {
 	for name, w := range costly() {
 		for i, v := range twoVerifiers() {

@@ -62,7 +62,7 @@ func FuzzEvent(f *testing.F) {
 			readAnswer(t, w)
 			return
 		case w.Code != 200:
-			t.Fatalf("%d after %d calls: %s", w.Code, calls, w.Body)
+			t.Fatalf("got %d after %d calls: %s", w.Code, calls, w.Body)
 		}
 		media, _, _ := strings.Cut(contentType, ";")
 		switch strings.ToLower(strings.Trim(media, " \t")) {
@@ -72,7 +72,7 @@ func FuzzEvent(f *testing.F) {
 				t.Fatalf("%q is not JSON, but was received", body)
 			}
 			if calls != 1 {
-				t.Errorf("%d calls", calls)
+				t.Errorf("%d calls, want 1", calls)
 			}
 			// encoding/json ignores the case of names, so it may read another member.
 			if e := l.received()[0]; len(e.Extensions) == 0 && e.ID != want.ID {
@@ -81,11 +81,11 @@ func FuzzEvent(f *testing.F) {
 		case "application/cloudevents-batch+json":
 			var all []json.RawMessage
 			if err := json.Unmarshal(body, &all); err != nil || calls > len(all) {
-				t.Errorf("%d calls for %q: %v", calls, body, err)
+				t.Errorf("%d calls for the batch %q: %v", calls, body, err)
 			}
 		default:
 			if e := l.received()[0]; calls != 1 || !bytes.Equal(e.Data, body) {
-				t.Errorf("%d calls, data %q of %q", calls, e.Data, body)
+				t.Errorf("%d calls with the data %q, want 1 with %q", calls, e.Data, body)
 			}
 		}
 	})

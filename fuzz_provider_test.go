@@ -52,7 +52,7 @@ func FuzzPayload(f *testing.F) {
 		case w.Code/100 == 4 && calls == 0:
 			readAnswer(t, w)
 		default:
-			t.Errorf("%q: %d after %d calls", body, w.Code, calls)
+			t.Errorf("%q: got %d after %d calls", body, w.Code, calls)
 		}
 	})
 }

@@ -43,8 +43,8 @@ func FuzzState(f *testing.F) {
 	})
 }
 
-// FuzzTokenInfo answers the provider's requests with arbitrary bodies. Only a member of o1
-// is signed in, with the role that the answer has.
+// FuzzTokenInfo answers the provider's requests with arbitrary bodies. Only a member
+// of o1 is signed in, with the role that the answer has.
 func FuzzTokenInfo(f *testing.F) {
 	for _, seed := range []string{
 		recordedInfo, `{"user_id":"u1","organizations":[{"id":"o1","role":"admin"}]}`,

@@ -17,7 +17,7 @@ func TestPanicWhileOthersWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var calls atomic.Int64
 		p := &testProvisioner{fetch: func(context.Context, string) (*flyext.Extension, error) {
-			time.Sleep(10 * time.Millisecond) // of the bubble's clock
+			time.Sleep(10 * time.Millisecond) // on the fake clock of synctest
 			if calls.Add(1)%10 == 1 {
 				panic("one of ten")
 			}

@@ -84,7 +84,7 @@ func TestCopiesOfAMessage(t *testing.T) {
 		})
 	})
 	if w := do(p, xsigned("POST", "/flyio/extensions", filled(1))); w.Code != http.StatusOK {
-		t.Errorf("got %d %s", w.Code, w.Body)
+		t.Errorf("got %d %s, want 200", w.Code, w.Body)
 	}
 }
 
@@ -104,7 +104,7 @@ func TestCopiesOfAMessageAtOnce(t *testing.T) {
 	})
 	for n := range 100 {
 		if w := do(p, xsigned("POST", "/flyio/extensions", filled(n))); w.Code != http.StatusOK {
-			t.Fatalf("got %d %s", w.Code, w.Body)
+			t.Fatalf("got %d %s, want 200", w.Code, w.Body)
 		}
 	}
 }
@@ -129,15 +129,15 @@ func TestEventKeepsNoOtherMemory(t *testing.T) {
 	before := held()
 	for n := range events {
 		if w := do(p, httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(large))); w.Code != http.StatusUnauthorized {
-			t.Fatalf("got %d %s", w.Code, w.Body)
+			t.Fatalf("got %d %s, want 401", w.Code, w.Body)
 		}
 		e := binary(`{"machine_id":"m"}`, "ce-id", fmt.Sprint("e", n), "authorization", "Bearer t")
 		if w := do(p, e); w.Code != http.StatusOK {
-			t.Fatalf("got %d %s", w.Code, w.Body)
+			t.Fatalf("got %d %s, want 200", w.Code, w.Body)
 		}
 	}
 	if grown := held() - before; grown > events*size/10 {
-		t.Errorf("%d events of 18 bytes hold %d bytes", len(l.received()), grown)
+		t.Errorf("%d events of 18 bytes hold %d bytes, want at most %d", len(l.received()), grown, events*size/10)
 	}
 	runtime.KeepAlive(l)
 }
@@ -177,10 +177,10 @@ func TestLateReader(t *testing.T) {
 	r := httptest.NewRequest("POST", "/flyio/extensions", io.NopCloser(late))
 	r.ContentLength = 100
 	if w := do(p, r); w.Code != http.StatusBadRequest {
-		t.Errorf("got %d %s", w.Code, w.Body)
+		t.Errorf("got %d %s, want 400", w.Code, w.Body)
 	}
 	if w := do(p, xsigned("POST", "/flyio/extensions", minimal)); w.Code != http.StatusOK {
-		t.Errorf("got %d %s", w.Code, w.Body)
+		t.Errorf("got %d %s, want 200", w.Code, w.Body)
 	}
 }
 
@@ -192,7 +192,7 @@ func TestGroupKeepsItsVerifiers(t *testing.T) {
 		p := newProvider(t, &testProvisioner{}, func(c *flyext.Config) { c.Verifier = group(verifiers...) })
 		verifiers[0] = flyext.XSignature("another")
 		if w := do(p, xsigned("POST", "/flyio/extensions", minimal)); w.Code != http.StatusOK {
-			t.Errorf("%s: got %d %s", name, w.Code, w.Body)
+			t.Errorf("%s: got %d %s, want 200", name, w.Code, w.Body)
 		}
 	}
 }

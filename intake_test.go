@@ -88,7 +88,7 @@ func TestRequestsStayApart(t *testing.T) {
 	}
 }
 
-// A keeper is a verifier that keeps its messages, against the rule.
+// A keeper is a verifier that keeps its messages, which a verifier must not do.
 type keeper struct {
 	flyext.Verifier
 	mu   sync.Mutex
@@ -185,7 +185,7 @@ func TestBodiesStayApart(t *testing.T) {
 		data := []byte(fmt.Sprintf(`{"machine_id":"m%d"}`, n))
 		e := binary(string(data), "ce-id", fmt.Sprint("e", n), "authorization", "Bearer t")
 		if w := do(p, e); w.Code != http.StatusOK {
-			t.Fatalf("got %d %s", w.Code, w.Body)
+			t.Fatalf("got %d %s, want 200", w.Code, w.Body)
 		}
 		events = append(events, data)
 	}

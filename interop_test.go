@@ -43,7 +43,7 @@ func readInterop(t testing.TB) []interopCase {
 	t.Helper()
 	files, err := filepath.Glob("testdata/interop/*.json")
 	if err != nil || len(files) == 0 {
-		t.Fatalf("no interop cases: %v", err)
+		t.Fatalf("testdata/interop has no recordings: %v", err)
 	}
 	var all []interopCase
 	for _, file := range files {

@@ -254,8 +254,8 @@ func TestMessageSignatureRotation(t *testing.T) {
 	}
 }
 
-// The only HMAC example of RFC 9421 covers neither the method, the target nor the body. The
-// default policy refuses it for that.
+// The only HMAC example of RFC 9421 covers neither the method, the target nor the
+// body. The default policy refuses it for that.
 func TestRFC9421AppendixB25(t *testing.T) {
 	t.Parallel()
 	secret, err := base64.StdEncoding.DecodeString(
@@ -288,8 +288,8 @@ func TestRFC9421AppendixB25(t *testing.T) {
 }
 
 // The alg_hmac of github.com/common-fate/httpsig v0.2.1 never hashes the message: its
-// signature is the base followed by HMAC(key, ""). An attacker who has seen one signature
-// can append that constant to any other base.
+// signature is the base followed by HMAC(key, ""). An attacker who has seen one
+// signature can append that constant to any other base.
 func TestForgeryOfUnhashedHMAC(t *testing.T) {
 	t.Parallel()
 	h := hmac.New(sha256.New, []byte(signingSecret))

@@ -22,7 +22,7 @@ func TestObservePanics(t *testing.T) {
 				c.Observe = func(context.Context, flyext.Outcome) { panic(value) }
 			})
 			if w := do(p, xsigned("POST", "/flyio/extensions", minimal)); w.Code != 200 {
-				t.Errorf("got %d %s", w.Code, w.Body)
+				t.Errorf("got %d %s, want 200", w.Code, w.Body)
 			}
 			if strings.Count(log.text(), "Config.Observe panicked") != 1 || !strings.Contains(log.text(), "TestObservePanics") {
 				t.Errorf("the log has no record with a stack: %s", log.text())
@@ -42,7 +42,7 @@ func TestObserveAbort(t *testing.T) {
 	func() {
 		defer func() {
 			if v := recover(); v != http.ErrAbortHandler {
-				t.Errorf("recovered %v", v)
+				t.Errorf("recovered %v, want http.ErrAbortHandler", v)
 			}
 		}()
 		do(p, xsigned("GET", "/flyio/extensions/x1", ""))
@@ -56,7 +56,8 @@ type panickingWriter struct{ http.ResponseWriter }
 
 func (panickingWriter) WriteHeader(int) { panic("in the middleware") }
 
-// A panic outside the service's methods is observed with its stack and reaches net/http.
+// A panic outside the service's methods is observed with its stack and reaches
+// net/http.
 func TestObservePanicOfTheWriter(t *testing.T) {
 	t.Parallel()
 	var seen observer
@@ -64,12 +65,12 @@ func TestObservePanicOfTheWriter(t *testing.T) {
 	func() {
 		defer func() {
 			if v := recover(); v != "in the middleware" {
-				t.Errorf("recovered %v", v)
+				t.Errorf("recovered %v, want the panic of the middleware", v)
 			}
 		}()
 		p.ServeHTTP(panickingWriter{httptest.NewRecorder()}, xsigned("GET", "/flyio/extensions/x1", ""))
 	}()
 	if o := seen.one(t); o.Panic != "in the middleware" || !strings.Contains(string(o.Stack), "panickingWriter") {
-		t.Errorf("got %v, %s", o.Panic, o.Stack)
+		t.Errorf("got the panic %v with the stack %s", o.Panic, o.Stack)
 	}
 }

@@ -54,8 +54,8 @@ func TestObserveReasons(t *testing.T) {
 	}
 }
 
-// A copy of a request is a replay. So is a copy of an event without a signed time, under
-// another id.
+// A copy of a request is a replay. So is a copy of an event without a signed time,
+// under another id.
 func TestObserveReplay(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -87,8 +87,8 @@ func TestObserveReplay(t *testing.T) {
 	}
 }
 
-// undatedEvent returns a signed event in binary mode whose body has no parameters of the
-// signature.
+// undatedEvent returns a signed event in binary mode whose body has no parameters of
+// the signature.
 func undatedEvent(id string) *wireRequest {
 	w := &wireRequest{method: "POST", target: testEvents, host: "logjam.test", body: recordedData, header: http.Header{}}
 	w.set("Content-Type", "application/json").set("Ce-Id", id).set("Ce-Source", "https://api.fly.io/v1")

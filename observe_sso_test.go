@@ -114,7 +114,7 @@ func TestObserveSignOnBrokenOff(t *testing.T) {
 			func() {
 				defer func() {
 					if v := recover(); v != http.ErrAbortHandler {
-						t.Errorf("recovered %v", v)
+						t.Errorf("recovered %v, want http.ErrAbortHandler", v)
 					}
 				}()
 				st.provider.ServeHTTP(httptest.NewRecorder(), r)
@@ -127,14 +127,14 @@ func TestObserveSignOnBrokenOff(t *testing.T) {
 				t.Errorf("got the panic %v with the stack %s", o.Panic, o.Stack)
 			}
 			if name == "an error" && (!errors.Is(o.Err, errOfTheService) || o.Panic != nil) {
-				t.Errorf("got %v, %v", o.Err, o.Panic)
+				t.Errorf("got the error %v and the panic %v, want only the error of SignIn", o.Err, o.Panic)
 			}
 		})
 	}
 }
 
-// If the browser disconnects during a handshake, the outcome is the answer that it would
-// have got.
+// If the browser disconnects during a handshake, the outcome is the answer that it
+// would have got.
 func TestObserveSignOnAbandoned(t *testing.T) {
 	t.Parallel()
 	st, seen := observed(t)

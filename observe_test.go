@@ -36,7 +36,7 @@ func (o *observer) one(t testing.TB) flyext.Outcome {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.all) != 1 {
-		t.Fatalf("Observe was called %d times: %+v", len(o.all), o.all)
+		t.Fatalf("Observe was called %d times, want once: %+v", len(o.all), o.all)
 	}
 	return o.all[0]
 }
@@ -52,7 +52,7 @@ func wantOutcome(t testing.TB, got, want flyext.Outcome) {
 		t.Error("Err is nil, although the request failed")
 	}
 	if (got.Panic == nil) != (got.Stack == nil) {
-		t.Errorf("Panic is %v, and Stack is %q", got.Panic, got.Stack)
+		t.Errorf("Panic is %v and Stack is %q, want both or neither", got.Panic, got.Stack)
 	}
 	if got.Duration < got.ProvisionerDuration {
 		t.Errorf("Duration %v is shorter than ProvisionerDuration %v", got.Duration, got.ProvisionerDuration)
@@ -175,17 +175,17 @@ func TestObserve(t *testing.T) {
 						t.Error("Observe was called before the answer was written")
 					}
 					if flyext.RequestID(ctx) != "" && flyext.RequestID(ctx) != o.RequestID {
-						t.Error("the context has another request id")
+						t.Error("the context and the outcome have different request ids")
 					}
 					seen.observe(ctx, o)
 				}
 			}).ServeHTTP(w, c.request)
 			got := seen.one(t)
 			if got.RequestID == "" || got.RequestID != w.Header().Get("X-Request-Id") {
-				t.Errorf("RequestID is %q, and the answer has %q", got.RequestID, w.Header().Get("X-Request-Id"))
+				t.Errorf("RequestID is %q, but the answer has %q", got.RequestID, w.Header().Get("X-Request-Id"))
 			}
 			if w.Code != got.Status {
-				t.Errorf("the answer has the status %d", w.Code)
+				t.Errorf("the answer has the status %d, but the outcome has %d", w.Code, got.Status)
 			}
 			wantOutcome(t, got, c.want)
 		})
@@ -210,7 +210,8 @@ func xsignedEvent(t testing.TB, id string) *http.Request {
 	return r
 }
 
-// Duration is the time of the whole request, ProvisionerDuration that of the Provisioner.
+// Duration is the time of the whole request, ProvisionerDuration that of the
+// Provisioner.
 func TestObserveDurations(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -255,8 +256,8 @@ func TestObserveClientGone(t *testing.T) {
 		Generation: flyext.Generation2, Verifier: "x-signature", Replay: flyext.ReplayFresh})
 }
 
-// With Observe set, net/http still closes the connection after a body that is too large.
-// Otherwise the client could send the rest.
+// With Observe set, net/http still closes the connection after a body that is too
+// large. Otherwise the client could send the rest.
 func TestObserveTooLargeCloses(t *testing.T) {
 	t.Parallel()
 	var seen observer

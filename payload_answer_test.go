@@ -63,7 +63,7 @@ func TestAnswers(t *testing.T) {
 				t.Errorf("got  %d %s\nwant 200 %s", w.Code, w.Body, tt.want)
 			}
 			if w.Header().Get("Content-Type") != "application/json" || w.Header().Get("Cache-Control") != "no-store" {
-				t.Errorf("headers %v", w.Header())
+				t.Errorf("Content-Type or Cache-Control is wrong: %v", w.Header())
 			}
 		})
 	}
@@ -98,7 +98,7 @@ func TestExtensionsThatAreRefused(t *testing.T) {
 				t.Errorf("got %d %s", w.Code, w.Body)
 			}
 			if text := log.text(); !strings.Contains(text, tt.log) || strings.Contains(text, "canary") {
-				t.Errorf("log: %s", text)
+				t.Errorf("the log lacks %q or has a secret: %s", tt.log, text)
 			}
 		})
 	}

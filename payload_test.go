@@ -30,7 +30,7 @@ func TestProvisionRequestReachesTheProvisioner(t *testing.T) {
 		"primary_region": "mad", "read_regions": ["mad", "ord"], "ip_address": "fdaa:0:47fb:0:1::1d",
 		"website": {"domain_name": "a.b", "n": 1.50}, "public": true}`
 	if w := do(provider, xsigned("POST", "/flyio/extensions", body)); w.Code != 200 {
-		t.Fatal(w.Body)
+		t.Fatalf("got %d %s, want 200", w.Code, w.Body)
 	}
 	want := flyext.ProvisionRequest{
 		ID: "30bqn49y2jh", Name: "collider-prod", OrganizationID: "M03FclA4m",
@@ -68,7 +68,7 @@ func TestOrganizationEmailInBothSpellings(t *testing.T) {
 			return &flyext.Extension{Secrets: flyext.Secrets{}}, nil
 		}}
 		if w := do(newProvider(t, p, unsigned), httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(body))); w.Code != 200 {
-			t.Errorf("%s: %s", body, w.Body)
+			t.Errorf("%s: got %d %s, want 200", body, w.Code, w.Body)
 		}
 	}
 }
@@ -83,7 +83,7 @@ func TestUpdateRequestReachesTheProvisioner(t *testing.T) {
 	body := `{"plan": "big", "ip_address": "fdaa::3", "read_regions": ["ord"], "primary_region": "mad", "user_role": "member",
 		"user_email": "u@fly.io", "user_id": "u1", "organization_email": "o@fly.io", "organization_name": "Org", "organization_id": "o1", "name": "n1"}`
 	if w := do(newProvider(t, p, nil), xsigned("PATCH", "/flyio/extensions/x1", body)); w.Code != 200 {
-		t.Fatal(w.Body)
+		t.Fatalf("got %d %s, want 200", w.Code, w.Body)
 	}
 	want := &flyext.UpdateRequest{
 		Name: flyext.OptionalOf("n1"), OrganizationID: flyext.OptionalOf("o1"), OrganizationName: flyext.OptionalOf("Org"),
@@ -102,7 +102,7 @@ func TestUpdatesThatAreRefused(t *testing.T) {
 		p := &testProvisioner{}
 		w := do(newProvider(t, p, nil), xsigned("PATCH", "/flyio/extensions/x1", body))
 		if a := readAnswer(t, w); w.Code != 422 || a.Error != "invalid_field" || len(p.recorded()) != 0 {
-			t.Errorf("%s: got %d %+v, calls %v", body, w.Code, a, p.recorded())
+			t.Errorf("%s: got %d %+v and the calls %v, want 422 invalid_field and no call", body, w.Code, a, p.recorded())
 		}
 	}
 }
@@ -129,7 +129,7 @@ func TestUpdateTellsAbsentNullEmptyAndSetApart(t *testing.T) {
 					t.Error("Name is present, although the body has no name")
 				}
 				if got := slices.Collect(maps.Keys(r.Extra)); !slices.Equal(got, []string{"plan"}) {
-					t.Errorf("extra %v", got)
+					t.Errorf("the extras are %v, want only plan", got)
 				}
 				return &flyext.Extension{}, nil
 			}}
@@ -138,7 +138,7 @@ func TestUpdateTellsAbsentNullEmptyAndSetApart(t *testing.T) {
 				body += ","
 			}
 			if w := do(newProvider(t, p, nil), xsigned("PATCH", "/flyio/extensions/x1", body+`"plan":"big"}`)); w.Code != 200 {
-				t.Error(w.Body)
+				t.Errorf("got %d %s, want 200", w.Code, w.Body)
 			}
 			if len(p.recorded()) != 1 {
 				t.Error("Update was not called")
@@ -248,7 +248,7 @@ func TestBodiesThatAreAccepted(t *testing.T) {
 				return &flyext.Extension{Secrets: flyext.Secrets{}}, nil
 			}}
 			if w := do(newProvider(t, p, unsigned), httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(body))); w.Code != 200 {
-				t.Errorf("%d %s", w.Code, w.Body)
+				t.Errorf("got %d %s, want 200", w.Code, w.Body)
 			}
 			if len(p.recorded()) != 1 {
 				t.Error("the Provisioner was not called")
@@ -269,14 +269,14 @@ func TestExtrasOfGeneration1(t *testing.T) {
 				got = []byte("{}")
 			}
 			if err != nil || string(got) != want {
-				t.Errorf("generation %d: extra %s, %v", generation, got, err)
+				t.Errorf("generation %d: the extras are %s, want %s; error %v", generation, got, want, err)
 			}
 			return &flyext.Extension{Secrets: flyext.Secrets{}}, nil
 		}}
 		body := `{"id":"x","organization_id":"o","nonce":1,"url":"https://customer.example"}`
 		provider := newProvider(t, p, func(c *flyext.Config) { c.Verifier = admitAll{generation} })
 		if w := do(provider, httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(body))); w.Code != 200 {
-			t.Error(w.Body)
+			t.Errorf("got %d %s, want 200", w.Code, w.Body)
 		}
 	}
 }
@@ -293,6 +293,6 @@ func TestExtrasAreApart(t *testing.T) {
 	}}
 	body := `{"a":1,"b":[2],"id":"x","organization_id":"o"}`
 	if w := do(newProvider(t, p, unsigned), httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(body))); w.Code != 200 {
-		t.Error(w.Body)
+		t.Errorf("got %d %s, want 200", w.Code, w.Body)
 	}
 }

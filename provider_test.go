@@ -163,7 +163,7 @@ func readAnswer(t testing.TB, w *httptest.ResponseRecorder) answer {
 		t.Fatalf("body %q is not an error with a code and a message: %v", w.Body, err)
 	}
 	if got := w.Header().Get("Content-Type"); got != "application/json" {
-		t.Errorf("Content-Type %q", got)
+		t.Errorf("Content-Type is %q, want application/json", got)
 	}
 	return a
 }
@@ -214,16 +214,16 @@ func TestRoutes(t *testing.T) {
 			}
 			w := do(newProvider(t, p, nil), xsigned(tt.method, tt.target, body))
 			if w.Code != tt.status {
-				t.Fatalf("status %d, want %d: %s", w.Code, tt.status, w.Body)
+				t.Fatalf("got %d %s, want %d", w.Code, w.Body, tt.status)
 			}
 			if got := w.Header().Get("Allow"); got != tt.allow {
-				t.Errorf("Allow %q, want %q", got, tt.allow)
+				t.Errorf("Allow is %q, want %q", got, tt.allow)
 			}
 			if tt.code != "" && readAnswer(t, w).Error != tt.code {
-				t.Errorf("body %s, want code %s", w.Body, tt.code)
+				t.Errorf("got %s, want the code %s", w.Body, tt.code)
 			}
 			if w.Header().Get("X-Request-Id") == "" {
-				t.Error("no request id")
+				t.Error("the answer has no X-Request-Id")
 			}
 			if got := strings.Join(p.recorded(), ","); got != tt.call {
 				t.Errorf("calls %q, want %q", got, tt.call)
@@ -360,7 +360,7 @@ func TestMissingCapabilities(t *testing.T) {
 		}
 		// An unsigned request does not learn which methods the provider has.
 		if w := do(provider, httptest.NewRequest(method, "/flyio/extensions/x1", nil)); w.Code != 401 {
-			t.Errorf("%s, unsigned: %d %s", method, w.Code, w.Body)
+			t.Errorf("%s, unsigned: got %d %s, want 401", method, w.Code, w.Body)
 		}
 	}
 }

@@ -121,8 +121,8 @@ func (s *failingStore) Use(ctx context.Context, n flyext.Nonce) (bool, error) {
 	return s.ReplayStore.Use(ctx, n)
 }
 
-// A message has two nonces. The store fails after the first. The message is refused, and a
-// retry is refused as a replay.
+// A message has two nonces. The store fails after the first. The message is refused,
+// and a retry is refused as a replay.
 func TestStoreFailsBetweenTwoNonces(t *testing.T) {
 	t.Parallel()
 	now := func() time.Time { return time.Unix(signingTime, 0) }

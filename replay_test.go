@@ -75,8 +75,8 @@ func TestReplayConcurrently(t *testing.T) {
 	}
 }
 
-// A message with two valid signatures is admitted only once, even if an attacker removes
-// one of them.
+// A message with two valid signatures is admitted only once, even if an attacker
+// removes one of them.
 func TestReplayStrippedOfOneSignature(t *testing.T) {
 	t.Parallel()
 	keys := flyext.MessageSignature(flyext.Key{ID: "new", Secret: "new"}, flyext.Key{ID: "old", Secret: "old"})
@@ -146,8 +146,8 @@ func TestNonceOfAnotherMessage(t *testing.T) {
 	wantRefusal(t, auth.Check(sign(newGet("/flyio/b"), strings.Replace(withNonce, signingKeyID, "k", 1)).request(t)), "")
 }
 
-// A refused request must not use up the nonce of a genuine request, whether its MAC, its
-// time or its URL is wrong.
+// A refused request must not use up the nonce of a genuine request, whether its MAC,
+// its time or its URL is wrong.
 func TestNonceIsEnteredLast(t *testing.T) {
 	t.Parallel()
 	withNonce := rfcParams(signingTime) + `;nonce="n1"`
@@ -184,10 +184,10 @@ func TestNonceIsEnteredLast(t *testing.T) {
 	}
 }
 
-// The example of Fly.io's proposal covers no digest. An attacker who saw one request could
-// therefore replace the body by another of the same length. The signature itself counts as
-// the nonce and prevents this. As a side effect, the second of two genuine requests in one
-// second is refused.
+// The example of Fly.io's proposal covers no digest. An attacker who saw one request
+// could therefore replace the body by another of the same length. The signature
+// itself counts as the nonce and prevents this. As a side effect, the second of two
+// genuine requests in one second is refused.
 func TestCavageWithoutNonce(t *testing.T) {
 	t.Parallel()
 	first := newPost().cavage()

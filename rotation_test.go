@@ -22,9 +22,9 @@ type rotating struct {
 
 func (r *rotating) ServeHTTP(w http.ResponseWriter, q *http.Request) { r.Load().ServeHTTP(w, q) }
 
-// TestSecretsRotateUnderLoad changes the secret in the three steps of docs/signatures.md
-// while eight senders send requests. At every step, each genuine request is admitted and
-// each replay is refused.
+// TestSecretsRotateUnderLoad changes the secret in the three steps of
+// docs/signatures.md while eight senders send requests. At every step, each genuine
+// request is admitted and each replay is refused.
 func TestSecretsRotateUnderLoad(t *testing.T) {
 	t.Parallel()
 	const oldSecret, newSecret = "the-old-secret-of-the-rotation", "the-new-secret-of-the-rotation"
@@ -98,7 +98,7 @@ func TestSecretsRotateUnderLoad(t *testing.T) {
 			}
 			for _, captured := range l.captured {
 				if w := do(service, received(captured)); w.Code != http.StatusUnauthorized {
-					t.Errorf("a replay after the rotation: got %d %s", w.Code, w.Body)
+					t.Errorf("a replay after the rotation: got %d %s, want 401", w.Code, w.Body)
 				}
 			}
 			// The old secret is refused after the rotation.
@@ -108,7 +108,7 @@ func TestSecretsRotateUnderLoad(t *testing.T) {
 				t.Fatal(err)
 			}
 			if w := do(service, received(r)); w.Code != http.StatusUnauthorized {
-				t.Errorf("a request signed with the old secret: got %d %s", w.Code, w.Body)
+				t.Errorf("a request signed with the old secret: got %d %s, want 401", w.Code, w.Body)
 			}
 		})
 	}
@@ -163,7 +163,7 @@ func (l *rotationLoad) send(sender int) {
 		}
 		answer.Body.Close()
 		if answer.StatusCode != http.StatusUnauthorized {
-			l.t.Errorf("a replay got %s", answer.Status)
+			l.t.Errorf("a replay got %s, want 401", answer.Status)
 		}
 	}
 }
@@ -198,8 +198,8 @@ func (l *rotationLoad) transport() http.RoundTripper {
 	})
 }
 
-// TestStateKeyRotatesUnderLoad rotates the state key of the sign-on while customers sign
-// in. All of them succeed.
+// TestStateKeyRotatesUnderLoad rotates the state key of the sign-on while customers
+// sign in. All of them succeed.
 func TestStateKeyRotatesUnderLoad(t *testing.T) {
 	t.Parallel()
 	const newKey = "the-key-that-comes-after-it-0123456789"

@@ -46,7 +46,7 @@ func TestSignedRoutesOfTheService(t *testing.T) {
 		{"a route of the provider", xsigned("POST", "/flyio/extensions", minimal), 200},
 	} {
 		if w := do(mux, c.request); w.Code != c.status {
-			t.Errorf("%s: got %d %s", c.name, w.Code, w.Body)
+			t.Errorf("%s: got %d %s, want %d", c.name, w.Code, w.Body, c.status)
 		}
 	}
 	first := xsigned("PUT", "/flyio/organizations/o1/subscription", `{"plan":"pro"}`)
@@ -60,17 +60,18 @@ func TestSignedRoutesOfTheService(t *testing.T) {
 		return r
 	}
 	if w := do(mux, again("PUT")); w.Code != 201 {
-		t.Errorf("got %d %s", w.Code, w.Body)
+		t.Errorf("got %d %s, want 201", w.Code, w.Body)
 	}
 	if w := do(mux, again("PUT")); w.Code != 401 {
-		t.Errorf("a replay: got %d %s", w.Code, w.Body)
+		t.Errorf("a replay: got %d %s, want 401", w.Code, w.Body)
 	}
 	if w := do(provider, again("PUT")); w.Code != 404 {
-		t.Errorf("the provider without the route: got %d %s", w.Code, w.Body)
+		t.Errorf("the provider without the route: got %d %s, want 404", w.Code, w.Body)
 	}
 }
 
-// A lister lists the same extensions for every organization but "lost", for which it fails.
+// A lister lists the same extensions for every organization but "lost", for which it
+// fails.
 type lister struct {
 	testProvisioner
 	all []*flyext.Extension
@@ -112,15 +113,16 @@ func TestLister(t *testing.T) {
 		}
 	}
 	if w := do(newProvider(t, small{&testProvisioner{}}, nil), xsigned("GET", "/flyio/organizations/o1/extensions", "")); w.Code != 501 {
-		t.Errorf("without the capability: got %d %s", w.Code, w.Body)
+		t.Errorf("without the capability: got %d %s, want 501", w.Code, w.Body)
 	}
 	if w := do(newProvider(t, &lister{}, nil), httptest.NewRequest("GET", "/flyio/organizations/o1/extensions", nil)); w.Code != 401 {
-		t.Errorf("unsigned: got %d %s", w.Code, w.Body)
+		t.Errorf("unsigned: got %d %s, want 401", w.Code, w.Body)
 	}
 }
 
-// Some databases cannot store a NUL character. Requests with NUL in a field of the protocol
-// or in an id of the path are refused. Fields that the library does not know may have it.
+// Some databases cannot store a NUL character. Requests with NUL in a field of the
+// protocol or in an id of the path are refused. Fields that the library does not know
+// may have it.
 func TestNULCharacters(t *testing.T) {
 	t.Parallel()
 	texts := []string{"id", "name", "organization_id", "organization_name", "organization_email", "email", "user_id", "user_name", "user_email", "user_role", "primary_region"}
@@ -149,14 +151,14 @@ func TestNULCharacters(t *testing.T) {
 	p := &testProvisioner{}
 	regions := `{"id":"x","organization_id":"o","read_regions":["mad","a\u0000"]}`
 	if w := do(newProvider(t, p, unsigned), httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(regions))); w.Code != 422 {
-		t.Errorf("a region: got %d", w.Code)
+		t.Errorf("a region: got %d, want 422", w.Code)
 	}
 	if w := do(newProvider(t, p, unsigned), httptest.NewRequest("GET", "/flyio/extensions/a%00b", nil)); w.Code != 404 {
-		t.Errorf("an id in the path: got %d", w.Code)
+		t.Errorf("an id in the path: got %d, want 404", w.Code)
 	}
 	option := `{"id":"x","organization_id":"o","note":"a\u0000b"}`
 	if w := do(newProvider(t, p, unsigned), httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(option))); w.Code != 200 {
-		t.Errorf("an option: got %d %s", w.Code, w.Body)
+		t.Errorf("an option: got %d %s, want 200", w.Code, w.Body)
 	}
 }
 
@@ -171,7 +173,7 @@ func TestLoneSurrogate(t *testing.T) {
 	w := do(newProvider(t, p, nil), xsigned("POST", "/flyio/extensions",
 		`{"id":"x","organization_id":"o","organization_name":"Acme \ud83d","email":"\udc00a","note":"b \ud83d"}`))
 	if w.Code != 200 {
-		t.Fatalf("got %d %s", w.Code, w.Body)
+		t.Fatalf("got %d %s, want 200", w.Code, w.Body)
 	}
 	if got.OrganizationName != "Acme \ufffd" || got.OrganizationEmail != "\ufffda" || string(got.Extra["note"]) != `"b \ud83d"` {
 		t.Errorf("got %+v", got)
@@ -181,7 +183,7 @@ func TestLoneSurrogate(t *testing.T) {
 		"raw bytes and escape": "{\"id\":\"x\",\"organization_id\":\"o\",\"name\":\"\xff\",\"a\":\"\\ud83d\"}",
 	} {
 		if w := do(newProvider(t, p, unsigned), httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(body))); w.Code != 400 {
-			t.Errorf("%s: got %d %s", name, w.Code, w.Body)
+			t.Errorf("%s: got %d %s, want 400", name, w.Code, w.Body)
 		}
 	}
 }

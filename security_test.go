@@ -14,8 +14,8 @@ import (
 	"testing"
 )
 
-// TestThreatModel compares SECURITY.md with the code. Each test and subtest that it names
-// exists, and each function that it names as a check is in the named file.
+// TestThreatModel compares SECURITY.md with the code. Each test and subtest that it
+// names exists, and each function that it names as a check is in the named file.
 func TestThreatModel(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("SECURITY.md")
@@ -40,7 +40,7 @@ func TestThreatModel(t *testing.T) {
 		}
 	}
 	if tests < 80 || checks < 50 {
-		t.Errorf("SECURITY.md names only %d tests and %d checks", tests, checks)
+		t.Errorf("found only %d tests and %d checks in SECURITY.md; was its format changed?", tests, checks)
 	}
 	for line := range strings.Lines(string(text)) {
 		cells := strings.Split(strings.TrimSpace(line), "|")
@@ -127,6 +127,6 @@ func TestLinksOfThePages(t *testing.T) {
 		}
 	}
 	if links < 40 {
-		t.Errorf("found only %d links", links)
+		t.Errorf("found only %d relative links, want at least 40; was the format of the pages changed?", links)
 	}
 }

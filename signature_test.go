@@ -149,7 +149,7 @@ func TestGroups(t *testing.T) {
 				t.Errorf("got %+v, want generation %d, nonces %v", v, c.generation, c.nonces)
 			}
 			if (err == nil) != (c.errs == nil) || err != nil && err.Error() != strings.Join(c.errs, "\n") {
-				t.Errorf("got error %v, want %v", err, c.errs)
+				t.Errorf("got the error %v, want %v", err, c.errs)
 			}
 		})
 	}

@@ -145,8 +145,8 @@ func (w *wireRequest) valueOf(component string) string {
 	return strings.Join(w.header[http.CanonicalHeaderKey(component)], ", ")
 }
 
-// signRFC9421 adds a signature with a label. covered is the content of the inner list in
-// Signature-Input, params the text after the list.
+// signRFC9421 adds a signature with a label. covered is the content of the inner list
+// in Signature-Input, params the text after the list.
 func (w *wireRequest) signRFC9421(label, covered, params string) *wireRequest {
 	var base strings.Builder
 	for id := range strings.SplitSeq(covered, " ") {

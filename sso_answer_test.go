@@ -149,7 +149,7 @@ func TestRecordedIdentity(t *testing.T) {
 	}
 	st.fly.info = func(w http.ResponseWriter, r *http.Request) {
 		if accept := r.Header.Get("Accept"); accept != "application/json" {
-			t.Errorf("the request accepts %q", accept)
+			t.Errorf("Accept is %q, want application/json", accept)
 		}
 		answerJSON(w, 200, recordedInfo)
 	}

@@ -49,8 +49,8 @@ func onlyCookie(t testing.TB, b *browser, target string) *http.Cookie {
 	return cookies[0]
 }
 
-// Two cookies with the name of one handshake are refused, because an attacker may have set
-// one of them.
+// Two cookies with the name of one handshake are refused, because an attacker may
+// have set one of them.
 func TestCookieTossing(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t)
@@ -144,7 +144,7 @@ func TestCookieAttributes(t *testing.T) {
 				}
 				if !strings.HasPrefix(cookie.Name, c.prefix) || cookie.Path != c.path || cookie.Domain != "" ||
 					cookie.Secure != c.secure || !cookie.HttpOnly || cookie.SameSite != http.SameSiteLaxMode || cookie.MaxAge != maxAge {
-					t.Errorf("Set-Cookie: %s", header)
+					t.Errorf("the cookie has wrong attributes: %s", header)
 				}
 			}
 			check(p.header.Get("Set-Cookie"), 600)

@@ -16,8 +16,8 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// Fly.io's server, or another one in its place, fails in different ways at each of the two
-// endpoints, over real connections.
+// Fly.io's server, or another one in its place, fails in different ways at each of
+// the two endpoints, over real connections.
 func TestFlyFails(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -90,7 +90,7 @@ func TestFlyFails(t *testing.T) {
 				defer st.fly.mu.Unlock()
 				// net/http repeats a GET that failed on a reused connection.
 				if stolen != "" || st.fly.calls > 3 {
-					t.Errorf("a redirect was followed: %d calls, %q", st.fly.calls, stolen)
+					t.Errorf("a redirect was followed: %d calls, and the other server got %q", st.fly.calls, stolen)
 				}
 			})
 		}

@@ -43,23 +43,23 @@ func TestCallbackLoadedAgain(t *testing.T) {
 	callback := b.authorize(b.begin("x1"))
 	b.get(callback)
 	if len(st.signedIn) != 1 {
-		t.Fatal("not signed in")
+		t.Fatalf("%d sign-ins, want one", len(st.signedIn))
 	}
 	if p := b.get(callback); p.status != http.StatusForbidden || !strings.Contains(p.body, flyext.CodeUnknownHandshake) {
 		t.Errorf("a browser without a session got %d %s", p.status, p.body)
 	}
 	known = true
 	if p := b.get(callback); p.status != http.StatusFound || p.header.Get("Location") != "/streams/x1" || len(st.signedIn) != 1 {
-		t.Errorf("got %d, Location %q, %d sign-ins", p.status, p.header.Get("Location"), len(st.signedIn))
+		t.Errorf("got %d to %q and %d sign-ins, want a redirect to the extension and one sign-in", p.status, p.header.Get("Location"), len(st.signedIn))
 	}
 	st.move("x1", "another")
 	if p := b.get(callback); p.status == http.StatusFound {
-		t.Error("redirected to an extension that has moved")
+		t.Error("the user was redirected to an extension of another organization")
 	}
 }
 
-// An attacker sends thousands of cookies and a long Accept field. The answer stays short,
-// and the field is not read to its end.
+// An attacker sends thousands of cookies and a long Accept field. The answer stays
+// short, and the field is not read to its end.
 func TestWorkOfTheSignOnIsBounded(t *testing.T) { // not parallel: it counts allocations
 	st := newSSOTest(t)
 	provider := st.newProvider()
@@ -108,13 +108,13 @@ func TestInsecureAllowHTTP(t *testing.T) {
 		config := st.config(func(s *flyext.SSOConfig) { s.OAuthURL, s.InsecureAllowHTTP = c.oauth, c.allow })
 		config.BaseURL = c.base
 		if _, err := flyext.NewSignOn(config); (err == nil) != c.ok {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: NewSignOn returned the error %v, want an error: %t", name, err, !c.ok)
 		}
 	}
 }
 
-// The dashboard of an organization admits members. Before the sign-in it does not reveal
-// which organizations exist.
+// The dashboard of an organization admits members. Before the sign-in it does not
+// reveal which organizations exist.
 func TestOrganizationDashboard(t *testing.T) {
 	t.Parallel()
 	asked := 0
@@ -130,7 +130,7 @@ func TestOrganizationDashboard(t *testing.T) {
 	at := func(b *browser, organization string) string {
 		p := b.get(ssoBase + "/organizations/" + organization + "/sso")
 		if p.status != http.StatusFound {
-			t.Fatalf("%s: got %d %s", organization, p.status, p.body)
+			t.Fatalf("%s: got %d %s, want 302", organization, p.status, p.body)
 		}
 		return p.header.Get("Location")
 	}
@@ -158,7 +158,8 @@ func TestOrganizationDashboard(t *testing.T) {
 	}
 }
 
-// SSOConfig.Refused writes the page of a refusal. Clients that want JSON still get JSON.
+// SSOConfig.Refused writes the page of a refusal. Clients that want JSON still get
+// JSON.
 func TestRefusedByTheService(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t, func(s *flyext.SSOConfig) {
@@ -178,8 +179,8 @@ func TestRefusedByTheService(t *testing.T) {
 	}
 }
 
-// The page has a heading for the error code and the command to start again. It has a link
-// if a new attempt can succeed.
+// The page has a heading for the error code and the command to start again. It has a
+// link if a new attempt can succeed.
 func TestRefusalPageHelps(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t, func(s *flyext.SSOConfig) { s.StartAgain = "flyctl ext logjam dashboard" })
@@ -199,7 +200,7 @@ func TestRefusalPageHelps(t *testing.T) {
 		p := b.get(c.change(b.authorize(b.begin("x1"))))
 		if !strings.Contains(p.body, "<h1>"+c.heading+"</h1>") || strings.Contains(p.body, link) != c.retry ||
 			!strings.Contains(p.body, "<code>flyctl ext logjam dashboard</code>") {
-			t.Errorf("%s: %s", name, p.body)
+			t.Errorf("%s: the heading, the link or the command is wrong: %s", name, p.body)
 		}
 	}
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// An attacker begins a handshake and makes a victim's browser open the attacker's callback
-// URL. The victim would then work in the attacker's account.
+// An attacker begins a handshake and makes a victim's browser open the attacker's
+// callback URL. The victim would then work in the attacker's account.
 func TestLoginCSRF(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t)
@@ -28,8 +28,8 @@ func TestLoginCSRF(t *testing.T) {
 	st.wantRefusal(victim.get(callback), http.StatusForbidden, flyext.CodeUnknownHandshake)
 }
 
-// An attacker begins a handshake and sends the authorize URL to a victim, who signs in at
-// Fly.io. The callback has the attacker's state.
+// An attacker begins a handshake and sends the authorize URL to a victim, who signs
+// in at Fly.io. The callback has the attacker's state.
 func TestStateFixation(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t)
@@ -196,8 +196,8 @@ func sign(t testing.TB, method jwt.SigningMethod, key any, claims jwt.MapClaims)
 	return s
 }
 
-// with signs the claims with the genuine key and one claim changed. A nil value removes the
-// claim.
+// with signs the claims with the genuine key and one claim changed. A nil value
+// removes the claim.
 func with(t testing.TB, name string, value any) func(jwt.MapClaims) string {
 	return func(claims jwt.MapClaims) string {
 		claims[name] = value
@@ -208,8 +208,8 @@ func with(t testing.TB, name string, value any) func(jwt.MapClaims) string {
 	}
 }
 
-// A change of any byte of the state is detected. This includes the unused bits of the last
-// base64 digit, so that a signature has only one spelling.
+// A change of any byte of the state is detected. This includes the unused bits of the
+// last base64 digit, so that a signature has only one spelling.
 func TestStateTampered(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t)

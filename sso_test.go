@@ -82,7 +82,8 @@ func TestSSOSignsIn(t *testing.T) {
 	}
 }
 
-// One machine starts the handshake and another one, perhaps with other keys, completes it.
+// One machine starts the handshake and another one, perhaps with other keys,
+// completes it.
 func TestSSOAcrossMachinesAndKeys(t *testing.T) {
 	t.Parallel()
 	const newKey = "the-key-that-comes-after-it-0123456789"
@@ -166,7 +167,7 @@ func TestSSOBeginNeedsADestination(t *testing.T) {
 	w := httptest.NewRecorder()
 	st.provider.SignOn().Begin(w, httptest.NewRequest("GET", "/dashboard", nil), flyext.Destination{})
 	if w.Code != http.StatusInternalServerError || !strings.Contains(st.logged(), "Begin needs") {
-		t.Errorf("got %d, log %s", w.Code, st.logged())
+		t.Errorf("got %d and the log %s, want 500 and the reason", w.Code, st.logged())
 	}
 	if w.Header().Get("X-Request-Id") == "" || !strings.Contains(st.logged(), w.Header().Get("X-Request-Id")) {
 		t.Errorf("the request id is %q, and the log lacks it: %s", w.Header().Get("X-Request-Id"), st.logged())
@@ -186,7 +187,7 @@ func TestSSOMethods(t *testing.T) {
 			for _, method := range []string{"HEAD", "POST", "PUT", "OPTIONS", "DELETE", "FORGED-LOG-ENTRY"} {
 				p := st.browser().do(method, ssoBase+path)
 				if p.status != http.StatusMethodNotAllowed || p.header.Get("Allow") != "GET" {
-					t.Errorf("%s %s: got %d, Allow %q", method, path, p.status, p.header.Get("Allow"))
+					t.Errorf("%s %s: got %d and Allow %q, want 405 and GET", method, path, p.status, p.header.Get("Allow"))
 				}
 			}
 		}
@@ -231,8 +232,8 @@ func TestSSOPathsThatAreNone(t *testing.T) {
 	}
 }
 
-// A handshake whose browser disconnected is not logged as an error. The answer is a page in
-// case the browser is still connected.
+// A handshake whose browser disconnected is not logged as an error. The answer is a
+// page in case the browser is still connected.
 func TestSSOAbandoned(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t)
@@ -249,7 +250,7 @@ func TestSSOAbandoned(t *testing.T) {
 		t.Errorf("got %d %q, want 502 with the code", w.Code, w.Body)
 	}
 	if strings.Contains(st.logged(), "ERROR") || !strings.Contains(st.logged(), "request abandoned") {
-		t.Errorf("log %s", st.logged())
+		t.Errorf("the log has an error or lacks the abandoned request: %s", st.logged())
 	}
 	st.wantNobody()
 }

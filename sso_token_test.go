@@ -10,8 +10,8 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// An attacker uses a stolen code of a victim's handshake in a handshake of their own. PKCE
-// ties the code to the victim's handshake.
+// An attacker uses a stolen code of a victim's handshake in a handshake of their own.
+// PKCE ties the code to the victim's handshake.
 func TestCodeInjection(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t)
@@ -30,8 +30,8 @@ func TestCodeInjectionFromAnotherClientsFlow(t *testing.T) {
 	st.wantRefusal(b.get(callback), http.StatusForbidden, flyext.CodeInvalidGrant)
 }
 
-// The token is genuine, but was issued to another application. Without this check, the owner
-// of any application could sign in as its users.
+// The token is genuine, but was issued to another application. Without this check,
+// the owner of any application could sign in as its users.
 func TestTokenOfAForeignApplication(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t)
@@ -50,7 +50,8 @@ func TestTokenOfANamelessApplication(t *testing.T) {
 	st.wantRefusal(b.get(b.authorize(b.begin("x1"))), http.StatusForbidden, flyext.CodeForeignToken)
 }
 
-// An organization id that is not UTF-8 cannot be part of a scope, so the handshake fails.
+// An organization id that is not UTF-8 cannot be part of a scope, so the handshake
+// fails.
 func TestScopeThatIsNoText(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t, func(s *flyext.SSOConfig) { s.Generation = flyext.Generation1 })
@@ -148,9 +149,9 @@ func TestOrganizationConfusionByEditedScope(t *testing.T) {
 	}
 }
 
-// In generation 1 the scope proves the membership, in generation 2 the list of organizations.
-// A handshake that starts in one generation and ends in the other would check neither, so it
-// is refused.
+// In generation 1 the scope proves the membership, in generation 2 the list of
+// organizations. A handshake that starts in one generation and ends in the other
+// would check neither, so it is refused.
 func TestMixOfGenerations(t *testing.T) {
 	t.Parallel()
 	for _, begun := range []flyext.Generation{flyext.Generation1, flyext.Generation2} {
@@ -225,10 +226,10 @@ func TestExchangeForm(t *testing.T) {
 		"code": {parameter(t, callback, "code")}, "redirect_uri": {ssoBase + "/callback"}, "code_verifier": {verifier},
 	}
 	if !reflect.DeepEqual(got, want) || authorization != "" {
-		t.Errorf("form %v, Authorization %q, want %v", got, authorization, want)
+		t.Errorf("the form is %v, want %v; Authorization is %q, want none", got, want, authorization)
 	}
 	if st.fly.calls != 1 {
-		t.Errorf("%d calls for one code", st.fly.calls)
+		t.Errorf("%d calls for one code, want 1", st.fly.calls)
 	}
 }
 

@@ -193,8 +193,8 @@ type ssoTest struct {
 	signedIn []flyext.Identity
 }
 
-// newSSOTest starts a provider and Fly.io. The user is an admin of o1 with the extension x1,
-// a member of o2 with x2, and not in o3 with x3.
+// newSSOTest starts a provider and Fly.io. The user is an admin of o1 with the
+// extension x1, a member of o2 with x2, and not in o3 with x3.
 func newSSOTest(t testing.TB, change ...func(*flyext.SSOConfig)) *ssoTest {
 	t.Helper()
 	st := &ssoTest{
@@ -314,8 +314,8 @@ func (st *ssoTest) wantNobody() {
 	}
 }
 
-// wantRefusal checks the answer and the log record of a refusal, and that no user has signed
-// in.
+// wantRefusal checks the answer and the log record of a refusal, and that no user has
+// signed in.
 func (st *ssoTest) wantRefusal(p page, status int, code string) {
 	st.t.Helper()
 	if p.status != status || p.code != code {

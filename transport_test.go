@@ -8,8 +8,8 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// The signed components reach the verifier unchanged over HTTP/1.1 and HTTP/2. In HTTP/2
-// the host and the request line are pseudo-headers.
+// The signed components reach the verifier unchanged over HTTP/1.1 and HTTP/2. In
+// HTTP/2 the host and the request line are pseudo-headers.
 func TestEveryFormatOverBothVersionsOfHTTP(t *testing.T) {
 	t.Parallel()
 	key := flyext.Key{ID: "flyio-signing-secret", Secret: testSecret}

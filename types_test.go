@@ -71,7 +71,7 @@ func TestOptional(t *testing.T) {
 	for _, tt := range tests {
 		value, ok := tt.optional.Get()
 		if tt.optional.Present != tt.present || tt.optional.Null != tt.null || value != tt.value || ok != tt.ok {
-			t.Errorf("%s: %+v, Get %q %v", tt.name, tt.optional, value, ok)
+			t.Errorf("%s: got %+v, and Get returned %q, %t", tt.name, tt.optional, value, ok)
 		}
 	}
 }

@@ -35,7 +35,7 @@ func TestNewWebhooksFailsClosed(t *testing.T) {
 		c := flyext.WebhookConfig{ProviderName: "logjam", Secret: webhookSecret}
 		change(&c)
 		if w, err := flyext.NewWebhooks(c); err == nil || w != nil || strings.Contains(err.Error(), "canary") {
-			t.Errorf("%s: %v, %v", name, w, err)
+			t.Errorf("%s: NewWebhooks returned %v, %v; want an error without the secret", name, w, err)
 		}
 	}
 }

@@ -121,7 +121,7 @@ func TestWebhookReadsLittleOfAnAnswer(t *testing.T) {
 			t.Error(err)
 		}
 		if body.read > 100<<10 || !body.closed {
-			t.Errorf("%d: %d bytes read, closed: %v", status, body.read, body.closed)
+			t.Errorf("%d: %d bytes read, want at most 100 KiB; body closed: %t", status, body.read, body.closed)
 		}
 	}
 }
@@ -155,7 +155,7 @@ func TestWebhookAttemptsAreLogged(t *testing.T) {
 		}
 	}
 	if len(lines) != 3 || lines[2] != "" {
-		t.Errorf("log: %s", w.log.text())
+		t.Errorf("the log does not have exactly two records: %s", w.log.text())
 	}
 }
 
@@ -206,7 +206,7 @@ func TestWebhooksConcurrently(t *testing.T) {
 	wg.Wait()
 	for i := range 40 {
 		if w, ok := fly.Resource(fmt.Sprint(i)); !ok || w.Resource.Name != fmt.Sprint("stream ", i) {
-			t.Errorf("resource %d: %+v, %v", i, w, ok)
+			t.Errorf("resource %d was not received: %+v, %t", i, w, ok)
 		}
 	}
 	if s := fly.Stats(); s.Accepted != 40 || s.Refused != 0 || s.Received <= 40 {
@@ -219,8 +219,8 @@ type transportFunc func(*http.Request) (*http.Response, error)
 
 func (f transportFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// A server in place of Fly.io's answers with a malformed header line. The log and the error
-// name the kind of fault without the text of the line.
+// A server in place of Fly.io's answers with a malformed header line. The log and the
+// error name the kind of fault without the text of the line.
 func TestWebhookPeerWritesNoLog(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -255,7 +255,7 @@ func TestWebhookPeerWritesNoLog(t *testing.T) {
 	// The server closes a connection with unread bytes, so the kind of fault depends on
 	// timing.
 	if !strings.Contains(log.text(), `"error":"`) {
-		t.Errorf("log %s", log.text())
+		t.Errorf("the log lacks the error: %s", log.text())
 	}
 }
 
@@ -292,7 +292,7 @@ func TestWebhookInsecureAllowHTTP(t *testing.T) {
 	} {
 		_, err := flyext.NewWebhooks(flyext.WebhookConfig{ProviderName: "logjam", Secret: "s", Endpoint: endpoint, InsecureAllowHTTP: true})
 		if (err == nil) != ok {
-			t.Errorf("%s: %v", endpoint, err)
+			t.Errorf("%s: NewWebhooks returned the error %v, want an error: %t", endpoint, err, !ok)
 		}
 	}
 }

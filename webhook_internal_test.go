@@ -13,13 +13,13 @@ func TestBackoff(t *testing.T) {
 		6: 30 * time.Second, 7: 30 * time.Second, 100: 30 * time.Second,
 	} {
 		if got := backoff(attempt, 0); got != latest/2 {
-			t.Errorf("attempt %d, earliest: %v", attempt, got)
+			t.Errorf("attempt %d: the earliest retry is after %v, want %v", attempt, got, latest/2)
 		}
 		if got := backoff(attempt, 0.5); got != latest*3/4 {
-			t.Errorf("attempt %d, middle: %v", attempt, got)
+			t.Errorf("attempt %d: the middle is %v, want %v", attempt, got, latest*3/4)
 		}
 		if got := backoff(attempt, 0.999999); got < latest-latest/1000 || got > latest {
-			t.Errorf("attempt %d, latest: %v", attempt, got)
+			t.Errorf("attempt %d: the latest retry is after %v, want %v", attempt, got, latest)
 		}
 	}
 }
@@ -46,7 +46,7 @@ func TestRetryAfter(t *testing.T) {
 		{"twice", []string{"7", "8"}, 0},
 	} {
 		if got := parseRetryAfter(http.Header{"Retry-After": test.values}, now); got != test.want {
-			t.Errorf("%s: %v, want %v", test.name, got, test.want)
+			t.Errorf("%s: got %v, want %v", test.name, got, test.want)
 		}
 	}
 }

@@ -40,7 +40,7 @@ func TestWebhookOnTheWire(t *testing.T) {
 			}
 			sent := w.fly.all()
 			if len(sent) != 1 {
-				t.Fatalf("%d requests", len(sent))
+				t.Fatalf("%d requests were sent, want 1", len(sent))
 			}
 			r := sent[0]
 			nonce := r.member(t, "nonce")
@@ -51,7 +51,7 @@ func TestWebhookOnTheWire(t *testing.T) {
 			mac := hmac.New(sha256.New, []byte(webhookSecret))
 			mac.Write([]byte(r.body))
 			if got := r.header.Get("X-Signature"); got != hex.EncodeToString(mac.Sum(nil)) {
-				t.Errorf("X-Signature %s is not that of the body", got)
+				t.Errorf("X-Signature %s is not the MAC of the body", got)
 			}
 			if r.method != "POST" || r.url != webhookEndpoint || r.header.Get("Content-Type") != "application/json" {
 				t.Errorf("got %s %s, %v", r.method, r.url, r.header)
@@ -63,7 +63,7 @@ func TestWebhookOnTheWire(t *testing.T) {
 				t.Errorf("a secret was sent: %s", r.body)
 			}
 			if w.log.text() != "" {
-				t.Errorf("logged: %s", w.log.text())
+				t.Errorf("a success was logged: %s", w.log.text())
 			}
 		})
 	}
@@ -109,7 +109,7 @@ func TestWebhookThatCannotBe(t *testing.T) {
 				t.Error("the resource was sent")
 			}
 			if test.resource != nil && e.ResourceID != test.resource.ID {
-				t.Errorf("resource id %q", e.ResourceID)
+				t.Errorf("the error has the resource id %q, want %q", e.ResourceID, test.resource.ID)
 			}
 		})
 	}
@@ -128,13 +128,13 @@ func TestGETAnswersTheExtras(t *testing.T) {
 	for _, name := range []string{"id", "config", "name", "fly_app_name", "status", "error_message", "organization_id", "user_id"} {
 		x.Extra = map[string]json.RawMessage{name: json.RawMessage(`"another"`)}
 		if w := do(provider, fetchRequest("x1")); w.Code != 500 {
-			t.Errorf("an extra %q: %d %s", name, w.Code, w.Body)
+			t.Errorf("an extra %q: got %d %s, want 500", name, w.Code, w.Body)
 		}
 	}
 }
 
-// Retries depend on the answer: a temporary failure is retried up to the maximum number of
-// attempts, and any other failure is final.
+// Retries depend on the answer: a temporary failure is retried up to the maximum
+// number of attempts, and any other failure is final.
 func TestWebhookAnswers(t *testing.T) {
 	t.Parallel()
 	lost := errors.New("connection reset by peer")
@@ -181,7 +181,7 @@ func TestWebhookAnswers(t *testing.T) {
 				t.Errorf("%d attempts, want %d", got, test.attempts)
 			}
 			if len(w.waits) != test.attempts-1 {
-				t.Errorf("waits %v", w.waits)
+				t.Errorf("waits %v, want %d", w.waits, test.attempts-1)
 			}
 			if test.status == 0 && test.err == nil {
 				if err != nil {
@@ -208,7 +208,7 @@ func TestWebhookAttemptsAreFresh(t *testing.T) {
 	t.Parallel()
 	w := newWebhookTest(t, func(c *flyext.WebhookConfig) { c.Attempts = 8 }, hookAnswer{status: 503})
 	if err := w.hooks.Updated(t.Context(), stream()); err == nil {
-		t.Fatal("accepted")
+		t.Fatal("Updated succeeded, want an error")
 	}
 	seen := make(map[string]bool)
 	now := time.Unix(1693513586, 0)
@@ -225,12 +225,12 @@ func TestWebhookAttemptsAreFresh(t *testing.T) {
 		t.Errorf("%d different nonces, want 8", len(seen))
 	}
 	if got := strings.Count(w.log.text(), "webhook failed and will be sent again"); got != 7 {
-		t.Errorf("%d records: %s", got, w.log.text())
+		t.Errorf("%d records of failed attempts, want 7: %s", got, w.log.text())
 	}
 }
 
-// The longest wait doubles with each attempt. The actual wait is random, between half of it
-// and all of it.
+// The longest wait doubles with each attempt. The actual wait is random, between half
+// of it and all of it.
 func TestWebhookWaits(t *testing.T) {
 	t.Parallel()
 	latest := []time.Duration{1, 2, 4, 8, 16, 30, 30}
@@ -238,12 +238,12 @@ func TestWebhookWaits(t *testing.T) {
 	for range 100 {
 		w := newWebhookTest(t, func(c *flyext.WebhookConfig) { c.Attempts = 8 }, hookAnswer{status: 503})
 		if err := w.hooks.Updated(t.Context(), stream()); err == nil {
-			t.Fatal("accepted")
+			t.Fatal("Updated succeeded, want an error")
 		}
 		for i, wait := range w.waits {
 			d := latest[i] * time.Second
 			if wait < d/2 || wait > d {
-				t.Fatalf("wait %d is %v", i+1, wait)
+				t.Fatalf("wait %d is %v, want %v to %v", i+1, wait, d/2, d)
 			}
 			if wait < d*3/4 {
 				early++
@@ -253,7 +253,7 @@ func TestWebhookWaits(t *testing.T) {
 		}
 	}
 	if early < 200 || late < 200 {
-		t.Errorf("%d early, %d late", early, late)
+		t.Errorf("%d early and %d late waits, want at least 200 of each", early, late)
 	}
 }
 
@@ -278,7 +278,7 @@ func TestWebhookRetryAfter(t *testing.T) {
 			w := newWebhookTest(t, nil, hookAnswer{status: test.status, retryAfter: test.retryAfter}, hookAnswer{status: 200})
 			err := w.hooks.Updated(t.Context(), stream())
 			if got := len(w.fly.all()); got != test.attempts {
-				t.Fatalf("%d attempts: %v", got, err)
+				t.Fatalf("%d attempts, want %d: %v", got, test.attempts, err)
 			}
 			if test.attempts == 1 {
 				e, ok := errors.AsType[*flyext.WebhookError](err)
@@ -288,7 +288,7 @@ func TestWebhookRetryAfter(t *testing.T) {
 				return
 			}
 			if err != nil || w.waits[0] < test.earliest+time.Second/2 || w.waits[0] > test.earliest+time.Second {
-				t.Errorf("waited %v, %v", w.waits, err)
+				t.Errorf("waited %v, want about %v; error %v", w.waits, test.earliest, err)
 			}
 		})
 	}
@@ -305,7 +305,7 @@ func TestWebhookErrorSays(t *testing.T) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 		if err == nil && (err.Temporary() || err.Unwrap() != nil) {
-			t.Error("nil is something")
+			t.Error("a nil *WebhookError is temporary or wraps an error")
 		}
 	}
 }

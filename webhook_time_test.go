@@ -19,7 +19,7 @@ func TestWebhookWithTimeLeft(t *testing.T) {
 	defer cancel()
 	w := newWebhookTest(t, nil, hookAnswer{status: 503}, hookAnswer{status: 200})
 	if err := w.hooks.Updated(ctx, stream()); err != nil || len(w.fly.all()) != 2 {
-		t.Errorf("%v after %d attempts", err, len(w.fly.all()))
+		t.Errorf("got %v after %d attempts, want success after 2", err, len(w.fly.all()))
 	}
 }
 

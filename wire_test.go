@@ -17,8 +17,8 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// serve starts a real server that admits the requests that v accepts. It answers with the
-// request's body.
+// serve starts a real server that admits the requests that v accepts. It answers with
+// the request's body.
 func serve(t *testing.T, v flyext.Verifier, log io.Writer) *httptest.Server {
 	t.Helper()
 	config := flyext.Config{
@@ -243,8 +243,8 @@ func TestRefusalsTellNothing(t *testing.T) {
 	}
 }
 
-// A custom verifier may return an *Error, which is the answer. Any other error becomes the
-// uniform 401, and its text is only logged.
+// A custom verifier may return an *Error, which is the answer. Any other error
+// becomes the uniform 401, and its text is only logged.
 func TestVerifierErrors(t *testing.T) {
 	t.Parallel()
 	unreachable := &flyext.Error{Status: http.StatusServiceUnavailable, Code: "keys_unavailable", Message: "Try again."}
@@ -271,15 +271,15 @@ func TestVerifierErrors(t *testing.T) {
 					t.Fatalf("got %v, want %d %s", e, c.status, c.code)
 				}
 				if strings.Contains(e.Message, "hunter2") {
-					t.Errorf("the message for the client is %q", e.Message)
+					t.Errorf("the message for the client has the internal error: %q", e.Message)
 				}
 			})
 		}
 	}
 }
 
-// An attacker breaks a chunked body in different ways. The log names the kind of fault and
-// has no bytes of the request.
+// An attacker breaks a chunked body in different ways. The log names the kind of
+// fault and has no bytes of the request.
 func TestBrokenBodyWritesNoLog(t *testing.T) {
 	t.Parallel()
 	head := "POST /flyio/extensions HTTP/1.1\r\nHost: logjam.test\r\nConnection: close\r\n"

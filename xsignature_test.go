@@ -186,8 +186,8 @@ func TestXSignatureOfNoQuery(t *testing.T) {
 	}
 }
 
-// A body with the right MAC that is not a JSON object gets 400 instead of 401, because its
-// sender knows the secret.
+// A body with the right MAC that is not a JSON object gets 400 instead of 401,
+// because its sender knows the secret.
 func TestXSignatureMalformedBody(t *testing.T) {
 	t.Parallel()
 	auth := newAuthenticator(t, flyext.AnyOf(flyext.XSignature(signingSecret), flyext.BearerToken("t")), 0)
