@@ -283,9 +283,9 @@ func TestSignatureHeaders(t *testing.T) {
 	runVerdicts(t, []verdict{
 		{name: "two labels over two lines, ours first: verified", request: genuine().tampered(foreign("sig2"))},
 		{name: "two labels over two lines, ours last: verified", request: newPost().tampered(foreign("sig0")).signedWith("").rfc9421()},
-		{name: "two labels, none of them ours: refused", request: newPost().tampered(foreign("a")).tampered(foreign("b")), want: unknownKey},
-		{name: "two labels, ours broken: its reason is told", request: genuine().tampered(foreign("sig2")).tampered(exchangeBody), want: wrongDigest},
-		{name: "two labels, ours last and broken: its reason is told", request: newPost().tampered(foreign("a")).signedWith("").rfc9421().
+		{name: "two labels, neither of them ours: refused", request: newPost().tampered(foreign("a")).tampered(foreign("b")), want: unknownKey},
+		{name: "two labels, ours broken: refused for its reason", request: genuine().tampered(foreign("sig2")).tampered(exchangeBody), want: wrongDigest},
+		{name: "two labels, ours last and broken: refused for its reason", request: newPost().tampered(foreign("a")).signedWith("").rfc9421().
 			tampered(exchangeBody), want: wrongDigest},
 		{name: "two labels in one line: verified", request: genuine().tampered(foreign("sig2")).tampered(func(w *wireRequest) {
 			w.set("Signature", strings.Join(w.header["Signature"], ", "))
@@ -304,7 +304,7 @@ func TestSignatureHeaders(t *testing.T) {
 		{name: "the label twice in Signature-Input", request: edit("Signature-Input", func(s string) string { return s + ", " + s }), want: syntax},
 		{name: "the label twice in Signature", request: edit("Signature", func(s string) string { return s + ", " + s }), want: syntax},
 		{name: "Signature header twice", request: genuine().tampered(func(w *wireRequest) { w.header.Add("Signature", w.header.Get("Signature")) }), want: syntax},
-		{name: "a comma behind", request: edit("Signature", suffix(",")), want: syntax},
+		{name: "a trailing comma", request: edit("Signature", suffix(",")), want: syntax},
 		{name: "value a string", request: genuine().set("Signature", `sig1="AAAA"`), want: badValue},
 		{name: "value a list", request: genuine().set("Signature", "sig1=(:AAAA:)"), want: badValue},
 		{name: "value with a parameter", request: edit("Signature", suffix(";a")), want: badValue},
@@ -332,7 +332,7 @@ func TestSignatureHeaders(t *testing.T) {
 			tampered(func(w *wireRequest) { w.set("X-A", "b", "a") }), want: wrongMAC},
 		{name: "field with spaces around: trimmed", request: newPost().set("X-A", "a").signRFC9421("sig1", covered+` "x-a"`, good).
 			tampered(func(w *wireRequest) { w.set("X-A", "  a\t") })},
-		{name: "field with nothing in it: signed empty", request: newPost().set("X-A", "").signRFC9421("sig1", covered+` "x-a"`, good)},
+		{name: "empty field: signed as empty", request: newPost().set("X-A", "").signRFC9421("sig1", covered+` "x-a"`, good)},
 		{name: "date over two lines", request: newPost().set("Date", "Tue, 14 Nov 2023 22:13:20 GMT", "Tue, 14 Nov 2023 22:13:21 GMT").
 			signRFC9421("sig1", covered+` "date"`, good), want: badDate},
 
@@ -372,9 +372,9 @@ func TestSignatureHeaders(t *testing.T) {
 		{name: "query parameter twice in the query", request: queryParam(`"@query-param";name="a" "@query"`).
 			tampered(func(w *wireRequest) { w.target += "&a=c" }), want: queryParameter},
 
-		{name: "empty query is no query: @query is ?", request: rfcGet(extensionPath, `"@method" "@path" "@query"`)},
-		{name: "? with nothing behind: @query is the same", request: rfcGet(extensionPath+"?", `"@method" "@path" "@query"`)},
-		{name: "? with nothing behind, @path alone: nothing is uncovered", request: rfcGet(extensionPath+"?", `"@method" "@path"`)},
+		{name: "no query: @query is ?", request: rfcGet(extensionPath, `"@method" "@path" "@query"`)},
+		{name: "? without a query: @query is the same", request: rfcGet(extensionPath+"?", `"@method" "@path" "@query"`)},
+		{name: "? without a query, only @path covered: admitted", request: rfcGet(extensionPath+"?", `"@method" "@path"`)},
 		{name: "? added under @target-uri", request: rfcGet(extensionPath, `"@method" "@target-uri"`).
 			tampered(func(w *wireRequest) { w.target += "?" }), want: wrongMAC},
 		{name: "? added under @request-target", request: rfcGet(extensionPath, `"@method" "@request-target"`).

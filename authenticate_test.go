@@ -19,9 +19,9 @@ func TestBodyIsThereAgain(t *testing.T) {
 		request *wireRequest
 		want    string
 	}{
-		"a body": {newPost().xSignature(), signingBody},
-		"a byte": {newPost().tampered(func(w *wireRequest) { w.body = "0" }).set("Authorization", "Bearer t"), "0"},
-		"none":   {xQuery(signedQuery(extensionPath)), ""},
+		"a body":  {newPost().xSignature(), signingBody},
+		"a byte":  {newPost().tampered(func(w *wireRequest) { w.body = "0" }).set("Authorization", "Bearer t"), "0"},
+		"no body": {xQuery(signedQuery(extensionPath)), ""},
 	} {
 		verifier := flyext.AnyOf(flyext.XSignature(signingSecret), flyext.BearerToken("t"))
 		auth := newAuthenticator(t, verifier, 0)

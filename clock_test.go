@@ -168,7 +168,7 @@ func TestSignOnAndTheClock(t *testing.T) {
 			st.advance(c.jump)
 			if c.code != "" { // the same callback succeeds after the clock is corrected
 				st.wantRefusal(b.get(callback), http.StatusBadRequest, c.code)
-				st.wantNobody()
+				st.wantNoSignIn()
 				st.advance(-c.jump)
 			}
 			if p := b.get(callback); len(st.signedIn) != 1 {
@@ -179,7 +179,7 @@ func TestSignOnAndTheClock(t *testing.T) {
 			for _, jump := range []time.Duration{0, c.jump, -c.jump, -c.jump} {
 				st.advance(jump)
 				b.get(callback)
-				st.wantNobody()
+				st.wantNoSignIn()
 			}
 			// The next handshake succeeds.
 			again := st.browser()

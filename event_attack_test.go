@@ -227,10 +227,10 @@ func TestEventVerifier(t *testing.T) {
 		signer   flytest.Signer
 		status   int
 	}{
-		{"none, signed as a provisioning request", nil, flytest.XSignature(testSecret), 200},
-		{"none, signed with another key", nil, flytest.RFC9421(other), 401},
-		{"its own", flyext.MessageSignature(other), flytest.RFC9421(other), 200},
-		{"its own, signed as a provisioning request", flyext.MessageSignature(other), flytest.XSignature(testSecret), 401},
+		{"no EventVerifier, signed as a provisioning request", nil, flytest.XSignature(testSecret), 200},
+		{"no EventVerifier, signed with another key", nil, flytest.RFC9421(other), 401},
+		{"an EventVerifier", flyext.MessageSignature(other), flytest.RFC9421(other), 200},
+		{"an EventVerifier, signed as a provisioning request", flyext.MessageSignature(other), flytest.XSignature(testSecret), 401},
 	} {
 		l := &listener{}
 		provider := newProvider(t, l, func(c *flyext.Config) { c.EventVerifier = test.verifier })

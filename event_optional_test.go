@@ -38,7 +38,7 @@ func TestOptionalPartsNeverLoseAnEvent(t *testing.T) {
 		{"an attribute that is not UTF-8", binary("{}", "ce-region", "%ff"), "region=\ufffd", "an extension", "{}"},
 		{"an attribute without a name", structured(envelope("e1", `"":"a"`)), "", "an extension", ""},
 		{"an attribute whose name breaks the line", structured(envelope("e1", `"a\nb":"a"`)), "", "an extension", ""},
-		{"the data's type twice", binary("{}", "ce-datacontenttype", "text/plain"), "datacontenttype=text/plain", "datacontenttype", "{}"},
+		{"Content-Type and ce-datacontenttype", binary("{}", "ce-datacontenttype", "text/plain"), "datacontenttype=text/plain", "datacontenttype", "{}"},
 		{"data in a field", binary("{}", "ce-data", "{}"), "data={}", "data", "{}"},
 		{"a lone surrogate deep inside", binary(`{"data":{"Error":"exec \ud83d"}}`), "", "", `{"data":{"Error":"exec \ud83d"}}`},
 		{"a lone surrogate in structured mode", structured(envelope("e1", `"data":{"a":"\ud83d"}`)), "", "", `{"a":"\ud83d"}`},
@@ -48,7 +48,7 @@ func TestOptionalPartsNeverLoseAnEvent(t *testing.T) {
 		{"a member of the body twice", binary(`{"a":"b","a":"c"}`), "", "data", `{"a":"b","a":"c"}`},
 		{"data that is not UTF-8", binary("{\"a\":\"\xff\"}"), "", "data", "{\"a\":\"\xff\"}"},
 		{"data that is not JSON", binary("{"), "", "data", "{"},
-		{"data with something behind", binary("{} {}"), "", "data", "{} {}"},
+		{"data with text after it", binary("{} {}"), "", "data", "{} {}"},
 		{"data that is an array", binary("[7]"), "", "", "[7]"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -78,7 +78,7 @@ func TestRFC9421Policy(t *testing.T) {
 		{name: "target-uri", request: rfc(covered, good)},
 		{name: "request-target", request: rfc(`"@method" "@request-target" "content-digest"`, good)},
 		{name: "path and query", request: rfcGet(queryTarget, `"@method" "@path" "@query"`)},
-		{name: "path alone where there is no query", request: rfcGet("/flyio/extensions/x1", `"@method" "@path"`)},
+		{name: "only the path, no query", request: rfcGet("/flyio/extensions/x1", `"@method" "@path"`)},
 		{name: "date instead of created", request: rfc(covered+` "date"`, `;keyid="`+signingKeyID+`"`)},
 		{name: "no alg", request: rfc(covered, fmt.Sprintf(`;created=%d;keyid="%s"`, signingTime, signingKeyID))},
 
@@ -200,7 +200,7 @@ func TestRFC9421Policy(t *testing.T) {
 			policy: flyext.Policy{RequireKeyID: true}, want: noKeyID},
 		{name: "key id where one is required", request: rfc(covered, good), policy: flyext.Policy{RequireKeyID: true}},
 		{name: "wrong secret", request: newPost().signedWith("other").rfc9421(), want: wrongMAC},
-		{name: "nothing signed", request: newPost(), want: noSignature},
+		{name: "no signature", request: newPost(), want: noSignature},
 
 		// Further components.
 		{name: "required and covered", request: rfc(covered+` "@authority" "content-type"`, good),

@@ -27,7 +27,7 @@ func TestAnswers(t *testing.T) {
 		{"generation 1, fetch", "GET", 1, flyext.Extension{Name: "n"}, `{"id":"x1","name":"n","status":"ready"}`},
 		{"generation 1, deprovision", "DELETE", 1, flyext.Extension{}, `{}`},
 		{"generation 2, provision", "POST", 2, flyext.Extension{Secrets: flyext.Secrets{"A": "b"}}, `{"id":"x1","config":{"A":"b"}}`},
-		{"generation 2, provision, none", "POST", 2, flyext.Extension{Secrets: flyext.Secrets{}}, `{"id":"x1","config":{}}`},
+		{"generation 2, provision, no secrets", "POST", 2, flyext.Extension{Secrets: flyext.Secrets{}}, `{"id":"x1","config":{}}`},
 		{"generation 2, provision, everything", "POST", 2,
 			flyext.Extension{ID: "mine", Name: "n", Secrets: flyext.Secrets{"A": "b"}, FlyAppName: "app", Status: flyext.Provisioning},
 			`{"id":"mine","config":{"A":"b"},"name":"n","fly_app_name":"app","status":"provisioning"}`},

@@ -97,8 +97,8 @@ func TestLister(t *testing.T) {
 		status       int
 		body, calls  string
 	}{
-		{"two", "/flyio/organizations/o1/extensions", two, 200, `[{"id":"x1","name":"a","status":"ready","plan":"pro"},{"id":"x2","status":"provisioning"}]`, "list o1"},
-		{"none", "/flyio/organizations/o%2F1/extensions", nil, 200, `[]`, "list o/1"},
+		{"two extensions", "/flyio/organizations/o1/extensions", two, 200, `[{"id":"x1","name":"a","status":"ready","plan":"pro"},{"id":"x2","status":"provisioning"}]`, "list o1"},
+		{"no extensions", "/flyio/organizations/o%2F1/extensions", nil, 200, `[]`, "list o/1"},
 		{"without an ID", "/flyio/organizations/o1/extensions", []*flyext.Extension{{}}, 500, "", "list o1"},
 		{"nil", "/flyio/organizations/o1/extensions", []*flyext.Extension{nil}, 500, "", "list o1"},
 		{"an error", "/flyio/organizations/lost/extensions", nil, 500, "", "list lost"},

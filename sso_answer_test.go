@@ -66,11 +66,11 @@ func TestAnswersOfFly(t *testing.T) {
 		"token: empty access_token":    {token(`{"access_token":""}`), `"access_token" must be a string that is not empty`},
 		"token: access_token a number": {token(`{"access_token":7}`), `"access_token" must be a string`},
 		"token: expires_in a digit":    {token(`{"access_token":"a","expires_in":7}`), ""},
-		"token: twice":                 {token(`{"access_token":"a","access_token":"b"}`), "names a member twice"},
+		"token: duplicate member":      {token(`{"access_token":"a","access_token":"b"}`), "names a member twice"},
 		"token: an array":              {token(`[]`), "not an object"},
 		"token: HTML":                  {token(`<html>`), "not JSON"},
 		"token: form":                  {token(`access_token=a`), "not JSON"},
-		"token: nothing":               {token(``), "is empty"},
+		"token: empty body":            {token(``), "is empty"},
 		"token: an error, with 200":    {token(`{"error":"server_error"}`), `error "server_error"`},
 
 		// Fields that the sign-on does not need may have any value.
@@ -95,7 +95,7 @@ func TestAnswersOfFly(t *testing.T) {
 		"info: another that is a string": {info(strings.Replace(minimal, "[{", `["g1",{`, 1)), ""},
 		"info: another's id twice":       {info(strings.Replace(minimal, "[{", `[{"id":"a","id":"b"},{`, 1)), ""},
 
-		"info: least":                    {info(minimal), ""},
+		"info: required fields only":     {info(minimal), ""},
 		"info: no user":                  {info(strings.Replace(minimal, "user_id", "x", 1)), `"user_id" must be a string that is not empty`},
 		"info: bytes that are not UTF-8": {info(strings.Replace(minimal, "u1", "\xff", 1)), "UTF-8"},
 		"info: unknown members":          {info(`{"x":1,"organizations":[{"id":"g1lx9my4pzemqwk7","role":"admin","slug":"s"}],"user_id":"u1"}`), ""},
@@ -108,10 +108,10 @@ func TestAnswersOfFly(t *testing.T) {
 		"info: application a string":     {info(strings.Replace(minimal, "{", `{"application":"x",`, 1)), `"application" must be an object`},
 		"info: application uid a number": {info(strings.Replace(minimal, "{", `{"application":{"uid":1},`, 1)), `"application" must be an object`},
 		"info: organizations an object":  {info(`{"user_id":"u1","organizations":{"g1lx9my4pzemqwk7":"admin"}}`), `"organizations" must be an array`},
-		"info: twice":                    {info(strings.Replace(minimal, "{", `{"user_id":"u2",`, 1)), "names a member twice"},
-		"info: something behind it":      {info(minimal + minimal), "something behind"},
+		"info: duplicate member":         {info(strings.Replace(minimal, "{", `{"user_id":"u2",`, 1)), "names a member twice"},
+		"info: two values":               {info(minimal + minimal), "something behind"},
 		"info: HTML":                     {info(`<html>`), "not JSON"},
-		"info: nothing":                  {info(``), "is empty"},
+		"info: empty body":               {info(``), "is empty"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -176,7 +176,7 @@ func TestMalformedMembershipOfOurs(t *testing.T) {
 		"id twice":             {`[{"id":"g1lx9my4pzemqwk7","id":"g1lx9my4pzemqwk7","role":"admin"}]`, flyext.CodeNotAMember},
 		"role twice":           {`[{"id":"g1lx9my4pzemqwk7","role":"admin","role":"admin"}]`, flyext.CodeNotAMember},
 		"a string":             {`["g1lx9my4pzemqwk7"]`, flyext.CodeNotAMember},
-		"none":                 {`null`, flyext.CodeNotAMember},
+		"null":                 {`null`, flyext.CodeNotAMember},
 		"another organization": {`[{"id":"o9","role":"admin"}]`, flyext.CodeNotAMember},
 	} {
 		st := newSSOTest(t)

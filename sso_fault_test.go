@@ -45,7 +45,7 @@ func TestFlyFails(t *testing.T) {
 		"redirect loop": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect)
 		}, "status 307"},
-		"redirect elsewhere": {func(w http.ResponseWriter, r *http.Request) {
+		"redirect to another path": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "/steal", http.StatusPermanentRedirect)
 		}, "status 308"},
 		"cut off": {func(w http.ResponseWriter, _ *http.Request) {

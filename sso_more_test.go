@@ -97,7 +97,7 @@ func TestInsecureAllowHTTP(t *testing.T) {
 	}{
 		"containers":              {"http://logjam:8080/flyio", "http://fly:4000", true, true},
 		"containers, not allowed": {"http://logjam:8080/flyio", "http://fly:4000", false, false},
-		"the server alone":        {"https://logjam.io/flyio", "http://fly:4000", false, false},
+		"only OAuth over http":    {"https://logjam.io/flyio", "http://fly:4000", false, false},
 		"loopback":                {"http://localhost:8080/flyio", "http://127.0.0.1:4000", false, true},
 		"loopback in upper case":  {"http://LOCALHOST:8080/flyio", "http://LocalHost:4000", false, true},
 		"loopback with a dot":     {"http://localhost.:8080/flyio", "http://localhost.:4000", false, true},

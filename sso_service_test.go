@@ -85,7 +85,7 @@ func TestSSOFunctionsThatFail(t *testing.T) {
 		"SignIn: error": {func(s *flyext.SSOConfig) {
 			s.SignIn = func(http.ResponseWriter, *http.Request, *flyext.Identity) error { return errors.New(inside) }
 		}, 500, flyext.CodeInternal, inside},
-		"SignIn: nothing": {func(s *flyext.SSOConfig) {
+		"SignIn: no answer and no error": {func(s *flyext.SSOConfig) {
 			s.SignIn = func(http.ResponseWriter, *http.Request, *flyext.Identity) error { return nil }
 		}, 500, flyext.CodeInternal, "SignIn neither answered"},
 		"SignIn: panic": {func(s *flyext.SSOConfig) {

@@ -229,7 +229,7 @@ func TestStateTampered(t *testing.T) {
 			t.Errorf("byte %d: got %d %s", i, p.status, p.body)
 		}
 	}
-	st.wantNobody()
+	st.wantNoSignIn()
 }
 
 func TestCallbackQuery(t *testing.T) {
@@ -239,7 +239,7 @@ func TestCallbackQuery(t *testing.T) {
 		status int
 		code   string
 	}{
-		"nothing":                 {func(string) string { return ssoBase + "/callback" }, 400, flyext.CodeInvalidState},
+		"no parameters":           {func(string) string { return ssoBase + "/callback" }, 400, flyext.CodeInvalidState},
 		"no state":                {func(s string) string { return edit(t, s, "state") }, 400, flyext.CodeInvalidState},
 		"empty state":             {func(s string) string { return edit(t, s, "state", "") }, 400, flyext.CodeInvalidState},
 		"two states":              {func(s string) string { return s + "&state=x" }, 400, flyext.CodeInvalidState},

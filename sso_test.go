@@ -192,7 +192,7 @@ func TestSSOMethods(t *testing.T) {
 			}
 		}
 	}
-	st.wantNobody()
+	st.wantNoSignIn()
 	if strings.Contains(st.logged(), "FORGED") {
 		t.Errorf("the log has an unknown method of the request: %s", st.logged())
 	}
@@ -252,7 +252,7 @@ func TestSSOAbandoned(t *testing.T) {
 	if strings.Contains(st.logged(), "ERROR") || !strings.Contains(st.logged(), "request abandoned") {
 		t.Errorf("the log has an error or lacks the abandoned request: %s", st.logged())
 	}
-	st.wantNobody()
+	st.wantNoSignIn()
 }
 
 // The sign-on works behind http.StripPrefix, which rewrites the path.

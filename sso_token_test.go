@@ -82,7 +82,7 @@ func TestOrganizationConfusion(t *testing.T) {
 			callback := theirs.authorize(theirs.begin("x3"))
 			return b.get(edit(t, callback, "code", parameter(t, mine, "code")))
 		}, 403, flyext.CodeUnknownHandshake},
-		"the extension moved meanwhile": {func(st *ssoTest, b *browser) page {
+		"the extension moved during the handshake": {func(st *ssoTest, b *browser) page {
 			callback := b.authorize(b.begin("x1"))
 			st.move("x1", "o3")
 			return b.get(callback)

@@ -306,8 +306,8 @@ func (st *ssoTest) forget(t testing.TB) {
 	st.log.Reset()
 }
 
-// wantNobody fails the test if a user has signed in.
-func (st *ssoTest) wantNobody() {
+// wantNoSignIn fails the test if a user has signed in.
+func (st *ssoTest) wantNoSignIn() {
 	st.t.Helper()
 	if len(st.signedIn) > 0 {
 		st.t.Errorf("signed in: %+v, want no sign-in", st.signedIn)
@@ -324,5 +324,5 @@ func (st *ssoTest) wantRefusal(p page, status int, code string) {
 	if !strings.Contains(st.logged(), `"code":"`+code+`"`) {
 		st.t.Errorf("the log has no record with the code %s:\n%s", code, st.logged())
 	}
-	st.wantNobody()
+	st.wantNoSignIn()
 }

@@ -32,7 +32,7 @@ func TestRetryAfter(t *testing.T) {
 		values []string
 		want   time.Duration
 	}{
-		{"none", nil, 0},
+		{"no header", nil, 0},
 		{"seconds", []string{"7"}, 7 * time.Second},
 		{"zero seconds", []string{"0"}, 0},
 		{"a date", []string{"Tue, 24 Nov 2026 12:00:30 GMT"}, 30 * time.Second},

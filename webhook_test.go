@@ -85,7 +85,7 @@ func TestWebhookThatCannotBe(t *testing.T) {
 		resource *flyext.Extension
 		want     string
 	}{
-		{"none", nil, "the resource is nil"},
+		{"nil", nil, "the resource is nil"},
 		{"without an id", changed(func(x *flyext.Extension) { x.ID = "" }), "has no ID"},
 		{"without an organization", changed(func(x *flyext.Extension) { x.OrganizationID = "" }), "has an OrganizationID and a UserID"},
 		{"without a user", changed(func(x *flyext.Extension) { x.UserID = "" }), "has an OrganizationID and a UserID"},
@@ -168,10 +168,10 @@ func TestWebhookAnswers(t *testing.T) {
 		{"no answer, then 200", []hookAnswer{{err: lost}, {status: 200}}, 2, 0, nil, false},
 		{"everything, then 200", []hookAnswer{{err: lost}, {status: 502}, {status: 429}, {status: 500}, {status: 200}}, 5, 0, nil, false},
 		{"500, then 422", []hookAnswer{{status: 500}, {status: 422}, {status: 200}}, 2, 422, nil, false},
-		{"500 for ever", []hookAnswer{{status: 500}}, 5, 500, nil, true},
-		{"429 for ever", []hookAnswer{{status: 429}}, 5, 429, nil, true},
-		{"no answer for ever", []hookAnswer{{err: lost}}, 5, 0, lost, true},
-		{"500, then no answer for ever", []hookAnswer{{status: 500}, {err: lost}}, 5, 0, lost, true},
+		{"always 500", []hookAnswer{{status: 500}}, 5, 500, nil, true},
+		{"always 429", []hookAnswer{{status: 429}}, 5, 429, nil, true},
+		{"never an answer", []hookAnswer{{err: lost}}, 5, 0, lost, true},
+		{"500, then never an answer", []hookAnswer{{status: 500}, {err: lost}}, 5, 0, lost, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

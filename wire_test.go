@@ -183,14 +183,14 @@ func TestRefusalsTellNothing(t *testing.T) {
 	bearer := func(w *wireRequest) *wireRequest { return w.set("Authorization", "Bearer token-"+signingSecret) }
 	foreign := func() *wireRequest { return bearer(newPost().signedWith(canary)) }
 	requests := map[string]*wireRequest{
-		"nothing":              newPost(),
+		"unsigned":             newPost(),
 		"wrong X-Signature":    newPost().signedWith(canary).xSignature(),
 		"no hex":               newPost().set("X-Signature", canary),
 		"stale":                xBody(strings.Replace(signingBody, "1700000000", "1600000000", 1)),
-		"url of elsewhere":     xURLOf("https://" + canary + ".test/flyio/extensions"),
+		"url of another host":  xURLOf("https://" + canary + ".test/flyio/extensions"),
 		"nonce missing":        xBody(strings.Replace(signingBody, "n1", "", 1)),
 		"wrong bearer":         newPost().set("Authorization", "Bearer "+canary).rfc9421(),
-		"bearer alone":         bearer(newPost()),
+		"only a bearer token":  bearer(newPost()),
 		"wrong message MAC":    foreign().rfc9421(),
 		"unknown key":          foreign().signRFC9421("s", covered, `;created=1;keyid="`+canary+`"`),
 		"unknown algorithm":    foreign().signRFC9421("s", covered, `;created=1;alg="`+canary+`"`),
@@ -233,7 +233,7 @@ func TestRefusalsTellNothing(t *testing.T) {
 			t.Errorf("%s: the log does not have exactly one record with request id %q: %s", name, id, log.String())
 		}
 		for _, secret := range []string{canary, signingSecret, "x1", "n1", w.header.Get("X-Signature"), w.header.Get("Signature")} {
-			if secret == canary && name == "url of elsewhere" {
+			if secret == canary && name == "url of another host" {
 				continue // the log has both hosts; this one was signed with the secret
 			}
 			if secret != "" && (strings.Contains(strings.ReplaceAll(log.String(), id, ""), secret) || strings.Contains(body, secret)) {

@@ -65,7 +65,7 @@ func TestXSignaturePolicy(t *testing.T) {
 		}), want: xTwice},
 		{name: "empty", request: newPost().set("X-Signature", ""), want: xEncoding},
 		{name: "half the MAC", request: recode(newPost(), func(m []byte) string { return fmt.Sprintf("%x", m[:16]) }), want: xEncoding},
-		{name: "the MAC and more", request: recode(newPost(), func(m []byte) string { return fmt.Sprintf("%x00", m) }), want: xEncoding},
+		{name: "the MAC and a byte", request: recode(newPost(), func(m []byte) string { return fmt.Sprintf("%x00", m) }), want: xEncoding},
 		{name: "hex in both cases", request: recode(newPost(), func(m []byte) string {
 			return fmt.Sprintf("%x", m[:16]) + strings.ToUpper(fmt.Sprintf("%x", m[16:]))
 		}), want: xEncoding},
@@ -116,7 +116,7 @@ func TestXSignaturePolicy(t *testing.T) {
 		{name: "nonce a number", request: xBody(strings.Replace(signingBody, `"n1"`, "1", 1)), want: xNonce},
 		{name: "nonce twice in a query", request: xQuery(query + "&nonce=n2"), want: xNonce},
 		{name: "nonce of 1 KiB", request: xBody(strings.Replace(signingBody, "n1", strings.Repeat("n", 1024), 1))},
-		{name: "nonce of more", request: xBody(strings.Replace(signingBody, "n1", strings.Repeat("n", 1025), 1)), want: xNonce},
+		{name: "nonce of more than 1 KiB", request: xBody(strings.Replace(signingBody, "n1", strings.Repeat("n", 1025), 1)), want: xNonce},
 
 		// The URL: a request to one provider or extension is refused for another.
 		{name: "no url", request: xBody(strings.Replace(signingBody, `"url"`, `"uri"`, 1)), want: xURL},
@@ -127,14 +127,14 @@ func TestXSignaturePolicy(t *testing.T) {
 		{name: "another port", request: xURLOf("https://logjam.test:8443/flyio/extensions"), want: xURL},
 		{name: "another path", request: xURLOf("https://logjam.test/flyio/extensions/x2"), want: xURL},
 		{name: "path in another case", request: xURLOf("https://logjam.test/flyio/Extensions"), want: xURL},
-		{name: "path with a slash behind", request: xURLOf("https://logjam.test/flyio/extensions/"), want: xURL},
-		{name: "host of a user", request: xURLOf("https://logjam.test@logjam.test/flyio/extensions"), want: xURL},
+		{name: "path with a trailing slash", request: xURLOf("https://logjam.test/flyio/extensions/"), want: xURL},
+		{name: "user in front of the host", request: xURLOf("https://logjam.test@logjam.test/flyio/extensions"), want: xURL},
 		{name: "opaque url", request: xURLOf("https:logjam.test/flyio/extensions"), want: xURL},
 		{name: "an empty host", request: xURLOf("https:///flyio/extensions"), want: xURL},
 		{name: "no colon and slashes", request: xURLOf("httpslogjam.test/flyio/extensions"), want: xURL},
 		{name: "no scheme", request: xURLOf("://logjam.test/flyio/extensions"), want: xURL},
-		{name: "a host that goes on", request: xURLOf("https://logjam.test.evil.test/flyio/extensions"), want: xURL},
-		{name: "a scheme that goes on", request: xURLOf("httpss://logjam.test/flyio/extensions"), want: xURL},
+		{name: "a host with the right prefix", request: xURLOf("https://logjam.test.evil.test/flyio/extensions"), want: xURL},
+		{name: "a scheme with the right prefix", request: xURLOf("httpss://logjam.test/flyio/extensions"), want: xURL},
 		{name: "no host", request: xURLOf("/flyio/extensions"), want: xURL},
 		{name: "GET for another extension", request: xQuery(query).tampered(func(w *wireRequest) {
 			w.target = strings.Replace(w.target, "/x1?", "/x2?", 1)
