@@ -252,8 +252,9 @@ func TestCoveredComponents(t *testing.T) {
 	}
 }
 
-// The forms of Signature and Signature-Input (RFC 9421, sections 2 and 4). A malformed
-// header is refused as a whole, because reading a part of it would be guessing.
+// Signature and Signature-Input are parsed as RFC 9421, sections 2 and 4, defines. A
+// malformed header is refused as a whole, because reading a part of it would be
+// guessing.
 func TestSignatureHeaders(t *testing.T) {
 	t.Parallel()
 	good := rfcParams(signingTime)

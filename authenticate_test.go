@@ -62,7 +62,7 @@ func (f contextVerifier) Verify(ctx context.Context, _ *flyext.Message) (flyext.
 	return f(ctx), nil
 }
 
-// The verifier and the wrapped handler see the request id that the answer has.
+// The verifier and the wrapped handler get the request id of the answer.
 func TestRequestIDIsTold(t *testing.T) {
 	t.Parallel()
 	var verifier, handler string

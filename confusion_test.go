@@ -156,7 +156,7 @@ func TestVerificationOf(t *testing.T) {
 
 // Fly.io may sign both formats with one secret. The signature base of a message, with
 // a field that a customer chose, must not pass as the body or query of an X-Signature.
-// It cannot: it has quotes or line breaks and spaces, which no URL has.
+// It cannot, because it has quotes, or line breaks and spaces that no URL has.
 func TestMACOfAnotherFormat(t *testing.T) {
 	t.Parallel()
 	name := "a&" + url.Values{

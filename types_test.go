@@ -10,7 +10,7 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// No way of printing shows the value of a secret.
+// Every way of printing hides the value of a secret.
 func TestSecretsRedactThemselves(t *testing.T) {
 	t.Parallel()
 	secrets := flyext.Secrets{"LOGJAM_URL": "canary"}

@@ -60,7 +60,7 @@ func TestWebhookEndpoint(t *testing.T) {
 	}
 }
 
-// No way of printing shows the secret.
+// Every way of printing hides the secret.
 func TestWebhooksRedactThemselves(t *testing.T) {
 	t.Parallel()
 	c := flyext.WebhookConfig{ProviderName: "logjam", Secret: webhookSecret}
