@@ -10,8 +10,8 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// Every answer says what it is and that nobody keeps it; the handlers around may
-// add to each field.
+// Every answer names its type and forbids caching. Each header field has a slice of
+// its own, so that a handler can append to it.
 func TestFieldsOfAnswers(t *testing.T) {
 	t.Parallel()
 	fails := func(err error) *testProvisioner {
@@ -31,11 +31,11 @@ func TestFieldsOfAnswers(t *testing.T) {
 		{"provisioned", &testProvisioner{}, xsigned("POST", "/flyio/extensions", minimal), 200, "", ""},
 		{"unsigned", &testProvisioner{}, unsignedPost,
 			401, `{"error":"unauthenticated","message":"The request is not authenticated."}`, "Signature"},
-		{"a chosen 401", fails(&flyext.Error{Status: 401, Code: "unauthenticated", Message: "Of the service."}),
+		{"a 401 of the Provisioner", fails(&flyext.Error{Status: 401, Code: "unauthenticated", Message: "Of the service."}),
 			xsigned("POST", "/flyio/extensions", minimal), 401, `{"error":"unauthenticated","message":"Of the service."}`, "Signature"},
-		{"our words under another code", fails(&flyext.Error{Status: 402, Code: "unpaid", Message: "The request is not authenticated."}),
+		{"the message of a 401 under another status", fails(&flyext.Error{Status: 402, Code: "unpaid", Message: "The request is not authenticated."}),
 			xsigned("POST", "/flyio/extensions", minimal), 402, `{"error":"unpaid","message":"The request is not authenticated."}`, ""},
-		{"an extension beside an error", fails(flyext.Conflict("Busy.")),
+		{"an extension together with an error", fails(flyext.Conflict("Busy.")),
 			xsigned("POST", "/flyio/extensions", minimal), 409, `{"error":"conflict","message":"Busy."}`, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -55,14 +55,14 @@ func TestFieldsOfAnswers(t *testing.T) {
 			}
 			for name, values := range w.Header() {
 				if len(values) != 1 || cap(values) != 1 {
-					t.Errorf("who adds to %s writes into another field", name)
+					t.Errorf("appending to %s overwrites another field", name)
 				}
 			}
 		})
 	}
 }
 
-// A target that is no path, or cannot be decoded, is nowhere.
+// A request target that is not a path or cannot be decoded gets 404.
 func TestTargetsThatAreNone(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ base, method, target string }{
@@ -76,12 +76,13 @@ func TestTargetsThatAreNone(t *testing.T) {
 		r.RequestURI = c.target
 		w := do(newProvider(t, p, func(config *flyext.Config) { unsigned(config); config.BaseURL = c.base }), r)
 		if w.Code != http.StatusNotFound || len(p.recorded()) != 0 {
-			t.Errorf("%s %s: got %d, and the calls %v", c.method, c.target, w.Code, p.recorded())
+			t.Errorf("%s %s: got %d and the calls %v, want 404 and no call", c.method, c.target, w.Code, p.recorded())
 		}
 	}
 }
 
-// Each generation is answered in its own shape, by what verified the request.
+// The verifier that accepts the request decides the generation, and the generation
+// decides the format of the answer.
 func TestGenerationOfTheAnswer(t *testing.T) {
 	t.Parallel()
 	verifier := flyext.AnyOf(flyext.MessageSignature(signingKey), flyext.XSignature(signingSecret), flyext.BearerToken("t"))
@@ -111,7 +112,7 @@ func TestGenerationOfTheAnswer(t *testing.T) {
 		}))
 		handler.ServeHTTP(httptest.NewRecorder(), c.request.clone().request(t))
 		if got.Generation != c.shape {
-			t.Errorf("%s: the handler behind is told %+v", name, got)
+			t.Errorf("%s: the wrapped handler sees %+v, want generation %d", name, got, c.shape)
 		}
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// What is signed is what stands in the request line, whatever a router has made
-// of r.URL, without the authority of an absolute form.
+// The signature covers the target of the request line, even if a router has changed
+// r.URL. The scheme and authority of an absolute form are left out.
 func TestRequestTarget(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string]string{
@@ -39,21 +39,21 @@ func TestRequestTarget(t *testing.T) {
 	}
 }
 
-// A request's id has 26 digits of five random bits each, and of four in the last
-// two: 128.
+// A request id has 26 digits with 128 random bits: five bits in each of the first 24
+// digits, four in each of the last two.
 func TestNewRequestID(t *testing.T) {
 	t.Parallel()
 	const digits = "0123456789abcdefghjkmnpqrstvwxyz"
 	var seen [26][32]bool
-	for range 2000 { // of which all 832 have a digit missing once in 10^25 runs
+	for range 2000 { // a digit is missing by chance in one of 10^25 runs
 		id := newRequestID()
 		if len(id) != 26 {
-			t.Fatalf("it is %q", id)
+			t.Fatalf("the id is %q, want 26 digits", id)
 		}
 		for i := range id {
 			d := strings.IndexByte(digits, id[i])
 			if d < 0 {
-				t.Fatalf("it is %q", id)
+				t.Fatalf("the id %q has %q", id, id[i])
 			}
 			seen[i][d] = true
 		}
@@ -61,13 +61,13 @@ func TestNewRequestID(t *testing.T) {
 	for i := range seen {
 		for d, ok := range seen[i] {
 			if last := i >= 24 && d >= 16; ok == last {
-				t.Errorf("digit %d is %c: %t", i, digits[d], ok)
+				t.Errorf("digit %d is sometimes %c: %t, want %t", i, digits[d], ok, !last)
 			}
 		}
 	}
 }
 
-// A reason is found below the name of the verifier that gives it.
+// errors.Is finds the reason in a refusal, whose text also names the verifier.
 func TestRefusalUnwraps(t *testing.T) {
 	t.Parallel()
 	if err := error(refusal{ErrSignatureMismatch}); !errors.Is(err, ErrSignatureMismatch) || err.Error() != "message signature: MAC does not match" {

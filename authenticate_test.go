@@ -12,16 +12,16 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// Whoever checks a request, or has it checked, finds its body as it came.
+// Check and Handler leave the body to be read again, unchanged.
 func TestBodyIsThereAgain(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		request *wireRequest
 		want    string
 	}{
-		"a body": {newPost().xSignature(), signingBody},
-		"a byte": {newPost().tampered(func(w *wireRequest) { w.body = "0" }).set("Authorization", "Bearer t"), "0"},
-		"none":   {xQuery(signedQuery(extensionPath)), ""},
+		"a body":  {newPost().xSignature(), signingBody},
+		"a byte":  {newPost().tampered(func(w *wireRequest) { w.body = "0" }).set("Authorization", "Bearer t"), "0"},
+		"no body": {xQuery(signedQuery(extensionPath)), ""},
 	} {
 		verifier := flyext.AnyOf(flyext.XSignature(signingSecret), flyext.BearerToken("t"))
 		auth := newAuthenticator(t, verifier, 0)
@@ -30,20 +30,21 @@ func TestBodyIsThereAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		if text, err := io.ReadAll(r.Body); string(text) != c.want || err != nil {
-			t.Errorf("%s: Check leaves %q, %v", name, text, err)
+			t.Errorf("%s: after Check the body is %q, %v; want %q", name, text, err, c.want)
 		}
-		text, err := []byte("it was not called"), error(nil)
+		text, err := []byte("the handler was not called"), error(nil)
 		handler := newAuthenticator(t, verifier, 0).Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			text, err = io.ReadAll(r.Body)
 		}))
 		handler.ServeHTTP(httptest.NewRecorder(), c.request.clone().request(t))
 		if string(text) != c.want || err != nil {
-			t.Errorf("%s: Handler leaves %q, %v", name, text, err)
+			t.Errorf("%s: the wrapped handler reads %q, %v; want %q", name, text, err, c.want)
 		}
 	}
 }
 
-// A body that breaks off is the sender's to send again, and the log's to tell of.
+// A body that breaks off gets 400, so that the sender sends it again, and the error
+// names the cause for the log.
 func TestBodyBreaksOff(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken")
@@ -61,7 +62,7 @@ func (f contextVerifier) Verify(ctx context.Context, _ *flyext.Message) (flyext.
 	return f(ctx), nil
 }
 
-// Whoever is asked about a request, and the handler behind, is told its id.
+// The verifier and the wrapped handler get the request id of the answer.
 func TestRequestIDIsTold(t *testing.T) {
 	t.Parallel()
 	var verifier, handler string

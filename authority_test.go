@@ -9,8 +9,8 @@ import (
 
 const anotherHost = `the signed host is "other-provider.test", and Config.BaseURL has "logjam.test"`
 
-// Another provider has the same secret. It passes on requests that Fly.io signed for
-// it, with its own Host.
+// Another provider with the same secret forwards requests that Fly.io signed for that
+// provider's host.
 func TestSignedForAnotherProvider(t *testing.T) {
 	t.Parallel()
 	at := func(host string, w *wireRequest) *wireRequest { w.host = host; return w }
@@ -28,7 +28,7 @@ func TestSignedForAnotherProvider(t *testing.T) {
 		{"RFC 9421, @authority", flyext.Policy{}, func(host string) *wireRequest {
 			return at(host, newPost()).signRFC9421("s", `"@method" "@request-target" "@authority" "content-digest"`, params)
 		}},
-		{"RFC 9421, @authority demanded", authority, func(host string) *wireRequest {
+		{"RFC 9421, @authority required", authority, func(host string) *wireRequest {
 			return at(host, newPost()).signRFC9421("s", `"@method" "@request-target" "@authority" "content-digest"`, params)
 		}},
 		{"RFC 9421, host", flyext.Policy{}, func(host string) *wireRequest {
@@ -40,7 +40,7 @@ func TestSignedForAnotherProvider(t *testing.T) {
 		{"draft-cavage, host", flyext.Policy{}, func(host string) *wireRequest {
 			return at(host, newPost()).signCavage("(request-target) host date digest", cavageParams)
 		}},
-		{"draft-cavage, host demanded", authority, func(host string) *wireRequest {
+		{"draft-cavage, host required", authority, func(host string) *wireRequest {
 			return at(host, newPost()).signCavage("(request-target) host date digest", cavageParams)
 		}},
 		{"zntrio, host", zntrio, func(host string) *wireRequest {
@@ -57,7 +57,7 @@ func TestSignedForAnotherProvider(t *testing.T) {
 			check("logjam.test.evil.test", "the signed host is")
 			check("logjam.test:8443", "the signed host is")
 			check("logjam.test", "")
-			if !strings.Contains(c.name, "host") { // a Host field is signed as it was sent, an authority normalised
+			if !strings.Contains(c.name, "host") { // the host field is signed as sent; @authority and @target-uri are normalized
 				spelt := at("LOGJAM.test:443", c.request("logjam.test"))
 				wantRefusal(t, newAuthenticator(t, messageVerifier(c.policy), 0).Check(spelt.request(t)), "")
 			}
@@ -65,8 +65,9 @@ func TestSignedForAnotherProvider(t *testing.T) {
 	}
 }
 
-// A label of another party has what only RFC 9651 allows, or is malformed in itself.
-// It does not refuse our own signature. A field that is not a structured field does.
+// Another party's label may use a type of RFC 9651, or have malformed members. Fly.io's
+// signature is verified nevertheless. A header that is not a structured field is
+// refused.
 func TestAnotherLabelRefusesNothing(t *testing.T) {
 	t.Parallel()
 	other := encode64(strings.Repeat("x", 32))
@@ -80,10 +81,10 @@ func TestAnotherLabelRefusesNothing(t *testing.T) {
 		{"an item in place of a list", `other="@method"`, "other=:" + other + ":", ""},
 		{"a component that is a token", `other=(date)`, "other=:" + other + ":", ""},
 		{"a value that is not bytes", `other=("@method")`, `other="x"`, ""},
-		{"a date that is none", `other=("@method");created=@x`, "other=:" + other + ":", syntax},
+		{"a malformed date", `other=("@method");created=@x`, "other=:" + other + ":", syntax},
 		{"a display string that is not UTF-8", `other=("@method");tag=%"%ff"`, "other=:" + other + ":", syntax},
 		{"an escape in upper case", `other=("@method");tag=%"%C3%BC"`, "other=:" + other + ":", syntax},
-		{"no structured field", `other=(`, "other=:" + other + ":", syntax},
+		{"not a structured field", `other=(`, "other=:" + other + ":", syntax},
 		{"a label without a value", `other=("@method")`, "", labels},
 	} {
 		t.Run(c.name, func(t *testing.T) {

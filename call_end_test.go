@@ -15,33 +15,32 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// The context of a call ends with it: what a Provisioner has started under it
-// does not go on for ever.
+// The context of a call is cancelled when the call returns. This ends the work that a
+// Provisioner started with it.
 func TestContextEndsWithTheCall(t *testing.T) {
 	t.Parallel()
 	var seen context.Context
 	p := &testProvisioner{fetch: func(ctx context.Context, _ string) (*flyext.Extension, error) {
 		if err := ctx.Err(); err != nil {
-			t.Errorf("during the call: %v", err)
+			t.Errorf("the context has ended during the call: %v", err)
 		}
 		seen = ctx
 		return &flyext.Extension{}, nil
 	}}
 	if w := do(newProvider(t, p, unsigned), fetchRequest("x1")); w.Code != 200 {
-		t.Fatal(w.Body)
+		t.Fatalf("got %d %s, want 200", w.Code, w.Body)
 	}
 	if err := seen.Err(); !errors.Is(err, context.Canceled) {
-		t.Errorf("after the call: %v", err)
+		t.Errorf("after the call the context has the error %v, want %v", err, context.Canceled)
 	}
 	select {
 	case <-seen.Done():
 	default:
-		t.Error("after the call it is not done")
+		t.Error("after the call the context is not done")
 	}
 }
 
-// Who has waited for another call has the less time for their own: all of it
-// together ends at the deadline.
+// The time that a request waits for another call counts towards its own deadline.
 func TestDeadlineAfterWaiting(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -60,15 +59,15 @@ func TestDeadlineAfterWaiting(t *testing.T) {
 		synctest.Wait()
 		start := time.Now()
 		if w := do(provider, fetchRequest("x1")); w.Code != 504 {
-			t.Errorf("got %d %s", w.Code, w.Body)
+			t.Errorf("got %d %s, want 504", w.Code, w.Body)
 		}
 		if took := time.Since(start); took != 25*time.Second || calls.Load() != 2 {
-			t.Errorf("answered after %v and %d calls", took, calls.Load())
+			t.Errorf("answered after %v and %d calls, want 25s and 2", took, calls.Load())
 		}
 	})
 }
 
-// An answer that the Provisioner chose stands, be its cause a deadline.
+// An *Error of the Provisioner is the answer even if it wraps DeadlineExceeded.
 func TestChosenAnswerOfADeadline(t *testing.T) {
 	t.Parallel()
 	p := &testProvisioner{fetch: func(context.Context, string) (*flyext.Extension, error) {
@@ -80,7 +79,7 @@ func TestChosenAnswerOfADeadline(t *testing.T) {
 	}
 }
 
-// What is logged of a request says how bad it is, and nothing that is empty.
+// A log record has the level of the outcome and no empty attribute.
 func TestLogRecords(t *testing.T) {
 	t.Parallel()
 	answers := func(err error) func(context.Context, string) (*flyext.Extension, error) {
@@ -93,14 +92,14 @@ func TestLogRecords(t *testing.T) {
 		fetch   func(context.Context, string) (*flyext.Extension, error)
 		want    string // level, message and the names of the attributes of each record
 	}{
-		{"all is well", fetchRequest("x1"), answers(nil), ""},
+		{"success", fetchRequest("x1"), answers(nil), ""},
 		{"a conflict", fetchRequest("x1"), answers(status(409)), "WARN request refused: request_id method route extension_id status code error;"},
-		{"the last that is no failure", fetchRequest("x1"), answers(status(499)), "WARN request refused: request_id method route extension_id status code error;"},
-		{"the first failure", fetchRequest("x1"), answers(status(500)), "ERROR request failed: request_id method route extension_id status code error;"},
+		{"the highest status that is not a failure", fetchRequest("x1"), answers(status(499)), "WARN request refused: request_id method route extension_id status code error;"},
+		{"the lowest status that is a failure", fetchRequest("x1"), answers(status(500)), "ERROR request failed: request_id method route extension_id status code error;"},
 		{"a failure", fetchRequest("x1"), answers(errors.New("lost")), "ERROR request failed: request_id method route extension_id status code error;"},
-		{"nowhere", httptest.NewRequest("GET", "/elsewhere", nil), nil, "WARN request refused: request_id status code error;"},
-		{"a method of their own", httptest.NewRequest("BREW", "/flyio/extensions", nil), nil, "WARN request refused: request_id route status code error;"},
-		{"a body that is none", httptest.NewRequest("POST", "/flyio/extensions", nil), nil, "WARN request refused: request_id method route status code error;"},
+		{"an unknown path", httptest.NewRequest("GET", "/elsewhere", nil), nil, "WARN request refused: request_id status code error;"},
+		{"an unknown method", httptest.NewRequest("BREW", "/flyio/extensions", nil), nil, "WARN request refused: request_id route status code error;"},
+		{"an empty body", httptest.NewRequest("POST", "/flyio/extensions", nil), nil, "WARN request refused: request_id method route status code error;"},
 		{
 			"a panic", fetchRequest("x1"), func(context.Context, string) (*flyext.Extension, error) { panic("lost") },
 			"ERROR request failed: request_id method route extension_id status code error stack;",
@@ -125,8 +124,8 @@ func TestLogRecords(t *testing.T) {
 	}
 }
 
-// outline returns level, message and the names of the attributes of each record,
-// those that have a value.
+// outline returns the level, the message and the attribute names of each record. It
+// marks an attribute that has no value.
 func outline(t *testing.T, log string) (text string) {
 	t.Helper()
 	for line := range strings.Lines(log) {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// A lock that nobody holds or waits for takes no memory: ids are a stranger's
-// to invent, once he has a secret.
+// A lock that is not in use takes no memory. Otherwise a client with a secret could
+// fill the memory with invented ids.
 func TestLockTableForgets(t *testing.T) {
 	t.Parallel()
 	var table lockTable
@@ -23,19 +23,19 @@ func TestLockTableForgets(t *testing.T) {
 	ended, end := context.WithCancel(t.Context())
 	end()
 	if err := table.lock(ended, "x1"); err == nil {
-		t.Error("locked twice")
+		t.Error("a held lock was acquired again")
 	}
 	if size() != 1 {
-		t.Errorf("%d locks while one is held", size())
+		t.Errorf("%d locks in the table while one is held", size())
 	}
 	table.unlock("x1")
 	if size() != 0 {
-		t.Errorf("%d locks while none is held", size())
+		t.Errorf("%d locks in the table after the last unlock", size())
 	}
 }
 
-// Whoever gets a lock has it alone, however many give up beside them, and in
-// the end nobody holds any.
+// A lock has one holder at a time, even while other callers give up waiting. At the
+// end the table is empty.
 func TestLockTableUnderContention(t *testing.T) {
 	t.Parallel()
 	var table lockTable
@@ -50,7 +50,7 @@ func TestLockTableUnderContention(t *testing.T) {
 				}
 				if err := table.lock(ctx, "x1"); err == nil {
 					if holders.Add(1) != 1 {
-						t.Error("two hold one lock")
+						t.Error("a lock has two holders")
 					}
 					turns.Add(1)
 					holders.Add(-1)
@@ -62,9 +62,9 @@ func TestLockTableUnderContention(t *testing.T) {
 	}
 	wg.Wait()
 	if turns.Load() < 8*2000/2 {
-		t.Errorf("only %d turns", turns.Load())
+		t.Errorf("the lock was acquired only %d times", turns.Load())
 	}
 	if len(table.locks) != 0 {
-		t.Errorf("%d locks while none is held", len(table.locks))
+		t.Errorf("%d locks in the table after the last unlock", len(table.locks))
 	}
 }

@@ -17,7 +17,8 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// fetchRequest is a request for one extension, for providers that trust all.
+// fetchRequest returns an unsigned GET of an extension, for providers that admit every
+// request.
 func fetchRequest(id string) *http.Request {
 	return httptest.NewRequest("GET", "/flyio/extensions/"+id, nil)
 }
@@ -30,7 +31,7 @@ func TestDeadline(t *testing.T) {
 		want    time.Duration
 		fetch   func(context.Context) error
 	}{
-		{"a Provisioner that heeds it", 0, 25 * time.Second, func(ctx context.Context) error {
+		{"the default, with a wrapped error", 0, 25 * time.Second, func(ctx context.Context) error {
 			<-ctx.Done()
 			return fmt.Errorf("select: %w", ctx.Err())
 		}},
@@ -59,7 +60,7 @@ func TestDeadline(t *testing.T) {
 				time.Sleep(2 * time.Hour)
 				synctest.Wait()
 				if !strings.Contains(log.text(), `"code":"timeout"`) {
-					t.Errorf("log: %s", log.text())
+					t.Errorf("the log lacks the code timeout: %s", log.text())
 				}
 			})
 		})
@@ -71,19 +72,19 @@ func TestSlowCallIsLogged(t *testing.T) {
 	for took, logged := range map[time.Duration]bool{5 * time.Second: false, 5*time.Second + 1: true} {
 		synctest.Test(t, func(t *testing.T) {
 			p := &testProvisioner{fetch: func(context.Context, string) (*flyext.Extension, error) {
-				time.Sleep(took) // of the bubble's clock
+				time.Sleep(took) // on the fake clock of synctest
 				return &flyext.Extension{}, nil
 			}}
 			log := &logBuffer{}
 			provider := newProvider(t, p, func(c *flyext.Config) { unsigned(c); c.Logger = log.logger() })
 			if w := do(provider, fetchRequest("x1")); w.Code != 200 {
-				t.Error(w.Body)
+				t.Errorf("got %d %s, want 200", w.Code, w.Body)
 			}
 			if got := strings.Contains(log.text(), `"msg":"slow call"`); got != logged {
-				t.Errorf("a call of %v: %s", took, log.text())
+				t.Errorf("a call of %v is logged as slow: %t, want %t; log: %s", took, got, logged, log.text())
 			}
 			if logged && !strings.Contains(log.text(), `"extension_id":"x1"`) {
-				t.Errorf("the record does not say which: %s", log.text())
+				t.Errorf("the record has no extension id: %s", log.text())
 			}
 		})
 	}
@@ -105,7 +106,7 @@ func TestCallerHangsUp(t *testing.T) {
 		hangUp()
 		w := do(newProvider(t, p, unsigned), fetchRequest("x1").WithContext(ctx))
 		if sawCancel.Load() || w.Code != 200 {
-			t.Errorf("the call was cancelled with its caller: %d %s", w.Code, w.Body)
+			t.Errorf("the call was cancelled when the client disconnected: got %d %s", w.Code, w.Body)
 		}
 	})
 }
@@ -122,10 +123,10 @@ func TestContextOfTheCaller(t *testing.T) {
 	w := do(newProvider(t, p, unsigned), fetchRequest("x1").WithContext(context.WithValue(t.Context(), key{}, "kept")))
 	id := w.Header().Get("X-Request-Id")
 	if id == "" || !strings.Contains(w.Body.String(), `"name":"`+id+`"`) {
-		t.Errorf("request id %q in the header; body %s", id, w.Body)
+		t.Errorf("the header has the request id %q, but the context has not; body %s", id, w.Body)
 	}
 	if flyext.RequestID(t.Context()) != "" {
-		t.Error("a request id out of nothing")
+		t.Error("a context without a request has a request id")
 	}
 }
 
@@ -142,7 +143,7 @@ func TestCallsForOneIDNeverOverlap(t *testing.T) {
 			if running.Add(1) != 1 {
 				t.Error("two calls for one id at once")
 			}
-			time.Sleep(100 * time.Millisecond) // of the bubble's clock
+			time.Sleep(100 * time.Millisecond) // on the fake clock of synctest
 			running.Add(-1)
 			calls.Add(1)
 		}
@@ -171,24 +172,24 @@ func TestCallsForOneIDNeverOverlap(t *testing.T) {
 			} {
 				wg.Go(func() {
 					if w := do(provider, r); w.Code != 200 {
-						t.Error(w.Body)
+						t.Errorf("got %d %s, want 200", w.Code, w.Body)
 					}
 				})
 			}
 		}
 		synctest.Wait()
 		if others.Load() != 5 {
-			t.Errorf("%d calls for another id got through while one was busy", others.Load())
+			t.Errorf("%d of 5 calls for another id ran while the first id was busy", others.Load())
 		}
 		wg.Wait()
 		if calls.Load() != 20 {
-			t.Errorf("%d calls", calls.Load())
+			t.Errorf("%d calls, want 20", calls.Load())
 		}
 	})
 }
 
-// A call that ignores its context keeps its request waiting, and its id: another
-// request for the id gets 504 at its own deadline.
+// A call that ignores its context keeps its request waiting and its id locked. Other
+// requests for that id get 504 at their own deadlines.
 func TestHangingCallKeepsItsID(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -200,7 +201,7 @@ func TestHangingCallKeepsItsID(t *testing.T) {
 			if running.Add(1) != 1 {
 				t.Error("two calls for one id at once")
 			}
-			time.Sleep(time.Minute) // of the bubble's clock
+			time.Sleep(time.Minute) // on the fake clock of synctest
 			running.Add(-1)
 			return &flyext.Extension{}, nil
 		}}
@@ -209,7 +210,7 @@ func TestHangingCallKeepsItsID(t *testing.T) {
 		all.Go(func() {
 			start := time.Now()
 			if w := do(provider, fetchRequest("x1")); w.Code != 200 || time.Since(start) != time.Minute {
-				t.Errorf("the first got %d after %v", w.Code, time.Since(start))
+				t.Errorf("the first request got %d after %v", w.Code, time.Since(start))
 			}
 		})
 		synctest.Wait()
@@ -217,18 +218,18 @@ func TestHangingCallKeepsItsID(t *testing.T) {
 			all.Go(func() {
 				start := time.Now()
 				if w := do(provider, fetchRequest("x1")); w.Code != 504 || time.Since(start) != 25*time.Second {
-					t.Errorf("another got %d after %v", w.Code, time.Since(start))
+					t.Errorf("another request got %d after %v", w.Code, time.Since(start))
 				}
 			})
 		}
 		all.Go(func() {
 			if w := do(provider, fetchRequest("x2")); w.Code == 504 {
-				t.Error("another id waited")
+				t.Error("a request for another id timed out")
 			}
 		})
 		all.Wait()
 		if got := strings.Count(strings.Join(p.recorded(), " "), "x1"); got != 1 {
-			t.Errorf("%d calls", got)
+			t.Errorf("%d calls for x1, want 1", got)
 		}
 		if w := do(provider, fetchRequest("x1")); w.Code != 200 {
 			t.Errorf("the id is still locked: %s", w.Body)
@@ -255,24 +256,24 @@ func TestPanic(t *testing.T) {
 			}}
 			log := &logBuffer{}
 			provider := newProvider(t, p, func(c *flyext.Config) { unsigned(c); c.Logger = log.logger() })
-			for range 2 { // the second time: the id is free again
+			for range 2 { // the second request shows that the id is unlocked
 				w := do(provider, fetchRequest("x1"))
 				if got := (answer{"internal", "Internal Server Error"}); w.Code != 500 || readAnswer(t, w) != got {
 					t.Errorf("got %d %s", w.Code, w.Body)
 				}
 			}
 			if !strings.Contains(log.text(), tt.log) {
-				t.Errorf("log: %s", log.text())
+				t.Errorf("the log lacks %q: %s", tt.log, log.text())
 			}
-			if strings.Contains(tt.log, "panicked") && !strings.Contains(log.text(), "call_test.go") {
-				t.Errorf("the log does not say where: %s", log.text())
+			if !strings.Contains(log.text(), "call_test.go") {
+				t.Errorf("the log has no stack: %s", log.text())
 			}
 		})
 	}
 }
 
-// A nil pointer in an error interface is no success, and must not take the
-// connection with it.
+// A nil pointer in an error interface is an error. It gets an answer and does not
+// break the connection.
 func TestNilErrorPointer(t *testing.T) {
 	t.Parallel()
 	for name, err := range map[string]error{"a nil *flyext.Error": (*flyext.Error)(nil), "<nil>": (*lost)(nil)} {
@@ -280,33 +281,33 @@ func TestNilErrorPointer(t *testing.T) {
 		log := &logBuffer{}
 		w := do(newProvider(t, p, func(c *flyext.Config) { unsigned(c); c.Logger = log.logger() }), fetchRequest("x1"))
 		if got := (answer{"internal", "Internal Server Error"}); w.Code != 500 || readAnswer(t, w) != got {
-			t.Errorf("%s of the Provisioner: got %d %s", name, w.Code, w.Body)
+			t.Errorf("%s from the Provisioner: got %d %s", name, w.Code, w.Body)
 		}
 		if !strings.Contains(log.text(), `"error":"`+name+`"`) {
-			t.Errorf("%s of the Provisioner: log %s", name, log.text())
+			t.Errorf("%s from the Provisioner: log %s", name, log.text())
 		}
 
 		log = &logBuffer{}
 		w = do(newProvider(t, p, func(c *flyext.Config) { c.Verifier, c.Logger = failing{err}, log.logger() }), fetchRequest("x1"))
 		if w.Code != 401 || readAnswer(t, w).Error != "unauthenticated" {
-			t.Errorf("%s of the Verifier: got %d %s", name, w.Code, w.Body)
+			t.Errorf("%s from the Verifier: got %d %s", name, w.Code, w.Body)
 		}
 	}
 }
 
-// lost is an error that has nothing to say where it is nil.
+// lost is an error whose Error method panics on a nil pointer.
 type lost struct{ what string }
 
 func (e *lost) Error() string { return e.what }
 
-// failing is a Verifier that fails in some way.
+// failing is a Verifier that returns an error.
 type failing struct{ err error }
 
 func (f failing) Verify(context.Context, *flyext.Message) (flyext.Verification, error) {
 	return flyext.Verification{}, f.err
 }
 
-// panicking is a Verifier and a ReplayStore of the service's own.
+// panicking is a Verifier and a ReplayStore that panics.
 type panicking struct{ v any }
 
 func (p panicking) Verify(context.Context, *flyext.Message) (flyext.Verification, error) { panic(p.v) }
@@ -335,24 +336,25 @@ func TestPanicBeforeTheCall(t *testing.T) {
 			}
 		}
 		if strings.Count(log.text(), "panic: lost") != 2 || !strings.Contains(log.text(), "call_test.go") {
-			t.Errorf("%s: log %s", name, log.text())
+			t.Errorf("%s: the log does not have two panics with a stack: %s", name, log.text())
 		}
 	}
 	defer func() {
 		if v := recover(); v != http.ErrAbortHandler {
-			t.Errorf("recovered %v", v)
+			t.Errorf("recovered %v, want http.ErrAbortHandler", v)
 		}
 	}()
 	do(newProvider(t, &testProvisioner{}, func(c *flyext.Config) { c.Verifier = panicking{http.ErrAbortHandler} }), fetchRequest("x1"))
-	t.Error("the handler returned")
+	t.Error("the handler returned, want a panic with http.ErrAbortHandler")
 }
 
-// Fly.io waits no longer for a call that had to wait for another one.
+// The time that a request waits for another call counts as part of a slow call,
+// because Fly.io's own timeout includes it.
 func TestWaitForAnotherCallIsLogged(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := &testProvisioner{fetch: func(context.Context, string) (*flyext.Extension, error) {
-			time.Sleep(4 * time.Second) // of the bubble's clock
+			time.Sleep(4 * time.Second) // on the fake clock of synctest
 			return &flyext.Extension{}, nil
 		}}
 		log := &logBuffer{}
@@ -363,7 +365,7 @@ func TestWaitForAnotherCallIsLogged(t *testing.T) {
 		}
 		wg.Wait()
 		if got := strings.Count(log.text(), `"msg":"slow call"`); got != 1 {
-			t.Errorf("%d records: %s", got, log.text())
+			t.Errorf("%d records of a slow call, want 1: %s", got, log.text())
 		}
 	})
 }
@@ -374,9 +376,9 @@ func TestAbortHandlerPasses(t *testing.T) {
 	provider := newProvider(t, p, unsigned)
 	defer func() {
 		if v := recover(); v != http.ErrAbortHandler {
-			t.Errorf("recovered %v", v)
+			t.Errorf("recovered %v, want http.ErrAbortHandler", v)
 		}
 	}()
 	do(provider, fetchRequest("x1"))
-	t.Error("the handler returned")
+	t.Error("the handler returned, want a panic with http.ErrAbortHandler")
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// A jumpingClock is set by hand, as an operator or a broken time server does it.
-// It has no monotonic reading, by which a real one knows better: the worst case.
+// A jumpingClock jumps as if an operator or a broken time server had set it. It has
+// no monotonic reading, which is the worst case.
 type jumpingClock struct{ unix atomic.Int64 }
 
 func newJumpingClock() *jumpingClock {
@@ -25,14 +25,15 @@ func newJumpingClock() *jumpingClock {
 func (c *jumpingClock) now() time.Time       { return time.Unix(c.unix.Load(), 0) }
 func (c *jumpingClock) jump(d time.Duration) { c.unix.Add(int64(d / time.Second)) }
 
-// A sender is a Fly.io whose clock is right.
+// A sender signs requests as Fly.io does, by its own clock.
 type sender struct {
 	t      *testing.T
 	signer flytest.Signer
 	clock  *jumpingClock
 }
 
-// sign signs an update of an extension, which can be sent as often as one likes.
+// sign signs an update of an extension. Each call of the returned function returns the
+// same signed request, ready to be sent.
 func (s sender) sign(id string) func() *http.Request {
 	s.t.Helper()
 	fly := &flytest.Platform{BaseURL: testBase, Signer: s.signer, Now: s.clock.now}
@@ -43,7 +44,7 @@ func (s sender) sign(id string) func() *http.Request {
 	return func() *http.Request { return received(r) }
 }
 
-// formatsWithSigners are those that Fly.io may send, with what verifies them.
+// formatsWithSigners returns a signer for each format that Fly.io may send.
 func formatsWithSigners() map[string]flytest.Signer {
 	return map[string]flytest.Signer{
 		"X-Signature":  flytest.XSignature(testSecret),
@@ -53,13 +54,14 @@ func formatsWithSigners() map[string]flytest.Signer {
 	}
 }
 
+// verifiesFormats verifies the formats of formatsWithSigners.
 func verifiesFormats() flyext.Verifier {
 	return flyext.AnyOf(flyext.XSignature(testSecret), flyext.MessageSignature(eventKey))
 }
 
-// A provider's clock is an hour off, and set right again. Meanwhile it refuses
-// everything, since Fly.io's clock is right; what that was signed for is admitted
-// afterwards, and what was used before stays used.
+// A provider's clock is wrong by an hour and then corrected, while Fly.io's clock is
+// right. The provider refuses every request until its clock is corrected. Afterwards it
+// admits the refused requests, and still refuses those that it admitted before.
 func TestClockJumpsAndComesBack(t *testing.T) {
 	t.Parallel()
 	for name, signer := range formatsWithSigners() {
@@ -101,8 +103,8 @@ func TestClockJumpsAndComesBack(t *testing.T) {
 	}
 }
 
-// Both clocks jump, as on one machine or by one time server: what was admitted on
-// either side of the jump is refused there, and goes on being refused.
+// Both clocks jump, as if they shared a machine or a time server. A request admitted
+// before or after the jump is not admitted again.
 func TestBothClocksJump(t *testing.T) {
 	t.Parallel()
 	for name, signer := range formatsWithSigners() {
@@ -122,9 +124,9 @@ func TestBothClocksJump(t *testing.T) {
 				wantRefusal(t, auth.Check(there()), "")
 				wantRefusal(t, auth.Check(there()), usedBefore)
 				if err := auth.Check(before()); err == nil {
-					t.Error("what was admitted before the jump is admitted again")
+					t.Error("a request admitted before the jump is admitted again")
 				}
-				// Traffic clears away what has expired, and must not clear this.
+				// Further requests remove expired nonces. This nonce must stay.
 				for _, id := range []string{"a", "b", "c"} {
 					wantRefusal(t, auth.Check(fly.sign(id)()), "")
 				}
@@ -134,8 +136,7 @@ func TestBothClocksJump(t *testing.T) {
 	}
 }
 
-// An event that was received stays so, whichever way the clock jumps within the
-// day for which it is remembered.
+// A received event is remembered for a day, even if the clock jumps in that time.
 func TestEventsAndTheClock(t *testing.T) {
 	t.Parallel()
 	clock, l := newJumpingClock(), &listener{}
@@ -143,7 +144,7 @@ func TestEventsAndTheClock(t *testing.T) {
 	for _, jump := range []time.Duration{0, time.Hour, -time.Hour, -time.Hour, time.Hour} {
 		clock.jump(jump)
 		if w := do(provider, binary("{}")); w.Code != 200 {
-			t.Errorf("after %v: got %d %s", jump, w.Code, w.Body)
+			t.Errorf("after %v: got %d %s, want 200", jump, w.Code, w.Body)
 		}
 	}
 	wantCalls(t, l, "event e1")
@@ -165,22 +166,22 @@ func TestSignOnAndTheClock(t *testing.T) {
 			b := st.browser()
 			callback := b.authorize(b.begin("x1"))
 			st.advance(c.jump)
-			if c.code != "" { // who is refused for a wrong clock gets in when it is right
+			if c.code != "" { // the same callback succeeds after the clock is corrected
 				st.wantRefusal(b.get(callback), http.StatusBadRequest, c.code)
-				st.wantNobody()
+				st.wantNoSignIn()
 				st.advance(-c.jump)
 			}
 			if p := b.get(callback); len(st.signedIn) != 1 {
 				t.Fatalf("got %d %s, want a sign-in", p.status, p.body)
 			}
-			// Whatever the clock does then, the handshake was used.
+			// The handshake is used up, however the clock jumps.
 			st.signedIn = nil
 			for _, jump := range []time.Duration{0, c.jump, -c.jump, -c.jump} {
 				st.advance(jump)
 				b.get(callback)
-				st.wantNobody()
+				st.wantNoSignIn()
 			}
-			// Nobody is locked out: the next one begins and ends.
+			// The next handshake succeeds.
 			again := st.browser()
 			if p := again.get(again.authorize(again.begin("x1"))); len(st.signedIn) != 1 {
 				t.Errorf("got %d %s, want a sign-in", p.status, p.body)
@@ -189,7 +190,7 @@ func TestSignOnAndTheClock(t *testing.T) {
 	}
 }
 
-// A call's deadline is a length of time, and none of the clock's.
+// The deadline of a call is a duration and does not depend on Config.Now.
 func TestDeadlineAndTheClock(t *testing.T) {
 	t.Parallel()
 	for _, jump := range []time.Duration{time.Hour, -time.Hour} {
@@ -204,11 +205,11 @@ func TestDeadlineAndTheClock(t *testing.T) {
 			}}
 			provider := newProvider(t, p, func(c *flyext.Config) { unsigned(c); c.Now = clock.now })
 			if w := do(provider, fetchRequest("x1")); w.Code != 200 {
-				t.Errorf("%v: got %d %s", jump, w.Code, w.Body)
+				t.Errorf("%v: got %d %s, want 200", jump, w.Code, w.Body)
 			}
 			start := time.Now()
 			if w := do(provider, fetchRequest("hangs")); w.Code != 504 || time.Since(start) != 25*time.Second {
-				t.Errorf("%v: got %d after %v", jump, w.Code, time.Since(start))
+				t.Errorf("%v: got %d after %v, want 504 after 25s", jump, w.Code, time.Since(start))
 			}
 		})
 	}

@@ -20,10 +20,10 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// The MAC of an X-Signature does not say whether it is a body's or a query's.
-// A customer who names their organization "a&nonce=…&url=…" has a body signed
-// that, as the query of a DELETE, names somebody else's extension. net/http
-// takes such a request target.
+// The MAC of X-Signature does not tell a body from a query. A customer names their
+// organization "a&nonce=…&url=…", and Fly.io signs a body with that name. Used as the
+// query of a DELETE, the body names another customer's extension. net/http accepts such
+// a request target.
 func TestSignedBodyIsNoQuery(t *testing.T) {
 	t.Parallel()
 	params := url.Values{
@@ -42,21 +42,21 @@ func TestSignedBodyIsNoQuery(t *testing.T) {
 		t.Fatal(err)
 	}
 	if w := do(provider, w.request(t)); w.Code != http.StatusOK {
-		t.Fatalf("the genuine request: %d %s", w.Code, w.Body)
+		t.Fatalf("the genuine request: got %d %s, want 200", w.Code, w.Body)
 	}
 	for _, method := range []string{"GET", "DELETE"} {
 		forged := newGet("/flyio/extensions/victim?"+w.body).set("X-Signature", w.header.Get("X-Signature"))
 		forged.method = method
 		if w := do(provider, forged.request(t)); w.Code != http.StatusUnauthorized {
-			t.Errorf("%s with the body for a query: %d %s", method, w.Code, w.Body)
+			t.Errorf("%s with the body as its query: got %d %s, want 401", method, w.Code, w.Body)
 		}
 	}
 	if calls := p.recorded(); len(calls) != 1 {
-		t.Errorf("calls %v", calls)
+		t.Errorf("calls %v, want only the genuine one", calls)
 	}
 }
 
-// And a signed query is no body.
+// A signed query is not accepted as a body either.
 func TestSignedQueryIsNoBody(t *testing.T) {
 	t.Parallel()
 	query := url.Values{
@@ -75,15 +75,15 @@ func TestSignedQueryIsNoBody(t *testing.T) {
 		t.Fatal(err)
 	}
 	if w := do(provider, get.request(t)); w.Code != http.StatusOK {
-		t.Fatalf("the genuine request: %d %s", w.Code, w.Body)
+		t.Fatalf("the genuine request: got %d %s, want 200", w.Code, w.Body)
 	}
 	if w := do(provider, forged.request(t)); w.Code < 400 || len(p.recorded()) != 1 {
-		t.Errorf("%d %s, calls %v", w.Code, w.Body, p.recorded())
+		t.Errorf("got %d %s and the calls %v, want a refusal and only the genuine call", w.Code, w.Body, p.recorded())
 	}
 }
 
-// A clock that ran ahead when a message was admitted, and is set right after
-// its nonce would have been forgotten, must not admit the message again.
+// A message is admitted while the clock runs ahead. The clock is corrected after the
+// message's nonce has expired. The message must not be admitted again.
 func TestClockStepsBack(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(signingTime, 0).Add(4*time.Minute + 50*time.Second)
@@ -96,7 +96,7 @@ func TestClockStepsBack(t *testing.T) {
 	message := newPost().xSignature()
 	wantRefusal(t, auth.Check(message.request(t)), "")
 	now = now.Add(80 * time.Second)
-	for i := range 3 { // traffic, which clears what has expired
+	for i := range 3 { // further requests remove expired nonces
 		other := newPost()
 		other.body = strings.Replace(strings.Replace(other.body, "n1", fmt.Sprint("other", i), 1),
 			fmt.Sprint(signingTime), fmt.Sprint(now.Unix()), 1)
@@ -108,7 +108,7 @@ func TestClockStepsBack(t *testing.T) {
 	}
 }
 
-// A policy that nobody can fulfil is a mistake to be told at once.
+// NewAuthenticator refuses a policy that no request can meet.
 func TestRequireComponentsFailsClosed(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"", "@autority", "@AUTHORITY", "(request-target)", "Authorization", "x y", "@method"} {
@@ -117,7 +117,7 @@ func TestRequireComponentsFailsClosed(t *testing.T) {
 			Verifier: flyext.Policy{RequireComponents: []string{name}}.MessageSignature(signingKey),
 		})
 		if err == nil {
-			t.Errorf("%q is taken for a component", name)
+			t.Errorf("RequireComponents accepts %q", name)
 		}
 	}
 }
@@ -132,7 +132,7 @@ func TestVerifyWithoutBaseURL(t *testing.T) {
 			Method: w.method, Target: w.target, Host: w.host, Header: w.header, Body: []byte(w.body), Now: time.Unix(signingTime, 0),
 		}
 		if _, err := v.Verify(t.Context(), m); err == nil || !strings.Contains(err.Error(), "BaseURL") {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v, want an error that names BaseURL", name, err)
 		}
 	}
 }
@@ -150,13 +150,13 @@ func TestVerificationOf(t *testing.T) {
 		t.Errorf("got %s", w.Body)
 	}
 	if v := flyext.VerificationOf(context.Background()); v.Generation != 0 {
-		t.Error("a verification out of nothing")
+		t.Error("a context without a request has a verification")
 	}
 }
 
-// Fly.io may sign both formats with one secret. What was signed as a message,
-// with a field in it that a customer chose, is no body and no query of an
-// X-Signature: it has quotes, or lines and spaces that no URL can have.
+// Fly.io may sign both formats with one secret. The signature base of a message, with
+// a field that a customer chose, must not pass as the body or query of an X-Signature.
+// It cannot, because it has quotes, or line breaks and spaces that no URL has.
 func TestMACOfAnotherFormat(t *testing.T) {
 	t.Parallel()
 	name := "a&" + url.Values{
@@ -175,7 +175,7 @@ func TestMACOfAnotherFormat(t *testing.T) {
 		if status, _, body := send(t, serve(t, flyext.XSignature(signingSecret), nil), get.bytes()); status != http.StatusBadRequest {
 			t.Errorf("%s as a query on the wire: %d %s", format, status, body)
 		}
-		// Nor where a server is less strict than net/http's is for HTTP/1.
+		// A server that is less strict than net/http is for HTTP/1 refuses it as well.
 		wantRefusal(t, newAuthenticator(t, flyext.XSignature(signingSecret), 0).Check(get.request(t)), "x-signature: the query could be a body")
 	}
 }
@@ -187,8 +187,8 @@ func wantCode(t *testing.T, err error, code string) {
 	}
 }
 
-// Nothing of a request, of an id or of a Provisioner's error begins a line of
-// the log, or moves the cursor of who reads it.
+// The text of a request, an id or a Provisioner's error cannot begin a new line of the
+// log or send control characters to a terminal.
 func TestLogInjection(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
@@ -210,20 +210,20 @@ func TestLogInjection(t *testing.T) {
 	stranger.Header = http.Header{"X-Signature": {evil}, "Authorization": {evil}, "Signature": {evil}}
 	do(provider, stranger)
 	if calls := p.recorded(); len(calls) != 2 {
-		t.Errorf("calls %q", calls)
+		t.Errorf("calls %q, want 2", calls)
 	}
 	lines := slices.Collect(strings.Lines(log.String()))
 	for _, line := range lines {
 		if !strings.HasPrefix(line, "time=") || strings.ContainsAny(line, "\x1b\r\u2028") {
-			t.Errorf("a line of the log is %q", line)
+			t.Errorf("the log has the line %q", line)
 		}
 	}
 	if len(lines) != 4 {
-		t.Errorf("%d lines in the log: %s", len(lines), log.String())
+		t.Errorf("%d lines in the log, want 4: %s", len(lines), log.String())
 	}
 }
 
-// A MAC is all of its bytes and no others.
+// A shortened or lengthened MAC is refused.
 func TestMACOfAnotherLength(t *testing.T) {
 	t.Parallel()
 	v := flyext.Policy{ZntrioDialect: true}.MessageSignature(signingKey)

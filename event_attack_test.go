@@ -25,7 +25,7 @@ func signedEvent(t *testing.T, signer flytest.Signer, mode flytest.EventMode) *h
 	return received(r)
 }
 
-// received is a client's request on the side of the server.
+// received turns a client's request into the request that the server receives.
 func received(r *http.Request) *http.Request {
 	in := r.Clone(r.Context())
 	in.RequestURI = r.URL.RequestURI()
@@ -35,7 +35,7 @@ func received(r *http.Request) *http.Request {
 	return in
 }
 
-// bodyOf returns the body of a request, which stays to be read.
+// bodyOf returns the body of a request and leaves the request readable.
 func bodyOf(t *testing.T, r *http.Request) string {
 	t.Helper()
 	body, err := io.ReadAll(r.Body)
@@ -46,9 +46,9 @@ func bodyOf(t *testing.T, r *http.Request) string {
 	return string(body)
 }
 
-// What a stranger may try with an event that Fly.io signed, and kept from
-// arriving unless it says otherwise. want is the reason that is logged; "" means
-// that the format does not stop it.
+// An attacker intercepts an event that Fly.io signed, changes it and sends it on. want
+// is the logged reason of the refusal. It is "" if the format does not detect the
+// change.
 func TestEventAttacks(t *testing.T) {
 	t.Parallel()
 	set := func(fields ...string) func(*http.Request) {
@@ -76,27 +76,27 @@ func TestEventAttacks(t *testing.T) {
 	}{
 		{"rfc9421: another id", rfc, flytest.BinaryMode, set("Ce-Id", "e2"), "MAC does not match"},
 		{"rfc9421: no time", rfc, flytest.BinaryMode, set("Ce-Time", ""), "message signature"},
-		{"rfc9421: an attribute more", rfc, flytest.BinaryMode, set("Ce-Subject", "m2"), uncovered},
+		{"rfc9421: an added attribute", rfc, flytest.BinaryMode, set("Ce-Subject", "m2"), uncovered},
 		{"rfc9421: binary as structured", rfc, flytest.BinaryMode, set("Content-Type", "application/cloudevents+json"), "MAC does not match"},
 		{"rfc9421: structured as binary", rfc, flytest.StructuredMode, set("Content-Type", "application/json", "Ce-Id", "e2"), "MAC does not match"},
-		{"rfc9421: structured, and fields beside", rfc, flytest.StructuredMode, set("Ce-Id", "e2"), uncovered},
+		{"rfc9421: structured, with an added header field", rfc, flytest.StructuredMode, set("Ce-Id", "e2"), uncovered},
 		{"rfc9421: a batch as an event", rfc, flytest.BatchedMode, set("Content-Type", "application/cloudevents+json"), "MAC does not match"},
 		{"cavage: another id", cavage, flytest.BinaryMode, set("Ce-Id", "e2"), "MAC does not match"},
-		{"cavage: an attribute more", cavage, flytest.BinaryMode, set("Ce-Subject", "m2"), uncovered},
+		{"cavage: an added attribute", cavage, flytest.BinaryMode, set("Ce-Subject", "m2"), uncovered},
 		{"cavage: binary as structured", cavage, flytest.BinaryMode, set("Content-Type", "Application/CloudEvents+json"), "MAC does not match"},
 		{"cavage: JSON as structured", bodyAlone, flytest.StructuredMode, set("Content-Type", "Application/CloudEvents+json"), uncovered},
 		{"cavage: text instead of JSON", cavage, flytest.BinaryMode, set("Content-Type", "text/plain"), "MAC does not match"},
 		{"cavage: no type", cavage, flytest.BinaryMode, set("Content-Type", ""), "message signature"},
-		{"cavage: a type that nobody signed", uncoveredType, flytest.BinaryMode, none, uncovered},
+		{"cavage: an unsigned Content-Type", uncoveredType, flytest.BinaryMode, none, uncovered},
 		{"cavage: structured as binary", cavage, flytest.StructuredMode, set("Content-Type", "application/json"), "MAC does not match"},
-		{"cavage: structured, and fields beside", cavage, flytest.StructuredMode, set("Ce-Id", "e2"), uncovered},
+		{"cavage: structured, with an added header field", cavage, flytest.StructuredMode, set("Ce-Id", "e2"), uncovered},
 		{"x-signature: other data", x, flytest.BinaryMode, func(r *http.Request) { flytest.SetBody(r, []byte(`{"machine_id":"m2"}`)) }, "MAC does not match"},
 		{"x-signature: to another route", x, flytest.BinaryMode, func(r *http.Request) { r.RequestURI = "/flyio/extensions" }, "message was signed for another URL"},
 		{"x-signature: a query", x, flytest.BinaryMode, func(r *http.Request) { r.RequestURI += "?a=b" }, "a query or a body that the MAC does not cover"},
 		{"x-signature: another id, in binary mode", x, flytest.BinaryMode, set("Ce-Id", "e2"), ""},
 		{"x-signature: another type, in binary mode", x, flytest.BinaryMode, set("Ce-Type", "another"), ""},
-		{"nothing", x, flytest.StructuredMode, none, ""},
-		{"nothing, in a batch", rfc, flytest.BatchedMode, none, ""},
+		{"unchanged", x, flytest.StructuredMode, none, ""},
+		{"unchanged batch", rfc, flytest.BatchedMode, none, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -122,8 +122,9 @@ func TestEventAttacks(t *testing.T) {
 	}
 }
 
-// X-Signature does not cover Content-Type: what Fly.io signed in structured mode
-// is no data of an event whose attributes are a stranger's.
+// X-Signature does not cover Content-Type. An attacker therefore sends an event signed
+// in structured mode as the data of a binary event with attributes of their own. The
+// provider refuses it.
 func TestStructuredEventIsNoData(t *testing.T) {
 	t.Parallel()
 	for _, contentType := range []string{"application/json", "text/plain", "application/octet-stream", ""} {
@@ -143,19 +144,19 @@ func TestStructuredEventIsNoData(t *testing.T) {
 	}
 }
 
-// Who signs the attributes may have data that is an event of its own.
+// The formats of generation 1 sign the attributes, so the data may itself be an event.
 func TestEventAsDataOfGeneration1(t *testing.T) {
 	t.Parallel()
 	l := &listener{}
 	provider := newProvider(t, l, func(c *flyext.Config) { c.Verifier = admitAll{flyext.Generation1} })
 	if w := do(provider, binary(envelope("e2"))); w.Code != 200 {
-		t.Errorf("got %d %s", w.Code, w.Body)
+		t.Errorf("got %d %s, want 200", w.Code, w.Body)
 	}
 	wantCalls(t, l, "event e1")
 }
 
-// A captured event that did arrive is worth nothing: its nonce is used, under
-// whichever id it comes again.
+// An attacker cannot replay an event that has arrived, even under another id: its nonce
+// is spent.
 func TestEventReplay(t *testing.T) {
 	t.Parallel()
 	for name, signer := range map[string]flytest.Signer{"X-Signature": flytest.XSignature(testSecret), "RFC 9421": flytest.RFC9421(eventKey)} {
@@ -170,9 +171,9 @@ func TestEventReplay(t *testing.T) {
 			again := r.Clone(t.Context())
 			again.Body, _ = r.GetBody()
 			if w := do(provider, r); w.Code != 200 {
-				t.Fatalf("got %d %s", w.Code, w.Body)
+				t.Fatalf("got %d %s, want 200", w.Code, w.Body)
 			}
-			if name == "X-Signature" { // whose fields can be changed
+			if name == "X-Signature" { // which does not cover the header fields
 				again.Header.Set("Ce-Id", "e2")
 			}
 			if w := do(provider, again); w.Code != 401 || !strings.Contains(log.text(), "message was used before") {
@@ -183,9 +184,9 @@ func TestEventReplay(t *testing.T) {
 	}
 }
 
-// X-Signature does not know the method, and an extension may be called "events":
-// what was used to update it is used for the route of events too, whose
-// authenticator is another one.
+// X-Signature does not cover the method, and an extension may have the id "events". The
+// route for events has an authenticator of its own, but shares the spent nonces. An
+// update of that extension therefore cannot be replayed as an event.
 func TestUpdateIsNoEvent(t *testing.T) {
 	t.Parallel()
 	l, log := &listener{}, &logBuffer{}
@@ -196,7 +197,7 @@ func TestUpdateIsNoEvent(t *testing.T) {
 	event := binary(bodyOf(t, update))
 	event.Header.Set("X-Signature", update.Header.Get("X-Signature"))
 	if w := do(provider, update); w.Code != 200 {
-		t.Fatalf("got %d %s", w.Code, w.Body)
+		t.Fatalf("got %d %s, want 200", w.Code, w.Body)
 	}
 	if w := do(provider, event); w.Code != 401 || !strings.Contains(log.text(), "message was used before") {
 		t.Errorf("got %d, log %s", w.Code, log.text())
@@ -204,7 +205,7 @@ func TestUpdateIsNoEvent(t *testing.T) {
 	wantCalls(t, l, "update events")
 }
 
-// What was signed to provision is no event: its URL is another one.
+// A signed provisioning request is not accepted as an event, because its URL differs.
 func TestProvisionIsNoEvent(t *testing.T) {
 	t.Parallel()
 	l := &listener{}
@@ -212,7 +213,7 @@ func TestProvisionIsNoEvent(t *testing.T) {
 	event := binary(bodyOf(t, provision))
 	event.Header.Set("X-Signature", provision.Header.Get("X-Signature"))
 	if w := do(newProvider(t, l, nil), event); w.Code != 401 {
-		t.Errorf("got %d %s", w.Code, w.Body)
+		t.Errorf("got %d %s, want 401", w.Code, w.Body)
 	}
 	wantCalls(t, l, "")
 }
@@ -226,29 +227,29 @@ func TestEventVerifier(t *testing.T) {
 		signer   flytest.Signer
 		status   int
 	}{
-		{"none, signed as a provisioning request", nil, flytest.XSignature(testSecret), 200},
-		{"none, signed otherwise", nil, flytest.RFC9421(other), 401},
-		{"its own", flyext.MessageSignature(other), flytest.RFC9421(other), 200},
-		{"its own, signed as a provisioning request", flyext.MessageSignature(other), flytest.XSignature(testSecret), 401},
+		{"no EventVerifier, signed as a provisioning request", nil, flytest.XSignature(testSecret), 200},
+		{"no EventVerifier, signed with another key", nil, flytest.RFC9421(other), 401},
+		{"an EventVerifier", flyext.MessageSignature(other), flytest.RFC9421(other), 200},
+		{"an EventVerifier, signed as a provisioning request", flyext.MessageSignature(other), flytest.XSignature(testSecret), 401},
 	} {
 		l := &listener{}
 		provider := newProvider(t, l, func(c *flyext.Config) { c.EventVerifier = test.verifier })
 		if w := do(provider, signedEvent(t, test.signer, flytest.BinaryMode)); w.Code != test.status {
-			t.Errorf("%s: got %d %s", test.name, w.Code, w.Body)
+			t.Errorf("%s: got %d %s, want %d", test.name, w.Code, w.Body, test.status)
 		}
 		if w := do(provider, xsigned("POST", "/flyio/extensions", minimal)); w.Code != 200 {
-			t.Errorf("%s: provisioning got %d %s", test.name, w.Code, w.Body)
+			t.Errorf("%s: provisioning got %d %s, want 200", test.name, w.Code, w.Body)
 		}
 	}
 	p, err := flyext.New(&listener{}, flyext.Config{
 		BaseURL: testBase, Verifier: flyext.XSignature(testSecret), EventVerifier: flyext.XSignature(""),
 	})
 	if err == nil || p != nil {
-		t.Errorf("an empty secret: %v, %v", p, err)
+		t.Errorf("New accepts an EventVerifier with an empty secret: %v, %v", p, err)
 	}
 }
 
-// X-Signature has no place in an array for its parameters.
+// X-Signature cannot sign a batch: an array has no place for its parameters.
 func TestXSignatureSignsNoBatch(t *testing.T) {
 	t.Parallel()
 	l := &listener{}
@@ -266,7 +267,7 @@ func TestStaleEvent(t *testing.T) {
 	r := signedEvent(t, flytest.XSignature(testSecret), flytest.StructuredMode)
 	provider := newProvider(t, l, func(c *flyext.Config) { c.Now = func() time.Time { return time.Now().Add(6 * time.Minute) } })
 	if w := do(provider, r); w.Code != 401 {
-		t.Errorf("got %d %s", w.Code, w.Body)
+		t.Errorf("got %d %s, want 401", w.Code, w.Body)
 	}
 	wantCalls(t, l, "")
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// published is the body of the event on Fly.io's page: it has no timestamp, nonce
-// and url.
+// published is the body of the event on Fly.io's page. It has no timestamp, no nonce
+// and no url.
 const published = `{"machine_id":"5683977ad31768","status":"failed","data":{"Error":"image not found","Transition":"prepareImage"}}`
 
 func macOf(content string) string {
@@ -28,7 +28,8 @@ func macOf(content string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// undated is an event in binary mode, signed as it stands.
+// undated returns a signed event in binary mode whose body has no parameters of the
+// signature.
 func undated(body string, fields ...string) *http.Request {
 	return binary(body, append([]string{"x-signature", macOf(body)}, fields...)...)
 }
@@ -38,7 +39,7 @@ func TestUndatedEvent(t *testing.T) {
 	l := &listener{}
 	provider := newProvider(t, l, nil)
 	if w := do(provider, undated(published)); w.Code != 200 {
-		t.Fatalf("got %d %s", w.Code, w.Body)
+		t.Fatalf("got %d %s, want 200", w.Code, w.Body)
 	}
 	events := l.received()
 	if len(events) != 1 || !events[0].Undated || events[0].MachineID != "5683977ad31768" || string(events[0].Data) != published {
@@ -64,7 +65,7 @@ func TestUndatedEvent(t *testing.T) {
 		{"an event in structured mode as data", undated(envelope("e10"), "ce-id", "e11"), 400, 4},
 	} {
 		if w := do(provider, step.request); w.Code != step.status || len(l.received()) != step.received {
-			t.Errorf("%s: got %d %s, %d received", step.name, w.Code, w.Body, len(l.received()))
+			t.Errorf("%s: got %d %s and %d events so far, want %d and %d", step.name, w.Code, w.Body, len(l.received()), step.status, step.received)
 		}
 	}
 }
@@ -84,7 +85,7 @@ func withTarget(r *http.Request, target string) *http.Request {
 	return r
 }
 
-// A dated event is checked as before: the parameters may not be dropped or changed.
+// If the data of an event has the parameters of a signature, they are checked.
 func TestDatedEventIsChecked(t *testing.T) {
 	t.Parallel()
 	l := &listener{}
@@ -98,7 +99,7 @@ func TestDatedEventIsChecked(t *testing.T) {
 	}
 }
 
-// Only the route of events takes a signature without a time.
+// Only the route for events accepts a signature without a time.
 func TestUndatedIsForEventsAlone(t *testing.T) {
 	t.Parallel()
 	p := &testProvisioner{}
@@ -118,12 +119,11 @@ func TestUndatedIsForEventsAlone(t *testing.T) {
 		c.Verifier = flyext.Policy{RequireEventTime: true}.XSignature(testSecret)
 	})
 	if w := do(strict, undated(published)); w.Code != 401 {
-		t.Errorf("with RequireEventTime: got %d", w.Code)
+		t.Errorf("with RequireEventTime: got %d, want 401", w.Code)
 	}
 }
 
-// An event that could not be received comes again with the same bytes, and is
-// received then.
+// The retry of an event that failed has the same bytes and is delivered.
 func TestUndatedEventIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	tries := 0
@@ -136,15 +136,15 @@ func TestUndatedEventIsTriedAgain(t *testing.T) {
 	provider := newProvider(t, l, nil)
 	for i, want := range []int{500, 200, 200} {
 		if w := do(provider, undated(published)); w.Code != want {
-			t.Errorf("try %d: got %d", i, w.Code)
+			t.Errorf("try %d: got %d, want %d", i, w.Code, want)
 		}
 	}
 	if tries != 2 {
-		t.Errorf("%d tries", tries)
+		t.Errorf("the receiver was called %d times, want 2", tries)
 	}
 }
 
-// Of many copies under different ids at the same instant one is received.
+// Concurrent copies of an event under different ids are received once.
 func TestUndatedCopiesAtOnce(t *testing.T) {
 	t.Parallel()
 	l := &listener{receive: func(context.Context, *flyext.Event) error { time.Sleep(time.Millisecond); return nil }}
@@ -155,6 +155,6 @@ func TestUndatedCopiesAtOnce(t *testing.T) {
 	}
 	all.Wait()
 	if n := len(l.received()); n != 1 {
-		t.Errorf("%d were received", n)
+		t.Errorf("%d events were received, want 1", n)
 	}
 }

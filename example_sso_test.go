@@ -17,7 +17,7 @@ func ExampleSSOConfig() {
 		ClientSecret: "from Fly.io",
 		StateKey:     "32 random bytes, from your own secrets",
 		OrganizationOf: func(ctx context.Context, extensionID string) (string, error) {
-			if extensionID != "30bqn49y2jh" { // a look into the database
+			if extensionID != "30bqn49y2jh" { // look up the extension in your database
 				return "", flyext.NotFound("There is no such log stream.")
 			}
 			return "g1lx9my4pzemqwk7", nil

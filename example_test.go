@@ -31,10 +31,11 @@ func (logjam) Update(_ context.Context, id string, req *flyext.UpdateRequest) (*
 	return &flyext.Extension{}, nil
 }
 
-// atFiveOClock is the clock of the examples, whose requests were recorded.
+// atFiveOClock is the clock of the examples. It shows the time at which their requests
+// were signed.
 func atFiveOClock() time.Time { return time.Unix(1685641159, 0) }
 
-// recorded is a request as Fly.io sends it.
+// recorded returns a request as Fly.io sends it.
 func recorded() *http.Request {
 	r := httptest.NewRequest("POST", "https://logjam.io/flyio/extensions", strings.NewReader(
 		`{"name":"test","id":"test","organization_id":"highflyers","timestamp":1685641159,`+
@@ -67,8 +68,7 @@ func ExampleNew() {
 	// 401 {"error":"unauthenticated","message":"The request is not authenticated."}
 }
 
-// A service that speaks both generations of the protocol, while it rotates the
-// secret.
+// A service accepts both generations of the protocol and both secrets of a rotation.
 func ExampleAnyOf() {
 	newSecret, oldSecret, token := "new-signing-secret", "signing-secret", "bearer-token"
 	_, err := flyext.New(logjam{}, flyext.Config{
@@ -88,7 +88,7 @@ func ExampleAnyOf() {
 	// Output: <nil>
 }
 
-// A configuration that would let anybody in is refused at once.
+// New refuses an empty secret, with which anyone could sign requests.
 func ExampleXSignature_empty() {
 	_, err := flyext.New(logjam{}, flyext.Config{
 		BaseURL:  "https://logjam.io/flyio",
@@ -98,8 +98,7 @@ func ExampleXSignature_empty() {
 	// Output: flyext: XSignature has an empty secret
 }
 
-// A stricter policy: the body must be covered in every format, and the request
-// must be for this host.
+// A stricter policy requires every signature to cover the body and the host.
 func ExamplePolicy() {
 	verifier := flyext.Policy{
 		MaxAge:            time.Minute,
@@ -110,7 +109,7 @@ func ExamplePolicy() {
 	// Output: Verifier([redacted])
 }
 
-// A service that keeps handlers of its own lets only Fly.io through to them.
+// A service protects a handler of its own, so that it receives only signed requests.
 func ExampleAuthenticator_Handler() {
 	auth, err := flyext.NewAuthenticator(flyext.Config{
 		BaseURL:  "https://logjam.io/flyio",
@@ -122,15 +121,16 @@ func ExampleAuthenticator_Handler() {
 	}
 	own := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		fmt.Fprintf(w, "%d bytes, all there", len(body))
+		fmt.Fprintf(w, "read %d bytes", len(body))
 	})
 	w := httptest.NewRecorder()
 	auth.Handler(own).ServeHTTP(w, recorded())
 	fmt.Println(w.Code, w.Body)
-	// Output: 200 143 bytes, all there
+	// Output: 200 read 143 bytes
 }
 
-// Check tells the reason, which is for the log and not for the caller.
+// The error of Check has the reason of the refusal. Log it, but do not send it to the
+// client.
 func ExampleAuthenticator_Check() {
 	auth, err := flyext.NewAuthenticator(flyext.Config{
 		BaseURL:  "https://logjam.io/flyio",
@@ -154,8 +154,8 @@ func ExampleError() {
 	err := fmt.Errorf("charging the card: %w", &flyext.Error{
 		Status:  http.StatusPaymentRequired,
 		Code:    "card_declined",
-		Message: "Your card was declined.",             // on the customer's terminal
-		Err:     errors.New("processor: do_not_honor"), // in the log
+		Message: "Your card was declined.",             // sent to the client
+		Err:     errors.New("processor: do_not_honor"), // only logged
 	})
 	if e, ok := errors.AsType[*flyext.Error](err); ok {
 		fmt.Println(e.Status, e.Message)
@@ -166,14 +166,14 @@ func ExampleError() {
 func ExampleOptional() {
 	update := flyext.UpdateRequest{ReadRegions: flyext.OptionalOf([]string{})}
 	if regions, ok := update.ReadRegions.Get(); ok {
-		fmt.Println("replicas from now on:", len(regions))
+		fmt.Println("new number of read regions:", len(regions))
 	}
 	if _, ok := update.Name.Get(); !ok {
-		fmt.Println("the name stays")
+		fmt.Println("the name does not change")
 	}
 	// Output:
-	// replicas from now on: 0
-	// the name stays
+	// new number of read regions: 0
+	// the name does not change
 }
 
 func ExampleSecrets() {
@@ -182,15 +182,15 @@ func ExampleSecrets() {
 	// Output: map[LOGJAM_URL:[redacted]]
 }
 
-// nobody is a [flyext.Verifier] for a format that does not exist yet.
-type nobody struct{}
+// unsupported is a [flyext.Verifier] that refuses every request.
+type unsupported struct{}
 
-func (nobody) Verify(context.Context, *flyext.Message) (flyext.Verification, error) {
-	return flyext.Verification{}, errors.New("nobody signs like this")
+func (unsupported) Verify(context.Context, *flyext.Message) (flyext.Verification, error) {
+	return flyext.Verification{}, errors.New("unsupported signature format")
 }
 
 func ExampleVerifier() {
-	auth, err := flyext.NewAuthenticator(flyext.Config{BaseURL: "https://logjam.io/flyio", Verifier: nobody{}})
+	auth, err := flyext.NewAuthenticator(flyext.Config{BaseURL: "https://logjam.io/flyio", Verifier: unsupported{}})
 	if err != nil {
 		log.Fatal(err)
 	}

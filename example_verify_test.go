@@ -12,8 +12,8 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// admits starts a provider that has a verifier, and says what it answers to a
-// request that is signed in some way.
+// admits starts a provider with the verifier and returns the status of its answer to a
+// request of the signer.
 func admits(v flyext.Verifier, s flytest.Signer) string {
 	provider, err := flyext.New(logjam{}, flyext.Config{BaseURL: "https://example.com/flyio", Verifier: v})
 	if err != nil {
@@ -42,7 +42,7 @@ func ExampleXSignature() {
 	// 401 Unauthorized
 }
 
-// One verifier for every format of the proposal.
+// One verifier accepts every signature format of the proposal.
 func ExampleMessageSignature() {
 	key := flyext.Key{ID: "flyio-signing-secret", Secret: "signing-secret"}
 	verifier := flyext.MessageSignature(key)
@@ -57,7 +57,7 @@ func ExampleMessageSignature() {
 	// unsigned:     401 Unauthorized
 }
 
-// The proposal asks for a token and a signature.
+// The proposal requires both a token and a signature.
 func ExampleAllOf() {
 	key := flyext.Key{ID: "flyio-signing-secret", Secret: "signing-secret"}
 	verifier := flyext.AllOf(flyext.BearerToken("token"), flyext.MessageSignature(key))
@@ -71,7 +71,7 @@ func ExampleAllOf() {
 }
 
 func ExampleBearerToken() {
-	verifier := flyext.BearerToken("new-token", "old-token") // while rotating
+	verifier := flyext.BearerToken("new-token", "old-token") // during a rotation
 	fmt.Println(admits(verifier, flytest.BearerToken("old-token")))
 	// Output: 200 OK
 }
@@ -84,7 +84,7 @@ func ExampleNewMemoryReplayStore() {
 		fresh, err := store.Use(context.Background(), n)
 		fmt.Println(fresh, err)
 	}
-	now = now.Add(2 * time.Minute) // the store has forgotten the nonce, and refuses it
+	now = now.Add(2 * time.Minute) // the store has forgotten the nonce, and refuses it because it is expired
 	fresh, err := store.Use(context.Background(), n)
 	fmt.Println(fresh, err)
 	// Output:
@@ -93,7 +93,7 @@ func ExampleNewMemoryReplayStore() {
 	// false the store's clock is past the nonce's expiry
 }
 
-// traced is a [flyext.Fetcher] whose own log can be joined with flyext's.
+// traced is a [flyext.Fetcher] that uses the request id of flyext's log.
 type traced struct{ logjam }
 
 func (traced) Fetch(ctx context.Context, id string) (*flyext.Extension, error) {
@@ -114,8 +114,7 @@ func ExampleRequestID() {
 	// Output: true
 }
 
-// The message is for the customer's terminal; any other error would be a plain
-// 500 there.
+// NotFound's message is sent to the client. Any other error becomes a generic 500.
 func ExampleNotFound() {
 	err := flyext.NotFound("There is no such log stream.")
 	fmt.Println(err.Status == http.StatusNotFound, err.Code, err.Message)

@@ -15,18 +15,18 @@ import (
 )
 
 func ExampleWebhooks() {
-	fly := &flytest.WebhookReceiver{Secret: "webhook secret"} // in production, Fly.io
+	fly := &flytest.WebhookReceiver{Secret: "webhook secret"} // stands in for Fly.io
 	server := httptest.NewServer(fly)
 	defer server.Close()
 
 	hooks, err := flyext.NewWebhooks(flyext.WebhookConfig{
 		ProviderName: "logjam", Secret: "webhook secret",
-		Endpoint: server.URL, // leave it out
+		Endpoint: server.URL, // omit it in production
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
-	// What Fetch returns will do: the secrets stay here.
+	// Pass the same Extension as Fetch returns. Secrets are never sent.
 	stream := &flyext.Extension{
 		ID: "5lgmabb3y30", Status: flyext.Ready, Secrets: flyext.Secrets{"LOGJAM_URL": "https://user:password@test.logjam.org"},
 		Extra: map[string]json.RawMessage{"plan": json.RawMessage(`"scaler_pro"`)},
@@ -48,28 +48,28 @@ func ExampleWebhookError() {
 	}
 	err = hooks.Deleted(context.Background(), &flyext.Extension{ID: "5lgmabb3y30"})
 	if e, ok := errors.AsType[*flyext.WebhookError](err); ok {
-		fmt.Println("trying again can help:", e.Temporary())
+		fmt.Println("temporary:", e.Temporary())
 		fmt.Println(e)
 	}
 	// Output:
-	// trying again can help: false
+	// temporary: false
 	// flyext: webhook resource.deleted of "5lgmabb3y30" failed after 1 attempt: status 404
 }
 
-// attentive is logjam, and wants to know what happens to its customers' machines.
-type attentive struct{ logjam }
+// watching is logjam with a receiver for the events of its customers' machines.
+type watching struct{ logjam }
 
-func (attentive) ReceiveEvent(_ context.Context, e *flyext.Event) error {
+func (watching) ReceiveEvent(_ context.Context, e *flyext.Event) error {
 	var data struct{ Data struct{ Error string } }
 	if err := json.Unmarshal(e.Data, &data); err != nil {
-		return nil // of a type that is of no interest; an error would bring it back
+		return nil // not an event of ours; an error would make Fly.io send it again
 	}
 	fmt.Println(e.Type, e.MachineID, e.Status+":", data.Data.Error)
 	return nil
 }
 
 func ExampleEventReceiver() {
-	provider, err := flyext.New(attentive{}, flyext.Config{
+	provider, err := flyext.New(watching{}, flyext.Config{
 		BaseURL:  "https://logjam.io/flyio",
 		Verifier: flyext.XSignature("signing-secret"),
 		Now:      atFiveOClock,
@@ -77,7 +77,7 @@ func ExampleEventReceiver() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	// As Fly.io sends it: CloudEvents in binary mode, the data in the body.
+	// Fly.io sends CloudEvents in binary mode: the data is the body.
 	r := httptest.NewRequest("POST", "https://logjam.io/flyio/extensions/events", strings.NewReader(
 		`{"machine_id":"5683977ad31768","status":"failed","data":{"Error":"image not found"},"timestamp":1685641159,`+
 			`"nonce":"a1b2c3d4","url":"https://logjam.io/flyio/extensions/events"}`))

@@ -16,15 +16,15 @@ const (
 	// maxAllocated is the most memory for an unsigned request, in bytes. It is far
 	// below the 32 MiB that the project promises.
 	maxAllocated = 8 << 20
-	// maxMallocs is the most allocations. It bounds the steps: no loop over a
-	// stranger's bytes runs without a bound on its input, and parsing allocates.
+	// maxMallocs is the most allocations for an unsigned request. It also bounds the
+	// time: parsing allocates, and each loop over the request's bytes has a bound.
 	maxMallocs = 50_000
 )
 
-// twoVerifiers are combinations of verifiers that each look at a message.
+// twoVerifiers returns combinations of verifiers that all read the message.
 func twoVerifiers() []flyext.Verifier {
 	all := flyext.Policy{InsecureSkipCoverage: true, ZntrioDialect: true, DraftQueryParams: true}
-	const secret = "a secret that signs none of these"
+	const secret = "a secret that signs no message of this test"
 	message := func(p flyext.Policy) flyext.Verifier { return p.MessageSignature(flyext.Key{ID: "k", Secret: secret}) }
 	return []flyext.Verifier{
 		flyext.AnyOf(message(all), message(flyext.Policy{})),
@@ -33,7 +33,7 @@ func twoVerifiers() []flyext.Verifier {
 	}
 }
 
-// costOf returns the bytes and the number of allocations of a refusal.
+// costOf returns the allocated bytes and the number of allocations of a refusal.
 func costOf(t *testing.T, v flyext.Verifier, m *flyext.Message) (bytes, mallocs uint64) {
 	t.Helper()
 	var before, after runtime.MemStats
@@ -46,7 +46,7 @@ func costOf(t *testing.T, v flyext.Verifier, m *flyext.Message) (bytes, mallocs 
 	return after.TotalAlloc - before.TotalAlloc, after.Mallocs - before.Mallocs
 }
 
-// escaped is a dictionary whose parameters are texts with an escape.
+// escaped returns a dictionary whose parameters are strings with an escape.
 func escaped(members, params, size int, value string) string {
 	each := max(size/(members*params)-9, 2)
 	var all []string
@@ -61,13 +61,13 @@ func escaped(members, params, size int, value string) string {
 	return strings.Join(all, ",")
 }
 
-// labelled has n signatures over the same components.
+// labelled gives a request n signatures over the same components.
 func labelled(w *wireRequest, n int, components string) *wireRequest {
 	return w.set("Signature-Input", manyLabels(n, "=("+components+")")).
 		set("Signature", manyLabels(n, "=:"+encode64(strings.Repeat("x", 32))+":"))
 }
 
-// costly are requests that once cost seconds or gigabytes.
+// costly returns requests that cost seconds or gigabytes without the limits.
 func costly() map[string]*wireRequest {
 	return map[string]*wireRequest{
 		"64 signatures, a digest with escapes, sf":    labelled(newPost().set("Content-Digest", escaped(16, 60, 118<<10, "1")), 64, `"content-digest";sf`),
@@ -92,21 +92,22 @@ func costly() map[string]*wireRequest {
 	}
 }
 
-// No unsigned request within the default header limit costs more than the bound, with
-// any two verifiers. It does not run in parallel with others, whose memory would count.
+// No unsigned request within the default header limit costs more than the bounds,
+// with any combination of verifiers. The test does not run in parallel, because the
+// memory of other tests would count.
 func TestCostOfUnsignedRequests(t *testing.T) {
 	for name, w := range costly() {
 		for i, v := range twoVerifiers() {
 			bytes, mallocs := costOf(t, v, w.setLength().message(t))
 			if bytes > maxAllocated || mallocs > maxMallocs {
-				t.Errorf("%s, verifiers %d: %d bytes, %d allocations", name, i, bytes, mallocs)
+				t.Errorf("%s, verifiers %d: %d bytes in %d allocations, want at most %d in %d", name, i, bytes, mallocs, maxAllocated, maxMallocs)
 			}
 		}
 	}
 }
 
-// FuzzUnsignedCost looks for a request that costs more. Each field is repeated, so
-// that small inputs reach the limits.
+// FuzzUnsignedCost searches for an unsigned request that costs more than the bounds. It
+// repeats each header field, so that small inputs reach the limits.
 func FuzzUnsignedCost(f *testing.F) {
 	add := func(w *wireRequest, times uint16) {
 		f.Add(w.method, w.target, times, strings.Join(w.header["Signature-Input"], ","), strings.Join(w.header["Signature"], ","),
@@ -141,7 +142,7 @@ func FuzzUnsignedCost(f *testing.F) {
 		w := &wireRequest{method: method, target: target, host: "logjam.test", header: header}
 		for _, v := range verifiers {
 			if bytes, mallocs := costOf(t, v, w.message(t)); bytes > maxAllocated || mallocs > maxMallocs {
-				t.Fatalf("%d bytes, %d allocations", bytes, mallocs)
+				t.Fatalf("%d bytes in %d allocations, want at most %d in %d", bytes, mallocs, maxAllocated, maxMallocs)
 			}
 		}
 	})

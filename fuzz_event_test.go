@@ -14,10 +14,9 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// FuzzEvent gives the handler events of a sender who is trusted, in every mode.
-// Whatever they are, the answer is a 200 after every event was received, each
-// with all that it must have, or a 4xx in the one shape before any call. What
-// stands in a structured event is what encoding/json reads there.
+// FuzzEvent sends admitted events in every mode. The answer is either a 200 after every
+// event was received with its required attributes, or a 4xx error before any call. The
+// attributes of a structured event are those that encoding/json reads.
 func FuzzEvent(f *testing.F) {
 	const data = `{"machine_id":"5683977ad31768","status":"failed","data":{"Error":"image not found"}}`
 	for _, seed := range []struct{ contentType, id, subject, body string }{
@@ -38,16 +37,16 @@ func FuzzEvent(f *testing.F) {
 	f.Fuzz(func(t *testing.T, contentType, id, subject string, body []byte) {
 		l := &listener{receive: func(_ context.Context, e *flyext.Event) error {
 			if e.ID == "" || e.Source == "" || e.Type == "" || e.SpecVersion != "1.0" {
-				t.Errorf("incomplete: %+v", e)
+				t.Errorf("the event lacks a required attribute: %+v", e)
 			}
 			texts := []string{e.ID, e.Source, e.Type, e.Subject, e.DataContentType, e.DataSchema, e.MachineID, e.Status}
 			for name, value := range e.Extensions {
 				texts = append(texts, name, value)
 			}
 			for i, text := range texts {
-				isMachine := i == 6 || i == 7 // which are the data's
+				isMachine := i == 6 || i == 7 // these come from the data
 				if !utf8.ValidString(text) || !isMachine && strings.ContainsFunc(text, unicode.IsControl) {
-					t.Errorf("text %d: %q of %q", i, text, body)
+					t.Errorf("text %d of the event is %q, from the body %q", i, text, body)
 				}
 			}
 			return nil
@@ -63,30 +62,30 @@ func FuzzEvent(f *testing.F) {
 			readAnswer(t, w)
 			return
 		case w.Code != 200:
-			t.Fatalf("%d after %d calls: %s", w.Code, calls, w.Body)
+			t.Fatalf("got %d after %d calls: %s", w.Code, calls, w.Body)
 		}
 		media, _, _ := strings.Cut(contentType, ";")
 		switch strings.ToLower(strings.Trim(media, " \t")) {
 		case "application/cloudevents+json":
 			var want struct{ ID, Source, Type string }
 			if err := json.Unmarshal(body, &want); err != nil {
-				t.Fatalf("%q is no JSON and was received", body)
+				t.Fatalf("%q is not JSON, but was received", body)
 			}
 			if calls != 1 {
-				t.Errorf("%d calls", calls)
+				t.Errorf("%d calls, want 1", calls)
 			}
-			// encoding/json folds the case of names, and so may read another member.
+			// encoding/json ignores the case of names, so it may read another member.
 			if e := l.received()[0]; len(e.Extensions) == 0 && e.ID != want.ID {
 				t.Errorf("got %q, want %q", e.ID, want.ID)
 			}
 		case "application/cloudevents-batch+json":
 			var all []json.RawMessage
 			if err := json.Unmarshal(body, &all); err != nil || calls > len(all) {
-				t.Errorf("%d calls for %q: %v", calls, body, err)
+				t.Errorf("%d calls for the batch %q: %v", calls, body, err)
 			}
 		default:
 			if e := l.received()[0]; calls != 1 || !bytes.Equal(e.Data, body) {
-				t.Errorf("%d calls, data %q of %q", calls, e.Data, body)
+				t.Errorf("%d calls with the data %q, want 1 with %q", calls, e.Data, body)
 			}
 		}
 	})

@@ -14,9 +14,8 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// FuzzPayload gives the handler bodies of a sender who is trusted. Whatever
-// they are, the answer is a 200, after one call with what must be there, or a
-// 4xx in the one shape, before any call.
+// FuzzPayload sends admitted requests with arbitrary bodies. The answer is either a 200
+// after one call with the required fields, or a 4xx error before any call.
 func FuzzPayload(f *testing.F) {
 	for _, seed := range []string{
 		minimal, `{}`, ``, `[]`, `{"id":"x","id":"y"}`, `{"id":1}`, minimal + minimal,
@@ -34,7 +33,7 @@ func FuzzPayload(f *testing.F) {
 			}
 			for name, value := range r.Extra {
 				if !json.Valid(value) {
-					t.Errorf("the extra %q of %q is %q", name, body, value)
+					t.Errorf("the extra %q of the body %q is %q, which is not JSON", name, body, value)
 				}
 			}
 			return &flyext.Extension{Secrets: flyext.Secrets{}}, nil
@@ -48,20 +47,19 @@ func FuzzPayload(f *testing.F) {
 		switch {
 		case w.Code == http.StatusOK && calls == 1:
 			if !json.Valid(body) {
-				t.Errorf("%q is no JSON and was accepted", body)
+				t.Errorf("%q is not JSON, but was accepted", body)
 			}
 		case w.Code/100 == 4 && calls == 0:
 			readAnswer(t, w)
 		default:
-			t.Errorf("%q: %d after %d calls", body, w.Code, calls)
+			t.Errorf("%q: got %d after %d calls", body, w.Code, calls)
 		}
 	})
 }
 
-// FuzzXSignature signs what it makes up, with the right secret, as a body or as
-// a query, and sends it to a target of its own choice. What is admitted names a
-// time, a nonce and this very URL; and a signature that is not the content's is
-// never admitted.
+// FuzzXSignature signs arbitrary content as a body or as a query and sends it to an
+// arbitrary target. An admitted request names the URL that it was sent to. A signature
+// by another secret is never admitted.
 func FuzzXSignature(f *testing.F) {
 	f.Add(false, "/flyio/extensions", signingBody)
 	f.Add(true, "/flyio/extensions/x1", "timestamp=1700000000&nonce=n1&url="+url.QueryEscape(signingBase+"/extensions/x1"))
@@ -77,7 +75,7 @@ func FuzzXSignature(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// As net/http would have it; a target that it refuses never gets here.
+		// The request as net/http parses it. It refuses some of these targets itself.
 		request := func(secret string) *http.Request {
 			w := newPost().signedWith(secret)
 			w.method, w.target, w.body = "POST", target, content
@@ -95,7 +93,7 @@ func FuzzXSignature(f *testing.F) {
 			return r
 		}
 		if auth.Check(request("another secret")) == nil {
-			t.Fatalf("admitted under another secret: %q %q", target, content)
+			t.Fatalf("a request signed with another secret is admitted: %q %q", target, content)
 		}
 		if auth.Check(request(signingSecret)) != nil {
 			return
@@ -105,24 +103,24 @@ func FuzzXSignature(f *testing.F) {
 			path, rest, _ := strings.Cut(target+"?"+content, "?")
 			values, err := url.ParseQuery(rest)
 			if err != nil {
-				t.Fatalf("admitted a query that cannot be parsed: %q", rest)
+				t.Fatalf("a malformed query is admitted: %q", rest)
 			}
 			named, target = values.Get("url"), path
 		} else {
 			var body struct{ URL string }
 			if err := json.Unmarshal([]byte(content), &body); err != nil {
-				t.Fatalf("admitted a body that is no JSON: %q", content)
+				t.Fatalf("a body that is not JSON is admitted: %q", content)
 			}
 			named = body.URL
 			target, _, _ = strings.Cut(target, "?")
 		}
 		u, err := url.Parse(named)
 		if err != nil || !strings.EqualFold(u.Scheme, "https") || !strings.EqualFold(strings.TrimSuffix(u.Host, ":443"), "logjam.test") {
-			t.Fatalf("admitted for %q", named)
+			t.Fatalf("a request signed for %q is admitted", named)
 		}
 		want, err := url.PathUnescape(target)
 		if err != nil || u.Path != want {
-			t.Fatalf("sent to %q, admitted for %q", target, named)
+			t.Fatalf("a request signed for %q is admitted at %q", named, target)
 		}
 	})
 }

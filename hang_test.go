@@ -11,14 +11,13 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// One of many calls for an extension panics: the others are served, one after the
-// other.
+// Every tenth call for an extension panics. The others are served, one after the other.
 func TestPanicWhileOthersWait(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var calls atomic.Int64
 		p := &testProvisioner{fetch: func(context.Context, string) (*flyext.Extension, error) {
-			time.Sleep(10 * time.Millisecond) // of the bubble's clock
+			time.Sleep(10 * time.Millisecond) // on the fake clock of synctest
 			if calls.Add(1)%10 == 1 {
 				panic("one of ten")
 			}

@@ -15,15 +15,15 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// A verify is a verifier of a service's own.
+// A verify is a custom Verifier.
 type verify func(context.Context, *flyext.Message) (flyext.Verification, error)
 
 func (f verify) Verify(ctx context.Context, m *flyext.Message) (flyext.Verification, error) {
 	return f(ctx, m)
 }
 
-// A verifier of a service's own may copy a message: what is decoded of the copy is
-// the copy's, and what the Provisioner gets the request's.
+// A custom verifier may verify a changed copy of a message. The Provisioner gets the
+// fields of the request, not those of the copy.
 func TestCopyOfAMessage(t *testing.T) {
 	t.Parallel()
 	ours := flyext.XSignature(testSecret)
@@ -56,7 +56,7 @@ func TestCopyOfAMessage(t *testing.T) {
 	}
 }
 
-// Copies are apart from each other, too.
+// Copies of a message do not affect each other.
 func TestCopiesOfAMessage(t *testing.T) {
 	t.Parallel()
 	ours := flyext.XSignature(testSecret)
@@ -78,17 +78,17 @@ func TestCopiesOfAMessage(t *testing.T) {
 				keys = append(keys, v.Nonces[0].Key)
 			}
 			if keys[0] != keys[2] || keys[1] != keys[3] || keys[0] == keys[1] {
-				t.Errorf("the nonces of one, another, one and another are %x", keys)
+				t.Errorf("two copies, each verified twice, have the nonces %x; want the first and third equal, and the second and fourth", keys)
 			}
 			return ours.Verify(ctx, m)
 		})
 	})
 	if w := do(p, xsigned("POST", "/flyio/extensions", filled(1))); w.Code != http.StatusOK {
-		t.Errorf("got %d %s", w.Code, w.Body)
+		t.Errorf("got %d %s, want 200", w.Code, w.Body)
 	}
 }
 
-// It may even verify several copies at once.
+// A custom verifier may verify several copies concurrently.
 func TestCopiesOfAMessageAtOnce(t *testing.T) {
 	t.Parallel()
 	one, another := flyext.XSignature(testSecret), flyext.XSignature("another", testSecret)
@@ -104,13 +104,13 @@ func TestCopiesOfAMessageAtOnce(t *testing.T) {
 	})
 	for n := range 100 {
 		if w := do(p, xsigned("POST", "/flyio/extensions", filled(n))); w.Code != http.StatusOK {
-			t.Fatalf("got %d %s", w.Code, w.Body)
+			t.Fatalf("got %d %s, want 200", w.Code, w.Body)
 		}
 	}
 }
 
-// Whoever keeps an event keeps its own memory, and not what another request has
-// made large. It does not run beside others, whose memory would count.
+// A kept event holds only its own memory, not a buffer that another request has grown.
+// The test does not run in parallel, because the memory of other tests would count.
 func TestEventKeepsNoOtherMemory(t *testing.T) {
 	const events, size = 30, 1_000_000
 	l := &listener{}
@@ -120,7 +120,7 @@ func TestEventKeepsNoOtherMemory(t *testing.T) {
 	large := strings.Repeat("p", size)
 	held := func() int64 {
 		var m runtime.MemStats
-		for range 3 { // a sync.Pool forgets in two steps
+		for range 3 { // a sync.Pool is emptied in two collections
 			runtime.GC()
 		}
 		runtime.ReadMemStats(&m)
@@ -129,21 +129,21 @@ func TestEventKeepsNoOtherMemory(t *testing.T) {
 	before := held()
 	for n := range events {
 		if w := do(p, httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(large))); w.Code != http.StatusUnauthorized {
-			t.Fatalf("got %d %s", w.Code, w.Body)
+			t.Fatalf("got %d %s, want 401", w.Code, w.Body)
 		}
 		e := binary(`{"machine_id":"m"}`, "ce-id", fmt.Sprint("e", n), "authorization", "Bearer t")
 		if w := do(p, e); w.Code != http.StatusOK {
-			t.Fatalf("got %d %s", w.Code, w.Body)
+			t.Fatalf("got %d %s, want 200", w.Code, w.Body)
 		}
 	}
 	if grown := held() - before; grown > events*size/10 {
-		t.Errorf("%d events of 18 bytes hold %d bytes", len(l.received()), grown)
+		t.Errorf("%d events of 18 bytes hold %d bytes, want at most %d", len(l.received()), grown, events*size/10)
 	}
 	runtime.KeepAlive(l)
 }
 
-// A lateReader gives up, as at a deadline, and writes all the same into what it
-// was given, when it is told to.
+// A lateReader returns an error, as at a deadline, but later writes into the buffer of
+// the call, when a test tells it to.
 type lateReader struct{ write, wrote chan struct{} }
 
 func (l *lateReader) Read(p []byte) (int, error) {
@@ -161,9 +161,9 @@ type storeFunc func(context.Context, flyext.Nonce) (bool, error)
 
 func (f storeFunc) Use(ctx context.Context, n flyext.Nonce) (bool, error) { return f(ctx, n) }
 
-// What a reader writes that has given up reaches no other request, least of all
-// between its verification and its decoding. It does not run beside others, which
-// would take the memory that this is about.
+// A late write to the buffer of a failed read must not change another request between
+// its verification and its decoding. The test does not run in parallel, because other
+// tests would take the reused memory.
 func TestLateReader(t *testing.T) {
 	late := &lateReader{make(chan struct{}), make(chan struct{})}
 	p := newProvider(t, &testProvisioner{}, func(c *flyext.Config) {
@@ -173,18 +173,18 @@ func TestLateReader(t *testing.T) {
 			return true, nil
 		})
 	})
-	do(p, httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(strings.Repeat("x", 5000)))) // leaves memory
+	do(p, httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(strings.Repeat("x", 5000)))) // leaves memory to reuse
 	r := httptest.NewRequest("POST", "/flyio/extensions", io.NopCloser(late))
 	r.ContentLength = 100
 	if w := do(p, r); w.Code != http.StatusBadRequest {
-		t.Errorf("got %d %s", w.Code, w.Body)
+		t.Errorf("got %d %s, want 400", w.Code, w.Body)
 	}
 	if w := do(p, xsigned("POST", "/flyio/extensions", minimal)); w.Code != http.StatusOK {
-		t.Errorf("got %d %s", w.Code, w.Body)
+		t.Errorf("got %d %s, want 200", w.Code, w.Body)
 	}
 }
 
-// A group is of the verifiers that it was made of.
+// A group keeps its verifiers even if the caller changes the slice.
 func TestGroupKeepsItsVerifiers(t *testing.T) {
 	t.Parallel()
 	for name, group := range map[string]func(...flyext.Verifier) flyext.Verifier{"all of": flyext.AllOf, "any of": flyext.AnyOf} {
@@ -192,7 +192,7 @@ func TestGroupKeepsItsVerifiers(t *testing.T) {
 		p := newProvider(t, &testProvisioner{}, func(c *flyext.Config) { c.Verifier = group(verifiers...) })
 		verifiers[0] = flyext.XSignature("another")
 		if w := do(p, xsigned("POST", "/flyio/extensions", minimal)); w.Code != http.StatusOK {
-			t.Errorf("%s: got %d %s", name, w.Code, w.Body)
+			t.Errorf("%s: got %d %s, want 200", name, w.Code, w.Body)
 		}
 	}
 }

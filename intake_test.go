@@ -17,21 +17,21 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// filled is a body whose every member says n.
+// filled returns a body with n in the value of every member.
 func filled(n int) string {
 	return fmt.Sprintf(`{"id":"id%[1]d","organization_id":"org%[1]d","name":"name%[1]d","user_email":"%[1]d@%[2]s",`+
 		`"read_regions":["r%[1]d","s%[1]d"],"extra%[1]d":{"n":%[1]d},"a\u006eother":"%[3]s"}`,
 		n, strings.Repeat("x", 300), strings.Repeat(fmt.Sprint(n), 100))
 }
 
-// What a Provisioner was given stays what it was, while other requests come: not
-// even one that has not returned at its deadline sees anything of theirs.
+// Other requests do not change the request that a Provisioner holds, even if the
+// Provisioner is still running after its deadline.
 func TestRequestsStayApart(t *testing.T) {
 	t.Parallel()
 	verifiers := map[string]flyext.Verifier{
 		"X-Signature": flyext.XSignature(testSecret),
 		"any of":      flyext.AnyOf(flyext.BearerToken("t"), flyext.XSignature(testSecret)),
-		"a service's": &keeper{Verifier: flyext.XSignature(testSecret)},
+		"custom":      &keeper{Verifier: flyext.XSignature(testSecret)},
 	}
 	for name, v := range verifiers {
 		t.Run(name, func(t *testing.T) {
@@ -57,11 +57,11 @@ func TestRequestsStayApart(t *testing.T) {
 						for i := range rounds {
 							n := 1000*(g+1) + i
 							do(p, xsigned("POST", "/flyio/extensions", filled(n)))
-							// One that is refused has a body as well.
+							// A refused request also reads a body.
 							forged := xsigned("POST", "/flyio/extensions", filled(9999))
 							forged.Header.Set("X-Signature", strings.Repeat("0", 64))
 							do(p, forged)
-							// So has one that cannot be decoded.
+							// So does a request that cannot be decoded.
 							do(p, xsigned("POST", "/flyio/extensions", `{"id":7}`))
 						}
 					})
@@ -71,7 +71,7 @@ func TestRequestsStayApart(t *testing.T) {
 				mu.Lock()
 				defer mu.Unlock()
 				if len(requests) != many*rounds {
-					t.Errorf("%d requests came, want %d", len(requests), many*rounds)
+					t.Errorf("the Provisioner got %d requests, want %d", len(requests), many*rounds)
 				}
 				for id, req := range requests {
 					n := strings.TrimPrefix(id, "id")
@@ -88,7 +88,7 @@ func TestRequestsStayApart(t *testing.T) {
 	}
 }
 
-// A keeper is a verifier that keeps what it must not.
+// A keeper is a verifier that keeps its messages, which a verifier must not do.
 type keeper struct {
 	flyext.Verifier
 	mu   sync.Mutex
@@ -102,8 +102,8 @@ func (k *keeper) Verify(ctx context.Context, m *flyext.Message) (flyext.Verifica
 	return k.Verifier.Verify(ctx, m)
 }
 
-// A verifier of a service's own that keeps a message sees no other one there, be
-// it within one of ours.
+// A message that a custom verifier keeps is never overwritten by another, even inside
+// AllOf or AnyOf.
 func TestKeptMessage(t *testing.T) {
 	t.Parallel()
 	for name, around := range map[string]func(flyext.Verifier) flyext.Verifier{
@@ -138,18 +138,18 @@ func TestKeptMessage(t *testing.T) {
 			}
 			for n, m := range k.kept {
 				if string(m.Body) != bodies[n] || m.Method != "POST" || m.Target != "/flyio/extensions" {
-					t.Errorf("message %d has become %+v", n, m)
+					t.Errorf("message %d has changed to %+v", n, m)
 				}
 			}
 			if len(k.kept) != len(bodies) {
-				t.Errorf("%d messages came, want %d", len(k.kept), len(bodies))
+				t.Errorf("the verifier got %d messages, want %d", len(k.kept), len(bodies))
 			}
 		})
 	}
 }
 
-// A body that was put back is the handler's, and the data of an event its
-// receiver's, as long as they like.
+// A handler may keep a restored body, and a receiver the data of an event. Later
+// requests do not overwrite them.
 func TestBodiesStayApart(t *testing.T) {
 	t.Parallel()
 	auth, err := flyext.NewAuthenticator(flyext.Config{BaseURL: testBase, Verifier: flyext.XSignature(testSecret)})
@@ -163,7 +163,7 @@ func TestBodiesStayApart(t *testing.T) {
 		c.Verifier, c.EventVerifier = flyext.XSignature(testSecret), flyext.BearerToken("t")
 	})
 	var sent, events [][]byte
-	// It leaves memory to use again, enough for all of them.
+	// large leaves enough memory to reuse for all of them.
 	large := func() { do(p, xsigned("POST", "/flyio/extensions", `{"pad":"`+strings.Repeat("p", 5000)+`"}`)) }
 	for n := range 50 {
 		large()
@@ -185,13 +185,13 @@ func TestBodiesStayApart(t *testing.T) {
 		data := []byte(fmt.Sprintf(`{"machine_id":"m%d"}`, n))
 		e := binary(string(data), "ce-id", fmt.Sprint("e", n), "authorization", "Bearer t")
 		if w := do(p, e); w.Code != http.StatusOK {
-			t.Fatalf("got %d %s", w.Code, w.Body)
+			t.Fatalf("got %d %s, want 200", w.Code, w.Body)
 		}
 		events = append(events, data)
 	}
 	for n, r := range requests {
 		if text, err := io.ReadAll(r.Body); err != nil || !bytes.Equal(text, sent[n]) {
-			t.Errorf("body %d has become %q, %v", n, text, err)
+			t.Errorf("body %d is now %q, %v", n, text, err)
 		}
 	}
 	var got [][]byte
@@ -199,6 +199,6 @@ func TestBodiesStayApart(t *testing.T) {
 		got = append(got, e.Data)
 	}
 	if !reflect.DeepEqual(got, events) {
-		t.Errorf("the events have become %q", got)
+		t.Errorf("the data of the events is now %q", got)
 	}
 }

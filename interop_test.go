@@ -17,9 +17,8 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// An interopCase is a request that somebody else's software signed, or a
-// tampered variant of one, with the right verdict beside it.
-// testdata/interop/README.md describes the members.
+// An interopCase is a request that third-party software signed, or a tampered variant
+// of one, with the expected verdict. testdata/interop/README.md describes the members.
 type interopCase struct {
 	Name         string
 	Signer       string
@@ -44,7 +43,7 @@ func readInterop(t testing.TB) []interopCase {
 	t.Helper()
 	files, err := filepath.Glob("testdata/interop/*.json")
 	if err != nil || len(files) == 0 {
-		t.Fatalf("no interop cases: %v", err)
+		t.Fatalf("testdata/interop has no recordings: %v", err)
 	}
 	var all []interopCase
 	for _, file := range files {
@@ -61,7 +60,7 @@ func readInterop(t testing.TB) []interopCase {
 	return all
 }
 
-// request rebuilds the request from its bytes, through net/http's own parser.
+// request parses the recorded bytes with net/http.
 func (c *interopCase) request(t testing.TB) *http.Request {
 	t.Helper()
 	_, rest, _ := strings.Cut(c.Request.URL, "://")
@@ -86,7 +85,7 @@ func (c *interopCase) request(t testing.TB) *http.Request {
 	if err != nil {
 		t.Fatalf("%s: %v", c.Name, err)
 	}
-	if !hasLength && len(body) > 0 { // a recording that left out the framing
+	if !hasLength && len(body) > 0 { // a recording without Content-Length
 		r.Body, r.ContentLength = http.NoBody, int64(len(body))
 		r.Body = readCloser{bytes.NewReader(body)}
 	}
@@ -124,9 +123,9 @@ func (c *interopCase) check(t testing.TB, p flyext.Policy) error {
 	return auth.Check(c.request(t))
 }
 
-// refusedFeatures are optional features that we refuse instead of verifying.
+// refusedFeatures are optional features that flyext refuses.
 var refusedFeatures = []string{
-	"request-line (pre-draft-03)", // a line without a name; unused for ten years
+	"request-line (pre-draft-03)", // a signed line without a name, unused for ten years
 }
 
 func TestInterop(t *testing.T) {

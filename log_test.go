@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// A logBuffer keeps what is logged, as JSON lines.
+// A logBuffer keeps log records as JSON lines.
 type logBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer

@@ -16,7 +16,7 @@ import (
 
 func messageVerifier(p flyext.Policy) flyext.Verifier { return p.MessageSignature(signingKey) }
 
-// What is logged, by the check that refused.
+// The logged reasons of refusals.
 const (
 	uncoveredTarget = "method or target is not covered"
 	uncoveredBody   = "body is not covered by a digest"
@@ -65,7 +65,7 @@ func rfcGet(target, covered string) *wireRequest {
 	return newGet(target).signRFC9421("sig1", covered, rfcParams(signingTime))
 }
 
-// withDigest signs a request whose Content-Digest is this.
+// withDigest returns a signed request with that Content-Digest.
 func withDigest(field string) *wireRequest { return newPost().set("Content-Digest", field).rfc9421() }
 
 func TestRFC9421Policy(t *testing.T) {
@@ -78,18 +78,18 @@ func TestRFC9421Policy(t *testing.T) {
 		{name: "target-uri", request: rfc(covered, good)},
 		{name: "request-target", request: rfc(`"@method" "@request-target" "content-digest"`, good)},
 		{name: "path and query", request: rfcGet(queryTarget, `"@method" "@path" "@query"`)},
-		{name: "path alone where there is no query", request: rfcGet("/flyio/extensions/x1", `"@method" "@path"`)},
+		{name: "only the path, no query", request: rfcGet("/flyio/extensions/x1", `"@method" "@path"`)},
 		{name: "date instead of created", request: rfc(covered+` "date"`, `;keyid="`+signingKeyID+`"`)},
 		{name: "no alg", request: rfc(covered, fmt.Sprintf(`;created=%d;keyid="%s"`, signingTime, signingKeyID))},
 
-		// Coverage: each of these leaves a stranger something to choose.
+		// Coverage: in each of these an attacker could choose an uncovered part.
 		{name: "method uncovered", request: rfc(`"@target-uri" "content-digest"`, good), want: uncoveredTarget},
 		{name: "target uncovered", request: rfc(`"@method" "@authority" "content-digest"`, good), want: uncoveredTarget},
 		{name: "query uncovered", request: rfcGet(queryTarget, `"@method" "@path"`), want: uncoveredTarget},
 		{name: "query added to a covered path", request: rfcGet("/flyio/extensions/x1", `"@method" "@path"`).
 			tampered(func(w *wireRequest) { w.target += "?a=b" }), want: uncoveredTarget},
 		{name: "path uncovered", request: rfcGet(queryTarget, `"@method" "@query"`), want: uncoveredTarget},
-		{name: "one query parameter is not the query", request: queryParam(`"@query-param";name="a"`),
+		{name: "one query parameter covered, the query uncovered", request: queryParam(`"@query-param";name="a"`),
 			want: uncoveredTarget},
 		{name: "body uncovered", request: rfc(`"@method" "@target-uri" "content-length"`, good), want: uncoveredBody},
 		{name: "body added to a GET", request: rfcGet("/flyio/extensions/x1", `"@method" "@path"`).
@@ -101,7 +101,7 @@ func TestRFC9421Policy(t *testing.T) {
 			w.setDigests()
 		}).rfc9421()},
 		{name: "time uncovered", request: rfc(covered, `;keyid="`+signingKeyID+`"`), want: uncoveredTime},
-		{name: "expires is no time of signing", request: rfc(covered,
+		{name: "expires covered, but no time of signing", request: rfc(covered,
 			fmt.Sprintf(`;expires=%d;keyid="%s"`, signingTime+60, signingKeyID)), want: uncoveredTime},
 		{name: "covered content-length of another body", request: newPost().set("Content-Length", "7").
 			signRFC9421("sig1", covered+` "content-length"`, good), want: wrongLength},
@@ -115,7 +115,7 @@ func TestRFC9421Policy(t *testing.T) {
 			policy: flyext.Policy{InsecureSkipCoverage: true}, want: wrongDigest},
 		{name: "an event without a Content-Type", request: newPost().tampered(func(w *wireRequest) { w.header.Del("Content-Type") }).
 			set("Ce-Id", "e1").signRFC9421("sig1", covered+` "ce-id"`, good)},
-		{name: "an event of one field, and a Content-Type that nobody signed", request: newPost().
+		{name: "an event of one field, with an unsigned Content-Type", request: newPost().
 			set("Ce-Id", "e1").signRFC9421("sig1", covered+` "ce-id"`, good), want: "a header field of the event is not covered"},
 
 		// Digests.
@@ -137,7 +137,7 @@ func TestRFC9421Policy(t *testing.T) {
 			want: wrongDigest},
 		{name: "md5 alone", request: withDigest(weak), want: weakDigest},
 		{name: "sha-1 alone", request: withDigest("sha=:AAAA:"), want: weakDigest},
-		{name: "md5 beside sha-256", request: withDigest(weak + ", " + is256)},
+		{name: "md5 next to sha-256", request: withDigest(weak + ", " + is256)},
 		{name: "empty digest", request: withDigest(""), want: weakDigest},
 		{name: "digest cut short", request: withDigest("sha-256=:" + sum256(signingBody)[:8] + ":"), want: wrongDigest},
 		{name: "digest as a string", request: withDigest(`sha-256="` + sum256(signingBody) + `"`), want: brokenDigest},
@@ -164,18 +164,18 @@ func TestRFC9421Policy(t *testing.T) {
 		{name: "future", request: rfc(covered, good), after: -minute - second, want: fromTheFuture},
 		{name: "next year", request: rfc(covered, rfcParams(signingTime+31_536_000)), want: fromTheFuture},
 		{name: "year 30 million", request: rfc(covered, rfcParams(999_999_999_999_999)), want: fromTheFuture},
-		{name: "before time", request: rfc(covered, rfcParams(-999_999_999_999_999)), want: tooOld},
+		{name: "created is negative", request: rfc(covered, rfcParams(-999_999_999_999_999)), want: tooOld},
 		{name: "own MaxAge", request: rfc(covered, good), policy: flyext.Policy{MaxAge: second}, after: 2 * second, want: tooOld},
 		{name: "within own MaxAge", request: rfc(covered, good), policy: flyext.Policy{MaxAge: time.Hour}, after: time.Hour},
 		{name: "own ClockSkew", request: rfc(covered, good), policy: flyext.Policy{ClockSkew: second},
 			after: -2 * second, want: fromTheFuture},
 		{name: "within own ClockSkew", request: rfc(covered, good), policy: flyext.Policy{ClockSkew: time.Hour}, after: -time.Hour},
-		{name: "stale date beside a fresh created", request: newPost().setDate(signingTime-301).
+		{name: "stale date next to a fresh created", request: newPost().setDate(signingTime-301).
 			signRFC9421("sig1", covered+` "date"`, good), want: tooOld},
-		{name: "stale created beside a fresh date", request: rfc(covered+` "date"`, rfcParams(signingTime-301)), want: tooOld},
+		{name: "stale created next to a fresh date", request: rfc(covered+` "date"`, rfcParams(signingTime-301)), want: tooOld},
 		{name: "expired", request: rfc(covered, good+fmt.Sprintf(";expires=%d", signingTime+1)), after: 62 * second, want: expired},
 		{name: "expired within the skew", request: rfc(covered, good+fmt.Sprintf(";expires=%d", signingTime+1)), after: 61 * second},
-		{name: "date covered and no date", request: newPost().set("Date", "yesterday").
+		{name: "covered date malformed", request: newPost().set("Date", "yesterday").
 			signRFC9421("sig1", covered+` "date"`, good), want: badDate},
 		{name: "date in UTC by name", request: newPost().set("Date", "Tue, 14 Nov 2023 22:13:20 UTC").
 			signRFC9421("sig1", covered+` "date"`, good)},
@@ -191,7 +191,7 @@ func TestRFC9421Policy(t *testing.T) {
 		{name: "another alg", request: rfc(covered, strings.Replace(good, "hmac-sha256", "rsa-v1_5-sha256", 1)), want: wrongAlgorithm},
 		{name: "alg none", request: rfc(covered, strings.Replace(good, "hmac-sha256", "none", 1)), want: wrongAlgorithm},
 		{name: "alg in upper case", request: rfc(covered, strings.Replace(good, "hmac-sha256", "HMAC-SHA256", 1)), want: wrongAlgorithm},
-		{name: "hs2019 is draft-cavage's alone", request: rfc(covered, strings.Replace(good, "hmac-sha256", "hs2019", 1)), want: wrongAlgorithm},
+		{name: "hs2019, which only draft-cavage has", request: rfc(covered, strings.Replace(good, "hmac-sha256", "hs2019", 1)), want: wrongAlgorithm},
 		{name: "empty alg", request: rfc(covered, strings.Replace(good, "hmac-sha256", "", 1)), want: badParameter},
 		{name: "unknown key id", request: rfc(covered, strings.Replace(good, signingKeyID, "other", 1)), want: unknownKey},
 		{name: "empty key id", request: rfc(covered, strings.Replace(good, signingKeyID, "", 1)), want: unknownKey},
@@ -200,7 +200,7 @@ func TestRFC9421Policy(t *testing.T) {
 			policy: flyext.Policy{RequireKeyID: true}, want: noKeyID},
 		{name: "key id where one is required", request: rfc(covered, good), policy: flyext.Policy{RequireKeyID: true}},
 		{name: "wrong secret", request: newPost().signedWith("other").rfc9421(), want: wrongMAC},
-		{name: "nothing signed", request: newPost(), want: noSignature},
+		{name: "no signature", request: newPost(), want: noSignature},
 
 		// Further components.
 		{name: "required and covered", request: rfc(covered+` "@authority" "content-type"`, good),
@@ -226,156 +226,12 @@ func TestRFC9421Policy(t *testing.T) {
 	}, messageVerifier)
 }
 
-// queryParam signs a GET of queryTarget with a component for its parameter a.
+// queryParam signs a GET of queryTarget and covers a component for its parameter a.
 func queryParam(component string) *wireRequest {
 	w := newGet(queryTarget)
 	name, _, _ := strings.Cut(component, " ")
 	w.values = map[string]string{strings.Trim(name, `"`): "b"}
 	return w.signRFC9421("sig1", `"@method" "@path" `+component, rfcParams(signingTime))
-}
-
-func TestCavagePolicy(t *testing.T) {
-	t.Parallel()
-	const example = "(request-target) date content-length"
-	strict := flyext.Policy{RequireDigest: true}
-	sign := func(covered string) *wireRequest { return newPost().signCavage(covered, cavageParams) }
-	created := func(at int64, covered string) *wireRequest {
-		w := newPost()
-		w.values = map[string]string{"(created)": fmt.Sprint(at)}
-		return w.signCavage(covered, cavageParams+fmt.Sprintf("created=%d,", at))
-	}
-	runVerdicts(t, []verdict{
-		{name: "the proposal's example", request: sign(example)},
-		{name: "in Authorization", request: inAuthorization(sign(example), "Signature")},
-		{name: "digest instead of length", request: sign("(request-target) date digest")},
-		{name: "content-digest instead of length", request: sign("(request-target) date content-digest")},
-		{name: "created instead of date", request: created(signingTime, "(request-target) (created) content-length")},
-		{name: "expires with a fraction, in the future", request: newPost().signCavage(example, cavageParams+"expires=1700000060.123,")},
-		{name: "expires with a fraction, over", request: newPost().signCavage(example, cavageParams+"expires=1699999000.123,"), want: expired},
-		{name: "expires with a fraction, covered", request: func() *wireRequest {
-			w := newPost()
-			w.values = map[string]string{"(expires)": "1700000060.5"}
-			return w.signCavage(example+" (expires)", cavageParams+"expires=1700000060.5,")
-		}()},
-		{name: "created with a fraction", request: newPost().signCavage(example, cavageParams+"created=1700000000.5,"), want: badParameter},
-		{name: "expires of two dots", request: newPost().signCavage(example, cavageParams+"expires=1700000060.1.2,"), want: badParameter},
-		{name: "expires of a dot", request: newPost().signCavage(example, cavageParams+"expires=.,"), want: badParameter},
-		{name: "expires before time", request: newPost().signCavage(example, cavageParams+`expires="-1",`), want: badParameter},
-		{name: "hs2019", request: newPost().signCavage(example, `keyId="`+signingKeyID+`",algorithm="hs2019",`)},
-
-		{name: "target uncovered", request: sign("date content-length host"), want: uncoveredTarget},
-		{name: "date uncovered", request: sign("(request-target) content-length"), want: uncoveredTime},
-		{name: "created stated, not covered", request: created(signingTime, "(request-target) content-length"), want: uncoveredTime},
-		{name: "length uncovered", request: sign("(request-target) date"), want: uncoveredLength},
-		{name: "no body, no length", request: newGet("/flyio/extensions/x1").signCavage("(request-target) date", cavageParams)},
-		{name: "no body, no length, and a body added", request: newGet("/flyio/extensions/x1").signCavage("(request-target) date", cavageParams).
-			tampered(func(w *wireRequest) { w.body = "{}" }), want: uncoveredLength},
-		{name: "no body, no length, and a byte added", request: newGet("/flyio/extensions/x1").signCavage("(request-target) date", cavageParams).
-			tampered(func(w *wireRequest) { w.body = "0" }), want: uncoveredLength},
-		{name: "authority required, and the Host field", request: sign("(request-target) date content-length host"),
-			policy: flyext.Policy{RequireComponents: []string{"@authority"}}},
-		{name: "length of another body", request: sign(example).tampered(func(w *wireRequest) { w.body = "{}" }), want: wrongLength},
-		{name: "length made anew", request: sign(example).tampered(func(w *wireRequest) {
-			w.body = "{}"
-			w.setLength()
-		}), want: wrongMAC},
-		{name: "length twice", request: newPost().set("Content-Length", fmt.Sprint(len(signingBody)), "1").signCavage(example, cavageParams), want: wrongLength},
-		{name: "body exchanged for one as long: the example does not protect it", request: sign(example).tampered(exchangeBody)},
-		{name: "body exchanged, digest required", request: sign(example).tampered(exchangeBody), policy: strict, want: uncoveredBody},
-		{name: "digest required and covered", request: sign("(request-target) date digest"), policy: strict},
-		{name: "digest required, no body", request: newGet("/flyio/extensions/x1").set("Content-Length", "0").
-			signCavage(example, cavageParams), policy: strict},
-		{name: "body exchanged under a digest", request: sign("(request-target) date digest").tampered(exchangeBody), want: wrongDigest},
-		{name: "body exchanged under a content-digest", request: sign("(request-target) date content-digest").tampered(exchangeBody), want: wrongDigest},
-		{name: "only date covered", request: sign("date"), want: uncoveredTarget},
-		{name: "coverage skipped", request: sign("date"), policy: flyext.Policy{InsecureSkipCoverage: true}},
-
-		{name: "stale", request: sign(example), after: 5*minute + second, want: tooOld},
-		{name: "future", request: sign(example), after: -minute - second, want: fromTheFuture},
-		{name: "stale created uncovered beside a fresh date", request: created(signingTime-301, example), want: tooOld},
-		{name: "stale created covered", request: created(signingTime-301, "(request-target) (created) content-length"), want: tooOld},
-		{name: "fresh created uncovered beside a stale date", request: newPost().setDate(signingTime-301).
-			signCavage(example, cavageParams+fmt.Sprintf("created=%d,", signingTime)), want: tooOld},
-		{name: "expired", request: newPost().signCavage(example, cavageParams+fmt.Sprintf("expires=%d,", signingTime-61)), want: expired},
-
-		{name: "another algorithm", request: newPost().signCavage(example, `keyId="`+signingKeyID+`",algorithm="rsa-sha256",`), want: wrongAlgorithm},
-		{name: "hmac-sha1", request: newPost().signCavage(example, `keyId="`+signingKeyID+`",algorithm="hmac-sha1",`), want: wrongAlgorithm},
-		{name: "empty algorithm", request: newPost().signCavage(example, `keyId="`+signingKeyID+`",algorithm="",`), want: badParameter},
-		{name: "unknown key id", request: newPost().signCavage(example, `keyId="other",`), want: unknownKey},
-		{name: "no key id, which the draft requires", request: newPost().signCavage(example, ""), want: badParameter},
-		{name: "wrong secret", request: newPost().signedWith("other").cavage(), want: wrongMAC},
-		{name: "required and covered", request: sign(example + " host"), policy: flyext.Policy{RequireComponents: []string{"host"}}},
-		{name: "required and uncovered", request: sign(example), policy: flyext.Policy{RequireComponents: []string{"host"}}, want: missing},
-		{name: "method in lower case", request: sign(example).tampered(func(w *wireRequest) { w.method = "post" }), want: methodCase},
-
-		{name: "repeated component", request: sign(example + " date"), want: repeated},
-		{name: "repeated component in another case", request: sign(example + " Date"), want: repeated},
-		{name: "unknown pseudo-header", request: sign(example + " (status)"), want: unknown},
-		{name: "request-line of drafts before 03", request: sign(example + " request-line"), want: unknown},
-		{name: "absent field", request: sign(example + " x-absent"), want: absent},
-		{name: "created covered and not stated", request: sign(example + " (created)"), want: absent},
-		{name: "expires covered and not stated", request: sign(example + " (expires)"), want: absent},
-		{name: "two spaces in the list", request: sign("(request-target)  date content-length"), want: syntax},
-		{name: "empty list", request: newPost().set("Signature", cavageParams+`headers="",signature="AAAA"`), want: nothingCovered},
-		{name: "two Signature headers", request: sign(example).tampered(func(w *wireRequest) {
-			w.set("Signature", w.header.Get("Signature"), w.header.Get("Signature"))
-		}), want: twoHeaders},
-		{name: "another one in Authorization", request: sign(example).tampered(func(w *wireRequest) {
-			w.set("Authorization", "Signature "+newPost().signedWith("other").cavage().header.Get("Signature"))
-		}), want: twoHeaders},
-		{name: "two in Authorization", request: inAuthorization(sign(example), "Signature").tampered(func(w *wireRequest) {
-			w.header.Add("Authorization", "Signature "+newPost().signedWith("other").cavage().header.Get("Signature"))
-		}), want: twoHeaders},
-		{name: "the same in both", request: sign(example).tampered(func(w *wireRequest) {
-			w.set("Authorization", "Signature "+w.header.Get("Signature"))
-		})},
-	}, messageVerifier)
-}
-
-func exchangeBody(w *wireRequest) { w.body = strings.Replace(w.body, "x1", "x2", 1) }
-
-// inAuthorization moves a draft-cavage signature there.
-func inAuthorization(w *wireRequest, scheme string) *wireRequest {
-	w.set("Authorization", scheme+" "+w.header.Get("Signature"))
-	w.header.Del("Signature")
-	return w
-}
-
-func TestZntrioPolicy(t *testing.T) {
-	t.Parallel()
-	on := flyext.Policy{ZntrioDialect: true}
-	onStrict := flyext.Policy{ZntrioDialect: true, RequireDigest: true}
-	escaped := newGet("/flyio/extensions/a%2Fb").set("Content-Length", "0").
-		signZntrio("@request-target", "@created", "content-length")
-	runVerdicts(t, []verdict{
-		{name: "on", request: newPost().zntrio(), policy: on},
-		{name: "off", request: newPost().zntrio(), want: syntax},
-		{name: "a question mark in the decoded path: another resource has the same base", policy: on, want: fieldValue,
-			request: newGet("/flyio/extensions/x1%3Fa").set("Content-Length", "0").signZntrio("@request-target", "@created", "content-length")},
-		{name: "RFC 9421 while on", request: newPost().rfc9421(), policy: on},
-		{name: "target uncovered", request: newPost().signZntrio("@created", "digest"), policy: on, want: uncoveredTarget},
-		{name: "neither length nor digest", request: newPost().signZntrio("@request-target", "@created"), policy: on, want: uncoveredLength},
-		{name: "length alone", request: newPost().signZntrio("@request-target", "content-length"), policy: on},
-		{name: "length alone, digest required", request: newPost().signZntrio("@request-target", "content-length"),
-			policy: onStrict, want: uncoveredBody},
-		{name: "body exchanged", request: newPost().zntrio().tampered(exchangeBody), policy: on, want: wrongDigest},
-		{name: "stale", request: newPost().zntrio(), policy: on, after: 5*minute + second, want: tooOld},
-		{name: "future", request: newPost().zntrio(), policy: on, after: -minute - second, want: fromTheFuture},
-		{name: "wrong secret", request: newPost().signedWith("other").zntrio(), policy: on, want: wrongMAC},
-		{name: "repeated component", request: newPost().signZntrio("@request-target", "date", "date", "digest"), policy: on, want: repeated},
-		{name: "unknown component", request: newPost().signZntrio("@request-target", "@method", "digest"), policy: on, want: unknown},
-		{name: "method in lower case", request: newPost().zntrio().tampered(func(w *wireRequest) { w.method = "post" }),
-			policy: on, want: methodCase},
-		{name: "escaped slash", request: escaped.clone(), policy: on},
-		{name: "escaped slash made a slash: the dialect does not tell them apart",
-			request: escaped.clone().tampered(func(w *wireRequest) { w.target = "/flyio/extensions/a/b" }), policy: on},
-		{name: "two headers", request: newPost().zntrio().tampered(func(w *wireRequest) {
-			w.set("Signature", w.header.Get("Signature"), w.header.Get("Signature"))
-		}), policy: on, want: noSignature},
-		{name: "other label", request: newPost().zntrio().tampered(func(w *wireRequest) {
-			w.set("Signature", strings.Replace(w.header.Get("Signature"), "sig1", "sig2", 1))
-		}), policy: on, want: labels},
-	}, messageVerifier)
 }
 
 func TestMessageSignatureRotation(t *testing.T) {
@@ -389,7 +245,7 @@ func TestMessageSignatureRotation(t *testing.T) {
 		{name: "another id", request: newPost().signedWith("third").signRFC9421("s", covered, params("other"))},
 		{name: "no id", request: newPost().signedWith("third").signRFC9421("s", covered, fmt.Sprintf(";created=%d", signingTime))},
 		{name: "a key under another's id", request: newPost().signedWith("third").signRFC9421("s", covered, params("k")), want: wrongMAC},
-		{name: "a key of none", request: newPost().signedWith("fourth").signRFC9421("s", covered, params("k")), want: wrongMAC},
+		{name: "a key that is not configured", request: newPost().signedWith("fourth").signRFC9421("s", covered, params("k")), want: wrongMAC},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -398,7 +254,8 @@ func TestMessageSignatureRotation(t *testing.T) {
 	}
 }
 
-// The one HMAC example of RFC 9421 covers neither method nor target nor body.
+// The only HMAC example of RFC 9421 covers neither the method, the target nor the
+// body. The default policy refuses it for that.
 func TestRFC9421AppendixB25(t *testing.T) {
 	t.Parallel()
 	secret, err := base64.StdEncoding.DecodeString(
@@ -430,9 +287,9 @@ func TestRFC9421AppendixB25(t *testing.T) {
 	wantRefusal(t, check(flyext.Policy{}), uncoveredTarget)
 }
 
-// The alg_hmac of github.com/common-fate/httpsig v0.2.1 never hashes the
-// message: its signature is the base with HMAC(key, "") behind it. Whoever has
-// seen one can cut that constant off and put it behind a base of their own.
+// The alg_hmac of github.com/common-fate/httpsig v0.2.1 never hashes the message: its
+// signature is the base followed by HMAC(key, ""). An attacker who has seen one
+// signature can append that constant to any other base.
 func TestForgeryOfUnhashedHMAC(t *testing.T) {
 	t.Parallel()
 	h := hmac.New(sha256.New, []byte(signingSecret))

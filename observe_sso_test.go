@@ -30,7 +30,7 @@ func observed(t *testing.T, change ...func(*flyext.SSOConfig)) (*ssoTest, *obser
 	return st, seen
 }
 
-// Both halves of the sign-on are observed. The extension is one that the service knows.
+// Both requests of a sign-on are observed, with the extension.
 func TestObserveSignOn(t *testing.T) {
 	t.Parallel()
 	st, seen := observed(t)
@@ -58,7 +58,7 @@ func TestObserveSignOnRefusals(t *testing.T) {
 		target string // "" means the callback of a handshake that began
 		want   flyext.Outcome
 	}{
-		{name: "an extension that is not there", target: "/extensions/secret-id/sso",
+		{name: "an unknown extension", target: "/extensions/secret-id/sso",
 			want: flyext.Outcome{Route: routeSSO, Method: "GET", Status: 404, Code: flyext.CodeNotFound}},
 		{name: "a forged state", target: "/callback?state=forged&code=c",
 			want: flyext.Outcome{Route: routeCallback, Method: "GET", Status: 400, Code: flyext.CodeInvalidState}},
@@ -90,7 +90,8 @@ func TestObserveSignOnRefusals(t *testing.T) {
 	}
 }
 
-// An answer that SignIn breaks off is observed with its status and the error.
+// If SignIn fails after it began its answer, the outcome has the status of that answer
+// and the error.
 func TestObserveSignOnBrokenOff(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func() error{
@@ -113,7 +114,7 @@ func TestObserveSignOnBrokenOff(t *testing.T) {
 			func() {
 				defer func() {
 					if v := recover(); v != http.ErrAbortHandler {
-						t.Errorf("recovered %v", v)
+						t.Errorf("recovered %v, want http.ErrAbortHandler", v)
 					}
 				}()
 				st.provider.ServeHTTP(httptest.NewRecorder(), r)
@@ -126,13 +127,14 @@ func TestObserveSignOnBrokenOff(t *testing.T) {
 				t.Errorf("got the panic %v with the stack %s", o.Panic, o.Stack)
 			}
 			if name == "an error" && (!errors.Is(o.Err, errOfTheService) || o.Panic != nil) {
-				t.Errorf("got %v, %v", o.Err, o.Panic)
+				t.Errorf("got the error %v and the panic %v, want only the error of SignIn", o.Err, o.Panic)
 			}
 		})
 	}
 }
 
-// A handshake whose browser has left is observed as what would be answered.
+// If the browser disconnects during a handshake, the outcome is the answer that it
+// would have got.
 func TestObserveSignOnAbandoned(t *testing.T) {
 	t.Parallel()
 	st, seen := observed(t)

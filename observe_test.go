@@ -18,7 +18,7 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// An observer keeps what Config.Observe is called with.
+// An observer keeps the outcomes of its calls as Config.Observe.
 type observer struct {
 	mu  sync.Mutex
 	all []flyext.Outcome
@@ -30,19 +30,19 @@ func (o *observer) observe(_ context.Context, outcome flyext.Outcome) {
 	o.all = append(o.all, outcome)
 }
 
-// one returns the outcome of the only request.
+// one returns the outcome of the only observed request.
 func (o *observer) one(t testing.TB) flyext.Outcome {
 	t.Helper()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.all) != 1 {
-		t.Fatalf("Observe was called %d times: %+v", len(o.all), o.all)
+		t.Fatalf("Observe was called %d times, want once: %+v", len(o.all), o.all)
 	}
 	return o.all[0]
 }
 
-// wantOutcome compares an outcome with the wanted one. Err is compared with
-// errors.Is; durations, the request id and the stack are not compared.
+// wantOutcome compares an outcome with the expected one. It compares Err with errors.Is
+// and ignores the durations, the request id and the stack.
 func wantOutcome(t testing.TB, got, want flyext.Outcome) {
 	t.Helper()
 	if want.Err == nil && got.Err != nil && want.Code == "" || want.Err != nil && !errors.Is(got.Err, want.Err) {
@@ -52,7 +52,7 @@ func wantOutcome(t testing.TB, got, want flyext.Outcome) {
 		t.Error("Err is nil, although the request failed")
 	}
 	if (got.Panic == nil) != (got.Stack == nil) {
-		t.Errorf("Panic is %v, and Stack is %q", got.Panic, got.Stack)
+		t.Errorf("Panic is %v and Stack is %q, want both or neither", got.Panic, got.Stack)
 	}
 	if got.Duration < got.ProvisionerDuration {
 		t.Errorf("Duration %v is shorter than ProvisionerDuration %v", got.Duration, got.ProvisionerDuration)
@@ -63,7 +63,7 @@ func wantOutcome(t testing.TB, got, want flyext.Outcome) {
 	}
 }
 
-// everything is a Provisioner with each capability.
+// everything is a Provisioner with every optional capability.
 type everything struct {
 	listener
 	lister lister
@@ -75,8 +75,7 @@ func (e *everything) List(ctx context.Context, organization string) ([]*flyext.E
 
 var errOfTheService = errors.New("the disk is full")
 
-// Observe is called once per request, after the answer is written, with what
-// happened to it.
+// Observe is called once per request, after the answer is written.
 func TestObserve(t *testing.T) {
 	t.Parallel()
 	const x, fresh = "x-signature", flyext.ReplayFresh
@@ -109,11 +108,11 @@ func TestObserve(t *testing.T) {
 			want: admitted(flyext.Outcome{Route: "/organizations/{organization_id}/extensions", Method: "GET", Status: 200})},
 		{name: "event", request: xsignedEvent(t, "e1"),
 			want: admitted(flyext.Outcome{Route: "/extensions/events", Method: "POST", Status: 200})},
-		{name: "sign-on that is not offered", request: unsignedRequest("GET", "/flyio/extensions/x1/sso"),
+		{name: "sign-on that is not configured", request: unsignedRequest("GET", "/flyio/extensions/x1/sso"),
 			want: flyext.Outcome{Route: "/extensions/{id}/sso", Method: "GET", Status: 501, Code: flyext.CodeUnsupported}},
 		{name: "no such route", request: xsigned("POST", "/flyio/secret-path", minimal),
 			want: flyext.Outcome{Status: 404, Code: flyext.CodeRouteNotFound}},
-		{name: "no such route and a strange method", request: unsignedRequest("BREW", "/flyio/coffee"),
+		{name: "no such route and no such method", request: unsignedRequest("BREW", "/flyio/coffee"),
 			want: flyext.Outcome{Status: 404, Code: flyext.CodeRouteNotFound}},
 		{name: "no such method", request: xsigned("BREW", "/flyio/extensions/x1", ""),
 			want: flyext.Outcome{Route: "/extensions/{id}", Status: 405, Code: flyext.CodeMethodNotAllowed}},
@@ -143,7 +142,7 @@ func TestObserve(t *testing.T) {
 			},
 			want: admitted(flyext.Outcome{Route: "/extensions/events", Method: "POST", Status: 500, Code: flyext.CodeInternal,
 				Panic: "at the queue"})},
-		{name: "a verifier of the service that panics", request: unsignedRequest("GET", "/flyio/extensions/x1"),
+		{name: "a panic of a custom verifier", request: unsignedRequest("GET", "/flyio/extensions/x1"),
 			config: func(c *flyext.Config) {
 				c.Verifier = verifierOf(func() (flyext.Verification, error) { panic("at the key") })
 			},
@@ -173,37 +172,37 @@ func TestObserve(t *testing.T) {
 				}
 				config.Observe = func(ctx context.Context, o flyext.Outcome) {
 					if w.Body.Len() == 0 {
-						t.Error("Observe is called before the answer is written")
+						t.Error("Observe was called before the answer was written")
 					}
 					if flyext.RequestID(ctx) != "" && flyext.RequestID(ctx) != o.RequestID {
-						t.Error("the context has another request id")
+						t.Error("the context and the outcome have different request ids")
 					}
 					seen.observe(ctx, o)
 				}
 			}).ServeHTTP(w, c.request)
 			got := seen.one(t)
 			if got.RequestID == "" || got.RequestID != w.Header().Get("X-Request-Id") {
-				t.Errorf("RequestID is %q, and the answer has %q", got.RequestID, w.Header().Get("X-Request-Id"))
+				t.Errorf("RequestID is %q, but the answer has %q", got.RequestID, w.Header().Get("X-Request-Id"))
 			}
 			if w.Code != got.Status {
-				t.Errorf("the answer has the status %d", w.Code)
+				t.Errorf("the answer has the status %d, but the outcome has %d", w.Code, got.Status)
 			}
 			wantOutcome(t, got, c.want)
 		})
 	}
 }
 
-// verifierOf is a Verifier of the service's own.
+// verifierOf is a custom Verifier.
 type verifierOf func() (flyext.Verification, error)
 
 func (f verifierOf) Verify(context.Context, *flyext.Message) (flyext.Verification, error) { return f() }
 
-// brokenStore is a replay store that is out of reach.
+// brokenStore is a replay store whose calls fail.
 type brokenStore struct{}
 
 func (brokenStore) Use(context.Context, flyext.Nonce) (bool, error) { return false, errOfTheService }
 
-// xsignedEvent is an event in structured mode.
+// xsignedEvent returns a signed event in structured mode.
 func xsignedEvent(t testing.TB, id string) *http.Request {
 	t.Helper()
 	r := xsigned("POST", testEvents, envelope(id))
@@ -211,91 +210,8 @@ func xsignedEvent(t testing.TB, id string) *http.Request {
 	return r
 }
 
-// Each reason of a refusal is found in Outcome.Err, with the same 401 for all.
-// elsewhere is a request to another host.
-func elsewhere(w *wireRequest) *wireRequest {
-	w.host = "other-provider.test"
-	return w
-}
-
-func TestObserveReasons(t *testing.T) {
-	t.Parallel()
-	other := func(w *wireRequest) { w.target = "/flyio/extensions/x2" + w.target[strings.Index(w.target, "?"):] }
-	get := func() *wireRequest { return newGet(signedQuery("/flyio/extensions/x1")) }
-	for _, c := range []struct {
-		name    string
-		request *wireRequest
-		after   time.Duration
-		want    error
-	}{
-		{"unsigned", get(), 0, flyext.ErrUnsigned},
-		{"another secret", get().signedWith("another").xSignature(), 0, flyext.ErrSignatureMismatch},
-		{"two hours old", get().xSignature(), 2 * time.Hour, flyext.ErrStale},
-		{"from the future", get().xSignature(), -2 * time.Hour, flyext.ErrFuture},
-		{"another URL", get().xSignature().tampered(other), 0, flyext.ErrURLMismatch},
-		{"message signature: another secret", newGet(extensionPath).signedWith("another").rfc9421(), 0, flyext.ErrSignatureMismatch},
-		{"message signature: an unknown key", newGet(extensionPath).signRFC9421("s", `"@method" "@target-uri"`, `;created=1700000000;keyid="unknown"`), 0, flyext.ErrUnknownKey},
-		{"message signature: two hours old", newGet(extensionPath).rfc9421(), 2 * time.Hour, flyext.ErrStale},
-		{"message signature: from the future", newGet(extensionPath).rfc9421(), -2 * time.Hour, flyext.ErrFuture},
-		{"message signature: past its expires", newGet(extensionPath).signRFC9421("s", `"@method" "@target-uri"`, rfcParams(signingTime)+";expires=1600000000"), 0, flyext.ErrStale},
-		{"message signature: another host", elsewhere(newGet(extensionPath)).signRFC9421("s", `"@method" "@target-uri"`, rfcParams(signingTime)), 0, flyext.ErrURLMismatch},
-		{"message signature: nothing of the target", newGet(extensionPath).signRFC9421("s", `"@method"`, rfcParams(signingTime)), 0, flyext.ErrUncovered},
-		{"an unsigned body", get().xSignature().tampered(func(w *wireRequest) { w.body = "{}" }), 0, flyext.ErrUncovered},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			var seen observer
-			p := newProvider(t, &testProvisioner{}, func(config *flyext.Config) {
-				config.Verifier, config.Observe = flyext.AnyOf(flyext.XSignature(signingSecret), flyext.MessageSignature(signingKey)), seen.observe
-				config.Now = func() time.Time { return time.Unix(signingTime, 0).Add(c.after) }
-			})
-			do(p, c.request.request(t))
-			wantOutcome(t, seen.one(t), flyext.Outcome{Route: "/extensions/{id}", Method: "GET", Status: 401,
-				Code: flyext.CodeUnauthenticated, Err: c.want})
-		})
-	}
-}
-
-// A copy of a request, and of an event whose signature has no time, is a replay.
-func TestObserveReplay(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		name        string
-		first, copy *wireRequest
-		route       string
-		want        flyext.Outcome
-	}{
-		{"a request", newPost().xSignature(), newPost().xSignature(), "/extensions", flyext.Outcome{}},
-		{"an event without a time", undatedEvent("e1"), undatedEvent("e2"), "/extensions/events",
-			flyext.Outcome{Generation: flyext.Generation2, Verifier: "x-signature"}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			var seen observer
-			p := newProvider(t, &everything{}, func(config *flyext.Config) {
-				config.Verifier, config.Observe = flyext.AnyOf(flyext.XSignature(signingSecret), flyext.MessageSignature(signingKey)), seen.observe
-				config.Now = func() time.Time { return time.Unix(signingTime, 0) }
-			})
-			if w := do(p, c.first.request(t)); w.Code != 200 || seen.one(t).Replay != flyext.ReplayFresh {
-				t.Fatalf("the first: got %d %s, %+v", w.Code, w.Body, seen.all)
-			}
-			seen.all = nil
-			do(p, c.copy.request(t))
-			c.want.Route, c.want.Method, c.want.Status, c.want.Code = c.route, "POST", 401, flyext.CodeUnauthenticated
-			c.want.Replay, c.want.Err = flyext.ReplayRepeated, flyext.ErrReplayed
-			wantOutcome(t, seen.one(t), c.want)
-		})
-	}
-}
-
-// undatedEvent is an event in binary mode whose body has no parameters of the signature.
-func undatedEvent(id string) *wireRequest {
-	w := &wireRequest{method: "POST", target: testEvents, host: "logjam.test", body: recordedData, header: http.Header{}}
-	w.set("Content-Type", "application/json").set("Ce-Id", id).set("Ce-Source", "https://api.fly.io/v1")
-	return w.set("Ce-Type", "io.fly.machine.starting").set("Ce-Specversion", "1.0").xSignature()
-}
-
-// The durations are the whole request's, and the Provisioner's part of it.
+// Duration is the time of the whole request, ProvisionerDuration that of the
+// Provisioner.
 func TestObserveDurations(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -317,71 +233,8 @@ func TestObserveDurations(t *testing.T) {
 	})
 }
 
-// A panic of Observe, of whichever value, is logged and harms no answer.
-func TestObservePanics(t *testing.T) {
-	t.Parallel()
-	for name, value := range map[string]any{"a text": "canary", "http.ErrAbortHandler": http.ErrAbortHandler} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			var log logBuffer
-			p := newProvider(t, &testProvisioner{}, func(c *flyext.Config) {
-				c.Logger = log.logger()
-				c.Observe = func(context.Context, flyext.Outcome) { panic(value) }
-			})
-			if w := do(p, xsigned("POST", "/flyio/extensions", minimal)); w.Code != 200 {
-				t.Errorf("got %d %s", w.Code, w.Body)
-			}
-			if strings.Count(log.text(), "Config.Observe panicked") != 1 || !strings.Contains(log.text(), "TestObservePanics") {
-				t.Errorf("the log has no record with a stack: %s", log.text())
-			}
-		})
-	}
-}
-
-// http.ErrAbortHandler passes, is no panic to report, and is observed.
-func TestObserveAbort(t *testing.T) {
-	t.Parallel()
-	var seen observer
-	p := newProvider(t, &testProvisioner{fetch: func(context.Context, string) (*flyext.Extension, error) {
-		panic(http.ErrAbortHandler)
-	}}, func(c *flyext.Config) { c.Observe = seen.observe })
-	func() {
-		defer func() {
-			if v := recover(); v != http.ErrAbortHandler {
-				t.Errorf("recovered %v", v)
-			}
-		}()
-		do(p, xsigned("GET", "/flyio/extensions/x1", ""))
-	}()
-	wantOutcome(t, seen.one(t), flyext.Outcome{Route: "/extensions/{id}", Method: "GET", ExtensionID: "x1",
-		Generation: flyext.Generation2, Verifier: "x-signature", Replay: flyext.ReplayFresh, Err: http.ErrAbortHandler})
-}
-
-// panickingWriter is a middleware's writer with a defect.
-type panickingWriter struct{ http.ResponseWriter }
-
-func (panickingWriter) WriteHeader(int) { panic("in the middleware") }
-
-// A panic outside the service's methods is observed with its stack, and passes.
-func TestObservePanicOfTheWriter(t *testing.T) {
-	t.Parallel()
-	var seen observer
-	p := newProvider(t, &testProvisioner{}, func(c *flyext.Config) { c.Observe = seen.observe })
-	func() {
-		defer func() {
-			if v := recover(); v != "in the middleware" {
-				t.Errorf("recovered %v", v)
-			}
-		}()
-		p.ServeHTTP(panickingWriter{httptest.NewRecorder()}, xsigned("GET", "/flyio/extensions/x1", ""))
-	}()
-	if o := seen.one(t); o.Panic != "in the middleware" || !strings.Contains(string(o.Stack), "panickingWriter") {
-		t.Errorf("got %v, %s", o.Panic, o.Stack)
-	}
-}
-
-// The request of a client that hung up is finished and observed, under a context
-// that has not ended and has the values of the request's.
+// The request of a client that disconnects is completed and observed. The context of
+// Observe has not ended and has the values of the request's context.
 func TestObserveClientGone(t *testing.T) {
 	t.Parallel()
 	type traceKey struct{}
@@ -393,7 +246,7 @@ func TestObserveClientGone(t *testing.T) {
 	}}, func(c *flyext.Config) {
 		c.Observe = func(ctx context.Context, o flyext.Outcome) {
 			if ctx.Err() != nil || ctx.Value(traceKey{}) != "a span" {
-				t.Errorf("the context is over (%v) or without the request's values", ctx.Err())
+				t.Errorf("the context has ended (%v) or lacks the values of the request's context", ctx.Err())
 			}
 			seen.observe(ctx, o)
 		}
@@ -403,8 +256,8 @@ func TestObserveClientGone(t *testing.T) {
 		Generation: flyext.Generation2, Verifier: "x-signature", Replay: flyext.ReplayFresh})
 }
 
-// Observe does not keep net/http from closing the connection after a body that is
-// too large, or its sender could go on.
+// With Observe set, net/http still closes the connection after a body that is too
+// large. Otherwise the client could send the rest.
 func TestObserveTooLargeCloses(t *testing.T) {
 	t.Parallel()
 	var seen observer
@@ -417,10 +270,10 @@ func TestObserveTooLargeCloses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil { // without the check the server waits for more
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil { // a server that does not close would wait for more
 		t.Fatal(err)
 	}
-	// The chunks never end, so that the length is not announced.
+	// Chunks announce no length of the body.
 	io.WriteString(conn, "POST /flyio/extensions HTTP/1.1\r\nHost: logjam.test\r\nTransfer-Encoding: chunked\r\n\r\n20\r\n"+
 		strings.Repeat("a", 32)+"\r\n")
 	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -433,7 +286,7 @@ func TestObserveTooLargeCloses(t *testing.T) {
 	}
 }
 
-// The kind of signature is named after what admitted the request.
+// Outcome.Verifier names the verifier that admitted the request.
 func TestObserveVerifier(t *testing.T) {
 	t.Parallel()
 	named := func(name string, g flyext.Generation, nonces ...flyext.Nonce) flyext.Verifier {
@@ -448,7 +301,7 @@ func TestObserveVerifier(t *testing.T) {
 		verifier flyext.Verifier
 		want     string
 	}{
-		{"one", named("a", 1), "a"},
+		{"a custom verifier", named("a", 1), "a"},
 		{"a bearer token", flyext.BearerToken("t"), "bearer-token"},
 		{"any: the first that accepts", flyext.AnyOf(refuses, named("b", 1), named("c", 2)), "b"},
 		{"all: the highest generation", flyext.AllOf(named("a", 1, nonce), named("b", 2), named("c", 1)), "b"},

@@ -15,8 +15,7 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// lockedThreads are Provisioners and middlewares that lock their goroutine to its
-// thread.
+// lockedThreads are Provisioners and middlewares that lock their goroutine to a thread.
 var lockedThreads = map[string]struct {
 	fetch      func() error
 	middleware bool
@@ -34,7 +33,7 @@ var lockedThreads = map[string]struct {
 		return nil
 	}},
 	"a middleware that is locked, and a slow call": {middleware: true, fetch: func() error {
-		<-time.After(50 * time.Millisecond) // longer than the deadline, so that it passes during the call
+		<-time.After(50 * time.Millisecond) // longer than the deadline, so that the deadline passes during the call
 		return nil
 	}},
 }

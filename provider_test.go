@@ -30,7 +30,7 @@ const (
 	testBase   = "https://logjam.test/flyio"
 )
 
-// testProvisioner records its calls and answers as told.
+// testProvisioner records its calls. Its funcs replace the default answers.
 type testProvisioner struct {
 	mu    sync.Mutex
 	calls []string
@@ -109,7 +109,7 @@ func newProvider(t testing.TB, p flyext.Provisioner, change func(*flyext.Config)
 	return provider
 }
 
-// admitAll is a Verifier that trusts everybody, for tests of what comes after.
+// admitAll is a Verifier that accepts every request, for tests of the later steps.
 type admitAll struct{ generation flyext.Generation }
 
 func (v admitAll) Verify(context.Context, *flyext.Message) (flyext.Verification, error) {
@@ -120,8 +120,8 @@ func unsigned(c *flyext.Config) { c.Verifier = admitAll{flyext.Generation2} }
 
 var lastNonce atomic.Int64
 
-// xsigned returns a request that Fly.io could have sent. The members of body,
-// a JSON object, come before those of the signature.
+// xsigned returns a request with an X-Signature, as Fly.io sends it. body is a JSON
+// object; the members of the signature are added at its end.
 func xsigned(method, target, body string) *http.Request {
 	nonce, now := strconv.FormatInt(lastNonce.Add(1), 10), time.Now().Unix()
 	full := "https://logjam.test" + strings.TrimPrefix(target, "https://logjam.test")
@@ -153,17 +153,17 @@ func do(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	return w
 }
 
-// answer is an error's body.
+// answer is the body of an error.
 type answer struct{ Error, Message string }
 
 func readAnswer(t testing.TB, w *httptest.ResponseRecorder) answer {
 	t.Helper()
 	var a answer
 	if err := json.Unmarshal(w.Body.Bytes(), &a); err != nil || a.Error == "" || a.Message == "" {
-		t.Fatalf("body %q is no error of the one shape: %v", w.Body, err)
+		t.Fatalf("body %q is not an error with a code and a message: %v", w.Body, err)
 	}
 	if got := w.Header().Get("Content-Type"); got != "application/json" {
-		t.Errorf("Content-Type %q", got)
+		t.Errorf("Content-Type is %q, want application/json", got)
 	}
 	return a
 }
@@ -181,7 +181,7 @@ func TestRoutes(t *testing.T) {
 		{"update", "PATCH", "/flyio/extensions/x1", 200, "", "", "update x1"},
 		{"fetch", "GET", "/flyio/extensions/x1", 200, "", "", "fetch x1"},
 		{"deprovision", "DELETE", "/flyio/extensions/x1", 200, "", "", "deprovision x1"},
-		{"an id with an escaped slash stays one element", "GET", "/flyio/extensions/a%2Fb", 200, "", "", "fetch a/b"},
+		{"an id with an escaped slash", "GET", "/flyio/extensions/a%2Fb", 200, "", "", "fetch a/b"},
 		{"an id with a lower-case escape", "PATCH", "/flyio/extensions/a%2fb", 200, "", "", "update a/b"},
 		{"an id with a space and an umlaut", "DELETE", "/flyio/extensions/a%20%C3%BC", 200, "", "", "deprovision a ü"},
 		{"an id of dots", "GET", "/flyio/extensions/%2E%2E", 200, "", "", "fetch .."},
@@ -192,7 +192,7 @@ func TestRoutes(t *testing.T) {
 		{"wrong method on the collection", "GET", "/flyio/extensions", 405, "method_not_allowed", "POST", ""},
 		{"wrong method on an extension", "POST", "/flyio/extensions/x1", 405, "method_not_allowed", "DELETE, GET, PATCH", ""},
 		{"HEAD", "HEAD", "/flyio/extensions/x1", 405, "method_not_allowed", "DELETE, GET, PATCH", ""},
-		{"a method of one's own", "BREW", "/flyio/extensions/x1", 405, "method_not_allowed", "DELETE, GET, PATCH", ""},
+		{"an unknown method", "BREW", "/flyio/extensions/x1", 405, "method_not_allowed", "DELETE, GET, PATCH", ""},
 		{"two elements", "GET", "/flyio/extensions/a/b", 404, "route_not_found", "", ""},
 		{"no id", "GET", "/flyio/extensions/", 404, "route_not_found", "", ""},
 		{"a doubled slash", "POST", "/flyio//extensions", 404, "route_not_found", "", ""},
@@ -214,16 +214,16 @@ func TestRoutes(t *testing.T) {
 			}
 			w := do(newProvider(t, p, nil), xsigned(tt.method, tt.target, body))
 			if w.Code != tt.status {
-				t.Fatalf("status %d, want %d: %s", w.Code, tt.status, w.Body)
+				t.Fatalf("got %d %s, want %d", w.Code, w.Body, tt.status)
 			}
 			if got := w.Header().Get("Allow"); got != tt.allow {
-				t.Errorf("Allow %q, want %q", got, tt.allow)
+				t.Errorf("Allow is %q, want %q", got, tt.allow)
 			}
 			if tt.code != "" && readAnswer(t, w).Error != tt.code {
-				t.Errorf("body %s, want code %s", w.Body, tt.code)
+				t.Errorf("got %s, want the code %s", w.Body, tt.code)
 			}
 			if w.Header().Get("X-Request-Id") == "" {
-				t.Error("no request id")
+				t.Error("the answer has no X-Request-Id")
 			}
 			if got := strings.Join(p.recorded(), ","); got != tt.call {
 				t.Errorf("calls %q, want %q", got, tt.call)
@@ -262,7 +262,7 @@ func TestNewFailsClosed(t *testing.T) {
 		{"a base URL with a fragment", small{}, flyext.Config{BaseURL: testBase + "#a", Verifier: ok}},
 		{"a base URL with a user", small{}, flyext.Config{BaseURL: "https://u:p@logjam.test", Verifier: ok}},
 		{"a base URL with a host in Unicode", small{}, flyext.Config{BaseURL: "https://b\u00fccher.test/flyio", Verifier: ok}},
-		{"a base URL with a space behind", small{}, flyext.Config{BaseURL: testBase + " ", Verifier: ok}},
+		{"a base URL with a trailing space", small{}, flyext.Config{BaseURL: testBase + " ", Verifier: ok}},
 		{"a base URL with an escaped letter", small{}, flyext.Config{BaseURL: "https://logjam.test/fly%69o", Verifier: ok}},
 		{"a base URL with an escape in lower case", small{}, flyext.Config{BaseURL: "https://logjam.test/fly%c3%afo", Verifier: ok}},
 		{"a base URL with a step up", small{}, flyext.Config{BaseURL: "https://logjam.test/a/../flyio", Verifier: ok}},
@@ -282,13 +282,13 @@ func TestNewFailsClosed(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			if p, err := flyext.New(tt.p, tt.config); err == nil || p != nil {
-				t.Errorf("New gave %v, %v", p, err)
+				t.Errorf("New returned %v, %v; want an error", p, err)
 			}
 		})
 	}
 }
 
-// A base URL that is spelt as clients spell it is accepted.
+// New accepts a base URL if clients send its path in the same spelling.
 func TestBaseURLs(t *testing.T) {
 	t.Parallel()
 	for _, base := range []string{
@@ -318,15 +318,15 @@ func TestErrorsOfTheProvisioner(t *testing.T) {
 		{"any status and code", &flyext.Error{Status: 402, Code: "card_declined", Message: "Your card was declined."}, 402, answer{"card_declined", "Your card was declined."}},
 		{"wrapped", fmt.Errorf("in the store: %w", fmt.Errorf("deeper: %w", flyext.Conflict("Taken."))), 409, answer{"conflict", "Taken."}},
 		{"joined", errors.Join(errors.New(hidden), flyext.Gone("It is gone.")), 410, answer{"gone", "It is gone."}},
-		{"its cause is not sent", &flyext.Error{Status: 409, Code: "conflict", Message: "Taken.", Err: errors.New(hidden)}, 409, answer{"conflict", "Taken."}},
+		{"a cause that is not sent", &flyext.Error{Status: 409, Code: "conflict", Message: "Taken.", Err: errors.New(hidden)}, 409, answer{"conflict", "Taken."}},
 		{"an error of another kind", errors.New(hidden), 500, answer{"internal", "Internal Server Error"}},
-		{"a status that is no error", &flyext.Error{Status: 200, Code: "fine", Message: hidden}, 500, answer{"internal", "Internal Server Error"}},
-		{"a status that is none", &flyext.Error{Code: "odd", Message: hidden}, 500, answer{"internal", "Internal Server Error"}},
-		{"a status beyond the errors", &flyext.Error{Status: 600, Code: "odd", Message: hidden}, 500, answer{"internal", "Internal Server Error"}},
-		{"a message that fills the screen", flyext.Invalid(strings.Repeat("ü", 501)), 422, answer{"invalid", strings.Repeat("ü", 500)}},
+		{"a status that is not an error", &flyext.Error{Status: 200, Code: "fine", Message: hidden}, 500, answer{"internal", "Internal Server Error"}},
+		{"status 0", &flyext.Error{Code: "odd", Message: hidden}, 500, answer{"internal", "Internal Server Error"}},
+		{"a status above 599", &flyext.Error{Status: 600, Code: "odd", Message: hidden}, 500, answer{"internal", "Internal Server Error"}},
+		{"a message that is too long", flyext.Invalid(strings.Repeat("ü", 501)), 422, answer{"invalid", strings.Repeat("ü", 500)}},
 		{"no code", &flyext.Error{Status: 402, Message: "Pay first."}, 402, answer{"payment_required", "Pay first."}},
 		{"a code that is not UTF-8", &flyext.Error{Status: 402, Code: "\xff", Message: "Pay first."}, 402, answer{"payment_required", "Pay first."}},
-		{"a message that turns around", flyext.Invalid("a\u202eb\u200bc\u2066d"), 422, answer{"invalid", "a b c d"}},
+		{"a message with text direction controls", flyext.Invalid("a\u202eb\u200bc\u2066d"), 422, answer{"invalid", "a b c d"}},
 		{"an error that is nil inside", fmt.Errorf("wrapped: %w", (*flyext.Error)(nil)), 500, answer{"internal", "Internal Server Error"}},
 		{"no message", &flyext.Error{Status: 418, Code: "teapot"}, 418, answer{"teapot", "I'm a teapot"}},
 		{"a message that moves the cursor", flyext.Invalid("a\x1b[31mb\r\nc\u009bd"), 422, answer{"invalid", "a [31mb  c d"}},
@@ -342,10 +342,10 @@ func TestErrorsOfTheProvisioner(t *testing.T) {
 				t.Errorf("got %d %s, want %d %+v", w.Code, w.Body, tt.status, tt.want)
 			}
 			if strings.Contains(w.Body.String(), "canary") {
-				t.Error("an internal error's text was sent")
+				t.Error("the text of an internal error was sent")
 			}
-			if strings.Contains(fmt.Sprint(tt.err), "canary") != strings.Contains(log.text(), "canary") {
-				t.Errorf("the log does not say why: %s", log.text())
+			if inError := strings.Contains(fmt.Sprint(tt.err), "canary"); inError != strings.Contains(log.text(), "canary") {
+				t.Errorf("the log has the text of the error: %t, want %t; log: %s", !inError, inError, log.text())
 			}
 		})
 	}
@@ -358,9 +358,9 @@ func TestMissingCapabilities(t *testing.T) {
 		if w := do(provider, xsigned(method, "/flyio/extensions/x1", "")); w.Code != 501 || readAnswer(t, w).Error != "unsupported" {
 			t.Errorf("%s: %d %s", method, w.Code, w.Body)
 		}
-		// A stranger is not told what the provider can do.
+		// An unsigned request does not learn which methods the provider has.
 		if w := do(provider, httptest.NewRequest(method, "/flyio/extensions/x1", nil)); w.Code != 401 {
-			t.Errorf("%s, unsigned: %d %s", method, w.Code, w.Body)
+			t.Errorf("%s, unsigned: got %d %s, want 401", method, w.Code, w.Body)
 		}
 	}
 }

@@ -14,23 +14,23 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// A rotating provider is replaced while it runs, the way that a service changes its
-// secrets without an outage: another Provider with the same ReplayStore.
+// rotating is a handler whose Provider can be replaced while requests run. A service
+// changes its secrets without an outage by a new Provider with the same ReplayStore.
 type rotating struct {
 	atomic.Pointer[flyext.Provider]
 }
 
 func (r *rotating) ServeHTTP(w http.ResponseWriter, q *http.Request) { r.Load().ServeHTTP(w, q) }
 
-// TestSecretsRotateUnderLoad changes the secret in the three steps that docs/signatures.md
-// has, while eight senders go on. Not one genuine request is refused, and no
-// captured one is admitted, on whichever side of a step it comes.
+// TestSecretsRotateUnderLoad changes the secret in the three steps of
+// docs/signatures.md while eight senders send requests. At every step, each genuine
+// request is admitted and each replay is refused.
 func TestSecretsRotateUnderLoad(t *testing.T) {
 	t.Parallel()
 	const oldSecret, newSecret = "the-old-secret-of-the-rotation", "the-new-secret-of-the-rotation"
 	keys := func(secrets []string) (keys []flyext.Key) {
 		for _, secret := range secrets {
-			keys = append(keys, flyext.Key{ID: eventKey.ID, Secret: secret}) // one id, as docs/signatures.md allows
+			keys = append(keys, flyext.Key{ID: eventKey.ID, Secret: secret}) // both keys have one id, as docs/signatures.md allows
 		}
 		return keys
 	}
@@ -94,32 +94,32 @@ func TestSecretsRotateUnderLoad(t *testing.T) {
 			senders.Wait()
 
 			if sent := l.sent.Load(); applied.Load() != sent {
-				t.Errorf("%d requests were sent, and %d applied", sent, applied.Load())
+				t.Errorf("%d requests were sent, but %d were applied", sent, applied.Load())
 			}
 			for _, captured := range l.captured {
 				if w := do(service, received(captured)); w.Code != http.StatusUnauthorized {
-					t.Errorf("a replay in the end: got %d %s", w.Code, w.Body)
+					t.Errorf("a replay after the rotation: got %d %s, want 401", w.Code, w.Body)
 				}
 			}
-			// The other side of the coin: the old secret is worth nothing any more.
+			// The old secret is refused after the rotation.
 			fly := &flytest.Platform{BaseURL: testBase, Signer: rotation.signer(oldSecret)}
 			r, err := fly.NewRequest(t.Context(), http.MethodGet, "/extensions/x1", nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if w := do(service, received(r)); w.Code != http.StatusUnauthorized {
-				t.Errorf("the old secret: got %d %s", w.Code, w.Body)
+				t.Errorf("a request signed with the old secret: got %d %s, want 401", w.Code, w.Body)
 			}
 		})
 	}
 }
 
-// A rotationLoad is what senders share.
+// A rotationLoad is the state that the senders share.
 type rotationLoad struct {
 	t      *testing.T
 	server *httptest.Server
 	signer atomic.Pointer[signerBox]
-	signs  sync.RWMutex // held by who has a request on its way
+	signs  sync.RWMutex // read-locked while a request is on its way
 	sent   atomic.Int64
 	over   atomic.Bool
 
@@ -129,8 +129,9 @@ type rotationLoad struct {
 
 type signerBox struct{ flytest.Signer }
 
-// signNewly has everybody sign by another secret, once what was signed by the old
-// one is answered. Fly.io's own requests are on their way for seconds, too.
+// signNewly makes all senders sign with another secret. It first waits for the answers
+// to the requests that were signed with the old one. Fly.io's requests, too, take
+// seconds at most.
 func (l *rotationLoad) signNewly(s flytest.Signer) {
 	l.signs.Lock()
 	defer l.signs.Unlock()
@@ -145,7 +146,7 @@ func (l *rotationLoad) wait(requests int64) {
 	}
 }
 
-// send sends updates one after the other, and each of them twice.
+// send sends updates one after the other, and replays each of them.
 func (l *rotationLoad) send(sender int) {
 	client := &http.Client{Transport: l.transport()}
 	for n := 0; !l.over.Load() && !l.t.Failed(); n++ {
@@ -162,7 +163,7 @@ func (l *rotationLoad) send(sender int) {
 		}
 		answer.Body.Close()
 		if answer.StatusCode != http.StatusUnauthorized {
-			l.t.Errorf("a replay got %s", answer.Status)
+			l.t.Errorf("a replay got %s, want 401", answer.Status)
 		}
 	}
 }
@@ -188,7 +189,7 @@ func (l *rotationLoad) sendOne(client *http.Client, id string) (*http.Request, b
 	return r, true
 }
 
-// transport brings requests for the provider's public URL to the server.
+// transport sends requests for the provider's public URL to the server.
 func (l *rotationLoad) transport() http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
 		to := r.Clone(r.Context())
@@ -197,15 +198,15 @@ func (l *rotationLoad) transport() http.RoundTripper {
 	})
 }
 
-// TestStateKeyRotatesUnderLoad does the same to the key of the sign-on, while
-// customers sign in: none of them has to begin again.
+// TestStateKeyRotatesUnderLoad rotates the state key of the sign-on while customers
+// sign in. All of them succeed.
 func TestStateKeyRotatesUnderLoad(t *testing.T) {
 	t.Parallel()
 	const newKey = "the-key-that-comes-after-it-0123456789"
 	st, service := newSSOTest(t), &rotating{}
 	service.Store(st.provider)
 	st.world["logjam.io"] = service
-	var on sync.RWMutex // held by who is on their way
+	var on sync.RWMutex // read-locked while a customer signs in
 	var signedIn atomic.Int64
 	var over atomic.Bool
 	var customers sync.WaitGroup
@@ -236,7 +237,7 @@ func TestStateKeyRotatesUnderLoad(t *testing.T) {
 		service.Store(st.newProvider(step))
 		wait()
 	}
-	on.Lock() // ten minutes later nobody is on their way who began with the old one
+	on.Lock() // handshakes last at most ten minutes; those that began with the old key have ended
 	service.Store(st.newProvider(func(s *flyext.SSOConfig) { s.StateKey = newKey }))
 	on.Unlock()
 	wait()

@@ -14,7 +14,7 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// eligibility is a signed route of the service's own.
+// eligibility is the handler of a route that the service adds.
 func eligibility(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -24,8 +24,8 @@ func eligibility(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, `{"generation":%d,"bytes":%d}`, flyext.VerificationOf(r.Context()).Generation, len(body))
 }
 
-// Signed routes of the service's own are mounted next to the provider, and share
-// its replay store.
+// A service adds signed routes next to the provider. They share the provider's replay
+// store.
 func TestSignedRoutesOfTheService(t *testing.T) {
 	t.Parallel()
 	p := &testProvisioner{}
@@ -43,10 +43,10 @@ func TestSignedRoutesOfTheService(t *testing.T) {
 		{"POST", xsigned("POST", "/flyio/extensions/eligibility", `{"organization_id":"o1"}`), 201},
 		{"PUT", xsigned("PUT", "/flyio/organizations/o1/subscription", `{"plan":"pro"}`), 201},
 		{"unsigned", httptest.NewRequest("PUT", "/flyio/organizations/o1/subscription", strings.NewReader(`{"plan":"pro"}`)), 401},
-		{"the provider's own", xsigned("POST", "/flyio/extensions", minimal), 200},
+		{"a route of the provider", xsigned("POST", "/flyio/extensions", minimal), 200},
 	} {
 		if w := do(mux, c.request); w.Code != c.status {
-			t.Errorf("%s: got %d %s", c.name, w.Code, w.Body)
+			t.Errorf("%s: got %d %s, want %d", c.name, w.Code, w.Body, c.status)
 		}
 	}
 	first := xsigned("PUT", "/flyio/organizations/o1/subscription", `{"plan":"pro"}`)
@@ -60,17 +60,18 @@ func TestSignedRoutesOfTheService(t *testing.T) {
 		return r
 	}
 	if w := do(mux, again("PUT")); w.Code != 201 {
-		t.Errorf("got %d %s", w.Code, w.Body)
+		t.Errorf("got %d %s, want 201", w.Code, w.Body)
 	}
 	if w := do(mux, again("PUT")); w.Code != 401 {
-		t.Errorf("a copy: got %d %s", w.Code, w.Body)
+		t.Errorf("a replay: got %d %s, want 401", w.Code, w.Body)
 	}
 	if w := do(provider, again("PUT")); w.Code != 404 {
-		t.Errorf("the provider itself: got %d %s", w.Code, w.Body)
+		t.Errorf("the provider without the route: got %d %s, want 404", w.Code, w.Body)
 	}
 }
 
-// A lister has extensions of the organization o1.
+// A lister lists the same extensions for every organization but "lost", for which it
+// fails.
 type lister struct {
 	testProvisioner
 	all []*flyext.Extension
@@ -96,8 +97,8 @@ func TestLister(t *testing.T) {
 		status       int
 		body, calls  string
 	}{
-		{"two", "/flyio/organizations/o1/extensions", two, 200, `[{"id":"x1","name":"a","status":"ready","plan":"pro"},{"id":"x2","status":"provisioning"}]`, "list o1"},
-		{"none", "/flyio/organizations/o%2F1/extensions", nil, 200, `[]`, "list o/1"},
+		{"two extensions", "/flyio/organizations/o1/extensions", two, 200, `[{"id":"x1","name":"a","status":"ready","plan":"pro"},{"id":"x2","status":"provisioning"}]`, "list o1"},
+		{"no extensions", "/flyio/organizations/o%2F1/extensions", nil, 200, `[]`, "list o/1"},
 		{"without an ID", "/flyio/organizations/o1/extensions", []*flyext.Extension{{}}, 500, "", "list o1"},
 		{"nil", "/flyio/organizations/o1/extensions", []*flyext.Extension{nil}, 500, "", "list o1"},
 		{"an error", "/flyio/organizations/lost/extensions", nil, 500, "", "list lost"},
@@ -112,15 +113,16 @@ func TestLister(t *testing.T) {
 		}
 	}
 	if w := do(newProvider(t, small{&testProvisioner{}}, nil), xsigned("GET", "/flyio/organizations/o1/extensions", "")); w.Code != 501 {
-		t.Errorf("without the capability: got %d %s", w.Code, w.Body)
+		t.Errorf("without the capability: got %d %s, want 501", w.Code, w.Body)
 	}
 	if w := do(newProvider(t, &lister{}, nil), httptest.NewRequest("GET", "/flyio/organizations/o1/extensions", nil)); w.Code != 401 {
-		t.Errorf("unsigned: got %d %s", w.Code, w.Body)
+		t.Errorf("unsigned: got %d %s, want 401", w.Code, w.Body)
 	}
 }
 
-// Databases cannot store a NUL character. The texts of the protocol and the ids of
-// paths have none; options of the provider's own may.
+// Some databases cannot store a NUL character. Requests with NUL in a field of the
+// protocol or in an id of the path are refused. Fields that the library does not know
+// may have it.
 func TestNULCharacters(t *testing.T) {
 	t.Parallel()
 	texts := []string{"id", "name", "organization_id", "organization_name", "organization_email", "email", "user_id", "user_name", "user_email", "user_role", "primary_region"}
@@ -133,7 +135,7 @@ func TestNULCharacters(t *testing.T) {
 		}
 		for method, target := range map[string]string{"POST": "/flyio/extensions", "PATCH": "/flyio/extensions/x1"} {
 			if method == "PATCH" && field == "id" {
-				continue // not a member of an update
+				continue // an update has no id
 			}
 			p := &testProvisioner{}
 			w := do(newProvider(t, p, unsigned), httptest.NewRequest(method, target, strings.NewReader(body)))
@@ -149,18 +151,18 @@ func TestNULCharacters(t *testing.T) {
 	p := &testProvisioner{}
 	regions := `{"id":"x","organization_id":"o","read_regions":["mad","a\u0000"]}`
 	if w := do(newProvider(t, p, unsigned), httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(regions))); w.Code != 422 {
-		t.Errorf("a region: got %d", w.Code)
+		t.Errorf("a region: got %d, want 422", w.Code)
 	}
 	if w := do(newProvider(t, p, unsigned), httptest.NewRequest("GET", "/flyio/extensions/a%00b", nil)); w.Code != 404 {
-		t.Errorf("an id of a path: got %d", w.Code)
+		t.Errorf("an id in the path: got %d, want 404", w.Code)
 	}
 	option := `{"id":"x","organization_id":"o","note":"a\u0000b"}`
 	if w := do(newProvider(t, p, unsigned), httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(option))); w.Code != 200 {
-		t.Errorf("an option: got %d %s", w.Code, w.Body)
+		t.Errorf("an option: got %d %s, want 200", w.Code, w.Body)
 	}
 }
 
-// A truncated emoji is an escaped lone surrogate. It decodes to U+FFFD.
+// Truncating an emoji leaves an escaped lone surrogate, which decodes to U+FFFD.
 func TestLoneSurrogate(t *testing.T) {
 	t.Parallel()
 	var got *flyext.ProvisionRequest
@@ -171,7 +173,7 @@ func TestLoneSurrogate(t *testing.T) {
 	w := do(newProvider(t, p, nil), xsigned("POST", "/flyio/extensions",
 		`{"id":"x","organization_id":"o","organization_name":"Acme \ud83d","email":"\udc00a","note":"b \ud83d"}`))
 	if w.Code != 200 {
-		t.Fatalf("got %d %s", w.Code, w.Body)
+		t.Fatalf("got %d %s, want 200", w.Code, w.Body)
 	}
 	if got.OrganizationName != "Acme \ufffd" || got.OrganizationEmail != "\ufffda" || string(got.Extra["note"]) != `"b \ud83d"` {
 		t.Errorf("got %+v", got)
@@ -181,13 +183,13 @@ func TestLoneSurrogate(t *testing.T) {
 		"raw bytes and escape": "{\"id\":\"x\",\"organization_id\":\"o\",\"name\":\"\xff\",\"a\":\"\\ud83d\"}",
 	} {
 		if w := do(newProvider(t, p, unsigned), httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(body))); w.Code != 400 {
-			t.Errorf("%s: got %d %s", name, w.Code, w.Body)
+			t.Errorf("%s: got %d %s, want 400", name, w.Code, w.Body)
 		}
 	}
 }
 
-// A doubly signed message that was stripped of its X-Signature is of generation 1.
-// The parameters of the X-Signature do not become options.
+// A message with two signatures that lost its X-Signature belongs to generation 1. The
+// parameters of X-Signature in its body do not become extras.
 func TestStrippedMessageHasNoSigningParametersAsExtras(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -195,7 +197,7 @@ func TestStrippedMessageHasNoSigningParametersAsExtras(t *testing.T) {
 		extras     int
 	}{
 		{"all three", `{"id":"x","organization_id":"o","timestamp":1,"nonce":"n","url":"u","plan":"pro"}`, 1},
-		{"an option by the name of one", `{"id":"x","organization_id":"o","url":"https://customer.test","plan":"pro"}`, 2},
+		{"an option named url", `{"id":"x","organization_id":"o","url":"https://customer.test","plan":"pro"}`, 2},
 	} {
 		var got *flyext.ProvisionRequest
 		p := &testProvisioner{provision: func(_ context.Context, r *flyext.ProvisionRequest) (*flyext.Extension, error) {
@@ -209,7 +211,7 @@ func TestStrippedMessageHasNoSigningParametersAsExtras(t *testing.T) {
 	}
 }
 
-// The log says why a body is not there, and whose limit it is over.
+// The log names the reason for a missing body and the limit that a body exceeds.
 func TestBodyFaultsAreNamed(t *testing.T) {
 	t.Parallel()
 	consumed := httptest.NewRequest("POST", "/flyio/extensions", strings.NewReader(minimal))
@@ -237,7 +239,7 @@ func TestBodyFaultsAreNamed(t *testing.T) {
 	}
 }
 
-// A message in a script that needs joiners keeps them.
+// Messages keep the joiners that some scripts and emojis need.
 func TestMessageKeepsJoiners(t *testing.T) {
 	t.Parallel()
 	const persian, family = "می\u200cخواهم", "👩\u200d👧"

@@ -14,9 +14,8 @@ import (
 	"testing"
 )
 
-// TestThreatModel holds SECURITY.md against the code: each test that it names
-// exists, subtests included, and each function that it says checks something is
-// in that file.
+// TestThreatModel compares SECURITY.md with the code. Each test and subtest that it
+// names exists, and each function that it names as a check is in the named file.
 func TestThreatModel(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("SECURITY.md")
@@ -29,7 +28,7 @@ func TestThreatModel(t *testing.T) {
 		tests++
 		names, ok := literals[m[1]]
 		if !ok {
-			t.Errorf("there is no test %s", m[1])
+			t.Errorf("SECURITY.md names %s, but there is no such test", m[1])
 		} else if m[2] != "" && !slices.Contains(names, m[2]) {
 			t.Errorf("%s has no subtest %q", m[1], m[2])
 		}
@@ -41,7 +40,7 @@ func TestThreatModel(t *testing.T) {
 		}
 	}
 	if tests < 80 || checks < 50 {
-		t.Errorf("found only %d tests and %d checks in it", tests, checks)
+		t.Errorf("found only %d tests and %d checks in SECURITY.md; was its format changed?", tests, checks)
 	}
 	for line := range strings.Lines(string(text)) {
 		cells := strings.Split(strings.TrimSpace(line), "|")
@@ -50,13 +49,13 @@ func TestThreatModel(t *testing.T) {
 		}
 		open := strings.Contains(cells[2], "see below") || strings.Contains(cells[2], "nothing:")
 		if !strings.Contains(cells[3], "`Test") && !open {
-			t.Errorf("no test proves %q", cells[1])
+			t.Errorf("SECURITY.md names no test for %q", cells[1])
 		}
 	}
 }
 
-// declared returns the texts in each test function of the module and of the
-// stores, and the functions of each file.
+// declared returns the string literals of each test function, and the functions of each
+// file, in the modules of the library and of the stores.
 func declared(t *testing.T) (literals, functions map[string][]string) {
 	literals, functions = map[string][]string{}, map[string][]string{}
 	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
@@ -104,7 +103,7 @@ func declared(t *testing.T) (literals, functions map[string][]string) {
 	return literals, functions
 }
 
-// Each relative link of a page leads somewhere.
+// The target of each relative link exists.
 func TestLinksOfThePages(t *testing.T) {
 	t.Parallel()
 	pages, err := filepath.Glob("docs/*.md")
@@ -128,6 +127,6 @@ func TestLinksOfThePages(t *testing.T) {
 		}
 	}
 	if links < 40 {
-		t.Errorf("found only %d links", links)
+		t.Errorf("found only %d relative links, want at least 40; was the format of the pages changed?", links)
 	}
 }

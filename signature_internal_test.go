@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A nonce that two verifiers share is entered once, or it would be its own replay. It
-// is remembered as long as either of them would admit the message.
+// A nonce that two verifiers share is used once: using it twice would look like a
+// replay. It is remembered until neither verifier would admit the message.
 func TestMergeNonces(t *testing.T) {
 	t.Parallel()
 	a := Nonce{Key: [16]byte{1}, Expires: time.Unix(60, 0)}

@@ -21,7 +21,7 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// What the requests of the tests are signed with, when, and for which provider.
+// The key, the time and the provider of the signed requests in these tests.
 const (
 	signingKeyID  = "flyio-signing-secret"
 	signingSecret = "a-secret-that-only-flyio-knows"
@@ -33,8 +33,8 @@ const (
 
 var signingKey = flyext.Key{ID: signingKeyID, Secret: signingSecret}
 
-// A wireRequest is a request as it goes over the wire, and a signer of it that
-// shares no code with the library.
+// A wireRequest is a request as sent over the wire. Its methods sign it without using
+// code of the library.
 type wireRequest struct {
 	method, target, host, body string
 	header                     http.Header
@@ -61,7 +61,7 @@ func (w *wireRequest) set(name string, lines ...string) *wireRequest {
 	return w
 }
 
-// keep deletes all fields but these.
+// keep deletes all other header fields.
 func (w *wireRequest) keep(names ...string) *wireRequest {
 	maps.DeleteFunc(w.header, func(name string, _ []string) bool { return !slices.Contains(names, name) })
 	return w
@@ -84,7 +84,7 @@ func (w *wireRequest) signedWith(secret string) *wireRequest {
 	return w
 }
 
-// tampered lets a stranger change what was signed.
+// tampered changes the request after it was signed.
 func (w *wireRequest) tampered(change func(*wireRequest)) *wireRequest {
 	change(w)
 	return w
@@ -145,8 +145,8 @@ func (w *wireRequest) valueOf(component string) string {
 	return strings.Join(w.header[http.CanonicalHeaderKey(component)], ", ")
 }
 
-// signRFC9421 adds a signature of that label. covered is the inner list as it
-// stands in Signature-Input, params what stands behind it.
+// signRFC9421 adds a signature with a label. covered is the content of the inner list
+// in Signature-Input, params the text after the list.
 func (w *wireRequest) signRFC9421(label, covered, params string) *wireRequest {
 	var base strings.Builder
 	for id := range strings.SplitSeq(covered, " ") {
@@ -160,7 +160,7 @@ func (w *wireRequest) signRFC9421(label, covered, params string) *wireRequest {
 	return w
 }
 
-// rfc9421 signs with what the library recommends to cover.
+// rfc9421 signs the components that the library recommends.
 func (w *wireRequest) rfc9421() *wireRequest {
 	covered := `"@method" "@target-uri"`
 	if w.body != "" {
@@ -175,7 +175,7 @@ func rfcParams(created int64) string {
 
 const cavageParams = `keyId="` + signingKeyID + `",algorithm="hmac-sha256",`
 
-// signCavage signs as draft-cavage says. params stands before the list.
+// signCavage signs as draft-cavage does. params is the text before the list.
 func (w *wireRequest) signCavage(covered, params string) *wireRequest {
 	var lines []string
 	for name := range strings.SplitSeq(covered, " ") {
@@ -185,7 +185,7 @@ func (w *wireRequest) signCavage(covered, params string) *wireRequest {
 	return w.set("Signature", params+`headers="`+covered+`",signature="`+value+`"`)
 }
 
-// cavage signs as the proposal's example does: without the body.
+// cavage signs as the proposal's example does, which does not cover the body.
 func (w *wireRequest) cavage() *wireRequest {
 	return w.signCavage("(request-target) date content-length", cavageParams)
 }
@@ -223,7 +223,7 @@ func (w *wireRequest) xSignature() *wireRequest {
 	return w.set("X-Signature", hex.EncodeToString(w.mac(content)))
 }
 
-// signedQuery is the query of a GET for that path, as Fly.io makes it.
+// signedQuery returns the path with the query that Fly.io adds to a GET.
 func signedQuery(path string, more ...string) string {
 	q := fmt.Sprintf("timestamp=%d&nonce=n1&url=%s", signingTime, url.QueryEscape("https://logjam.test"+path))
 	return path + "?" + strings.Join(append([]string{q}, more...), "&")
@@ -239,7 +239,7 @@ func (w *wireRequest) request(t testing.TB) *http.Request {
 	return r.WithContext(t.Context())
 }
 
-// newAuthenticator returns one whose clock stands at signingTime plus after.
+// newAuthenticator returns an Authenticator whose clock shows signingTime plus after.
 func newAuthenticator(t testing.TB, v flyext.Verifier, after time.Duration) *flyext.Authenticator {
 	t.Helper()
 	auth, err := flyext.NewAuthenticator(flyext.Config{
@@ -252,13 +252,13 @@ func newAuthenticator(t testing.TB, v flyext.Verifier, after time.Duration) *fly
 	return auth
 }
 
-// A verdict is one row of a table of signatures: want is part of the reason
-// that is logged, "" means admitted.
+// A verdict is a test case for a signature. want is part of the logged reason; "" means
+// that the request is admitted.
 type verdict struct {
 	name    string
 	request *wireRequest
 	policy  flyext.Policy
-	after   time.Duration // how long after signingTime it arrives
+	after   time.Duration // from signingTime until the request arrives
 	want    string
 }
 
@@ -267,7 +267,8 @@ func (c *verdict) check(t *testing.T, v flyext.Verifier) {
 	wantRefusal(t, newAuthenticator(t, v, c.after).Check(c.request.request(t)), c.want)
 }
 
-// wantRefusal checks that err is the uniform 401 for that reason, or nil.
+// wantRefusal checks that err is the uniform 401 with the reason, or nil if the reason
+// is "".
 func wantRefusal(t *testing.T, err error, reason string) {
 	t.Helper()
 	if reason == "" {

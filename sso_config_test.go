@@ -38,7 +38,7 @@ func TestSSOMisconfigured(t *testing.T) {
 			t.Parallel()
 			config := newSSOTest(t).config()
 			if _, err := flyext.New(noProvisioner{}, config); err != nil {
-				t.Fatalf("before the mistake: %v", err)
+				t.Fatalf("the configuration without the mistake: %v", err)
 			}
 			change(&config)
 			_, err := flyext.New(noProvisioner{}, config)
@@ -46,7 +46,7 @@ func TestSSOMisconfigured(t *testing.T) {
 				t.Errorf("New: %v, want an error of flyext", err)
 			}
 			if err != nil && (strings.Contains(err.Error(), ssoSecret) || strings.Contains(err.Error(), ssoStateKey)) {
-				t.Errorf("New tells a secret: %v", err)
+				t.Errorf("the error of New has a secret: %v", err)
 			}
 		})
 	}
@@ -74,7 +74,7 @@ func TestSSOPrintsNoSecret(t *testing.T) {
 	}
 	for _, secret := range []string{ssoSecret, ssoStateKey, fmt.Sprintf("%x", ssoSecret), fmt.Sprintf("%x", ssoStateKey)} {
 		if strings.Contains(text.String(), secret) {
-			t.Errorf("prints %q:\n%s", secret, text.String())
+			t.Errorf("the secret %q is printed:\n%s", secret, text.String())
 		}
 	}
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// What Fly.io's server, or whatever answers in its place, can do wrong: over
-// real connections, once at each of the two endpoints.
+// Fly.io's server, or another one in its place, fails in different ways at each of
+// the two endpoints, over real connections.
 func TestFlyFails(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -31,7 +31,7 @@ func TestFlyFails(t *testing.T) {
 			w.WriteHeader(500)
 			_, _ = io.WriteString(w, "<h1>fo1_leak")
 		}, "status 500"},
-		"error of its own": {func(w http.ResponseWriter, _ *http.Request) {
+		"unknown error code": {func(w http.ResponseWriter, _ *http.Request) {
 			answerJSON(w, 400, `{"error":"fo1_leak","error_description":"fo1_leak","error_uri":"fo1_leak"}`)
 		}, "status 400"},
 		"huge body": {func(w http.ResponseWriter, _ *http.Request) {
@@ -45,7 +45,7 @@ func TestFlyFails(t *testing.T) {
 		"redirect loop": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect)
 		}, "status 307"},
-		"redirect elsewhere": {func(w http.ResponseWriter, r *http.Request) {
+		"redirect to another path": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "/steal", http.StatusPermanentRedirect)
 		}, "status 308"},
 		"cut off": {func(w http.ResponseWriter, _ *http.Request) {
@@ -82,23 +82,22 @@ func TestFlyFails(t *testing.T) {
 				server.Close()
 				st.wantRefusal(p, http.StatusBadGateway, flyext.CodeFlyUnavailable)
 				if !strings.Contains(st.logged(), c.logged) {
-					t.Errorf("the log is without %q: %s", c.logged, st.logged())
+					t.Errorf("the log lacks %q: %s", c.logged, st.logged())
 				}
 				st.mu.Lock()
 				defer st.mu.Unlock()
 				st.fly.mu.Lock()
 				defer st.fly.mu.Unlock()
-				// net/http tries a GET again if the connection was an old one.
+				// net/http repeats a GET that failed on a reused connection.
 				if stolen != "" || st.fly.calls > 3 {
-					t.Errorf("a redirect was followed: %d calls, %q", st.fly.calls, stolen)
+					t.Errorf("a redirect was followed: %d calls, and the other server got %q", st.fly.calls, stolen)
 				}
 			})
 		}
 	}
 }
 
-// overTCP makes the provider talk to a real server, and the browser still to the
-// world.
+// overTCP connects the provider to a real server. The browser stays in the world.
 func overTCP(t *testing.T, st *ssoTest, server string, client *http.Client) {
 	t.Helper()
 	u, err := url.Parse(server)
@@ -112,7 +111,7 @@ func overTCP(t *testing.T, st *ssoTest, server string, client *http.Client) {
 func TestFlyIsDown(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t)
-	// A port that was closed may be another test's by now.
+	// A closed port could be in use by another test, so the dialer fails itself.
 	overTCP(t, st, "http://127.0.0.1:1", &http.Client{Transport: &http.Transport{
 		DialContext: func(_ context.Context, network, _ string) (net.Conn, error) {
 			return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
@@ -121,11 +120,11 @@ func TestFlyIsDown(t *testing.T) {
 	b := st.browser()
 	st.wantRefusal(b.get(b.authorize(b.begin("x1"))), http.StatusBadGateway, flyext.CodeFlyUnavailable)
 	if !strings.Contains(st.logged(), "connection refused") {
-		t.Errorf("the log is without the cause: %s", st.logged())
+		t.Errorf("the log lacks the cause: %s", st.logged())
 	}
 }
 
-// Fly.io does not answer. The bubble ends only when every goroutine has.
+// Fly.io does not answer in time. synctest also checks that every goroutine ends.
 func TestFlyIsSlow(t *testing.T) {
 	t.Parallel()
 	wait := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
@@ -152,14 +151,14 @@ func TestFlyIsSlow(t *testing.T) {
 					t.Errorf("took %v, want 3s", took)
 				}
 				if !strings.Contains(st.logged(), context.DeadlineExceeded.Error()) {
-					t.Errorf("the log is without the cause: %s", st.logged())
+					t.Errorf("the log lacks the cause: %s", st.logged())
 				}
 			})
 		})
 	}
 }
 
-// The body comes over a connection that stays open, byte by byte.
+// The body arrives byte by byte over a connection that stays open.
 func TestFlyTrickles(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -14,8 +14,7 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// A parameter of a third party in the callback's query is malformed. It decides
-// nothing.
+// Malformed parameters that a third party adds to the callback's query are ignored.
 func TestCallbackIgnoresMalformedParameters(t *testing.T) {
 	t.Parallel()
 	for _, more := range []string{"&utm=50%", "&utm=a;b", "&%zz=1", "&;"} {
@@ -27,7 +26,8 @@ func TestCallbackIgnoresMalformedParameters(t *testing.T) {
 	}
 }
 
-// A user loads the callback again, after it succeeded. The service knows the browser.
+// A user reloads the callback after a successful sign-in. If the service recognizes the
+// browser's session, the user is redirected to the extension.
 func TestCallbackLoadedAgain(t *testing.T) {
 	t.Parallel()
 	known := false
@@ -43,22 +43,22 @@ func TestCallbackLoadedAgain(t *testing.T) {
 	callback := b.authorize(b.begin("x1"))
 	b.get(callback)
 	if len(st.signedIn) != 1 {
-		t.Fatal("not signed in")
+		t.Fatalf("%d sign-ins, want one", len(st.signedIn))
 	}
 	if p := b.get(callback); p.status != http.StatusForbidden || !strings.Contains(p.body, flyext.CodeUnknownHandshake) {
 		t.Errorf("a browser without a session got %d %s", p.status, p.body)
 	}
 	known = true
 	if p := b.get(callback); p.status != http.StatusFound || p.header.Get("Location") != "/streams/x1" || len(st.signedIn) != 1 {
-		t.Errorf("got %d, Location %q, %d sign-ins", p.status, p.header.Get("Location"), len(st.signedIn))
+		t.Errorf("got %d to %q and %d sign-ins, want a redirect to the extension and one sign-in", p.status, p.header.Get("Location"), len(st.signedIn))
 	}
 	st.move("x1", "another")
 	if p := b.get(callback); p.status == http.StatusFound {
-		t.Error("redirected to an extension that has moved")
+		t.Error("the user was redirected to an extension of another organization")
 	}
 }
 
-// A stranger sends thousands of cookies and a long Accept field. The answer stays
+// An attacker sends thousands of cookies and a long Accept field. The answer stays
 // short, and the field is not read to its end.
 func TestWorkOfTheSignOnIsBounded(t *testing.T) { // not parallel: it counts allocations
 	st := newSSOTest(t)
@@ -70,7 +70,7 @@ func TestWorkOfTheSignOnIsBounded(t *testing.T) { // not parallel: it counts all
 	}
 	r.Header.Set("Cookie", strings.TrimSuffix(cookies.String(), "; "))
 	if w := do(provider, r); len(w.Header()["Set-Cookie"]) > 20 {
-		t.Errorf("%d cookies are set", len(w.Header()["Set-Cookie"]))
+		t.Errorf("the answer sets %d cookies, want at most 20", len(w.Header()["Set-Cookie"]))
 	}
 
 	var accept strings.Builder
@@ -79,11 +79,11 @@ func TestWorkOfTheSignOnIsBounded(t *testing.T) { // not parallel: it counts all
 		fmt.Fprintf(&accept, ";a%d*0=1", i)
 	}
 	for _, field := range []string{accept.String(), strings.Repeat("a/b,", 200_000)} {
-		for _, p := range []*flyext.Provider{provider, newProvider(t, &testProvisioner{}, nil)} { // the second one has no sign-on
+		for _, p := range []*flyext.Provider{provider, newProvider(t, &testProvisioner{}, nil)} { // the second provider has no sign-on
 			r := httptest.NewRequest("GET", "/flyio/callback", nil)
 			r.Header.Set("Accept", field+",application/json")
 			if n := testing.AllocsPerRun(3, func() { do(p, r.Clone(r.Context())) }); n > 500 {
-				t.Errorf("%v allocations", n)
+				t.Errorf("%v allocations, want at most 500", n)
 			}
 		}
 	}
@@ -97,7 +97,7 @@ func TestInsecureAllowHTTP(t *testing.T) {
 	}{
 		"containers":              {"http://logjam:8080/flyio", "http://fly:4000", true, true},
 		"containers, not allowed": {"http://logjam:8080/flyio", "http://fly:4000", false, false},
-		"the server alone":        {"https://logjam.io/flyio", "http://fly:4000", false, false},
+		"only OAuth over http":    {"https://logjam.io/flyio", "http://fly:4000", false, false},
 		"loopback":                {"http://localhost:8080/flyio", "http://127.0.0.1:4000", false, true},
 		"loopback in upper case":  {"http://LOCALHOST:8080/flyio", "http://LocalHost:4000", false, true},
 		"loopback with a dot":     {"http://localhost.:8080/flyio", "http://localhost.:4000", false, true},
@@ -108,12 +108,13 @@ func TestInsecureAllowHTTP(t *testing.T) {
 		config := st.config(func(s *flyext.SSOConfig) { s.OAuthURL, s.InsecureAllowHTTP = c.oauth, c.allow })
 		config.BaseURL = c.base
 		if _, err := flyext.NewSignOn(config); (err == nil) != c.ok {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: NewSignOn returned the error %v, want an error: %t", name, err, !c.ok)
 		}
 	}
 }
 
-// The dashboard of an organization tells a stranger nothing, and lets its members in.
+// The dashboard of an organization admits members. Before the sign-in it does not
+// reveal which organizations exist.
 func TestOrganizationDashboard(t *testing.T) {
 	t.Parallel()
 	asked := 0
@@ -129,26 +130,26 @@ func TestOrganizationDashboard(t *testing.T) {
 	at := func(b *browser, organization string) string {
 		p := b.get(ssoBase + "/organizations/" + organization + "/sso")
 		if p.status != http.StatusFound {
-			t.Fatalf("%s: got %d %s", organization, p.status, p.body)
+			t.Fatalf("%s: got %d %s, want 302", organization, p.status, p.body)
 		}
 		return p.header.Get("Location")
 	}
 	b := st.browser()
 	at(b, "unknown")
 	if asked != 0 {
-		t.Error("a stranger learns which organizations exist")
+		t.Error("OrganizationExists is called before the sign-in")
 	}
 	b.get(b.authorize(at(b, "o1")))
 	if len(st.signedIn) != 1 || st.signedIn[0].OrganizationID != "o1" || st.signedIn[0].ExtensionID != "" {
 		t.Errorf("signed in: %+v", st.signedIn)
 	}
-	for organization, want := range map[string]string{"o2": "not_found", "unknown": flyext.CodeNotAMember} { // a member of o2, which has no resources
+	for organization, want := range map[string]string{"o2": "not_found", "unknown": flyext.CodeNotAMember} { // the user is a member of o2, which has no resources
 		if p := b.get(b.authorize(at(b, organization))); !strings.Contains(p.body, want) {
 			t.Errorf("%s: got %d %s", organization, p.status, p.body)
 		}
 	}
 	if asked != 2 || len(st.signedIn) != 1 {
-		t.Errorf("asked %d times, %d sign-ins", asked, len(st.signedIn))
+		t.Errorf("OrganizationExists was called %d times, want 2; %d sign-ins, want 1", asked, len(st.signedIn))
 	}
 
 	without := newSSOTest(t)
@@ -157,7 +158,8 @@ func TestOrganizationDashboard(t *testing.T) {
 	}
 }
 
-// The service answers a refusal with a page of its own.
+// SSOConfig.Refused writes the page of a refusal. Clients that want JSON still get
+// JSON.
 func TestRefusedByTheService(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t, func(s *flyext.SSOConfig) {
@@ -173,12 +175,12 @@ func TestRefusedByTheService(t *testing.T) {
 	}
 	b.accept = "application/json"
 	if p := b.get(ssoBase + "/callback"); p.header.Get("Content-Type") != "application/json" {
-		t.Errorf("a program got %s", p.body)
+		t.Errorf("a client that accepts JSON got %s", p.body)
 	}
 }
 
-// The page has a heading for its code, the command, and a link where a new attempt
-// can help.
+// The page has a heading for the error code and the command to start again. It has a
+// link if a new attempt can succeed.
 func TestRefusalPageHelps(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t, func(s *flyext.SSOConfig) { s.StartAgain = "flyctl ext logjam dashboard" })
@@ -198,12 +200,12 @@ func TestRefusalPageHelps(t *testing.T) {
 		p := b.get(c.change(b.authorize(b.begin("x1"))))
 		if !strings.Contains(p.body, "<h1>"+c.heading+"</h1>") || strings.Contains(p.body, link) != c.retry ||
 			!strings.Contains(p.body, "<code>flyctl ext logjam dashboard</code>") {
-			t.Errorf("%s: %s", name, p.body)
+			t.Errorf("%s: the heading, the link or the command is wrong: %s", name, p.body)
 		}
 	}
 }
 
-// Fly.io sends no notice when a user leaves an organization. Recheck asks.
+// Fly.io sends no notice when a user leaves an organization, so Recheck asks Fly.io.
 func TestRecheck(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
@@ -256,7 +258,7 @@ func TestRecheck(t *testing.T) {
 	}
 	for _, text := range []string{fmt.Sprint(signedIn.Grant), fmt.Sprintf("%+v %#v", *signedIn.Grant, signedIn.Grant), fmt.Sprintf("%+v", signedIn)} {
 		if strings.Contains(text, "refresh") || len(text) > 500 {
-			t.Errorf("it prints %s", text)
+			t.Errorf("the grant is printed as %s", text)
 		}
 	}
 	grant, err := flyext.ParseGrant(secret)
@@ -279,6 +281,6 @@ func TestRecheck(t *testing.T) {
 	fly.SetUsers(user(""))
 	wantCode("a removed user", id.Grant, flyext.CodeNotAMember)
 	if _, err := flyext.ParseGrant([]byte("{}")); err == nil {
-		t.Error("an empty grant is read")
+		t.Error("ParseGrant accepts an empty grant")
 	}
 }

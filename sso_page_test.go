@@ -27,7 +27,7 @@ func TestRefusalPage(t *testing.T) {
 		flyext.CodeInvalidState, p.header.Get("X-Request-Id"),
 	} {
 		if !strings.Contains(p.body, want) {
-			t.Errorf("the page is without %q:\n%s", want, p.body)
+			t.Errorf("the page lacks %q:\n%s", want, p.body)
 		}
 	}
 	if strings.Contains(p.body, "<script") {
@@ -55,7 +55,7 @@ func TestRefusalPageEscapes(t *testing.T) {
 	b.accept = "text/html"
 	p := b.get(ssoBase + "/extensions/x1/sso")
 	if strings.Contains(p.body, "<img") || strings.Count(html.UnescapeString(p.body), evil) != 2 {
-		t.Errorf("the page does not show the text as text:\n%s", p.body)
+		t.Errorf("the page does not escape the text:\n%s", p.body)
 	}
 }
 
@@ -87,7 +87,7 @@ func TestAccept(t *testing.T) {
 	}
 }
 
-// Every refusal tells a person what to do, in one line.
+// Every page of a refusal says what the user can do.
 func TestRefusalsTellWhatToDo(t *testing.T) {
 	t.Parallel()
 	st := newSSOTest(t)

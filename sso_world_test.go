@@ -11,7 +11,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
 	"slices"
@@ -30,7 +29,7 @@ const (
 	ssoStateKey = "state-key-0123456789abcdef0123456789"
 )
 
-// A world is the internet: hosts by name, without a network.
+// A world connects clients with handlers by host name, without a network.
 type world map[string]http.Handler
 
 func (w world) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -73,21 +72,22 @@ func serveInWorld(h http.Handler, w http.ResponseWriter, r *http.Request) (err e
 	return nil
 }
 
-// A grant is what a code stands for.
+// A grant is the authorization request that a code was issued for.
 type grant struct {
 	clientID, redirectURI, challenge, scope string
 }
 
-// A fakeFly is Fly.io's OAuth server, with one user, who allows everything.
+// A fakeFly is a fake of Fly.io's OAuth server. It has one user, who consents to every
+// request.
 type fakeFly struct {
 	mu      sync.Mutex
 	grants  map[string]grant // by code
-	secrets []string         // codes and tokens, which nobody else may show
-	calls   int              // of token and token/info
+	secrets []string         // issued codes and tokens, which must not be shown or logged
+	calls   int              // to token and token/info
 
 	organizations []map[string]string
-	application   string           // the uid that token/info tells, if not the client's
-	token, info   http.HandlerFunc // instead of the real ones
+	application   string           // the uid in the answer of token/info; "" means the client's
+	token, info   http.HandlerFunc // replace the handlers of token and token/info
 	scope         func(asked string) string
 }
 
@@ -178,7 +178,7 @@ func answerJSON(w http.ResponseWriter, status int, body string) {
 	_, _ = io.WriteString(w, body)
 }
 
-// An ssoTest is a provider, Fly.io, and whoever signed in.
+// An ssoTest has a provider, Fly.io and the users that signed in.
 type ssoTest struct {
 	t        testing.TB
 	world    world
@@ -193,8 +193,8 @@ type ssoTest struct {
 	signedIn []flyext.Identity
 }
 
-// newSSOTest starts it: the user is an admin of o1, which has the extension x1,
-// and a member of o2, which has x2, and not in o3, which has x3.
+// newSSOTest starts a provider and Fly.io. The user is an admin of o1 with the
+// extension x1, a member of o2 with x2, and not in o3 with x3.
 func newSSOTest(t testing.TB, change ...func(*flyext.SSOConfig)) *ssoTest {
 	t.Helper()
 	st := &ssoTest{
@@ -300,156 +300,29 @@ func (st *ssoTest) noSecretsIn(where, text string) {
 	}
 }
 
-// forget starts one more round of a fuzz target.
+// forget prepares the next input of a fuzz target.
 func (st *ssoTest) forget(t testing.TB) {
 	st.t, st.fly.secrets = t, nil
 	st.log.Reset()
 }
 
-// wantNobody fails the test if anybody signed in.
-func (st *ssoTest) wantNobody() {
+// wantNoSignIn fails the test if a user has signed in.
+func (st *ssoTest) wantNoSignIn() {
 	st.t.Helper()
 	if len(st.signedIn) > 0 {
-		st.t.Errorf("signed in: %+v, want nobody", st.signedIn)
+		st.t.Errorf("signed in: %+v, want no sign-in", st.signedIn)
 	}
 }
 
-// A browser has cookies, and follows redirects only when told to.
-type browser struct {
-	st     *ssoTest
-	jar    *cookiejar.Jar
-	accept string
-}
-
-func (st *ssoTest) browser() *browser {
-	jar, err := cookiejar.New(nil)
-	if err != nil {
-		st.t.Fatal(err)
-	}
-	return &browser{st: st, jar: jar, accept: "application/json"}
-}
-
-// A page is an answer, read.
-type page struct {
-	status int
-	header http.Header
-	body   string
-	code   string // of an error in JSON
-}
-
-func (p page) location() string { return p.header.Get("Location") }
-
-func (b *browser) do(method, target string) page {
-	b.st.t.Helper()
-	r, err := http.NewRequestWithContext(b.st.t.Context(), method, target, nil)
-	if err != nil {
-		b.st.t.Fatal(err)
-	}
-	r.Header.Set("Accept", b.accept)
-	for _, c := range b.jar.Cookies(r.URL) {
-		r.AddCookie(c)
-	}
-	answer, err := b.st.world.RoundTrip(r)
-	if err != nil {
-		b.st.t.Fatal(err)
-	}
-	b.jar.SetCookies(r.URL, answer.Cookies())
-	body, err := io.ReadAll(answer.Body)
-	if err != nil {
-		b.st.t.Fatal(err)
-	}
-	p := page{status: answer.StatusCode, header: answer.Header, body: string(body)}
-	var e struct{ Error string }
-	if json.Unmarshal(body, &e) == nil {
-		p.code = e.Error
-	}
-	if r.URL.Host == "logjam.io" {
-		b.check(r, p)
-	}
-	return p
-}
-
-// check holds every answer of the handshake against what all must fulfil.
-func (b *browser) check(r *http.Request, p page) {
-	b.st.t.Helper()
-	for name, want := range map[string]string{
-		"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff",
-	} {
-		if got := p.header.Get(name); got != want {
-			b.st.t.Errorf("%s %s: %s is %q, want %q", r.Method, r.URL.Path, name, got, want)
-		}
-	}
-	policy := p.header.Get("Content-Security-Policy")
-	if !strings.HasPrefix(policy, "default-src 'none'; style-src 'sha256-") || strings.Contains(policy, "unsafe") {
-		b.st.t.Errorf("%s: Content-Security-Policy is %q", r.URL.Path, policy)
-	}
-	b.st.noSecretsIn("a page", p.body)
-	b.st.noSecretsIn("a redirect", p.location())
-	for _, c := range b.jar.Cookies(r.URL) {
-		if strings.Contains(p.body+p.location(), c.Value) {
-			b.st.t.Errorf("%s shows the cookie %s", r.URL.Path, c.Name)
-		}
-	}
-}
-
-func (b *browser) get(target string) page {
-	b.st.t.Helper()
-	return b.do(http.MethodGet, target)
-}
-
-// begin opens an extension's dashboard and returns where that redirects to.
-func (b *browser) begin(extensionID string) (authorize string) {
-	b.st.t.Helper()
-	p := b.get(ssoBase + "/extensions/" + url.PathEscape(extensionID) + "/sso")
-	if p.status != http.StatusFound {
-		b.st.t.Fatalf("sso of %s: status %d, %s", extensionID, p.status, p.body)
-	}
-	return p.location()
-}
-
-// authorize signs in at Fly.io and returns the callback's URL.
-func (b *browser) authorize(target string) (callback string) {
-	b.st.t.Helper()
-	p := b.get(target)
-	if p.status != http.StatusFound {
-		b.st.t.Fatalf("authorize: status %d, %s", p.status, p.body)
-	}
-	return p.location()
-}
-
-// wantRefusal checks a refusal, and that nobody came in.
+// wantRefusal checks the answer and the log record of a refusal, and that no user has
+// signed in.
 func (st *ssoTest) wantRefusal(p page, status int, code string) {
 	st.t.Helper()
 	if p.status != status || p.code != code {
 		st.t.Errorf("got %d %s, want %d %s", p.status, p.body, status, code)
 	}
 	if !strings.Contains(st.logged(), `"code":"`+code+`"`) {
-		st.t.Errorf("the log has no record of %s:\n%s", code, st.logged())
+		st.t.Errorf("the log has no record with the code %s:\n%s", code, st.logged())
 	}
-	st.wantNobody()
-}
-
-// edit changes one parameter of a URL.
-func edit(t testing.TB, target, name string, values ...string) string {
-	t.Helper()
-	u, err := url.Parse(target)
-	if err != nil {
-		t.Fatal(err)
-	}
-	q := u.Query()
-	q[name] = values
-	if len(values) == 0 {
-		delete(q, name)
-	}
-	u.RawQuery = q.Encode()
-	return u.String()
-}
-
-func parameter(t testing.TB, target, name string) string {
-	t.Helper()
-	u, err := url.Parse(target)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return u.Query().Get(name)
+	st.wantNoSignIn()
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// What is signed must reach the verifier unchanged through both versions of
-// HTTP: in the second one, Host and the request line are pseudo-headers.
+// The signed components reach the verifier unchanged over HTTP/1.1 and HTTP/2. In
+// HTTP/2 the host and the request line are pseudo-headers.
 func TestEveryFormatOverBothVersionsOfHTTP(t *testing.T) {
 	t.Parallel()
 	key := flyext.Key{ID: "flyio-signing-secret", Secret: testSecret}
@@ -39,7 +39,7 @@ func TestEveryFormatOverBothVersionsOfHTTP(t *testing.T) {
 					BaseURL: "https://example.com/flyio", Signer: signer, Client: server.Client(),
 					Observe: func(e flytest.Exchange) {
 						if e.Response.Proto != version {
-							t.Errorf("spoke %s", e.Response.Proto)
+							t.Errorf("the answer came over %s, want %s", e.Response.Proto, version)
 						}
 					},
 				}

@@ -10,7 +10,7 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// A secret's value must not be printed, whichever way somebody tries to.
+// Every way of printing hides the value of a secret.
 func TestSecretsRedactThemselves(t *testing.T) {
 	t.Parallel()
 	secrets := flyext.Secrets{"LOGJAM_URL": "canary"}
@@ -46,10 +46,10 @@ func TestSecretsRedactThemselves(t *testing.T) {
 			}
 		}
 	}
-	// A handler of somebody's own looks at the value itself.
+	// A custom slog.Handler reads the value itself.
 	shown, ok := slog.AnyValue(secrets).Resolve().Any().(map[string]string)
 	if _, named := shown["LOGJAM_URL"]; !ok || !named || shown["LOGJAM_URL"] == "canary" {
-		t.Errorf("slog value %v", shown)
+		t.Errorf("the slog value is %v, want the name with a redacted value", shown)
 	}
 }
 
@@ -71,7 +71,7 @@ func TestOptional(t *testing.T) {
 	for _, tt := range tests {
 		value, ok := tt.optional.Get()
 		if tt.optional.Present != tt.present || tt.optional.Null != tt.null || value != tt.value || ok != tt.ok {
-			t.Errorf("%s: %+v, Get %q %v", tt.name, tt.optional, value, ok)
+			t.Errorf("%s: got %+v, and Get returned %q, %t", tt.name, tt.optional, value, ok)
 		}
 	}
 }

@@ -13,13 +13,13 @@ func TestBackoff(t *testing.T) {
 		6: 30 * time.Second, 7: 30 * time.Second, 100: 30 * time.Second,
 	} {
 		if got := backoff(attempt, 0); got != latest/2 {
-			t.Errorf("attempt %d, earliest: %v", attempt, got)
+			t.Errorf("attempt %d: the earliest retry is after %v, want %v", attempt, got, latest/2)
 		}
 		if got := backoff(attempt, 0.5); got != latest*3/4 {
-			t.Errorf("attempt %d, middle: %v", attempt, got)
+			t.Errorf("attempt %d: the middle is %v, want %v", attempt, got, latest*3/4)
 		}
 		if got := backoff(attempt, 0.999999); got < latest-latest/1000 || got > latest {
-			t.Errorf("attempt %d, latest: %v", attempt, got)
+			t.Errorf("attempt %d: the latest retry is after %v, want %v", attempt, got, latest)
 		}
 	}
 }
@@ -32,13 +32,13 @@ func TestRetryAfter(t *testing.T) {
 		values []string
 		want   time.Duration
 	}{
-		{"none", nil, 0},
+		{"no header", nil, 0},
 		{"seconds", []string{"7"}, 7 * time.Second},
-		{"no time at all", []string{"0"}, 0},
+		{"zero seconds", []string{"0"}, 0},
 		{"a date", []string{"Tue, 24 Nov 2026 12:00:30 GMT"}, 30 * time.Second},
 		{"a date in the format of RFC 850", []string{"Tuesday, 24-Nov-26 12:01:00 GMT"}, time.Minute},
-		{"a date that is past", []string{"Tue, 24 Nov 2026 11:00:00 GMT"}, 0},
-		{"more than any number", []string{"99999999999999999999"}, (1<<31 - 1) * time.Second},
+		{"a past date", []string{"Tue, 24 Nov 2026 11:00:00 GMT"}, 0},
+		{"more than an int", []string{"99999999999999999999"}, (1<<31 - 1) * time.Second},
 		{"negative", []string{"-7"}, 0},
 		{"a fraction", []string{"1.5"}, 0},
 		{"a word", []string{"soon"}, 0},
@@ -46,7 +46,7 @@ func TestRetryAfter(t *testing.T) {
 		{"twice", []string{"7", "8"}, 0},
 	} {
 		if got := parseRetryAfter(http.Header{"Retry-After": test.values}, now); got != test.want {
-			t.Errorf("%s: %v, want %v", test.name, got, test.want)
+			t.Errorf("%s: got %v, want %v", test.name, got, test.want)
 		}
 	}
 }

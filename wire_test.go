@@ -17,8 +17,8 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// serve starts a real server that admits what v verifies and answers with the
-// body that it was given.
+// serve starts a real server that admits the requests that v accepts. It answers with
+// the request's body.
 func serve(t *testing.T, v flyext.Verifier, log io.Writer) *httptest.Server {
 	t.Helper()
 	config := flyext.Config{
@@ -42,7 +42,7 @@ func serve(t *testing.T, v flyext.Verifier, log io.Writer) *httptest.Server {
 	return server
 }
 
-// bytes writes the request as it goes over the wire.
+// bytes returns the request as sent over the wire.
 func (w *wireRequest) bytes() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n", w.method, w.target, w.host)
@@ -89,7 +89,7 @@ func TestOverTheWire(t *testing.T) {
 	get := newGet(queryTarget).rfc9421().bytes()
 	replace := func(text, from, to string) string {
 		if strings.Count(text, from) != 1 {
-			t.Fatalf("%q is not once in the request", from)
+			t.Fatalf("%q must be in the request once", from)
 		}
 		return strings.Replace(text, from, to, 1)
 	}
@@ -102,9 +102,9 @@ func TestOverTheWire(t *testing.T) {
 			replace(folded, "X-A: one two\r\n", "X-A: one\r\n\t two\r\n"), http.StatusOK},
 		{"obsolete line folding that splits a word: two words",
 			replace(folded, "X-A: one two\r\n", "X-A: one tw\r\n o\r\n"), http.StatusUnauthorized},
-		{"obsolete line folding in Signature-Input, outside of what is signed",
+		{"obsolete line folding in Signature-Input, before the signed list",
 			replace(plain, "Signature-Input: sig1", "Signature-Input:\r\n  sig1"), http.StatusOK},
-		{"obsolete line folding in Signature-Input, where no space was signed",
+		{"obsolete line folding in Signature-Input, inside the signed list",
 			replace(plain, `("@method" `, "(\r\n \"@method\" "), http.StatusUnauthorized},
 		{"list over several lines", list, http.StatusOK},
 		{"list made one line: the same value (RFC 9110, section 5.3)",
@@ -121,7 +121,7 @@ func TestOverTheWire(t *testing.T) {
 			"Transfer-Encoding: chunked\r\n"), signingBody, fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(signingBody), signingBody)), http.StatusOK},
 		{"body cut short", replace(plain, "Content-Length: ", "Content-Length: 1"), 0},
 		{"GET", get, http.StatusOK},
-		{"GET with a body that nobody signed", replace(get, "Connection: close\r\n", "Connection: close\r\nContent-Length: 2\r\n") + "{}", http.StatusUnauthorized},
+		{"GET with an unsigned body", replace(get, "Connection: close\r\n", "Connection: close\r\nContent-Length: 2\r\n") + "{}", http.StatusUnauthorized},
 		{"another Host", replace(plain, "Host: logjam.test", "Host: other.test"), http.StatusUnauthorized},
 		{"Host with the default port", replace(plain, "Host: logjam.test", "Host: logjam.test:443"), http.StatusOK},
 		{"forwarded Host is not trusted", replace(replace(plain, "Host: logjam.test", "Host: other.test"),
@@ -131,7 +131,7 @@ func TestOverTheWire(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			server := serve(t, flyext.MessageSignature(signingKey), nil)
-			if c.status == 0 { // the sender hangs up
+			if c.status == 0 { // the sender closes the connection
 				sendAndHangUp(t, server, c.text)
 				return
 			}
@@ -140,13 +140,13 @@ func TestOverTheWire(t *testing.T) {
 				t.Fatalf("got %d %s, want %d", status, body, c.status)
 			}
 			if want := c.text[len(c.text)-len(body):]; status == http.StatusOK && !strings.Contains(c.name, "chunked") && body != want {
-				t.Errorf("the next handler was given %q, want %q", body, want)
+				t.Errorf("the wrapped handler read %q, want %q", body, want)
 			}
 		})
 	}
 }
 
-// sendAndHangUp wants the 400 of a body that ended early.
+// sendAndHangUp closes the connection before the body is complete and wants 400.
 func sendAndHangUp(t *testing.T, server *httptest.Server, text string) {
 	t.Helper()
 	conn, err := net.Dial("tcp", server.Listener.Addr().String())
@@ -170,28 +170,27 @@ func sendAndHangUp(t *testing.T, server *httptest.Server, text string) {
 	}
 }
 
-// A stranger is told nothing but that the request is not authenticated, and
-// the log is told why, in words that are ours: nothing of the request, and no
-// secret.
+// Every refusal gets the same answer: the request is not authenticated. The log has the
+// reason in a fixed text, without bytes of the request and without secrets.
 func TestRefusalsTellNothing(t *testing.T) {
 	t.Parallel()
 	const canary = "canary4711"
 	verifiers := flyext.AnyOf(
 		flyext.XSignature(signingSecret),
 		flyext.AllOf(flyext.BearerToken("token-"+signingSecret), flyext.Policy{ZntrioDialect: true}.MessageSignature(signingKey)),
-		scripted{err: errors.New("a reason of one's own")},
+		scripted{err: errors.New("the reason of a custom verifier")},
 	)
 	bearer := func(w *wireRequest) *wireRequest { return w.set("Authorization", "Bearer token-"+signingSecret) }
 	foreign := func() *wireRequest { return bearer(newPost().signedWith(canary)) }
 	requests := map[string]*wireRequest{
-		"nothing":              newPost(),
+		"unsigned":             newPost(),
 		"wrong X-Signature":    newPost().signedWith(canary).xSignature(),
 		"no hex":               newPost().set("X-Signature", canary),
 		"stale":                xBody(strings.Replace(signingBody, "1700000000", "1600000000", 1)),
-		"url of elsewhere":     xURLOf("https://" + canary + ".test/flyio/extensions"),
+		"url of another host":  xURLOf("https://" + canary + ".test/flyio/extensions"),
 		"nonce missing":        xBody(strings.Replace(signingBody, "n1", "", 1)),
 		"wrong bearer":         newPost().set("Authorization", "Bearer "+canary).rfc9421(),
-		"bearer alone":         bearer(newPost()),
+		"only a bearer token":  bearer(newPost()),
 		"wrong message MAC":    foreign().rfc9421(),
 		"unknown key":          foreign().signRFC9421("s", covered, `;created=1;keyid="`+canary+`"`),
 		"unknown algorithm":    foreign().signRFC9421("s", covered, `;created=1;alg="`+canary+`"`),
@@ -215,7 +214,7 @@ func TestRefusalsTellNothing(t *testing.T) {
 		server := serve(t, verifiers, &log)
 		if name == "replay" {
 			if status, _, _ := send(t, server, w.bytes()); status != http.StatusOK {
-				t.Fatalf("the genuine request: %d", status)
+				t.Fatalf("the genuine request: got %d", status)
 			}
 		}
 		status, header, body := send(t, server, w.setLength().bytes())
@@ -228,13 +227,13 @@ func TestRefusalsTellNothing(t *testing.T) {
 			uniform = &got
 		}
 		if got != *uniform || status != http.StatusUnauthorized {
-			t.Errorf("%s: got %v, another refusal was %v", name, got, *uniform)
+			t.Errorf("%s: got %v, want the answer of the other refusals, %v", name, got, *uniform)
 		}
 		if strings.Count(log.String(), "\n") != 1 || id == "" || !strings.Contains(log.String(), id) {
-			t.Errorf("%s: the log is not one record of request %q: %s", name, id, log.String())
+			t.Errorf("%s: the log does not have exactly one record with request id %q: %s", name, id, log.String())
 		}
 		for _, secret := range []string{canary, signingSecret, "x1", "n1", w.header.Get("X-Signature"), w.header.Get("Signature")} {
-			if secret == canary && name == "url of elsewhere" {
+			if secret == canary && name == "url of another host" {
 				continue // the log has both hosts; this one was signed with the secret
 			}
 			if secret != "" && (strings.Contains(strings.ReplaceAll(log.String(), id, ""), secret) || strings.Contains(body, secret)) {
@@ -244,8 +243,8 @@ func TestRefusalsTellNothing(t *testing.T) {
 	}
 }
 
-// A verifier of a user's own answers a sender who has proven to know the
-// secret; whatever else it says goes to the log alone.
+// A custom verifier may return an *Error, which is the answer. Any other error
+// becomes the uniform 401, and its text is only logged.
 func TestVerifierErrors(t *testing.T) {
 	t.Parallel()
 	unreachable := &flyext.Error{Status: http.StatusServiceUnavailable, Code: "keys_unavailable", Message: "Try again."}
@@ -255,19 +254,16 @@ func TestVerifierErrors(t *testing.T) {
 		status int
 		code   string
 	}{
-		{"its own error", unreachable, http.StatusServiceUnavailable, "keys_unavailable"},
-		{"its own error, wrapped", fmt.Errorf("keys: %w", unreachable), http.StatusServiceUnavailable, "keys_unavailable"},
-		{"any other", errors.New("database password hunter2"), http.StatusUnauthorized, flyext.CodeUnauthenticated},
-		{"a nil error of ours", (*flyext.Error)(nil), http.StatusUnauthorized, flyext.CodeUnauthenticated},
+		{"an *Error", unreachable, http.StatusServiceUnavailable, "keys_unavailable"},
+		{"a wrapped *Error", fmt.Errorf("keys: %w", unreachable), http.StatusServiceUnavailable, "keys_unavailable"},
+		{"another error", errors.New("database password hunter2"), http.StatusUnauthorized, flyext.CodeUnauthenticated},
+		{"a nil *Error", (*flyext.Error)(nil), http.StatusUnauthorized, flyext.CodeUnauthenticated},
 	} {
 		for group, v := range map[string]flyext.Verifier{
 			"alone":    scripted{err: c.err},
 			"in AnyOf": flyext.AnyOf(flyext.XSignature("other"), scripted{err: c.err}),
 			"in AllOf": flyext.AllOf(scripted{}, scripted{err: c.err}),
 		} {
-			if c.err == error((*flyext.Error)(nil)) && group != "alone" {
-				continue // its text cannot be made
-			}
 			t.Run(c.name+" "+group, func(t *testing.T) {
 				t.Parallel()
 				e, ok := errors.AsType[*flyext.Error](newAuthenticator(t, v, 0).Check(newPost().xSignature().request(t)))
@@ -275,15 +271,15 @@ func TestVerifierErrors(t *testing.T) {
 					t.Fatalf("got %v, want %d %s", e, c.status, c.code)
 				}
 				if strings.Contains(e.Message, "hunter2") {
-					t.Errorf("the caller is told %q", e.Message)
+					t.Errorf("the message for the client has the internal error: %q", e.Message)
 				}
 			})
 		}
 	}
 }
 
-// A stranger breaks a chunked body in each way. The log names the kind of fault and
-// has none of the bytes.
+// An attacker breaks a chunked body in different ways. The log names the kind of
+// fault and has no bytes of the request.
 func TestBrokenBodyWritesNoLog(t *testing.T) {
 	t.Parallel()
 	head := "POST /flyio/extensions HTTP/1.1\r\nHost: logjam.test\r\nConnection: close\r\n"
