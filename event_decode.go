@@ -126,7 +126,7 @@ func decodeBatch(body []byte) ([]*Event, error) {
 		return nil, malformedJSON(err)
 	}
 	if rest := bytes.TrimLeft(body[dec.InputOffset():], " \t\r\n"); len(rest) > 0 {
-		return nil, malformed("The body has something behind the JSON array.", nil)
+		return nil, malformed("The body has text after the JSON array.", nil)
 	}
 	return events, nil
 }

@@ -14,7 +14,8 @@ import (
 // fields apply to [Policy.MessageSignature].
 type Policy struct {
 	// MaxAge is the maximum age of a message; 0 means 5 minutes, and the maximum is
-	// 24 hours. The replay store remembers a nonce for MaxAge plus ClockSkew.
+	// 24 hours. The replay store remembers a nonce for MaxAge plus ClockSkew after the
+	// time of signing.
 	MaxAge time.Duration
 	// ClockSkew bounds how far the sender's clock may be ahead, and how long a message
 	// is accepted after its "expires"; 0 means 1 minute, and the maximum is 24 hours.
