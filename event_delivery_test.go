@@ -363,7 +363,7 @@ func TestEventStoreFails(t *testing.T) {
 	if w := do(provider, binary("{}")); w.Code != 200 { // it was received, and nothing can undo that
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}
-	if !strings.Contains(log.text(), "event received and not remembered") || !strings.Contains(log.text(), "store is full") {
+	if !strings.Contains(log.text(), "event delivered but not remembered") || !strings.Contains(log.text(), "store is full") {
 		t.Errorf("log: %s", log.text())
 	}
 	store.failUse = nil

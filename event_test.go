@@ -269,9 +269,9 @@ func TestEventsThatAreNone(t *testing.T) {
 		{"no base64", structured(envelope("e1", `"data_base64":"A"`)), 422, `"data_base64" must be base64.`},
 		{"base64 that is no text", structured(envelope("e1", `"data_base64":7`)), 422, `"data_base64" must be base64.`},
 		{"another spelling of base64", structured(envelope("e1", `"data_base64":"AB=="`)), 422, `"data_base64" must be base64.`},
-		{"XML", asJSON("application/cloudevents+xml", "<event/>"), 415, "Events are read in binary mode, as application/cloudevents+json, or as application/cloudevents-batch+json."},
-		{"a batch in XML", asJSON("application/cloudevents-batch+xml", "<event/>"), 415, "Events are read in binary mode, as application/cloudevents+json, or as application/cloudevents-batch+json."},
-		{"two types", twice(structured(envelope("e1")), "Content-Type", "application/json"), 400, "There is more than one Content-Type."},
+		{"XML", asJSON("application/cloudevents+xml", "<event/>"), 415, "Send events in binary mode, as application/cloudevents+json, or as application/cloudevents-batch+json."},
+		{"a batch in XML", asJSON("application/cloudevents-batch+xml", "<event/>"), 415, "Send events in binary mode, as application/cloudevents+json, or as application/cloudevents-batch+json."},
+		{"two types", twice(structured(envelope("e1")), "Content-Type", "application/json"), 400, "The request has more than one Content-Type."},
 		{"nothing", structured(""), 400, "The body is empty; a JSON object is expected."},
 		{"an array as one event", structured("[]"), 400, "The body is JSON, but not an object."},
 		{"no JSON", structured(`{"id"`), 400, `The body is not JSON (at "id").`},
@@ -538,7 +538,7 @@ func TestOptionalPartsNeverLoseAnEvent(t *testing.T) {
 			if text != test.text || string(e.Data) != test.data || test.unread == "time" && !e.Time.IsZero() || e.Subject != "" || e.DataSchema != "" {
 				t.Errorf("extensions %q, data %s, event %+v", text, e.Data, e)
 			}
-			records := strings.Count(log.text(), "event has parts that cannot be read")
+			records := strings.Count(log.text(), "event has malformed parts")
 			if want := min(len(test.unread), 1); records != want || !strings.Contains(log.text(), test.unread) {
 				t.Errorf("%d records: %s", records, log.text())
 			}
