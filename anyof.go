@@ -7,20 +7,21 @@ import (
 	"slices"
 )
 
-// AllOf returns a Verifier that accepts a message that each of its verifiers accepts.
-// The message has the highest generation of theirs. Its [Verification.Verifier] is
-// that of the highest generation or, among equals, the first with a nonce. It is safe for concurrent use.
+// AllOf returns a Verifier that accepts a message if all verifiers accept it. The
+// result has their highest generation. Its [Verification.Verifier] names the verifier
+// with that generation; among several, the first with a nonce. It is safe for
+// concurrent use.
 func AllOf(verifiers ...Verifier) Verifier { return &allOf{group: newGroup("AllOf", verifiers)} }
 
-// AnyOf returns a Verifier that accepts a message that one of its verifiers accepts.
-// The first one that does decides the generation. AnyOf asks all of them: a message
-// that several accept uses up the nonces of each, or it would pass once more
-// stripped of one signature.
+// AnyOf returns a Verifier that accepts a message if at least one verifier accepts it.
+// The first such verifier decides the generation. AnyOf calls all verifiers and returns
+// the nonces of all that accept; otherwise a copy of the message without one of its
+// signatures would be accepted again. It is safe for concurrent use.
 //
-// A party between Fly.io and the provider can strip a message of one of its
-// signatures before it arrives. The message then has the generation of the other
-// signature, and the answer has the shape of that generation. Nothing else changes:
-// the remaining part is signed, and the signing parameters do not become extras.
+// A party between Fly.io and the provider can remove one of two signatures before the
+// message arrives. The response then has the format of the other signature's
+// generation. Nothing else changes: the message is still signed, and the signing
+// parameters do not become extras.
 func AnyOf(verifiers ...Verifier) Verifier { return &anyOf{group: newGroup("AnyOf", verifiers)} }
 
 type group struct {
@@ -31,7 +32,7 @@ type group struct {
 func newGroup(name string, verifiers []Verifier) group {
 	g := group{verifiers: slices.Clone(verifiers)}
 	if len(verifiers) == 0 {
-		g.err = fmt.Errorf("flyext: %s of no verifiers", name)
+		g.err = fmt.Errorf("flyext: %s needs a verifier", name)
 	}
 	for _, v := range verifiers {
 		if err := checkVerifier(v); err != nil {
@@ -79,7 +80,7 @@ func (v *anyOf) Verify(ctx context.Context, m *Message) (Verification, error) {
 			errs = append(errs, err)
 			continue
 		}
-		if len(errs) == i { // the first
+		if len(errs) == i { // the first that accepts
 			found.Generation, found.Verifier = one.Generation, one.Verifier
 		}
 		found.Nonces = mergeNonces(found.Nonces, one.Nonces...)
@@ -90,8 +91,8 @@ func (v *anyOf) Verify(ctx context.Context, m *Message) (Verification, error) {
 	return found, nil
 }
 
-// noneOf is why none of several verifiers was content. Its text is made when
-// it is logged.
+// noneOf has the error of each verifier of an AnyOf. Its text is built only when it is
+// logged.
 type noneOf []error
 
 func (e noneOf) Error() string   { return errors.Join(e...).Error() }

@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// An Authenticator admits requests that Fly.io signed, once each. It is for signed
-// routes of the service's own: use [Authenticator.Check] in a handler, or
-// [Authenticator.Handler] around one. [Provider.Authenticator] returns the one of a
-// provider. It is safe for concurrent use.
+// An Authenticator verifies requests that Fly.io signed and refuses replays. Use it for
+// the service's own signed routes: call [Authenticator.Check] in a handler, or wrap a
+// handler with [Authenticator.Handler]. [Provider.Authenticator] returns the
+// authenticator of a provider. It is safe for concurrent use.
 type Authenticator struct {
 	base     *url.URL
 	verifier Verifier
@@ -24,9 +24,9 @@ type Authenticator struct {
 	maxBody  int64
 }
 
-// NewAuthenticator returns an authenticator for a configuration. It uses BaseURL,
-// Verifier, ReplayStore, MaxBodyBytes, Now and Logger. It returns an error where
-// [New] does.
+// NewAuthenticator returns an authenticator that uses the fields BaseURL, Verifier,
+// ReplayStore, MaxBodyBytes, Now and Logger. It returns an error if one of them is
+// invalid.
 func NewAuthenticator(c Config) (*Authenticator, error) {
 	base, err := parseBaseURL(c.BaseURL)
 	if err != nil {
@@ -57,20 +57,19 @@ func NewAuthenticator(c Config) (*Authenticator, error) {
 	return a, nil
 }
 
-// Check reads the whole body of the request and returns nil if the request is
-// genuine, fresh, meant for this URL, and here for the first time. The body can be
-// read again afterwards, also that of a request that was refused. Otherwise the
-// error is an *[Error] with the answer to give: 401 (always the same one), 400, 413
-// or 503. Its Err is for the log alone; [errors.Is] finds [ErrStale] and the other
-// reasons in it.
+// Check reads the whole body and returns nil if the request is genuine, fresh, signed
+// for this URL, and not a replay. The body can be read again afterwards, even after a
+// refusal. Check each request once: a second call reports a replay.
 //
-// A request can be checked once: the second time it is a replay.
+// The error is an *[Error] with the response to send: 400, 401 (always the same), 413
+// or 503. Its Err is for the log only; use [errors.Is] with [ErrStale] and the other
+// reasons.
 func (a *Authenticator) Check(r *http.Request) error {
 	_, err := a.check(nil, r)
 	return err
 }
 
-// check reads, admits, and makes the body readable again.
+// check admits a request and makes its body readable again.
 func (a *Authenticator) check(w http.ResponseWriter, r *http.Request) (Verification, error) {
 	m, err := a.read(w, r)
 	if err != nil {
@@ -82,9 +81,9 @@ func (a *Authenticator) check(w http.ResponseWriter, r *http.Request) (Verificat
 	return a.admit(r.Context(), m)
 }
 
-// Handler returns a handler that passes genuine requests on to next, body
-// intact, and answers all others itself. [VerificationOf] gives next the result of
-// the verification, and so the shape of the answer.
+// Handler returns a handler that calls next for genuine requests, with the body intact,
+// and responds to all others itself. In next, [VerificationOf] returns the result of
+// the verification, which has the generation of the response.
 func (a *Authenticator) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, id := withRequestID(r.Context(), w.Header())
@@ -105,15 +104,14 @@ func (a *Authenticator) Handler(next http.Handler) http.Handler {
 
 type verificationKey struct{}
 
-// VerificationOf returns the result that the [Authenticator.Handler] around a
-// handler had for a request, given the request's context. Without one it is the
-// zero Verification.
+// VerificationOf returns the result of [Authenticator.Handler] from the context of a
+// request. It returns the zero Verification if there is none.
 func VerificationOf(ctx context.Context) Verification {
 	v, _ := ctx.Value(verificationKey{}).(Verification)
 	return v
 }
 
-// read reads the body, and returns the request as a Verifier sees it.
+// read reads the body and returns the Message for a Verifier.
 func (a *Authenticator) read(w http.ResponseWriter, r *http.Request) (*Message, error) {
 	body, err := readBody(w, r, a.maxBody)
 	if err != nil {
@@ -125,8 +123,8 @@ func (a *Authenticator) read(w http.ResponseWriter, r *http.Request) (*Message, 
 	}, nil
 }
 
-// admit verifies a message and uses its nonces up, in that order: only a genuine
-// message can use a nonce up.
+// admit verifies a message and then enters its nonces. The nonces come last, so that
+// only a genuine message can use up a nonce.
 func (a *Authenticator) admit(ctx context.Context, m *Message) (Verification, error) {
 	v, err := a.verifier.Verify(ctx, m)
 	if err != nil {
@@ -134,7 +132,7 @@ func (a *Authenticator) admit(ctx context.Context, m *Message) (Verification, er
 	}
 	for _, n := range v.Nonces {
 		if n.OnReceipt && m.isEvent {
-			continue // it is used up when the event was received
+			continue // entered once the event was received
 		}
 		switch fresh, err := a.replay.Use(ctx, n); {
 		case err != nil:
@@ -146,8 +144,8 @@ func (a *Authenticator) admit(ctx context.Context, m *Message) (Verification, er
 	return v, nil
 }
 
-// unauthenticated is the one answer to a sender that is not proven to be Fly.io. The
-// *Error of a verifier goes through: it answers a sender that knows the secret.
+// unauthenticated returns the same 401 for every sender that is not proven to be
+// Fly.io. An *Error of a verifier is returned unchanged: that sender knows the secret.
 func unauthenticated(reason error) error {
 	if e, ok := errors.AsType[*Error](reason); ok && e != nil {
 		return e

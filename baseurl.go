@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// parseBaseURL parses Config.BaseURL. It refuses a URL that no request could match,
-// because a client spells it otherwise.
+// parseBaseURL parses Config.BaseURL. It refuses URLs that clients rewrite, because no
+// request would match them.
 func parseBaseURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil {
@@ -19,7 +19,7 @@ func parseBaseURL(text string) (*url.URL, error) {
 	path := strings.TrimRight(u.EscapedPath(), "/")
 	switch {
 	case strings.ContainsAny(text, " \t\r\n"):
-		return nil, errors.New("flyext: Config.BaseURL contains white space")
+		return nil, errors.New("flyext: Config.BaseURL must not contain white space")
 	case u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
 		return nil, errors.New("flyext: Config.BaseURL must begin with https:// or http:// and a host")
 	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
@@ -34,7 +34,7 @@ func parseBaseURL(text string) (*url.URL, error) {
 	return u.Parse(u.Scheme + "://" + u.Host + path)
 }
 
-// checkHost refuses a host or a port that cannot be in a request.
+// checkHost refuses hosts and ports that no request can have.
 func checkHost(u *url.URL) error {
 	for i := 0; i < len(u.Host); i++ {
 		if u.Host[i] >= utf8.RuneSelf {
@@ -43,20 +43,20 @@ func checkHost(u *url.URL) error {
 	}
 	if port := u.Port(); port != "" {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return fmt.Errorf("flyext: Config.BaseURL: port %s is not between 1 and 65535", port)
+			return fmt.Errorf("flyext: Config.BaseURL: port %s must be between 1 and 65535", port)
 		}
 	}
 	return nil
 }
 
-// checkBasePath refuses a path that clients normalise (RFC 3986, section 6.2.2).
+// checkBasePath refuses paths that clients normalise (RFC 3986, section 6.2.2).
 func checkBasePath(path string) error {
 	if path == "" {
 		return nil
 	}
 	for _, element := range strings.Split(path[1:], "/") {
 		if element == "" || element == "." || element == ".." {
-			return fmt.Errorf("flyext: Config.BaseURL: the path has the element %q, which clients remove", element)
+			return fmt.Errorf("flyext: Config.BaseURL: remove the path element %q, as clients do", element)
 		}
 	}
 	for i := 0; i+2 < len(path); i++ {
@@ -66,7 +66,7 @@ func checkBasePath(path string) error {
 		escape := path[i : i+3]
 		char, err := url.PathUnescape(escape)
 		if err != nil || escape != strings.ToUpper(escape) || isUnreserved(char[0]) {
-			return fmt.Errorf("flyext: Config.BaseURL: the path has %s, which clients write as %q", escape, url.PathEscape(char))
+			return fmt.Errorf("flyext: Config.BaseURL: write %s in the path as %q, as clients do", escape, url.PathEscape(char))
 		}
 	}
 	return nil

@@ -9,11 +9,10 @@ import (
 	"strings"
 )
 
-// BearerToken returns a Verifier for "Authorization: Bearer <token>", which the
-// proposal of Fly.io asks for in addition to a signature. Alone, it is the weakest
-// verifier: an attacker who sees one request can make any other. Put it into an
-// [AllOf] with [MessageSignature]. Give several tokens during a rotation. It is safe
-// for concurrent use.
+// BearerToken returns a Verifier for "Authorization: Bearer <token>", which Fly.io's
+// proposal requires in addition to a signature. Combine it with [MessageSignature] in an
+// [AllOf]: with a token alone, an attacker who sees one request can make any other.
+// Pass several tokens during a rotation. It is safe for concurrent use.
 func BearerToken(tokens ...string) Verifier {
 	v := &bearerToken{}
 	if len(tokens) == 0 {
@@ -21,7 +20,7 @@ func BearerToken(tokens ...string) Verifier {
 	}
 	for _, token := range tokens {
 		if token == "" || strings.Trim(token, " \t") != token {
-			v.err = errors.New("flyext: BearerToken has a token that is empty or begins or ends with a space")
+			v.err = errors.New("flyext: BearerToken: a token must not be empty, or begin or end with a space")
 		}
 		v.sums = append(v.sums, sha256.Sum256([]byte(token)))
 	}
@@ -30,7 +29,7 @@ func BearerToken(tokens ...string) Verifier {
 
 type bearerToken struct {
 	construction
-	sums [][sha256.Size]byte // compared instead of the tokens: equal lengths
+	sums [][sha256.Size]byte // hashes have equal lengths, so the comparison hides the token's
 }
 
 var (

@@ -9,13 +9,13 @@ import (
 
 const (
 	defaultMaxBodyBytes = 1 << 20
-	// maxFirstRead is the most memory that an announced length alone gets.
+	// maxFirstRead bounds the memory that is allocated for an announced length.
 	maxFirstRead = 16 << 10
 )
 
-var errBodyConsumed = errors.New("the body is empty although a length was announced: a middleware has read it")
+var errBodyConsumed = errors.New("a middleware has read the body; mount the provider without it")
 
-// readBody reads the body once, whole and bounded, into memory of its own.
+// readBody reads the whole body, up to a limit, into its own memory.
 func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil, nil
@@ -27,7 +27,7 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 	body.Grow(int(min(max(r.ContentLength, 0), maxFirstRead)) + bytes.MinRead)
 	_, err := body.ReadFrom(http.MaxBytesReader(serverWriter(w), r.Body, limit))
 	if larger, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, tooLarge(larger.Limit) // the limit may be that of a handler around this one
+		return nil, tooLarge(larger.Limit) // perhaps the limit of an outer handler
 	}
 	if err == nil && r.ContentLength > 0 && body.Len() == 0 {
 		err = errBodyConsumed

@@ -10,15 +10,14 @@ import (
 	"time"
 )
 
-// call runs an operation under the provider's deadline, whether the client is
-// still there or not, and never at the same time as another one for the same id.
-// The lock is held until the answer is encoded, because the next call may change
-// the same extension.
+// call runs an operation with a deadline that does not depend on the client, one
+// operation at a time for each id. It holds the lock until the response is encoded,
+// because the next call may change the same extension.
 func (p *Provider) call(ctx context.Context, rec *record, op operation) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.timeout)
 	defer cancel()
 	arrived := time.Now()
-	if op.id != "" { // an event has no id, and locks of its own
+	if op.id != "" { // events have their own locks
 		if err := p.locks.lock(ctx, op.id); err != nil {
 			return nil, timedOut(fmt.Errorf("waiting for another call for this id: %w", err))
 		}
@@ -34,7 +33,7 @@ func (p *Provider) call(ctx context.Context, rec *record, op operation) ([]byte,
 	if rec.outcome != nil {
 		rec.outcome.ProvisionerDuration = end.Sub(start)
 	}
-	if took := end.Sub(arrived); took > flyPatience { // the wait for another call included, which Fly.io waits as well
+	if took := end.Sub(arrived); took > flyPatience { // includes the wait for the lock, as Fly.io waits then, too
 		rec.write(ctx, slog.LevelWarn, "slow call", slog.Duration("duration", took))
 	}
 	if _, ok := errors.AsType[*Error](err); !ok && errors.Is(err, context.DeadlineExceeded) {
@@ -53,7 +52,7 @@ func timedOut(cause error) error {
 	}
 }
 
-// A lockTable has a lock for each id in use, and for no other.
+// A lockTable has a lock for each id in use.
 type lockTable struct {
 	mu    sync.Mutex
 	locks map[string]*idLock
@@ -62,7 +61,7 @@ type lockTable struct {
 // An idLock is held while its channel is full.
 type idLock struct {
 	held  chan struct{}
-	users int // the holder and those that wait
+	users int // the holder and the waiting calls
 }
 
 // lock waits for the lock of an id, or for the context to end.
@@ -79,7 +78,7 @@ func (t *lockTable) lock(ctx context.Context, id string) error {
 	l.users++
 	t.mu.Unlock()
 	select {
-	case l.held <- struct{}{}: // free, as nearly always
+	case l.held <- struct{}{}: // a free lock is taken even if the context has ended
 		return nil
 	default:
 	}
@@ -92,7 +91,7 @@ func (t *lockTable) lock(ctx context.Context, id string) error {
 	}
 }
 
-// unlock lets one of those that wait for the lock of an id have it.
+// unlock passes the lock of an id on to a waiting call, if there is one.
 func (t *lockTable) unlock(id string) {
 	t.mu.Lock()
 	l := t.locks[id]

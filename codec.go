@@ -14,11 +14,11 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// A payload is the Go form of a request body. Each payload has the members that
-// X-Signature adds, so that one pass over the body reads both.
+// A payload is a decoded request body. It has the members that X-Signature adds, so
+// that one pass over the body reads both.
 type payload interface{ signing() *signingMembers }
 
-// signingMembers are the parameters of X-Signature, as the body has them.
+// signingMembers are the parameters of X-Signature in a body.
 type signingMembers struct {
 	Timestamp signingMember `json:"timestamp"`
 	Nonce     signingMember `json:"nonce"`
@@ -32,7 +32,7 @@ func (s *signingMembers) complete() bool {
 	return s.Timestamp.end > 0 && s.Nonce.end > 0 && s.URL.end > 0
 }
 
-// A signingMember is a value of any type, with the place where it is in the body.
+// A signingMember is a value of any type and its position in the body.
 type signingMember struct {
 	text       string // of a JSON string
 	number     bool   // text is the digits of a JSON number
@@ -56,9 +56,9 @@ func (m *signingMember) set(value jsontext.Value, end int64) {
 	}
 }
 
-// extras returns the members that the payload does not know. In generation 1 the
-// names of the signing parameters are free for options of the provider's own,
-// unless the body has all three: then it was signed for generation 2 as well.
+// extras returns the unknown members. In generation 1 they include the names of the
+// signing parameters, unless the body has all three: such a body was signed for
+// generation 2 as well.
 func (s *signingMembers) extras(g Generation, body []byte, extra map[string]json.RawMessage) map[string]json.RawMessage {
 	if g != Generation1 || s.complete() {
 		return extra
@@ -76,13 +76,13 @@ func addExtra(extra *map[string]json.RawMessage, name string, value []byte) {
 	if *extra == nil {
 		*extra = make(map[string]json.RawMessage)
 	}
-	(*extra)[name] = bytes.Clone(value) // its own memory, so that an extra does not keep the body
+	(*extra)[name] = bytes.Clone(value) // a part of the body would keep all of it in memory
 }
 
-// A signedBody is the payload of a request whose body only the service knows.
+// A signedBody is the payload for a route of the service's own.
 type signedBody struct{ signingMembers }
 
-// A member is an [Optional] that json/v2 decodes.
+// A member is an [Optional] that json/v2 can decode.
 type member[T any] struct{ Optional[T] }
 
 // UnmarshalJSONFrom implements [jsonv2.UnmarshalerFrom].
@@ -125,8 +125,7 @@ type email struct {
 	Email             jsontext.Value `json:"email"`
 }
 
-// address returns the first of the two members that has a value. When
-// organization_email has one, email is a member like any other.
+// address returns the address. If organization_email has a value, email is an extra.
 func (e *email) address(extra *map[string]json.RawMessage) (Optional[string], error) {
 	if _, ok := e.OrganizationEmail.Get(); ok || e.Email == nil {
 		addExtra(extra, "email", e.Email)
@@ -139,11 +138,11 @@ func (e *email) address(extra *map[string]json.RawMessage) (Optional[string], er
 	return address.Optional, nil
 }
 
-// decodePayload decodes a body, which is one JSON object. It refuses what two
-// JSON parsers might read differently: duplicate members, bytes that are not
-// UTF-8, and a second value. An escaped lone surrogate decodes to U+FFFD.
+// decodePayload decodes a body, which must be one JSON object. It refuses texts that
+// two JSON parsers might read differently: duplicate members, bytes that are not UTF-8,
+// and a second value. An escaped lone surrogate decodes to U+FFFD.
 func decodePayload(body []byte, into any) error {
-	lenient := jsontext.AllowInvalidUTF8(utf8.Valid(body)) // only lone surrogates are left to allow
+	lenient := jsontext.AllowInvalidUTF8(utf8.Valid(body)) // in valid UTF-8 this allows only lone surrogates
 	if jsontext.Value(body).Kind() != '{' {
 		return whyNoObject(body, lenient)
 	}
@@ -170,7 +169,7 @@ func whyNoObject(body []byte, options jsontext.Options) error {
 	case isObject && err != nil:
 		return malformedJSON(err)
 	case isObject:
-		return malformed("The body has something behind the JSON object.", nil)
+		return malformed("The body has text after the JSON object.", nil)
 	case err != nil:
 		return malformed("The body is not JSON.", nil)
 	}
@@ -181,7 +180,7 @@ func malformed(message string, err error) *Error {
 	return &Error{Status: http.StatusBadRequest, Code: CodeMalformedBody, Message: message, Err: err}
 }
 
-// malformedJSON names what is wrong with a JSON text, and the member.
+// malformedJSON returns the error for a JSON text, with the member if it is known.
 func malformedJSON(err error) *Error {
 	what := "is not JSON"
 	if errors.Is(err, jsontext.ErrDuplicateName) {
@@ -195,7 +194,7 @@ func malformedJSON(err error) *Error {
 		if s.JSONPointer != "" {
 			at = fmt.Sprintf(" (at %q)", strings.TrimPrefix(string(s.JSONPointer), "/"))
 		}
-		// The error itself quotes the body, which the log must not have.
+		// The text of err quotes the body, which must not reach the log.
 		cause = fmt.Errorf("the body %s, at byte %d", what, s.ByteOffset)
 	}
 	return malformed("The body "+what+at+".", cause)
@@ -228,7 +227,7 @@ func invalidField(name, must string) *Error {
 	}
 }
 
-// A text is a member of the protocol with its value.
+// A text is the name and the value of a member.
 type text struct{ name, value string }
 
 // checkTexts refuses NUL characters, which databases cannot store.
@@ -241,8 +240,7 @@ func checkTexts(texts ...text) error {
 	return nil
 }
 
-// checkAddress refuses an address with a zone, which means nothing on another
-// machine.
+// checkAddress refuses an address with a zone, which has no meaning on another machine.
 func checkAddress(a netip.Addr) error {
 	if a.Zone() != "" {
 		return invalidField("ip_address", mustBeAddress)

@@ -13,12 +13,12 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// An envelope is the answer of generation 2, the resource that GET answers in
-// both generations, and the resource of a webhook. Empty members are left out. No
-// published page names the member for an error's message; error_message is a guess.
+// An envelope is the resource in the response to GET, in webhooks and, in generation 2,
+// in the responses to POST and PATCH. Empty members are left out. No published page
+// names the member for an error's message; error_message is a guess.
 type envelope struct {
 	ID             string                     `json:"id"`
-	Config         map[string]string          `json:"config,omitzero"` // not Secrets, which redact themselves
+	Config         map[string]string          `json:"config,omitzero"` // Secrets would redact itself
 	Name           string                     `json:"name,omitempty"`
 	FlyAppName     string                     `json:"fly_app_name,omitempty"`
 	Status         Status                     `json:"status,omitempty"`
@@ -28,13 +28,13 @@ type envelope struct {
 	Extra          map[string]json.RawMessage `json:",embed"`
 }
 
-// envelopeMembers are the names that an extra member must not have. The most
-// important one is config: an extra member must not carry secrets.
+// envelopeMembers are the names that an extra member must not have. An extra config
+// could carry secrets.
 var envelopeMembers = []string{
 	"id", "config", "name", "fly_app_name", "status", "error_message", "organization_id", "user_id",
 }
 
-var errExtraName = errors.New("flyext: Extension.Extra has a member that the protocol names")
+var errExtraName = errors.New("flyext: Extension.Extra must not have a member that the protocol defines")
 
 func (e *envelope) encode() ([]byte, error) {
 	for name := range e.Extra {
@@ -53,8 +53,8 @@ var (
 	errNoListID    = errors.New("flyext: List returned an Extension without an ID")
 )
 
-// encodeSecrets writes the answer to POST and PATCH: flat secrets in generation 1,
-// an envelope in generation 2.
+// encodeSecrets writes the response to POST and PATCH: flat secrets in generation 1, an
+// envelope in generation 2.
 func encodeSecrets(g Generation, id string, x *Extension) ([]byte, error) {
 	if err := x.check(); err != nil {
 		return nil, err
@@ -71,8 +71,8 @@ func encodeSecrets(g Generation, id string, x *Extension) ([]byte, error) {
 	return e.encode()
 }
 
-// encodeResource writes the answer to GET, with secrets only if the Fetcher
-// returned them.
+// encodeResource writes the response to GET, with the secrets if the Fetcher returned
+// them.
 func encodeResource(id string, x *Extension) ([]byte, error) {
 	if err := x.check(); err != nil {
 		return nil, err
@@ -85,7 +85,7 @@ func encodeResource(id string, x *Extension) ([]byte, error) {
 	return e.encode()
 }
 
-// encodeList writes the answer to GET for the extensions of an organization.
+// encodeList writes the response of a Lister.
 func encodeList(all []*Extension) ([]byte, error) {
 	list := make([]jsontext.Value, len(all))
 	for i, x := range all {
@@ -101,7 +101,7 @@ func encodeList(all []*Extension) ([]byte, error) {
 	return marshal(list)
 }
 
-// check reports an answer that must not be sent.
+// check returns an error for an extension that must not be sent.
 func (x *Extension) check() error {
 	if x == nil {
 		return errNoExtension
@@ -120,7 +120,7 @@ func newEnvelope(id string, x *Extension) envelope {
 	return e
 }
 
-// writeJSON answers. A cache must not keep the answer.
+// writeJSON writes a response that caches must not keep.
 func writeJSON(w http.ResponseWriter, status int, body []byte) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
@@ -130,13 +130,12 @@ func writeJSON(w http.ResponseWriter, status int, body []byte) {
 		h.Set("WWW-Authenticate", "Signature")
 	}
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // a client that left before the answer cannot be told
+	_, _ = w.Write(body) // an error means that the client has disconnected
 }
 
-// writeError answers with the one shape that errors have.
 func writeError(w http.ResponseWriter, e *Error) {
 	if e.Code == CodeUnauthenticated && e.Message == unauthenticatedMessage {
-		writeJSON(w, e.Status, unauthenticatedBody) // a stranger costs no encoding
+		writeJSON(w, e.Status, unauthenticatedBody) // unauthenticated requests must stay cheap
 		return
 	}
 	writeJSON(w, e.Status, encodeError(e))
@@ -157,8 +156,8 @@ const unauthenticatedMessage = "The request is not authenticated."
 
 var unauthenticatedBody = encodeError(&Error{Code: CodeUnauthenticated, Message: unauthenticatedMessage})
 
-// isEnvName reports whether a shell can have a variable of that name
-// (POSIX.1-2017, section 8.1).
+// isEnvName reports whether a shell accepts the name of a variable (POSIX.1-2017,
+// section 8.1).
 func isEnvName(name string) bool {
 	for i := 0; i < len(name); i++ {
 		c := name[i]

@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// The codes of the handler's own errors, in the member "error" of the body. They are
-// stable. A Provisioner may use them and others.
+// The stable codes of the handler's errors, sent as the member "error" of the body. A
+// Provisioner may use them or its own codes.
 const (
 	CodeUnauthenticated   = "unauthenticated"    // 401
 	CodeMalformedBody     = "malformed_body"     // 400: not one JSON object in UTF-8
@@ -24,42 +24,41 @@ const (
 	CodeConflict          = "conflict"           // 409
 	CodeGone              = "gone"               // 410
 	CodeInvalid           = "invalid"            // 422
-	CodeUnsupported       = "unsupported"        // 501: the provider does not offer this
+	CodeUnsupported       = "unsupported"        // 501: the provider lacks this capability
 	CodeInternal          = "internal"           // 500
 	CodeTimeout           = "timeout"            // 504: the Provisioner's deadline passed
-	CodeReplayUnavailable = "replay_unavailable" // 503: the ReplayStore failed, or its clock is past the expiry of the nonce
+	CodeReplayUnavailable = "replay_unavailable" // 503: the ReplayStore failed, or the nonce has expired by its clock
 )
 
-// The codes of the sign-on, in addition to those above.
+// The additional codes of the sign-on.
 const (
-	CodeInvalidState     = "invalid_state"     // 400: the state is missing, forged, another provider's or another generation's
+	CodeInvalidState     = "invalid_state"     // 400: the state is missing or forged, or belongs to another provider or generation
 	CodeExpiredState     = "expired_state"     // 400: the handshake took longer than ten minutes
-	CodeUnknownHandshake = "unknown_handshake" // 403: this browser did not begin it, or has ended it already
+	CodeUnknownHandshake = "unknown_handshake" // 403: another browser began the handshake, or it is over
 	CodeMissingCode      = "missing_code"      // 400: Fly.io sent neither a code nor an error
-	CodeAccessDenied     = "access_denied"     // 403: the user or Fly.io said no
-	CodeInvalidGrant     = "invalid_grant"     // 403: Fly.io does not know the code, or no more
+	CodeAccessDenied     = "access_denied"     // 403: the user or Fly.io denied access
+	CodeInvalidGrant     = "invalid_grant"     // 403: the code or the refresh token is unknown or expired
 	CodeForeignToken     = "foreign_token"     // 403: the token was issued to another application
 	CodeNotAMember       = "not_a_member"      // 403: the user is not in the organization
-	CodeRoleNotAccepted  = "role_not_accepted" // 403: the user is, in a role that may not enter
-	CodeFlyUnavailable   = "fly_unavailable"   // 502: Fly.io failed, or answered what it should not
-	CodeFlyTimeout       = "fly_timeout"       // 504: Fly.io did not answer in time
+	CodeRoleNotAccepted  = "role_not_accepted" // 403: the user's role is not in SSOConfig.Roles
+	CodeFlyUnavailable   = "fly_unavailable"   // 502: Fly.io failed, or its response is invalid
+	CodeFlyTimeout       = "fly_timeout"       // 504: Fly.io did not respond in time
 )
 
-// An Error is the answer to a request that fails. Return an *Error from a
-// [Provisioner] (it may be wrapped) to control the response. Any other error becomes
-// a generic 500; its text is logged but never sent.
+// An Error is the response to a failed request. Return an *Error from a [Provisioner]
+// (it may be wrapped) to control the response. Any other error becomes a generic 500;
+// its text is logged but never sent.
 //
-// Message reaches the terminal of Fly.io's customer ("Error: input:3:2: createAddOn
-// <message>"), so write one short line for that person. Err is for the log and is
-// never sent.
+// Message appears in the customer's terminal ("Error: input:3:2: createAddOn
+// <message>"), so write one short line for that person.
 type Error struct {
-	Status  int    // HTTP status, 400 to 599; anything else is answered as 500
-	Code    string // for machines, such as "not_found"; stable; "" means one made of the status
-	Message string // for the customer, in one line
-	Err     error  // the cause, for the log; may be nil
+	Status  int    // HTTP status, 400 to 599; any other value is sent as 500
+	Code    string // stable, for machines, such as "not_found"; "" derives it from Status
+	Message string // one line for the customer
+	Err     error  // the cause, logged and never sent; may be nil
 }
 
-// Error returns the text for the log, with the cause. It is never sent.
+// Error returns the text for the log, including the cause. It is never sent.
 func (e *Error) Error() string {
 	if e == nil { // returned as an error by mistake
 		return "a nil *flyext.Error"
@@ -82,14 +81,14 @@ func (e *Error) Unwrap() error {
 // NotFound returns the error for an extension that does not exist: 404, "not_found".
 func NotFound(message string) *Error { return newError(http.StatusNotFound, CodeNotFound, message) }
 
-// Conflict returns the error for a request that contradicts the present state: 409,
+// Conflict returns the error for a request that conflicts with the current state: 409,
 // "conflict".
 func Conflict(message string) *Error { return newError(http.StatusConflict, CodeConflict, message) }
 
 // Gone returns the error for an extension that was removed: 410, "gone".
 func Gone(message string) *Error { return newError(http.StatusGone, CodeGone, message) }
 
-// Invalid returns the error for a parameter that cannot be used: 422, "invalid".
+// Invalid returns the error for an invalid parameter: 422, "invalid".
 func Invalid(message string) *Error {
 	return newError(http.StatusUnprocessableEntity, CodeInvalid, message)
 }
@@ -104,8 +103,8 @@ func newError(status int, code, message string) *Error {
 	return &Error{Status: status, Code: code, Message: message}
 }
 
-// asError returns a copy of the *Error inside err, or the plain 500 that hides err. An
-// *Error with a status of success is hidden, too.
+// asError returns a copy of the *Error inside err. Any other error, and an *Error with
+// a status of success, becomes a generic 500.
 func asError(err error) Error {
 	answer := Error{Status: http.StatusInternalServerError, Code: CodeInternal}
 	if e, ok := errors.AsType[*Error](err); ok && e != nil && e.Status >= 400 && e.Status <= 599 {
@@ -121,11 +120,11 @@ func asError(err error) Error {
 	return answer
 }
 
-// maxMessage is the most characters of a message on a customer's terminal.
+// maxMessage bounds a message on a customer's terminal, in characters.
 const maxMessage = 500
 
-// oneLine makes a text safe to print on a terminal: what could move its cursor,
-// break the line, turn its direction or hide becomes a space.
+// oneLine makes a text safe for a terminal. It replaces characters that could move the
+// cursor, break the line, change the direction of the text or be invisible.
 func oneLine(s string) string {
 	if len(s) <= maxMessage && isPrintable(s) {
 		return s
@@ -144,7 +143,7 @@ func oneLine(s string) string {
 	return string(clean)
 }
 
-// isPrintable reports whether a text is of printable ASCII alone, as most are.
+// isPrintable reports whether a text consists of printable ASCII.
 func isPrintable(s string) bool {
 	for i := 0; i < len(s); i++ {
 		if s[i] < ' ' || s[i] > '~' {

@@ -11,46 +11,46 @@ import (
 	"time"
 )
 
-// An EventReceiver receives POST {base}/extensions/events: the events of the
-// customers' machines, as CloudEvents 1.0 over HTTP in binary, structured or batched
-// mode. It is a capability of a [Provisioner]; without it the route answers 501.
+// An EventReceiver handles POST {base}/extensions/events: the events of the customers'
+// machines, as CloudEvents 1.0 over HTTP in binary, structured or batched mode. It is
+// an optional capability of a [Provisioner].
 //
 // Return nil once you have taken responsibility for the event, even if you ignore it:
-// events of unknown types arrive, too. An error is answered with 5xx (an *[Error] of
-// 5xx keeps its own status), so that Fly.io sends the event again.
+// events of unknown types arrive, too. After an error the client gets 5xx (an *[Error]
+// of 5xx keeps its status), so that Fly.io sends the event again.
 //
 // Delivery is at least once. Within one process, events are de-duplicated by source
 // and id: a duplicate is never delivered concurrently, nor within a day after
 // ReceiveEvent returned nil (or until the process exits, or a million newer events
-// have been seen). If [Config.ReplayStore] is a [ReplayLookup], all machines share
-// that memory. Even then, two machines may deliver an event that both receive at the
-// same instant, and a machine that stops between the delivery and its record causes
-// a second delivery. Make the consequences of an event idempotent.
+// have been seen). If [Config.ReplayStore] is a [ReplayLookup], duplicates are detected
+// across all machines, with two exceptions: two machines receive the event at the same
+// instant, or a machine stops between the delivery and its record. Make the
+// consequences of an event idempotent.
 //
-// Events with different ids are delivered concurrently and in any order. The events
-// of a batch are delivered one after the other; an error does not stop the others.
-// [Config.Timeout] bounds the whole request. The events of a batch that have no time
-// left are delivered when Fly.io sends the batch again.
+// Events with different ids are delivered concurrently and in any order. The events of
+// a batch are delivered in sequence; an error does not stop the others.
+// [Config.Timeout] bounds the whole request. Events of a batch that have no time left
+// are delivered when Fly.io sends the batch again.
 type EventReceiver interface {
 	ReceiveEvent(ctx context.Context, e *Event) error
 }
 
 // An Event is a CloudEvent (https://cloudevents.io) about a customer's machine.
 //
-// The signature decides which part of it is proven to be Fly.io's:
+// The signature determines which parts are proven to be Fly.io's:
 //
 //   - [XSignature] covers the body. In structured mode that is the whole event. In
 //     binary mode it is the data (Data, and MachineID and Status if DataContentType
-//     is JSON). The attributes are header fields and are not covered: an attacker
-//     who keeps a genuine request from arriving can deliver its data under another
-//     ID, Source, Type or Time, once and within minutes. Decide by the data where
-//     that matters. Data in binary mode that looks like an event in structured mode
-//     (it has a "specversion") is refused, because Content-Type is not covered.
-//   - [MessageSignature] covers the attributes as well. It refuses an event with an
-//     attribute outside of the signature, in each mode.
+//     is JSON). The attributes are header fields and are not covered: an attacker who
+//     intercepts a genuine request can deliver its data once, within minutes, with
+//     another ID, Source, Type or Time. If that matters, rely on the data only. Data
+//     in binary mode with a member "specversion" is refused: it could be an event in
+//     structured mode, because Content-Type is not covered.
+//   - [MessageSignature] also covers the attributes. In each mode it refuses an event
+//     with an unsigned attribute.
 //
-// X-Signature does not cover the method either, so give no extension the ID
-// "events": a request to PATCH it could be sent as an event.
+// X-Signature does not cover the method, so give no extension the ID "events": a PATCH
+// of that extension could be replayed as an event.
 type Event struct {
 	ID     string // never empty; unique together with Source
 	Source string // never empty; a URI reference
@@ -62,11 +62,10 @@ type Event struct {
 	DataContentType string    // the media type of Data, or ""
 	DataSchema      string    // a URI, or ""
 
-	// Extensions are the attributes that CloudEvents does not define, by name,
-	// as text: a number in its digits, a boolean as "true" or "false". The
-	// parameters of X-Signature (timestamp, nonce, url) are not among them. An
-	// optional attribute that cannot be read, such as a time without a zone, is the
-	// zero value in its own field and its text is here.
+	// Extensions are the attributes that CloudEvents does not define, by name. Numbers
+	// and booleans are text, such as "7" and "true". The parameters of X-Signature
+	// (timestamp, nonce, url) are excluded. If an optional attribute is malformed, such
+	// as a time without a zone, its own field is zero and its text is here.
 	Extensions map[string]string
 
 	// MachineID and Status are members of the data, such as "5683977ad31768" and
@@ -74,33 +73,33 @@ type Event struct {
 	MachineID string
 	Status    string
 
-	// Data is the raw data of the event, or nil. In binary mode under X-Signature,
-	// the parameters of the signature are among its members.
+	// Data is the raw data of the event, or nil. In binary mode with X-Signature, its
+	// members include the parameters of the signature.
 	Data []byte
 
-	// Undated reports whether the signature lacks a time, a nonce and a URL, like
-	// the example on Fly.io's page. Such an event is accepted once, by its MAC, for
-	// as long as events are remembered. [Policy.RequireEventTime] refuses it.
+	// Undated reports whether the signature lacks a time, a nonce and a URL, as in the
+	// example on Fly.io's page. Such an event is accepted once, by its MAC, for as long
+	// as events are remembered. [Policy.RequireEventTime] refuses it.
 	Undated bool
 
-	undated []Nonce  // of the signature
-	unread  []string // the names of the attributes that could not be read
+	undated []Nonce  // the nonces of an undated signature
+	unread  []string // the names of malformed attributes
 }
 
 const (
 	routeEvents     = "/extensions/events"
-	eventsID        = "events" // the element of that path that could be an id
+	eventsID        = "events" // the last element of routeEvents, which an extension could have as its id
 	eventMemory     = 24 * time.Hour
 	maxBatch        = 1000
 	maxRememberTime = 5 * time.Second
 )
 
-// nonce is the nonce by which an event is remembered.
+// nonce returns the nonce that marks the event as received.
 func (e *Event) nonce(now time.Time) Nonce {
 	return Nonce{Key: NonceKey("cloudevent", e.Source, e.ID), Expires: now.Add(eventMemory), OnReceipt: true}
 }
 
-// A delivery brings each event to its receiver, and remembers it.
+// A delivery passes events to the receiver and remembers them.
 type delivery struct {
 	received ReplayLookup
 	now      func() time.Time
@@ -116,7 +115,7 @@ func newDelivery(store ReplayStore, now func() time.Time) *delivery {
 	return d
 }
 
-// receive decodes an admitted request for the receiver of events.
+// receive decodes the events of an admitted request.
 func (p *Provider) receive(m *Message, v Verification, rec *record) (operation, error) {
 	receiver, ok := p.provisioner.(EventReceiver)
 	if !ok {
@@ -138,8 +137,8 @@ func (p *Provider) receive(m *Message, v Verification, rec *record) (operation, 
 	}}, nil
 }
 
-// all delivers the events of one request. An event that fails does not stop the
-// others: when all of them come again, only the failed one is not a duplicate.
+// all delivers the events of one request. A failure does not stop the others: when
+// Fly.io sends the request again, the delivered events are duplicates.
 func (d *delivery) all(ctx context.Context, rec *record, receiver EventReceiver, events []*Event) error {
 	var failed error
 	failures := 0
@@ -161,11 +160,11 @@ func (d *delivery) all(ctx context.Context, rec *record, receiver EventReceiver,
 	return failed
 }
 
-// one delivers one event unless it was delivered before, and remembers it
-// afterwards. A ReplayStore takes nothing back, so an entry before the delivery
-// would turn a crash into a lost event.
+// one delivers an event unless it is a duplicate, and then remembers it. A ReplayStore
+// cannot remove an entry, so an entry before the delivery would lose the event in a
+// crash.
 func (d *delivery) one(ctx context.Context, rec *record, receiver EventReceiver, e *Event) error {
-	nonces := append(slices.Clone(e.undated), e.nonce(d.now())) // the locks are taken in this order
+	nonces := append(slices.Clone(e.undated), e.nonce(d.now())) // a fixed order of locks prevents deadlocks
 	for _, n := range nonces {
 		lock := string(n.Key[:])
 		if err := d.locks.lock(ctx, lock); err != nil {
@@ -173,7 +172,7 @@ func (d *delivery) one(ctx context.Context, rec *record, receiver EventReceiver,
 		}
 		defer d.locks.unlock(lock)
 	}
-	if err := ctx.Err(); err != nil { // the events before it in the batch took all the time
+	if err := ctx.Err(); err != nil { // earlier events of the batch took all the time
 		return timedOut(err)
 	}
 	switch received, err := d.wasReceived(ctx, e, nonces); {
@@ -181,11 +180,11 @@ func (d *delivery) one(ctx context.Context, rec *record, receiver EventReceiver,
 		rec.unreplayable(err)
 		return err
 	case received:
-		rec.write(ctx, slog.LevelInfo, "event received before")
+		rec.write(ctx, slog.LevelInfo, "duplicate event not delivered")
 		return nil
 	}
 	if len(e.unread) > 0 {
-		rec.write(ctx, slog.LevelWarn, "event has parts that cannot be read", slog.String("parts", strings.Join(e.unread, ", ")))
+		rec.write(ctx, slog.LevelWarn, "event has malformed parts", slog.String("parts", strings.Join(e.unread, ", ")))
 	}
 	if err := catch(func() error { return receiver.ReceiveEvent(ctx, e) }); err != nil {
 		return eventError(err)
@@ -196,8 +195,8 @@ func (d *delivery) one(ctx context.Context, rec *record, receiver EventReceiver,
 	return nil
 }
 
-// wasReceived reports whether an event was received before. A signature without a
-// time that comes with another event is a copy, and refused.
+// wasReceived reports whether an event is a duplicate. A used undated signature with
+// another event is a replay, and an error.
 func (d *delivery) wasReceived(ctx context.Context, e *Event, nonces []Nonce) (bool, error) {
 	for i := len(nonces) - 1; i >= 0; i-- { // the event's own nonce first
 		used, err := d.received.Used(ctx, nonces[i])
@@ -213,21 +212,21 @@ func (d *delivery) wasReceived(ctx context.Context, e *Event, nonces []Nonce) (b
 	return false, nil
 }
 
-// remember notes that an event was received. It returns no error, because the answer
-// cannot undo the delivery. It may take a moment longer than the deadline.
+// remember records that an event was received, even after the deadline. A failure is
+// only logged: an error response would cause a second delivery.
 func (d *delivery) remember(ctx context.Context, rec *record, nonce Nonce) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxRememberTime)
 	defer cancel()
 	switch fresh, err := d.received.Use(ctx, nonce); {
 	case err != nil:
-		rec.write(ctx, slog.LevelError, "event received and not remembered", slog.String("error", err.Error()))
+		rec.write(ctx, slog.LevelError, "event delivered but not remembered", slog.String("error", err.Error()))
 	case !fresh:
-		rec.write(ctx, slog.LevelWarn, "event received twice, by two machines at once")
+		rec.write(ctx, slog.LevelWarn, "event delivered by two machines at once")
 	}
 }
 
-// eventError turns a receiver's error into one after which Fly.io tries again: a 4xx
-// would mean that the event is not wanted.
+// eventError makes a receiver's error a 5xx, so that Fly.io tries again. A 4xx would
+// mean that the event is unwanted.
 func eventError(err error) error {
 	if e, ok := errors.AsType[*Error](err); ok && e != nil && e.Status >= 500 && e.Status <= 599 {
 		return err

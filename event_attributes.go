@@ -10,14 +10,14 @@ import (
 	"unicode/utf8"
 )
 
-// attributes collects the context attributes of an event, by name, as text.
-// Both modes fill it, so that both are held to the same rules: a required
-// attribute that cannot be read refuses the event, and an optional one never does.
+// attributes collects the context attributes of an event, as text by name. Both modes
+// use it, so that the same rule applies to both: only a malformed required attribute
+// refuses the event.
 type attributes struct {
 	values   map[string]string
-	unread   map[string]string // the texts of those that could not be read
-	unnamed  bool              // there was an attribute without a usable name
-	required *Error            // the first required attribute that is wrong
+	unread   map[string]string // the texts of malformed attributes
+	unnamed  bool              // an attribute has an unusable name
+	required *Error            // the first malformed required attribute
 }
 
 func newAttributes() *attributes {
@@ -29,7 +29,7 @@ var contextAttributes = []string{"specversion", "id", "source", "type", "subject
 
 func isRequired(name string) bool { return slices.Contains(contextAttributes[:4], name) }
 
-// invalid notes an attribute that is not as it must be.
+// invalid records a malformed attribute.
 func (a *attributes) invalid(name, value, must string) {
 	if !isRequired(name) {
 		a.unread[name] = value
@@ -43,8 +43,8 @@ func (a *attributes) invalid(name, value, must string) {
 	}
 }
 
-// set adds an attribute. Control characters are not allowed in a text of
-// CloudEvents (CloudEvents 1.0, section "Type System").
+// set adds an attribute. CloudEvents 1.0, section "Type System", forbids control
+// characters in texts.
 func (a *attributes) set(name, value string) {
 	if name == "" || strings.ContainsFunc(name, unicode.IsControl) {
 		a.unnamed = true
@@ -66,10 +66,9 @@ func (a *attributes) take(name string) string {
 	return value
 }
 
-// event makes an event of the attributes. Those that CloudEvents does not define
-// are its extensions.
+// event returns the event with these attributes.
 func (a *attributes) event() (*Event, error) {
-	if a.values["specversion"] != ceSpecVersion { // first: another version has other attributes
+	if a.values["specversion"] != ceSpecVersion { // comes first, because other versions have other attributes
 		a.invalid("specversion", "", `"`+ceSpecVersion+`"`)
 	}
 	e := &Event{
@@ -99,8 +98,7 @@ func (a *attributes) event() (*Event, error) {
 	return e, nil
 }
 
-// notRead notes a part of the event for the log, which must not have the sender's
-// names.
+// notRead records a malformed part for the log, without a name that the sender chose.
 func (e *Event) notRead(name string) {
 	if name != "data" && !slices.Contains(contextAttributes, name) {
 		name = "an extension"

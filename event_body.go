@@ -9,9 +9,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// An eventBody is a JSON object in the body of an event: the data in binary mode,
-// the event in structured mode. The values are the data of a third party, so their
-// inside may hold duplicate members; the object itself must not.
+// An eventBody is a JSON object in the body of an event: the data in binary mode, the
+// event in structured mode. Duplicate members are refused in the object itself and
+// accepted inside its values, which are the data of a third party.
 type eventBody struct {
 	signingMembers
 	members map[string]jsontext.Value
@@ -43,24 +43,23 @@ func (b *eventBody) read(body []byte) error {
 		return malformedJSON(err)
 	}
 	if rest := bytes.TrimLeft(body[dec.InputOffset():], " \t\r\n"); len(rest) > 0 {
-		return malformed("The body has something behind the JSON object.", nil)
+		return malformed("The body has text after the JSON object.", nil)
 	}
 	for name, m := range map[string]*signingMember{"timestamp": &b.Timestamp, "nonce": &b.Nonce, "url": &b.URL} {
 		if value, ok := b.members[name]; ok {
-			m.set(value, int64(len(body))) // where it is does not matter: the members have it
+			m.set(value, int64(len(body))) // the position is not used
 		}
 	}
 	return nil
 }
 
-// lenientDecoder reads JSON in UTF-8 with what other encoders write: duplicate
-// members and escaped lone surrogates.
+// lenientDecoder returns a decoder that accepts what other encoders write: duplicate
+// members and escaped lone surrogates. Both need valid UTF-8.
 func lenientDecoder(text []byte) *jsontext.Decoder {
 	return jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(utf8.Valid(text)))
 }
 
-// isOneValue reports whether a text is one JSON value other than an object, which
-// eventBody reads.
+// isOneValue reports whether a text is one JSON value other than an object.
 func isOneValue(text []byte) bool {
 	dec := lenientDecoder(text)
 	if dec.PeekKind() == '{' || dec.SkipValue() != nil {
@@ -70,8 +69,8 @@ func isOneValue(text []byte) bool {
 	return err == io.EOF
 }
 
-// readValue returns the next value as it stands in the body. The decoder's own
-// copy is gone with its next read.
+// readValue returns the next value as a part of body. The decoder overwrites its own
+// copy with its next read.
 func readValue(dec *jsontext.Decoder, body []byte) (jsontext.Value, error) {
 	value, err := dec.ReadValue()
 	end := int(dec.InputOffset())
@@ -83,6 +82,6 @@ func textOf(value jsontext.Value) string {
 	if value.Kind() != '"' {
 		return ""
 	}
-	text, _ := jsontext.AppendUnquote(nil, value) // an error is a lone surrogate, read as U+FFFD
+	text, _ := jsontext.AppendUnquote(nil, value) // an error means a lone surrogate, read as U+FFFD
 	return string(text)
 }

@@ -13,17 +13,18 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// The types and fields that tell the modes apart (CloudEvents HTTP Protocol Binding 1.0, section 3).
+// The media types and header fields of the modes (CloudEvents HTTP Protocol Binding
+// 1.0, section 3).
 const (
-	ceFieldPrefix  = "Ce-" // as net/http writes it
+	ceFieldPrefix  = "Ce-" // in the canonical form of net/http
 	ceTypePrefix   = "application/cloudevents"
 	structuredType = "application/cloudevents+json"
 	batchType      = "application/cloudevents-batch+json"
 	ceSpecVersion  = "1.0"
 )
 
-// eventFields returns the names of the header fields that are part of an event. If
-// a field is an attribute, the Content-Type is one as well.
+// eventFields returns the names of the header fields that are part of an event. Next to
+// an attribute, the Content-Type is one, too.
 func eventFields(h http.Header) []string {
 	var names []string
 	for name := range h {
@@ -44,15 +45,15 @@ func mediaType(contentType string) string {
 	return strings.ToLower(strings.Trim(media, " \t"))
 }
 
-// isJSONType reports whether data of that media type is JSON (CloudEvents JSON
-// Event Format 1.0, section 3.1).
+// isJSONType reports whether a media type is JSON (CloudEvents JSON Event Format 1.0,
+// section 3.1).
 func isJSONType(media string) bool {
 	_, subtype, _ := strings.Cut(media, "/")
 	return subtype == "json" || strings.HasSuffix(subtype, "+json")
 }
 
 var (
-	errContentTypes  = &Error{Status: http.StatusBadRequest, Code: CodeMalformedBody, Message: "There is more than one Content-Type."}
+	errContentTypes  = &Error{Status: http.StatusBadRequest, Code: CodeMalformedBody, Message: "The request has more than one Content-Type."}
 	errBatchNotArray = malformed("The body is not a JSON array.", nil)
 	errEventInEvent  = malformed("The body is an event in structured mode, but its Content-Type says otherwise.", nil)
 	errBatchSize     = &Error{
@@ -61,8 +62,8 @@ var (
 	}
 )
 
-// decodeEvents reads the events of a request in the mode that it is in. One wrong
-// event makes the whole request wrong.
+// decodeEvents reads the events of a request in any mode. One malformed event refuses
+// the whole request.
 func decodeEvents(m *Message, g Generation) ([]*Event, error) {
 	types := m.Header["Content-Type"]
 	if len(types) > 1 {
@@ -82,7 +83,7 @@ func decodeEvents(m *Message, g Generation) ([]*Event, error) {
 	case strings.HasPrefix(media, ceTypePrefix):
 		return nil, &Error{
 			Status: http.StatusUnsupportedMediaType, Code: CodeUnsupportedType,
-			Message: "Events are read in binary mode, as " + structuredType + ", or as " + batchType + ".",
+			Message: "Send events in binary mode, as " + structuredType + ", or as " + batchType + ".",
 		}
 	}
 	e, err := decodeBinary(m, contentType, g)
@@ -109,7 +110,7 @@ func decodeBatch(body []byte) ([]*Event, error) {
 		if err := b.read(value); err != nil {
 			return nil, err
 		}
-		// X-Signature cannot sign a batch, so no member of one is its parameter.
+		// Generation1, because X-Signature cannot sign a batch: no member is a parameter.
 		e, errEvent := decodeStructured(b, Generation1)
 		if errEvent != nil {
 			return nil, inBatch(errEvent, len(events))
@@ -126,12 +127,12 @@ func decodeBatch(body []byte) ([]*Event, error) {
 		return nil, malformedJSON(err)
 	}
 	if rest := bytes.TrimLeft(body[dec.InputOffset():], " \t\r\n"); len(rest) > 0 {
-		return nil, malformed("The body has something behind the JSON array.", nil)
+		return nil, malformed("The body has text after the JSON array.", nil)
 	}
 	return events, nil
 }
 
-// inBatch adds to an error which event of a batch it is about.
+// inBatch adds the number of the event to an error.
 func inBatch(err error, i int) error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		at := *e
@@ -141,8 +142,8 @@ func inBatch(err error, i int) error {
 	return err
 }
 
-// decodeBinary reads an event whose attributes are header fields and whose data
-// is the body.
+// decodeBinary reads an event with the attributes in header fields and the data in the
+// body.
 func decodeBinary(m *Message, contentType string, g Generation) (*Event, error) {
 	a := newAttributes()
 	for field, values := range m.Header {
@@ -151,7 +152,7 @@ func decodeBinary(m *Message, contentType string, g Generation) (*Event, error) 
 		if !ok {
 			continue
 		}
-		// The Content-Type and the body are the two attributes without a field.
+		// The Content-Type and the body stand for these two attributes.
 		if len(values) != 1 || name == "datacontenttype" || name == "data" {
 			a.invalid(name, oneLine(strings.Join(values, ", ")), "present once")
 			continue
@@ -172,8 +173,8 @@ func decodeBinary(m *Message, contentType string, g Generation) (*Event, error) 
 		return e, nil
 	}
 	if _, ok := b.members["specversion"]; ok && g != Generation1 {
-		// X-Signature covers no Content-Type, and so no mode: an attacker could
-		// deliver an event in structured mode as the data of another event.
+		// X-Signature does not cover the Content-Type, which selects the mode: an
+		// attacker could deliver an event in structured mode as the data of another.
 		return nil, errEventInEvent
 	}
 	if media := mediaType(contentType); media == "" || isJSONType(media) {
@@ -182,10 +183,10 @@ func decodeBinary(m *Message, contentType string, g Generation) (*Event, error) 
 	return e, nil
 }
 
-// decodeFieldValue undoes the encoding of an attribute's value (section
-// 3.1.3.2): quotes, which older senders write, then one round of percent-decoding.
-// A percent sign before anything but two hexadecimal digits stands for itself,
-// because there are senders that escape nothing.
+// decodeFieldValue decodes an attribute's value (CloudEvents HTTP Protocol Binding 1.0,
+// section 3.1.3.2): quotes, which older senders write, then one round of
+// percent-decoding. A percent sign without two hexadecimal digits is literal, because
+// some senders do not escape it.
 func decodeFieldValue(value string) string {
 	if n := len(value); n >= 2 && value[0] == '"' && value[n-1] == '"' {
 		value = unquoteField(value[1 : n-1])
@@ -207,8 +208,8 @@ func decodeFieldValue(value string) string {
 	return value
 }
 
-// unquoteField undoes the backslashes of a quoted string (RFC 9110, section
-// 5.6.4), without its quotes.
+// unquoteField removes the backslashes of a quoted string (RFC 9110, section 5.6.4),
+// which is passed without its quotes.
 func unquoteField(value string) string {
 	var b strings.Builder
 	for i := 0; i < len(value); i++ {
@@ -220,15 +221,15 @@ func unquoteField(value string) string {
 	return b.String()
 }
 
-// decodeStructured reads an event that is one JSON object (CloudEvents JSON
-// Event Format 1.0, section 3).
+// decodeStructured reads an event in structured mode (CloudEvents JSON Event Format 1.0,
+// section 3).
 func decodeStructured(b *eventBody, g Generation) (*Event, error) {
 	a := newAttributes()
 	for name, value := range b.members {
 		switch {
 		case name == "data" || name == "data_base64":
 		case g != Generation1 && b.complete() && (name == "timestamp" || name == "nonce" || name == "url"):
-		case value.Kind() == 'n': // null stands for absent
+		case value.Kind() == 'n': // null means absent
 		case value.Kind() == '"':
 			a.set(name, textOf(value))
 		case value.Kind() == '{' || value.Kind() == '[' || slices.Contains(contextAttributes, name):
@@ -267,15 +268,15 @@ func structuredData(b *eventBody, contentType string) ([]byte, error) {
 		}
 		return decoded, nil
 	case hasData && data.Kind() == '"' && contentType != "" && !isJSONType(mediaType(contentType)):
-		return []byte(textOf(data)), nil // the text itself, and not JSON
+		return []byte(textOf(data)), nil // data that is not JSON
 	case !hasData:
 		return nil, nil
 	}
 	return slices.Clip([]byte(data)), nil
 }
 
-// readMachine reads the members of Fly.io's events. Data of other types may have
-// anything under these names.
+// readMachine reads the members of Fly.io's machine events. Other events may have
+// values of any type under these names.
 func (e *Event) readMachine(b *eventBody) {
 	e.MachineID, e.Status = textOf(b.members["machine_id"]), textOf(b.members["status"])
 }

@@ -67,7 +67,7 @@ func TestOptionalPartsNeverLoseAnEvent(t *testing.T) {
 			if text != test.text || string(e.Data) != test.data || test.unread == "time" && !e.Time.IsZero() || e.Subject != "" || e.DataSchema != "" {
 				t.Errorf("extensions %q, want %q; data %s, want %s; event %+v", text, test.text, e.Data, test.data, e)
 			}
-			records := strings.Count(log.text(), "event has parts that cannot be read")
+			records := strings.Count(log.text(), "event has malformed parts")
 			if want := min(len(test.unread), 1); records != want || !strings.Contains(log.text(), test.unread) {
 				t.Errorf("%d records of unreadable parts, want %d with %q: %s", records, want, test.unread, log.text())
 			}

@@ -94,7 +94,7 @@ func TestEventStoreFails(t *testing.T) {
 	if w := do(provider, binary("{}")); w.Code != 200 { // the event was received, so the answer is a success
 		t.Errorf("got %d %s, want 200", w.Code, w.Body)
 	}
-	if !strings.Contains(log.text(), "event received and not remembered") || !strings.Contains(log.text(), "store is full") {
+	if !strings.Contains(log.text(), "event delivered but not remembered") || !strings.Contains(log.text(), "store is full") {
 		t.Errorf("the log lacks the error of the store: %s", log.text())
 	}
 	store.failUse = nil

@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// A quietError is an error in constant words. The error inside may quote text of
-// the other side, which the log must not have; [errors.Is] and [errors.As] find it.
+// A quietError is an error with a constant text. The text of the wrapped error may
+// quote the peer, which must not reach the log.
 type quietError struct {
 	text string
 	err  error
@@ -20,7 +20,7 @@ type quietError struct {
 func (e *quietError) Error() string { return e.text }
 func (e *quietError) Unwrap() error { return e.err }
 
-// quiet names the kind of an error that came from a connection.
+// quiet returns a quietError for an error of a connection.
 func quiet(err error) error {
 	text := "the connection failed"
 	var timeout net.Error
@@ -44,7 +44,7 @@ func quiet(err error) error {
 	case errors.As(err, &dns):
 		text = "the host name cannot be resolved"
 	case errors.As(err, &certificate):
-		text = "the certificate is not valid"
+		text = "the certificate is invalid"
 	case errors.As(err, &errno):
 		text = errno.Error()
 	case errors.As(err, &protocol):

@@ -10,13 +10,13 @@ import (
 	"runtime/debug"
 )
 
-// A record is what every log record of one request carries.
+// A record has the attributes of every log record of one request.
 type record struct {
 	log         *slog.Logger
 	requestID   string
-	method      string // one that the route has
+	method      string // "" unless the route has the method
 	route       string
-	extensionID string   // of an admitted request alone
+	extensionID string   // "" unless the request was admitted
 	outcome     *Outcome // for Config.Observe; may be nil
 }
 
@@ -35,13 +35,13 @@ func (rec *record) write(ctx context.Context, level slog.Level, message string, 
 	rec.log.LogAttrs(ctx, level, message, append(all, attrs...)...)
 }
 
-// report logs all that is known of an error, and returns the answer to give.
+// report logs an error, notes it for Config.Observe, and returns the response.
 func (rec *record) report(ctx context.Context, err error) Error {
 	e := asError(err)
 	level, message := slog.LevelWarn, "request refused"
 	switch {
 	case e.Status == http.StatusNotImplemented:
-		level = slog.LevelDebug // a capability that the service does not offer
+		level = slog.LevelDebug // a missing capability is no fault
 	case e.Status >= 500:
 		level, message = slog.LevelError, "request failed"
 	}
@@ -57,7 +57,7 @@ func (rec *record) report(ctx context.Context, err error) Error {
 	return e
 }
 
-// observe notes an error for Config.Observe.
+// observe records an error for Config.Observe.
 func (rec *record) observe(code string, err error) {
 	o := rec.outcome
 	if o == nil {
@@ -69,7 +69,7 @@ func (rec *record) observe(code string, err error) {
 	}
 }
 
-// verified notes the result of an admission.
+// verified records the result of an admission for Config.Observe.
 func (rec *record) verified(v Verification, err error) {
 	o := rec.outcome
 	switch {
@@ -84,7 +84,8 @@ func (rec *record) verified(v Verification, err error) {
 	}
 }
 
-// unreplayable notes why a replay store did not let a request pass, if it was that.
+// unreplayable records the verdict of the replay store for Config.Observe, if err has
+// one.
 func (rec *record) unreplayable(err error) {
 	o := rec.outcome
 	switch {
@@ -96,28 +97,28 @@ func (rec *record) unreplayable(err error) {
 	}
 }
 
-// finish fills in the part of the outcome that the log has as well.
+// finish copies the attributes of the log to the outcome.
 func (rec *record) finish() {
 	if o := rec.outcome; o != nil {
 		o.Route, o.Method, o.RequestID, o.ExtensionID = rec.route, rec.method, rec.requestID, rec.extensionID
 	}
 }
 
-// refuse answers with an error.
+// refuse reports an error and writes the response.
 func (rec *record) refuse(ctx context.Context, w http.ResponseWriter, err error) {
 	e := rec.report(ctx, err)
 	writeError(w, &e)
 }
 
-// cause is the part of an error that the record does not say already.
+// cause returns the part of an error that the record does not have already.
 func cause(err error) string {
 	if e, ok := err.(*Error); ok && e != nil && e.Err != nil {
 		err = e.Err
 	}
-	return fmt.Sprint(err) // unlike Error, it survives a nil pointer that was returned as an error
+	return fmt.Sprint(err) // err.Error() could panic at a nil pointer in the interface
 }
 
-// A panicError is a panic of code that the service brought along.
+// A panicError is a panic of the service's code.
 type panicError struct {
 	value any
 	stack []byte
@@ -125,8 +126,8 @@ type panicError struct {
 
 func (e *panicError) Error() string { return fmt.Sprintf("flyext: panic: %v", e.value) }
 
-// catch turns a panic of the service's code into an error. [http.ErrAbortHandler]
-// passes, because net/http ends the connection for it.
+// catch turns a panic of the service's code into an error. It passes on
+// [http.ErrAbortHandler], at which net/http ends the connection.
 func catch(do func() error) (err error) {
 	defer func() {
 		switch v := recover(); v {
@@ -140,14 +141,13 @@ func catch(do func() error) (err error) {
 	return do()
 }
 
-// requestIDHeader carries the id of the request in the log.
 const requestIDHeader = "X-Request-Id"
 
 type requestIDKey struct{}
 
-// RequestID returns the id of the request that a context belongs to, or "". The
-// answer's X-Request-Id and every log record of the request carry it. The
-// contexts that a [Provisioner] is called with have one.
+// RequestID returns the id of the request from its context, or "". The id is in every
+// log record of the request and in the response's X-Request-Id. The contexts of
+// [Provisioner] calls have one.
 func RequestID(ctx context.Context) string {
 	id, _ := ctx.Value(requestIDKey{}).(string)
 	return id
@@ -160,7 +160,7 @@ func withRequestID(ctx context.Context, h http.Header) (context.Context, string)
 }
 
 // newRequestID returns 128 random bits as text. A request id is not a secret, so
-// the bits need not be crypto/rand's.
+// math/rand is enough.
 func newRequestID() string {
 	const digits = "0123456789abcdefghjkmnpqrstvwxyz"
 	var id [26]byte

@@ -13,28 +13,27 @@ import (
 	"github.com/flyext/flyext/internal/msgsig"
 )
 
-// MessageSignature verifies the HTTP message signature of the proposal, with
-// HMAC-SHA256 and nothing else, in every format that its readers meet:
+// MessageSignature returns a Verifier for the HTTP message signature of Fly.io's
+// proposal, with HMAC-SHA256. It accepts these formats:
 //
 //   - RFC 9421 (https://www.rfc-editor.org/rfc/rfc9421), and
-//     draft-ietf-httpbis-message-signatures-05, which the proposal names. The
-//     method, the target (@target-uri, @request-target, or @path and, where
-//     there is a query, @query), a digest of the body where there is a body,
-//     and a time (created or Date) must be covered.
-//   - draft-cavage-http-signatures, which the proposal's Ruby example speaks.
-//     (request-target), Date or (created) and, where there is a body,
-//     Content-Length must be covered; a Digest in place of Content-Length is as
-//     good and better. Of Content-Length alone, know that it leaves the body
-//     exchangeable: see [Policy.RequireDigest].
-//   - the dialect of github.com/zntrio/httpsig, under [Policy.ZntrioDialect].
+//     draft-ietf-httpbis-message-signatures-05, which the proposal names. The signature
+//     must cover the method; the target (@target-uri, @request-target, or @path and any
+//     @query); a time (created or Date); and a digest of the body, if there is one.
+//   - draft-cavage-http-signatures, which the proposal's Ruby example uses. The
+//     signature must cover (request-target); Date or (created); and Content-Length or
+//     Digest, if there is a body. Content-Length alone lets an attacker replace the
+//     body; see [Policy.RequireDigest].
+//   - the dialect of github.com/zntrio/httpsig, with [Policy.ZntrioDialect].
 //
-// The fields of an event (ce-…, and the Content-Type beside them or of
-// CloudEvents) must be covered wherever they are there.
+// In an event, the signature must also cover every ce-… field and, next to such a field
+// or if it is a type of CloudEvents, the Content-Type.
 //
-// A covered digest is always recomputed (sha-256 and sha-512). A signature
-// that names another algorithm, or a key that is not among keys, is refused;
-// one that names no key is tried with all. Of several signatures one must be
-// right. Give several keys, of one ID or of several, while rotating.
+// Covered digests (sha-256 and sha-512) are recomputed. A signature with another
+// algorithm or an unknown key id is refused. A signature without a key id is tried with
+// every key. Among several signatures, one must be valid. During a rotation, pass
+// several keys, with the same ID or different ones. The Verifier is safe for concurrent
+// use.
 func MessageSignature(keys ...Key) Verifier { return Policy{}.MessageSignature(keys...) }
 
 // MessageSignature returns a [MessageSignature] Verifier that applies p.
@@ -42,11 +41,11 @@ func (p Policy) MessageSignature(keys ...Key) Verifier {
 	v := &messageSignature{keysByID: make(map[string][]*mac.Key)}
 	v.policy, v.err = p.withDefaults()
 	if len(keys) == 0 {
-		v.err = errors.New("flyext: MessageSignature needs a key")
+		v.err = errors.New("flyext: MessageSignature needs a Key")
 	}
 	for _, k := range keys {
 		if k.ID == "" || k.Secret == "" {
-			v.err = errors.New("flyext: MessageSignature has a key without ID or Secret")
+			v.err = errors.New("flyext: MessageSignature: a Key needs an ID and a Secret")
 		}
 		key := mac.New(k.Secret)
 		v.keys = append(v.keys, key)
@@ -65,7 +64,7 @@ type messageSignature struct {
 var (
 	errKeyMissing      = errors.New("no key id")
 	errAlgorithm       = errors.New("algorithm is not HMAC-SHA256")
-	errExpired         = fmt.Errorf("%w: past its expires", ErrStale)
+	errExpired         = fmt.Errorf("%w: the signature has expired", ErrStale)
 	errTargetUncovered = fmt.Errorf("%w: method or target is not covered", ErrUncovered)
 	errBodyUncovered   = fmt.Errorf("%w: body is not covered by a digest", ErrUncovered)
 	errLengthUncovered = fmt.Errorf("%w: neither content-length nor a digest is covered", ErrUncovered)
@@ -94,27 +93,27 @@ func (v *messageSignature) Verify(_ context.Context, m *Message) (Verification, 
 			nonces = mergeNonces(nonces, nonce)
 			continue
 		}
-		// Of several signatures, the fault of ours says most.
+		// A signature with a known key has the more useful error.
 		if first == nil || errors.Is(first, ErrUnknownKey) {
 			first = err
 		}
 	}
-	// All right signatures are used up: the message would pass once more stripped
-	// of one of them.
+	// The nonces of all valid signatures count; otherwise a copy of the message without
+	// one of its signatures would be accepted again.
 	if len(nonces) > 0 {
 		return Verification{Generation: Generation1, Verifier: "message-signature", Nonces: nonces}, nil
 	}
 	return Verification{}, refusal{first}
 }
 
-// refusal puts the verifier's name before a reason, once it is read.
+// refusal adds the name of the verifier to a reason, when its text is read.
 type refusal struct{ reason error }
 
 func (e refusal) Error() string { return "message signature: " + e.reason.Error() }
 func (e refusal) Unwrap() error { return e.reason }
 
-// parse reads the signatures in the one format that the headers announce. Two readings
-// of one header would be a way past a check.
+// parse reads the signatures in the one format that the headers announce. A header that
+// was read in two formats could evade a check.
 func (v *messageSignature) parse(h http.Header) (signatures []msgsig.Signature, err error) {
 	if len(h["Signature-Input"]) == 0 {
 		signatures, err = msgsig.ParseCavage(h)
@@ -130,8 +129,8 @@ func (v *messageSignature) parse(h http.Header) (signatures []msgsig.Signature, 
 	return signatures, err
 }
 
-// verify checks one signature: the MAC, then the digests, the host, the coverage and
-// the time. Nothing of it is believed before the MAC is right.
+// verify checks one signature: first the MAC, then the digests, the host, the coverage
+// and the time.
 func (v *messageSignature) verify(m *Message, wire *msgsig.Message, s *msgsig.Signature) (Nonce, error) {
 	if s.Err != nil {
 		return Nonce{}, s.Err
@@ -160,7 +159,7 @@ func (v *messageSignature) verify(m *Message, wire *msgsig.Message, s *msgsig.Si
 		return Nonce{}, err
 	}
 	key := nonceKey(s, signed)
-	if signed.IsZero() { // only InsecureSkipCoverage leads here
+	if signed.IsZero() { // only with InsecureSkipCoverage
 		signed = m.Now
 	}
 	return v.policy.nonce(key, signed), nil
@@ -179,8 +178,8 @@ func (v *messageSignature) checkMAC(wire *msgsig.Message, s *msgsig.Signature, k
 	return nil
 }
 
-// checkAuthority compares a signed authority with the one of Config.BaseURL. Another
-// provider with the same secret could otherwise pass on a message for itself.
+// checkAuthority compares a signed authority with Config.BaseURL. Otherwise another
+// provider with the same secret could forward its messages.
 func checkAuthority(m *Message, wire *msgsig.Message, s *msgsig.Signature) error {
 	if !s.Covered.Authority {
 		return nil
@@ -192,8 +191,8 @@ func checkAuthority(m *Message, wire *msgsig.Message, s *msgsig.Signature) error
 	return nil
 }
 
-// algorithmAllowed fixes the algorithm. hs2019 (draft-cavage, appendix E.2)
-// says that the key decides, and ours are for HMAC-SHA256.
+// algorithmAllowed accepts only HMAC-SHA256. hs2019 (draft-cavage, appendix E.2) means
+// the algorithm of the key.
 func algorithmAllowed(s *msgsig.Signature) bool {
 	switch s.Algorithm {
 	case "", "hmac-sha256":
@@ -227,8 +226,7 @@ func (v *messageSignature) checkCoverage(wire *msgsig.Message, s *msgsig.Signatu
 	if !c.Method || !c.Path || !c.Query && query != "" {
 		return errTargetUncovered
 	}
-	// Where there is no body, nothing of it needs to be covered: one that is
-	// added on the way is there.
+	// An empty body needs no coverage: a body that an attacker adds is not empty.
 	if len(wire.Body) > 0 && !c.Digest && (s.Dialect == msgsig.RFC9421 || v.policy.RequireDigest) {
 		return errBodyUncovered
 	}
@@ -243,8 +241,8 @@ func (v *messageSignature) checkCoverage(wire *msgsig.Message, s *msgsig.Signatu
 			return fmt.Errorf("%w: %s", errCovered, name)
 		}
 	}
-	// The header fields of an event in binary mode are part of it, and the type of the
-	// body tells the mode. Unsigned fields would make another event of it.
+	// The header fields are part of an event in binary mode, and the Content-Type
+	// selects the mode. Unsigned fields could turn the message into another event.
 	for _, name := range eventFields(wire.Header) {
 		if !s.Covers(strings.ToLower(name)) {
 			return errEventUncovered
@@ -253,10 +251,9 @@ func (v *messageSignature) checkCoverage(wire *msgsig.Message, s *msgsig.Signatu
 	return nil
 }
 
-// checkFreshness checks each time of the signature, and returns the signed time, or
-// the zero time without one.
-// In draft-cavage, created and expires may be uncovered. They are then checked and
-// prove nothing: an attacker can remove them.
+// checkFreshness checks each time of the signature and returns the signed time, or the
+// zero time. In draft-cavage, created and expires may be uncovered: they are checked,
+// but an attacker can remove them, so they do not count as the signed time.
 func (v *messageSignature) checkFreshness(now time.Time, s *msgsig.Signature) (signed time.Time, err error) {
 	if date := s.Covered.Date; !date.IsZero() {
 		if err := v.policy.checkTime(now, date); err != nil {
@@ -279,12 +276,12 @@ func (v *messageSignature) checkFreshness(now time.Time, s *msgsig.Signature) (s
 	return signed, nil
 }
 
-// nonceKey identifies a message by its nonce or, without one, by the signature. A
-// signature without a digest is used up by itself: with the body in the key, an
-// observer could send other bodies under it.
+// nonceKey identifies a message by its nonce or, without one, by the signature alone. If
+// the key included the body, an observer could send other bodies with a signature that
+// covers no digest.
 func nonceKey(s *msgsig.Signature, signed time.Time) [16]byte {
 	if s.Nonce != "" {
-		// The time keeps apart two signatures of a message with the same nonce.
+		// A message may have two signatures with the same nonce and different times.
 		return NonceKey("message-signature nonce", s.KeyID, s.Nonce, strconv.FormatInt(signed.Unix(), 10))
 	}
 	return NonceKey("message-signature", s.Value)

@@ -29,7 +29,7 @@ const (
 	wrongMAC        = "MAC does not match"
 	tooOld          = "message is too old"
 	fromTheFuture   = "message is from the future"
-	expired         = "past its expires"
+	expired         = "the signature has expired"
 	unknownKey      = "key id is not configured"
 	noKeyID         = "no key id"
 	missing         = "a component that the policy requires is not covered"

@@ -9,70 +9,68 @@ import (
 	"time"
 )
 
-// An Outcome describes one finished request, for metrics, traces and error
-// reporters. See [Config.Observe]. It holds no payload, header value or secret, and
-// no text of a stranger: ExtensionID is one that the service knows, and Method is
-// one that the route has. Err and Panic are for the service's own eyes:
-// their texts may come from the service's code.
+// An Outcome describes one finished request for [Config.Observe]. It contains no
+// payload, header value, secret or unauthenticated text: ExtensionID is known to the
+// service, and Method is a method of the route. Only Err, Panic and Stack may contain
+// texts of the service's own code.
 type Outcome struct {
 	// Route is the pattern of the route, such as "/extensions/{id}", relative to
 	// [Config.BaseURL], or "" if no route matches.
 	Route string
 	// Method is the request's method, or "" if the route does not have it.
 	Method string
-	// Status is the HTTP status of the answer, or 0 if the connection ended without
-	// one. Code is the answer's error code, or "".
+	// Status is the HTTP status of the response, or 0 if there was no response. Code is
+	// the response's error code, or "".
 	Status int
 	Code   string
-	// RequestID is the id that the log and the answer's X-Request-Id carry.
+	// RequestID is the id in the log and in the response's X-Request-Id.
 	RequestID string
-	// ExtensionID is the extension of an admitted request or, in the sign-on, the
-	// one that [SSOConfig.OrganizationOf] knows. Otherwise it is "".
+	// ExtensionID is the extension of an admitted request or, in the sign-on, an
+	// extension that [SSOConfig.OrganizationOf] knows. Otherwise it is "".
 	ExtensionID string
-	// Generation is that of the signature, or 0 if the request was not admitted.
+	// Generation is the generation of the signature, or 0 if the request was refused.
 	Generation Generation
 	// Verifier names the kind of signature, such as "x-signature" or
-	// "message-signature", or is "" if the request was not admitted.
+	// "message-signature", or is "" if the request was refused.
 	Verifier string
-	// Replay is the verdict of the replay store, or "" if it was not asked.
+	// Replay is the verdict of the replay store, or "" if it was not called.
 	Replay ReplayVerdict
-	// Duration is the time from the arrival to the end of the answer, and
-	// ProvisionerDuration the part that the Provisioner took. The sign-on has no
-	// ProvisionerDuration.
+	// Duration is the time from the arrival to the end of the response.
+	// ProvisionerDuration is the Provisioner's part of it; the sign-on has none.
 	Duration            time.Duration
 	ProvisionerDuration time.Duration
-	// Err is the reason of a refusal or failure, or nil. Use [errors.Is] with
+	// Err is the reason for a refusal or failure, or nil. Use [errors.Is] with
 	// [ErrStale] and the other reasons. It is [http.ErrAbortHandler] if the service's
 	// code ended the connection with that panic.
 	Err error
-	// Panic is the value that the service's code panicked with, or nil, and Stack
-	// the stack of that goroutine.
+	// Panic is the value of a panic in the service's code, or nil. Stack is the stack
+	// of that goroutine.
 	Panic any
 	Stack []byte
 }
 
-// A ReplayVerdict is the answer of a [ReplayStore] in an [Outcome].
+// A ReplayVerdict is the result of a [ReplayStore] in an [Outcome].
 type ReplayVerdict string
 
-// The verdicts.
+// The verdicts of a [ReplayStore].
 const (
-	ReplayFresh       ReplayVerdict = "fresh"       // the request came for the first time
+	ReplayFresh       ReplayVerdict = "fresh"       // the request is new
 	ReplayRepeated    ReplayVerdict = "replayed"    // the request was used before
-	ReplayUnavailable ReplayVerdict = "unavailable" // the store could not tell
+	ReplayUnavailable ReplayVerdict = "unavailable" // the store failed
 )
 
 type outcomeKey struct{}
 
-// outcomeOf returns the Outcome of the request that a context belongs to, or nil.
+// outcomeOf returns the Outcome in the context of a request, or nil.
 func outcomeOf(ctx context.Context) *Outcome {
 	o, _ := ctx.Value(outcomeKey{}).(*Outcome)
 	return o
 }
 
-// observed calls Config.Observe once the handler is done.
+// observed serves a request and then calls Config.Observe.
 func (p *Provider) observed(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	var of struct { // in one allocation
+	var of struct { // one allocation for all three
 		outcome Outcome
 		writer  statusWriter
 		record  record
@@ -90,8 +88,8 @@ func (p *Provider) observed(w http.ResponseWriter, r *http.Request) {
 	p.serve(&of.writer, r, &of.record)
 }
 
-// abort notes a panic that ends the connection. [http.ErrAbortHandler] asks for
-// that end, and is no fault to report.
+// abort records a panic that ends the connection. [http.ErrAbortHandler] does so on
+// purpose and is not reported as a panic.
 func (o *Outcome) abort(panicked any) {
 	switch {
 	case panicked == http.ErrAbortHandler && o.Err == nil:
@@ -101,7 +99,7 @@ func (o *Outcome) abort(panicked any) {
 	}
 }
 
-// callObserve logs each panic of Config.Observe, because the answer is written.
+// callObserve logs a panic of Config.Observe. The response is already written.
 func (p *Provider) callObserve(ctx context.Context, o Outcome) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -112,7 +110,7 @@ func (p *Provider) callObserve(ctx context.Context, o Outcome) {
 	p.observe(ctx, o)
 }
 
-// A statusWriter keeps the status of an answer.
+// A statusWriter keeps the status of a response.
 type statusWriter struct {
 	http.ResponseWriter
 	status int
@@ -137,8 +135,8 @@ func (w *statusWriter) Write(b []byte) (int, error) {
 // Unwrap lets [http.ResponseController] reach the writer inside.
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// serverWriter returns the writer of net/http, which [http.MaxBytesReader] tells to
-// close the connection after a body that is too large.
+// serverWriter returns the writer of net/http. [http.MaxBytesReader] needs it to close
+// the connection after a body that is too large.
 func serverWriter(w http.ResponseWriter) http.ResponseWriter {
 	if s, ok := w.(*statusWriter); ok {
 		return s.ResponseWriter

@@ -35,7 +35,7 @@ func TestObserveReasons(t *testing.T) {
 		{"message signature: an unknown key", newGet(extensionPath).signRFC9421("s", `"@method" "@target-uri"`, `;created=1700000000;keyid="unknown"`), 0, flyext.ErrUnknownKey},
 		{"message signature: two hours old", newGet(extensionPath).rfc9421(), 2 * time.Hour, flyext.ErrStale},
 		{"message signature: from the future", newGet(extensionPath).rfc9421(), -2 * time.Hour, flyext.ErrFuture},
-		{"message signature: past its expires", newGet(extensionPath).signRFC9421("s", `"@method" "@target-uri"`, rfcParams(signingTime)+";expires=1600000000"), 0, flyext.ErrStale},
+		{"message signature: the signature has expired", newGet(extensionPath).signRFC9421("s", `"@method" "@target-uri"`, rfcParams(signingTime)+";expires=1600000000"), 0, flyext.ErrStale},
 		{"message signature: another host", elsewhere(newGet(extensionPath)).signRFC9421("s", `"@method" "@target-uri"`, rfcParams(signingTime)), 0, flyext.ErrURLMismatch},
 		{"message signature: target uncovered", newGet(extensionPath).signRFC9421("s", `"@method"`, rfcParams(signingTime)), 0, flyext.ErrUncovered},
 		{"an unsigned body", get().xSignature().tampered(func(w *wireRequest) { w.body = "{}" }), 0, flyext.ErrUncovered},

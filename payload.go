@@ -24,7 +24,7 @@ type provisionPayload struct {
 	Extra map[string]json.RawMessage `json:",embed"`
 }
 
-// request checks the payload and returns the request of that generation.
+// request checks the payload and returns the request. g decides the extras.
 func (p *provisionPayload) request(g Generation, body []byte) (*ProvisionRequest, error) {
 	if p.ID == "" {
 		return nil, invalidField("id", mustNotBeEmpty)
@@ -73,7 +73,7 @@ type updatePayload struct {
 	Extra map[string]json.RawMessage `json:",embed"`
 }
 
-// request checks the payload and returns the request of that generation.
+// request does the same as provisionPayload.request.
 func (p *updatePayload) request(g Generation, body []byte) (*UpdateRequest, error) {
 	address, err := p.address(&p.Extra)
 	if err != nil {

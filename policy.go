@@ -10,25 +10,27 @@ import (
 
 // A Policy sets additional requirements for valid signatures. Its zero value is the
 // recommended policy, which [XSignature] and [MessageSignature] use. [Policy.XSignature]
-// uses only MaxAge, ClockSkew, RequireEventTime and InsecureSkipCoverage.
+// uses only MaxAge, ClockSkew, RequireEventTime and InsecureSkipCoverage; the other
+// fields apply to [Policy.MessageSignature].
 type Policy struct {
-	// MaxAge is the greatest age of a message; 0 means 5 minutes, and the maximum is
-	// 24 hours. It bounds the time for which the replay store remembers a nonce.
+	// MaxAge is the maximum age of a message; 0 means 5 minutes, and the maximum is
+	// 24 hours. The replay store remembers a nonce for MaxAge plus ClockSkew after the
+	// time of signing.
 	MaxAge time.Duration
-	// ClockSkew is the most that the sender's clock may be ahead, and the time for
-	// which a message is accepted after its "expires"; 0 means 1 minute, and the
-	// maximum is 24 hours. Without this bound, an attacker could replay a message
-	// that is dated next year for a year.
+	// ClockSkew bounds how far the sender's clock may be ahead, and how long a message
+	// is accepted after its "expires"; 0 means 1 minute, and the maximum is 24 hours.
+	// Without this bound, a message that is dated next year could be replayed for a
+	// year.
 	ClockSkew time.Duration
 
-	// RequireDigest demands that draft-cavage signatures and zntrio's dialect cover
-	// a digest of the body, if there is a body. It stops the exchange of the body
-	// under a signature that covers only its length, as the example of the proposal
-	// does. RFC 9421 signatures always need a digest.
+	// RequireDigest requires that draft-cavage signatures and zntrio's dialect cover a
+	// digest of the body, if there is a body. The example of the proposal covers only
+	// the length, which lets an attacker replace the body. RFC 9421 signatures always
+	// need a digest.
 	RequireDigest bool
-	// RequireKeyID refuses message signatures without a key id. A signature with an
-	// unknown key id is always refused. The field keeps keys for different uses
-	// apart; the MAC alone proves the sender.
+	// RequireKeyID refuses message signatures without a key id, to keep keys for
+	// different uses apart. Unknown key ids are always refused. The MAC proves the
+	// sender with or without a key id.
 	RequireKeyID bool
 	// RequireComponents are further components that a message signature must cover:
 	// field names in lower case, such as "authorization" (binds the bearer token to
@@ -38,21 +40,21 @@ type Policy struct {
 
 	// ZntrioDialect also accepts the signatures of github.com/zntrio/httpsig. They
 	// sign the decoded path, so /a%2Fb and /a/b have the same signature, and an
-	// attacker can exchange one for the other.
+	// attacker can substitute one for the other.
 	ZntrioDialect bool
 	// DraftQueryParams also accepts the component "@query-params" of
 	// draft-ietf-httpbis-message-signatures-05, which RFC 9421 does not define. It
 	// covers one parameter and does not count as coverage of the query.
 	DraftQueryParams bool
 
-	// RequireEventTime refuses an event whose X-Signature has no timestamp, nonce
-	// and url. The page of Fly.io shows such an event. See [Event.Undated].
+	// RequireEventTime refuses events whose X-Signature has no timestamp, nonce and
+	// url, as in the example on Fly.io's page. See [Event.Undated].
 	RequireEventTime bool
 
 	// InsecureSkipCoverage accepts a message signature with any coverage, and an
-	// X-Signature with an unsigned query or body. An attacker may then have chosen
-	// the path, the body or the time, and can replay a message without a signed
-	// time. Its legitimate use is to examine the output of a signer.
+	// X-Signature with an unsigned query or body. An attacker can then choose the
+	// unsigned parts, such as the path or the body, and can replay a message without
+	// a signed time. Use it only to examine the output of a signer.
 	InsecureSkipCoverage bool
 }
 
@@ -62,11 +64,11 @@ const (
 	maxDuration      = 24 * time.Hour
 )
 
-// checkDuration refuses a duration that is a mistake: a negative one, and one over
-// which a replay store could not remember the nonces, or a sum could overflow.
+// checkDuration refuses a negative duration, and a duration that a replay store could
+// not cover or that could overflow in a sum.
 func checkDuration(name string, d time.Duration) error {
 	if d < 0 || d > maxDuration {
-		return fmt.Errorf("flyext: %s is negative or longer than %v", name, maxDuration)
+		return fmt.Errorf("flyext: %s must be between 0 and %v", name, maxDuration)
 	}
 	return nil
 }
@@ -83,13 +85,13 @@ func (p Policy) withDefaults() (Policy, error) {
 	}
 	for _, name := range p.RequireComponents {
 		if name != "@authority" && name != "@scheme" && !msgsig.IsFieldName(name) {
-			return p, fmt.Errorf("flyext: Policy.RequireComponents: %q is neither @authority, @scheme nor a field name in lower case", name)
+			return p, fmt.Errorf("flyext: Policy.RequireComponents: %q must be @authority, @scheme or a field name in lower case", name)
 		}
 	}
 	return p, nil
 }
 
-// checkTime checks a time of signing in both directions of the clock.
+// checkTime refuses a time of signing that is too old or too far ahead.
 func (p *Policy) checkTime(now, signed time.Time) error {
 	switch {
 	case now.Sub(signed) > p.MaxAge:
@@ -100,8 +102,8 @@ func (p *Policy) checkTime(now, signed time.Time) error {
 	return nil
 }
 
-// nonce is the nonce of a message that was signed at a time. It expires when each
-// machine refuses the message as too old, even one whose clock is behind.
+// nonce returns the nonce of a message. It expires when every machine refuses the
+// message as too old, even a machine whose clock is behind.
 func (p *Policy) nonce(key [16]byte, signed time.Time) Nonce {
 	return Nonce{Key: key, Expires: signed.Add(p.MaxAge + p.ClockSkew)}
 }

@@ -10,108 +10,102 @@ import (
 	"time"
 )
 
-// A Provisioner turns a service into a Fly.io extension provider. A service may
-// have the methods of [Fetcher], [Deprovisioner] and [EventReceiver] as well. A
-// request for a capability that it does not have is answered with 501.
+// A Provisioner creates and changes the service's resources. It may also implement
+// [Fetcher], [Deprovisioner], [Lister] and [EventReceiver]; requests for a missing
+// capability get 501.
 //
-// Every method is idempotent on the id, because Fly.io repeats a request after a
-// failure. In one process, no two methods run at the same time for the same id;
-// for different ids they run concurrently. The id that Fly.io chose and an id that
-// Provision returned in its place are different ids.
+// Methods must be idempotent on the id, because Fly.io repeats a request after a
+// failure. In one process, calls for the same id never overlap. Calls for different
+// ids run concurrently. The id that Fly.io chose and an id that Provision returned in
+// its place count as different ids.
 //
-// The context is cancelled after [Config.Timeout], not when the client
-// disconnects. If a method returns the context's error, the client gets 504. A
-// method that ignores its context keeps its request waiting. Return an *[Error] to
-// control the response.
+// The context is cancelled after [Config.Timeout], not when the client disconnects.
+// If a method returns the context's error, the client gets 504. A method that ignores
+// its context delays the response. Return an *[Error] to control the response.
 type Provisioner interface {
-	// Provision makes the extension, or returns the extension that it made for
-	// this req.ID before, secrets included. Fly.io waits about five seconds.
-	// Return an extension that takes longer at once, with its secrets and the
-	// status [Provisioning], and finish it later.
+	// Provision creates the extension, or returns the extension that it created for
+	// this req.ID before, with the same secrets. Fly.io waits about five seconds. If
+	// the extension takes longer, return its secrets with the status [Provisioning]
+	// and finish it later.
 	Provision(ctx context.Context, req *ProvisionRequest) (*Extension, error)
-	// Update changes the members of the extension that req has. The secrets that
-	// it returns, if any, are part of the answer.
+	// Update applies the members that are present in req. Secrets that it returns
+	// are sent in the response.
 	Update(ctx context.Context, id string, req *UpdateRequest) (*Extension, error)
 }
 
-// A Fetcher answers GET {base}/extensions/{id}. Fly.io sends this request, too,
-// while flyctl waits for an extension. The secrets need not be returned.
+// A Fetcher handles GET {base}/extensions/{id}. flyctl polls this route while it
+// waits for an extension. Secrets are optional in the result.
 type Fetcher interface {
 	Fetch(ctx context.Context, id string) (*Extension, error)
 }
 
-// A Deprovisioner answers DELETE {base}/extensions/{id}. The deletion of an
-// extension that no longer exists is a success.
+// A Deprovisioner handles DELETE {base}/extensions/{id}. Return nil for an extension
+// that no longer exists.
 type Deprovisioner interface {
 	Deprovision(ctx context.Context, id string) error
 }
 
-// A Lister answers GET {base}/organizations/{organization_id}/extensions with the
-// extensions of an organization. No published page of Fly.io has this route; Fly.io
-// agrees on it with single providers. Fly.io uses it to find orphans: resources
-// that one side has and the other does not.
+// A Lister handles GET {base}/organizations/{organization_id}/extensions. Fly.io uses
+// the list to find orphans: resources that exist on one side only. Fly.io does not
+// publish this route; it agrees on it with individual providers.
 type Lister interface {
-	// List returns all extensions of the organization, each with its ID. It
-	// returns none for an organization that the service does not know. Secrets
-	// need not be returned.
+	// List returns all extensions of the organization, each with its ID. It returns
+	// an empty list for an unknown organization. Secrets are optional.
 	List(ctx context.Context, organizationID string) ([]*Extension, error)
 }
 
 // A Config configures a provider. BaseURL and Verifier are required.
 type Config struct {
-	// BaseURL is the public URL under which Fly.io reaches the handler, such as
-	// "https://logjam.io/flyio". Signatures are checked against it, because
-	// X-Forwarded-* headers cannot be trusted. A proxy in front must pass on the
-	// path, the query and the Host header unchanged. The path must not have
-	// braces, which routers use for patterns.
+	// BaseURL is the public URL of the handler, such as "https://logjam.io/flyio".
+	// Signatures are checked against it, because X-Forwarded-* headers cannot be
+	// trusted. A proxy in front must leave the path, the query and the Host header
+	// unchanged. The path must not contain braces, which routers use for patterns.
 	BaseURL string
 
 	// Verifier decides whether a request comes from Fly.io.
 	Verifier Verifier
 
-	// EventVerifier decides whether an event comes from Fly.io; nil means
-	// Verifier. X-Signature has its parameters in a JSON object, so it can sign an
-	// event in binary mode with such data, and an event in structured mode. A batch
-	// is a JSON array and needs a verifier of header fields, such as
+	// EventVerifier decides whether an event comes from Fly.io; nil means Verifier.
+	// X-Signature has its parameters in a JSON object, so it can sign events in
+	// structured mode, and events in binary mode whose data is a JSON object. A batch
+	// is a JSON array and needs a verifier that reads header fields, such as
 	// [MessageSignature].
 	EventVerifier Verifier
 
-	// SSO signs Fly.io's customers in to the service; nil answers them with 501.
+	// SSO signs Fly.io's customers in to the service; nil disables it with 501.
 	SSO *SSOConfig
 
-	// ReplayStore remembers the nonces that were used and, if it is a
-	// [ReplayLookup], the events that were received; nil means
-	// [NewMemoryReplayStore], which is for a service in one process.
+	// ReplayStore remembers used nonces and, if it is a [ReplayLookup], received
+	// events. nil means [NewMemoryReplayStore], which suits a single process.
 	ReplayStore ReplayStore
 
 	// MaxBodyBytes bounds the body of a request; 0 means 1 MiB.
 	MaxBodyBytes int64
 
-	// Timeout bounds the context of each call of the Provisioner; 0 means 25
-	// seconds, and the maximum is 24 hours. Fly.io stops waiting after about 5
-	// seconds, and a longer call is logged.
+	// Timeout bounds each call of the Provisioner; 0 means 25 seconds, and the
+	// maximum is 24 hours. Calls of more than 5 seconds, after which Fly.io stops
+	// waiting, are logged.
 	Timeout time.Duration
 
-	// Now is the clock that signatures and the sign-on are judged by; nil means
-	// [time.Now].
+	// Now is the clock for signatures and the sign-on; nil means [time.Now].
 	Now func() time.Time
 
-	// Logger receives a record for each request that is refused, fails or is
-	// slow; nil means [slog.Default]. slog.New([slog.DiscardHandler]) silences it.
-	// A record never holds a payload, the value of a header, or a secret.
+	// Logger receives a record for each request that is refused, fails or is slow;
+	// nil means [slog.Default]. slog.New([slog.DiscardHandler]) silences it. Records
+	// never contain payloads, header values or secrets.
 	//
-	// A refusal is a WARN record, "request refused", with the reason. A status of
-	// 5xx is an ERROR record, "request failed", with the stack of a panic. A
-	// capability that the service does not offer (501) is a DEBUG record.
+	// A refusal is logged at WARN as "request refused", with the reason. A 5xx status
+	// is logged at ERROR as "request failed", with the stack of a panic. A missing
+	// capability (501) is logged at DEBUG.
 	Logger *slog.Logger
 
 	// Observe is called once for each finished request of a [Provider], after the
-	// answer was written, on the request's goroutine; nil is not called. It feeds
-	// metrics, traces and error reporters. Let it return soon: net/http sends the
-	// last part of an answer when the handler ends. A panic of Observe is logged.
+	// response was written, on the request's goroutine. Use it for metrics, traces
+	// and error reports; nil disables it. It should return quickly, because net/http
+	// sends the end of the response when the handler returns. A panic is logged.
 	//
-	// The context is the request's, with its values such as a trace span, and does not
-	// end when the client leaves.
+	// The context has the values of the request's context, such as a trace span. It
+	// is not cancelled when the client disconnects.
 	Observe func(ctx context.Context, o Outcome)
 }
 
@@ -120,7 +114,7 @@ const (
 	flyPatience    = 5 * time.Second
 )
 
-// A Provider is the [http.Handler] that Fly.io talks to:
+// A Provider is the [http.Handler] for the requests of Fly.io:
 //
 //	POST   {base}/extensions         Provisioner.Provision
 //	PATCH  {base}/extensions/{id}    Provisioner.Update
@@ -129,18 +123,17 @@ const (
 //	POST   {base}/extensions/events  EventReceiver.ReceiveEvent
 //	GET    {base}/organizations/{organization_id}/extensions  Lister.List
 //
-// It also serves the customer's browser, which cannot sign a request:
+// It also serves the customer's browser, whose requests are not signed:
 //
 //	GET    {base}/extensions/{id}/sso                  SignOn.Begin
 //	GET    {base}/organizations/{organization_id}/sso  SignOn.Begin
 //	GET    {base}/callback                             SignOn.Callback
 //
-// It routes by the request line, relative to the path of [Config.BaseURL], so
-// it may be mounted under any router, with or without [http.StripPrefix]. It
-// is safe for concurrent use.
+// It routes by the request line, relative to the path of [Config.BaseURL]. Mount it
+// under any router, with or without [http.StripPrefix]. It is safe for concurrent use.
 type Provider struct {
 	auth        *Authenticator
-	eventAuth   *Authenticator // the same, but for Config.EventVerifier
+	eventAuth   *Authenticator // with Config.EventVerifier
 	signOn      *SignOn        // nil without Config.SSO
 	provisioner Provisioner
 	basePath    string
@@ -151,9 +144,9 @@ type Provider struct {
 	delivery    *delivery
 }
 
-// New returns the handler of a provider. It returns an error for an invalid or
-// insecure configuration, such as a malformed base URL, an empty secret, or a
-// verifier without keys.
+// New returns a provider that calls p. It returns an error for an invalid or insecure
+// configuration, such as a malformed base URL, an empty secret, or a verifier without
+// keys.
 func New(p Provisioner, c Config) (*Provider, error) {
 	if p == nil {
 		return nil, errors.New("flyext: Provisioner is nil")
@@ -168,7 +161,7 @@ func New(p Provisioner, c Config) (*Provider, error) {
 	eventAuth := auth
 	if c.EventVerifier != nil {
 		events := c
-		// One store for both: a nonce that an event has used is used.
+		// The two share a store, so a nonce cannot be used once with each.
 		events.Verifier, events.ReplayStore = c.EventVerifier, auth.replay
 		if eventAuth, err = NewAuthenticator(events); err != nil {
 			return nil, err
@@ -189,13 +182,13 @@ func New(p Provisioner, c Config) (*Provider, error) {
 	}, nil
 }
 
-// Authenticator returns the provider's authenticator, for signed routes of the
-// service's own, such as POST {base}/extensions/eligibility. They share the
-// verifier, the replay store and the logger of the provider.
+// Authenticator returns the provider's authenticator, for the service's own signed
+// routes, such as POST {base}/extensions/eligibility. It has the verifier, the replay
+// store and the logger of the provider.
 func (p *Provider) Authenticator() *Authenticator { return p.auth }
 
-// SignOn returns the provider's sign-on, whose Begin a service may call from
-// routes of its own, or nil if [Config.SSO] is.
+// SignOn returns the provider's sign-on, for routes of the service that call
+// [SignOn.Begin]. It returns nil if [Config.SSO] is nil.
 func (p *Provider) SignOn() *SignOn { return p.signOn }
 
 // ServeHTTP implements [http.Handler].
@@ -207,8 +200,7 @@ func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.serve(w, r, &record{log: p.log})
 }
 
-// serve is the way of one request: route, body, signature, nonce, payload, call,
-// answer. It fills in the record.
+// serve handles one request and fills in its record.
 func (p *Provider) serve(w http.ResponseWriter, r *http.Request, rec *record) {
 	ctx, requestID := withRequestID(r.Context(), w.Header())
 	to := p.route(r.Method, requestTarget(r))
@@ -218,7 +210,7 @@ func (p *Provider) serve(w http.ResponseWriter, r *http.Request, rec *record) {
 		p.serveBrowser(w, r.WithContext(ctx), to)
 		return
 	}
-	defer rec.finish() // also when http.ErrAbortHandler passes
+	defer rec.finish() // also after a panic with http.ErrAbortHandler
 	answer, err := p.handle(ctx, w, r, rec, to)
 	if err != nil {
 		rec.refuse(ctx, w, err)
@@ -230,7 +222,7 @@ func (p *Provider) serve(w http.ResponseWriter, r *http.Request, rec *record) {
 // handle admits a request, decodes it, and calls the Provisioner.
 func (p *Provider) handle(ctx context.Context, w http.ResponseWriter, r *http.Request, rec *record, to route) ([]byte, error) {
 	if to.name == "" {
-		rec.method = "" // the log must not have a stranger's text
+		rec.method = "" // unauthenticated text must not reach the log
 		return nil, newError(http.StatusNotFound, CodeRouteNotFound, "There is nothing at this URL.")
 	}
 	if !slices.Contains(to.methods, r.Method) {
@@ -239,7 +231,7 @@ func (p *Provider) handle(ctx context.Context, w http.ResponseWriter, r *http.Re
 		return nil, newError(http.StatusMethodNotAllowed, CodeMethodNotAllowed, "This method is not allowed here.")
 	}
 	var do operation
-	err := catch(func() error { // a Verifier or a ReplayStore may be the service's own
+	err := catch(func() error { // the service may have its own Verifier or ReplayStore
 		auth := p.auth
 		if to.name == routeEvents {
 			auth = p.eventAuth
@@ -263,7 +255,7 @@ func (p *Provider) handle(ctx context.Context, w http.ResponseWriter, r *http.Re
 	return p.call(ctx, rec, do)
 }
 
-// payloadOf returns the maker of the payload of a request, or nil.
+// payloadOf returns the constructor of a request's payload, or nil.
 func payloadOf(method string, to route) func() payload {
 	switch {
 	case to.name == routeExtensions:
@@ -274,7 +266,7 @@ func payloadOf(method string, to route) func() payload {
 	return nil
 }
 
-// An operation is a decoded request. It calls the service and encodes the answer.
+// An operation is a decoded request. run calls the service and encodes the response.
 type operation struct {
 	id  string // of the extension; "" for events and a list
 	run func(ctx context.Context) ([]byte, error)
@@ -341,7 +333,7 @@ func (p *Provider) update(m *Message, g Generation, id string) (operation, error
 func (p *Provider) fetch(id string) (operation, error) {
 	f, ok := p.provisioner.(Fetcher)
 	if !ok {
-		return operation{}, Unsupported("This provider does not answer GET for an extension.")
+		return operation{}, Unsupported("This provider does not support GET for an extension.")
 	}
 	return operation{id, func(ctx context.Context) ([]byte, error) {
 		x, err := f.Fetch(ctx, id)
@@ -369,7 +361,7 @@ func (p *Provider) list(organizationID string) (operation, error) {
 func (p *Provider) deprovision(id string) (operation, error) {
 	d, ok := p.provisioner.(Deprovisioner)
 	if !ok {
-		return operation{}, Unsupported("This provider does not remove extensions by request.")
+		return operation{}, Unsupported("This provider does not support DELETE for an extension.")
 	}
 	return operation{id, func(ctx context.Context) ([]byte, error) { return noAnswer, d.Deprovision(ctx, id) }}, nil
 }

@@ -6,37 +6,37 @@ import (
 	"time"
 )
 
-// The reasons why a request is refused. They are for [errors.Is] on the error of
-// [Authenticator.Check] and on [Outcome.Err], and their texts are in the log. The
-// client learns none of them: each refusal of authentication is the same 401.
+// The reasons for a refusal. Use [errors.Is] to find them in the error of
+// [Authenticator.Check] and in [Outcome.Err]. Their texts are logged. The client gets
+// the same 401 for each of them.
 var (
-	// ErrUnsigned reports that the request has no signature or no token.
+	// ErrUnsigned reports a request without a signature or without a token.
 	ErrUnsigned = errors.New("signature is missing")
-	// ErrSignatureMismatch reports that the MAC or the token is another one: the
-	// secrets differ, or the signed bytes were changed on the way.
+	// ErrSignatureMismatch reports a wrong MAC or token: the secrets differ, or the
+	// signed bytes were changed on the way.
 	ErrSignatureMismatch = errors.New("MAC does not match")
-	// ErrUnknownKey reports that the signature names a key that is not configured.
+	// ErrUnknownKey reports a signature with a key id that is not configured.
 	ErrUnknownKey = errors.New("key id is not configured")
-	// ErrStale reports a genuine message that is older than [Policy.MaxAge], or
-	// past its own expiry.
+	// ErrStale reports a genuine message that is older than [Policy.MaxAge] or past its
+	// own expiry.
 	ErrStale = errors.New("message is too old")
 	// ErrFuture reports a genuine message that is further ahead of the clock than
 	// [Policy.ClockSkew].
 	ErrFuture = errors.New("message is from the future")
-	// ErrURLMismatch reports a genuine message that was signed for another URL,
-	// host or path.
+	// ErrURLMismatch reports a genuine message that was signed for another URL, host or
+	// path.
 	ErrURLMismatch = errors.New("message was signed for another URL")
-	// ErrUncovered reports a genuine message that leaves something unsigned that
-	// the [Policy] demands.
+	// ErrUncovered reports a genuine message that does not sign a part that the
+	// [Policy] requires.
 	ErrUncovered = errors.New("a required part of the message is not signed")
 	// ErrReplayed reports a genuine message that was used before.
 	ErrReplayed = errors.New("message was used before")
 )
 
-// A timeError is ErrStale or ErrFuture with the difference of the two clocks.
+// A timeError adds the difference of the clocks to ErrStale or ErrFuture.
 type timeError struct {
 	reason error
-	ahead  time.Duration // of the time of signing; negative in the past
+	ahead  time.Duration // how far the time of signing is ahead; negative in the past
 }
 
 func (e *timeError) Error() string {

@@ -8,55 +8,49 @@ import (
 	"github.com/flyext/flyext/internal/replay"
 )
 
-// A ReplayStore remembers which nonces were used.
+// A ReplayStore remembers used nonces. A service on several machines needs a store that
+// they share. A store must be safe for concurrent use.
 //
-// Use enters a nonce and reports whether it is fresh, which means that it was not
-// there before. Check and entry are one atomic step: of two copies of a request
-// that arrive at the same instant exactly one may pass.
-//
-// A store refuses whatever it could have forgotten, so that no step of a clock
-// brings a used nonce back. It returns an error that wraps [ErrNonceExpired] for a
-// nonce that expires at or before the store's own clock, or at or before the
-// latest expiry among the nonces that it has dropped. A copy of a message has
-// the [Nonce.Expires] of the original. Verifiers that share a store and verify the
-// same messages therefore need the same [Policy.MaxAge] and [Policy.ClockSkew].
-//
-// A store that cannot tell returns an error. The request is then answered with
-// 503. A service on several machines needs a store that they share. A store must
-// be safe for concurrent use.
+// A copy of a message has the [Nonce.Expires] of the original. Verifiers that share a
+// store and verify the same messages therefore need the same [Policy.MaxAge] and
+// [Policy.ClockSkew].
 type ReplayStore interface {
+	// Use enters a nonce and reports whether it is fresh, that is, new to the store.
+	// Check and entry must be one atomic step, so that only one of two simultaneous
+	// copies of a request is accepted.
+	//
+	// Use must refuse every nonce that the store could have forgotten, whatever happens
+	// to any clock. It returns an error that wraps [ErrNonceExpired] if n.Expires is
+	// not after the store's clock, or not after the latest expiry among the nonces that
+	// the store has dropped. After any error the client gets 503.
 	Use(ctx context.Context, n Nonce) (fresh bool, err error)
 }
 
-// ErrNonceExpired reports that a nonce's expiry is not after the clock of the
-// [ReplayStore], so the store could have forgotten a copy of it. A store returns
-// an error that wraps it instead of reporting such a nonce as fresh. The request
-// is answered with 503, and the log names the store's clock as the cause.
+// ErrNonceExpired reports that the [ReplayStore] could have forgotten a copy of a
+// nonce, because the nonce has expired by the store's clock. The client gets 503, and
+// the log names the clocks as the cause.
 var ErrNonceExpired = replay.ErrExpired
 
-// A ReplayLookup is a [ReplayStore] that can also report whether a nonce was used
-// and has not expired, without using it up.
-//
-// An [EventReceiver] needs it, because an event is remembered after it was
-// received: the event has to be looked up first. With a shared ReplayLookup, all
-// machines know the events that one of them has received. Without it, each machine
-// knows its own. A store that cannot tell returns an error, and the event is
-// answered with 503.
+// A ReplayLookup is a [ReplayStore] that can also look a nonce up. An [EventReceiver]
+// needs it to detect duplicates across machines, because an event is remembered only
+// after its delivery. Without it, each machine detects its own duplicates.
 type ReplayLookup interface {
 	ReplayStore
+	// Used reports whether a nonce was used and has not expired. It does not enter the
+	// nonce. After an error the client gets 503.
 	Used(ctx context.Context, n Nonce) (used bool, err error)
 }
 
 // defaultReplayCapacity holds the nonces of over 2,000 requests a second.
 const defaultReplayCapacity = 1 << 20
 
-// NewMemoryReplayStore returns a [ReplayStore] for a service in one process. It
-// holds at most capacity live nonces (0 means 1,048,576) and returns an error when
-// it is full. now is the clock; nil means [time.Now].
+// NewMemoryReplayStore returns a [ReplayStore] for a service in one process. It holds
+// at most capacity live nonces (0 means 1,048,576); its Use returns an error when it is
+// full. now is the clock; nil means [time.Now].
 //
-// A live nonce takes at most 32 bytes where there are many. The store keeps the
-// nonces of each ten seconds of expiry together and drops them together, so memory
-// is given back. It is safe for concurrent use.
+// When there are many nonces, each takes at most 32 bytes. The store groups nonces by
+// ten seconds of expiry and drops each group as a whole, which frees its memory. It is
+// safe for concurrent use.
 func NewMemoryReplayStore(capacity int, now func() time.Time) ReplayStore {
 	if capacity <= 0 {
 		capacity = defaultReplayCapacity
@@ -77,8 +71,8 @@ func (s *memoryReplayStore) Use(_ context.Context, n Nonce) (bool, error) {
 	return s.calendar.Use(n.Key, n.Expires, s.now())
 }
 
-// memoryLookup remembers events where the ReplayStore is no [ReplayLookup]. It is
-// apart from the nonces, which live for minutes.
+// memoryLookup remembers events if the ReplayStore is not a [ReplayLookup]. It is
+// separate from the nonces, which expire within minutes.
 type memoryLookup struct {
 	recent *replay.Recent
 	now    func() time.Time
@@ -98,7 +92,7 @@ func (s *memoryLookup) Used(_ context.Context, n Nonce) (bool, error) {
 	return s.recent.Has(n.Key), nil
 }
 
-// replayUnavailable is the answer when the replay store could not tell.
+// replayUnavailable returns the response to a failure of the replay store.
 func replayUnavailable(err error) error {
 	if errors.Is(err, ErrNonceExpired) {
 		err = errors.Join(errors.New("the clocks of the verifier and of the replay store differ"), err)

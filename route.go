@@ -8,12 +8,12 @@ import (
 	"unicode/utf8"
 )
 
-// A route is the meaning of a path.
+// A route is the result of matching a path.
 type route struct {
-	name    string // the pattern, for the log; "" if there is no such route
+	name    string // the pattern, for the log; "" if no route matches
 	methods []string
-	id      string // of the extension or the organization, decoded
-	browser bool   // for a customer's browser, without a signature
+	id      string // the decoded id of the extension or the organization
+	browser bool   // the requests of a customer's browser are not signed
 }
 
 const (
@@ -29,8 +29,8 @@ var (
 	eventsMethods     = append(slices.Clone(extensionMethods), http.MethodPost)
 )
 
-// route finds the route of a request. An id is one path element, however it is
-// escaped. "events" is an id to every method but POST.
+// route finds the route of a request. An id is one path element, with any escapes.
+// "events" is a route for POST and an id for the other methods.
 func (p *Provider) route(method, target string) route {
 	path, _, _ := strings.Cut(target, "?")
 	path, ok := strings.CutPrefix(path, p.basePath)
@@ -61,7 +61,6 @@ func (p *Provider) route(method, target string) route {
 	return route{name: routeExtension, methods: extensionMethods, id: id}
 }
 
-// organizationRoute finds the route below an organization.
 func organizationRoute(path string) route {
 	escaped, list := strings.CutSuffix(path, routeExtensions)
 	if !list {
@@ -87,13 +86,12 @@ func pathID(escaped string) (id string, ok bool) {
 	return id, err == nil && utf8.ValidString(id) && strings.IndexByte(id, 0) < 0
 }
 
-// requestTarget returns the target of the request line, in origin form. Routers
-// and http.StripPrefix change r.URL and leave the request line alone. A target in
-// absolute form (RFC 9112, section 3.2.2) loses its authority, which net/http has
-// made r.Host.
+// requestTarget returns the target of the request line in origin form. Routers and
+// http.StripPrefix change r.URL, but not the request line. A target in absolute form
+// (RFC 9112, section 3.2.2) loses its authority, which net/http has put into r.Host.
 func requestTarget(r *http.Request) string {
 	target := r.RequestURI
-	if target == "" { // a request that was made by hand
+	if target == "" { // a request that was built by hand
 		return r.URL.RequestURI()
 	}
 	scheme, rest, ok := strings.Cut(target, "://")

@@ -223,7 +223,7 @@ func TestBodyFaultsAreNamed(t *testing.T) {
 		status  int
 		says    string
 	}{
-		{"a middleware has read the body", consumed, nil, 400, "a middleware has read it"},
+		{"a middleware has read the body", consumed, nil, 400, "a middleware has read the body"},
 		{"a limit around the handler", xsigned("POST", "/flyio/extensions", `{"id":"`+strings.Repeat("x", 200)+`"}`), func(h http.Handler) http.Handler {
 			return http.MaxBytesHandler(h, 100)
 		}, 413, "larger than 100 bytes"},

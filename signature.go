@@ -16,12 +16,11 @@ import (
 	"github.com/flyext/flyext/internal/mac"
 )
 
-// A Message is a received request for a [Verifier]: the whole request, byte for byte
-// as it was sent. Body may be empty; all other fields are set.
+// A Message is a received request for a [Verifier], byte for byte as it was sent. Body
+// may be empty; all other fields are set.
 type Message struct {
 	Method string
-	// Target is the request target of the request line, path and query, escaped
-	// as it was sent.
+	// Target is the path and the query of the request line, with their escapes.
 	Target string
 	// Host is the Host header or :authority.
 	Host   string
@@ -33,20 +32,20 @@ type Message struct {
 	// Now is the current time, for the check of freshness.
 	Now time.Time
 
-	isEvent    bool           // whose X-Signature may lack parameters
-	newPayload func() payload // nil where only the service knows the body
+	isEvent    bool           // its X-Signature may lack parameters
+	newPayload func() payload // nil for a route of the service's own
 	decoded    decodedBody
 }
 
-// A decodedBody is a body with the outcome of its decoding.
+// A decodedBody is a body with the result of decoding it.
 type decodedBody struct {
 	body    []byte
 	payload payload
 	err     error
 }
 
-// decode decodes the body once. A Verifier of the service's own may copy a message
-// and exchange the copy's body; then the copy is decoded by itself.
+// decode decodes the body once. A service's own Verifier may copy a Message and replace
+// the body of the copy, which is then decoded again.
 func (m *Message) decode() (payload, error) {
 	d := &m.decoded
 	if d.payload != nil && sameMemory(d.body, m.Body) {
@@ -66,7 +65,7 @@ func (m *Message) decode() (payload, error) {
 	return d.payload, d.err
 }
 
-// sameMemory reports whether two slices are the same bytes of memory.
+// sameMemory reports whether two slices are the same memory.
 func sameMemory(a, b []byte) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
@@ -74,48 +73,47 @@ func sameMemory(a, b []byte) bool {
 // A Verifier decides whether a message comes from Fly.io. It must be safe for
 // concurrent use.
 //
-// Verify must authenticate the message before it uses any part of it. It must
-// remember nothing: it returns the nonces of the message, and its caller enters them
-// into the [ReplayStore] once everything else is right.
+// Verify must authenticate the message before it uses any part of it. It must not
+// remember nonces: it returns them, and the caller enters them into the [ReplayStore]
+// after all other checks.
 //
-// An error refuses the message. Its text goes to the log, so it must hold nothing of
-// an unauthenticated message. The client learns nothing from it, except from an
-// *[Error], which is sent as it is: return one if the sender has proven to know the
-// secret, or if a key store is out of reach (503).
+// An error refuses the message. Its text is logged, so it must not contain text of an
+// unauthenticated message. The client gets the same 401 for every error except an
+// *[Error], which is sent unchanged. Return an *Error only if the sender has proven to
+// know the secret, or if a key store is unavailable (503).
 type Verifier interface {
 	Verify(ctx context.Context, m *Message) (Verification, error)
 }
 
 // A Verification is the result of a [Verifier] for a genuine message.
 type Verification struct {
-	// Generation chooses the shape of the answer.
+	// Generation determines the format of the response.
 	Generation Generation
 	// Verifier names the kind of signature, such as "x-signature", for
 	// [Outcome.Verifier].
 	Verifier string
-	// Nonces are what the message uses up.
+	// Nonces are the nonces of the message.
 	Nonces []Nonce
 }
 
-// A Nonce is used up by one message, so that a copy of the message is refused.
+// A Nonce identifies a message, so that a copy of the message is refused.
 type Nonce struct {
-	// Key identifies the nonce: the start of a SHA-256 over the scheme and the
-	// nonce itself. See [NonceKey].
+	// Key is the start of a SHA-256 over the scheme and the nonce itself. See
+	// [NonceKey].
 	Key [16]byte
-	// Expires is the time of signing plus the greatest age and the clock skew that
-	// the policy allows. It depends on the message alone and never on the clock,
-	// so a copy has the expiry of the original.
+	// Expires is the time of signing plus [Policy.MaxAge] and [Policy.ClockSkew]. It
+	// depends only on the message, so a copy has the expiry of the original.
 	Expires time.Time
 
-	// OnReceipt marks the nonce of an event, or of its signature where that has no
-	// time. The nonce is used up once the event was received, so that a retry after a
-	// failure passes. Its Expires is the time of receipt plus a day, so a copy has
-	// another one, and a [ReplayStore] may accept it again after that.
+	// OnReceipt marks the nonce of an event, or of an undated signature of an event. It
+	// is entered after the delivery, so that a retry after a failure is accepted. Its
+	// Expires is a day after the receipt. A copy that arrives later has a later Expires,
+	// and a [ReplayStore] may accept it once the first entry has expired.
 	OnReceipt bool
 }
 
-// mergeNonces adds nonces to a list, each key once, with the latest expiry: a nonce
-// that two verifiers share would otherwise be its own replay.
+// mergeNonces adds nonces to a list, each key once, with the latest expiry. A nonce
+// that two verifiers return would otherwise be refused as a replay of itself.
 func mergeNonces(nonces []Nonce, more ...Nonce) []Nonce {
 	for _, n := range more {
 		i := slices.IndexFunc(nonces, func(have Nonce) bool { return have.Key == n.Key })
@@ -132,7 +130,7 @@ func mergeNonces(nonces []Nonce, more ...Nonce) []Nonce {
 // NonceKey returns the [Nonce.Key] for the parts that identify a message under a
 // scheme, such as NonceKey("x-signature", nonce).
 func NonceKey(scheme string, parts ...string) (key [16]byte) {
-	// The length precedes each part, so that two lists of parts never look alike.
+	// The length before each part keeps different lists of parts apart.
 	text := make([]byte, 0, 128)
 	text = append(binary.AppendUvarint(text, uint64(len(scheme))), scheme...)
 	for _, part := range parts {
@@ -143,29 +141,28 @@ func NonceKey(scheme string, parts ...string) (key [16]byte) {
 	return key
 }
 
-// A Generation is a version of Fly.io's protocol. They differ in the signature
-// and in the shape of the answer.
+// A Generation is a version of Fly.io's protocol. Generations differ in the signature
+// and in the format of the response.
 type Generation int
 
 const (
-	// Generation1 is the proposal of May 2023: a bearer token and an HTTP
-	// message signature; the answer is a flat object of secrets.
+	// Generation1 is the proposal of May 2023. Requests have a bearer token and an HTTP
+	// message signature; the response is a flat object of secrets.
 	Generation1 Generation = 1
-	// Generation2 is what Fly.io runs today: X-Signature; the answer is an
-	// envelope with "id" and "config".
+	// Generation2 is the current protocol of Fly.io. Requests have an X-Signature; the
+	// response is an envelope with "id" and "config".
 	Generation2 Generation = 2
 )
 
-// construction is the part that all verifiers of this package share: the mistake in
-// their configuration, which New reports and Verify returns, and a print without
-// keys.
+// construction is embedded in all verifiers of this package. It holds the error in
+// their configuration, which New reports and Verify returns, and redacts their keys.
 type construction struct{ err error }
 
 func (c *construction) constructionError() error { return c.err }
 
 var errNoBaseURL = errors.New("flyext: Message.BaseURL is missing")
 
-// ready returns the reason why no message or not this one can be verified, or nil.
+// ready returns an error in the configuration or in the message, or nil.
 func (c *construction) ready(m *Message) error {
 	if c.err == nil && m.BaseURL == nil {
 		return errNoBaseURL
@@ -173,10 +170,10 @@ func (c *construction) ready(m *Message) error {
 	return c.err
 }
 
-// Format implements [fmt.Formatter].
+// Format implements [fmt.Formatter]. It redacts the keys, whatever the verb.
 func (c *construction) Format(f fmt.State, _ rune) { redactedFormat(f, "Verifier") }
 
-// MarshalText implements [encoding.TextMarshaler] for logs.
+// MarshalText implements [encoding.TextMarshaler] for logs. It redacts the keys.
 func (c *construction) MarshalText() ([]byte, error) {
 	return []byte("Verifier(" + redacted + ")"), nil
 }
@@ -191,7 +188,7 @@ func checkVerifier(v Verifier) error {
 	return nil
 }
 
-// newKeys prepares secrets. It refuses an empty secret, which is known to everyone.
+// newKeys returns the keys of secrets. It refuses an empty secret, which everyone knows.
 func newKeys(err *error, name string, secrets []string) []*mac.Key {
 	if len(secrets) == 0 {
 		*err = fmt.Errorf("flyext: %s needs a secret", name)
@@ -206,18 +203,18 @@ func newKeys(err *error, name string, secrets []string) []*mac.Key {
 	return keys
 }
 
-// A Key is a shared secret and the id by which message signatures name it. It
-// prints, logs and marshals without the secret.
+// A Key is a shared secret and its id in message signatures. Printing, logging and
+// marshalling redact the secret.
 type Key struct {
 	ID     string // such as "flyio-signing-secret"
 	Secret string
 }
 
-// Format implements [fmt.Formatter]. It leaves the secret out, for each verb.
+// Format implements [fmt.Formatter]. It redacts the secret, whatever the verb.
 func (k Key) Format(f fmt.State, _ rune) { io.WriteString(f, "Key("+k.ID+")") }
 
-// LogValue implements [slog.LogValuer].
+// LogValue implements [slog.LogValuer]. It redacts the secret.
 func (k Key) LogValue() slog.Value { return slog.StringValue("Key(" + k.ID + ")") }
 
-// MarshalText implements [encoding.TextMarshaler]. It leaves the secret out.
+// MarshalText implements [encoding.TextMarshaler]. It redacts the secret.
 func (k Key) MarshalText() ([]byte, error) { return []byte("Key(" + k.ID + ")"), nil }

@@ -13,41 +13,40 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// A Destination is the aim of a sign-on: an extension or, with the OrganizationID
-// alone, an organization.
+// A Destination is the target of a sign-on: an extension or, if only OrganizationID is
+// set, an organization.
 type Destination struct {
 	ExtensionID    string
 	OrganizationID string
 }
 
-// An Identity is a user who may enter, as Fly.io has confirmed.
+// An Identity is a user whose access Fly.io has confirmed.
 //
-// In [Generation1] the success of the exchange proves that the user is an admin of
-// the organization, and Fly.io does not tell who the user is: Role is "admin", and
-// UserID, Name, Email and Organizations are empty.
+// In [Generation1] the exchange proves only that the user is an admin of the
+// organization: Role is "admin", and UserID, Name, Email and Organizations are empty.
 type Identity struct {
-	// UserID is Fly.io's id of the user. Key users by it: names and addresses change
-	// hands.
+	// UserID is Fly.io's id of the user. Use it as the key: names and addresses may
+	// pass to another user.
 	UserID string
 	Name   string
 	// Email is an alias that reaches the user.
 	Email string
 
-	// ExtensionID is the extension that the user came for, or "" if the handshake
-	// began for an organization.
+	// ExtensionID is the extension to show, or "" if the handshake began for an
+	// organization.
 	ExtensionID string
-	// OrganizationID is the organization of that extension, and Role the user's role
-	// in it: one of [SSOConfig.Roles].
+	// OrganizationID is the organization that the extension belongs to. Role is the
+	// user's role in it, one of [SSOConfig.Roles].
 	OrganizationID string
 	Role           string
 
-	// Organizations are the user's organizations, as far as Fly.io tells.
+	// Organizations are the user's organizations that Fly.io names.
 	Organizations []Membership
 
-	// Generation says how Role was proven.
+	// Generation is the version of the sign-on that proved Role.
 	Generation Generation
 
-	// Grant is for [SignOn.Recheck], or nil without [SSOConfig.KeepGrant], or if
+	// Grant is for [SignOn.Recheck]. It is nil without [SSOConfig.KeepGrant], or if
 	// Fly.io sent no refresh token.
 	Grant *Grant
 }
@@ -65,30 +64,30 @@ const (
 	routeSSO          = "/extensions/{id}/sso"
 	routeDashboard    = "/organizations/{organization_id}/sso"
 	defaultSSOTimeout = 10 * time.Second
-	minStateKey       = 32   // bytes: RFC 7518, section 3.2
-	maxID             = 1024 // bytes of an id that a stranger has us look for
-	maxCode           = 2048 // bytes of a code that a stranger has us pass on
+	minStateKey       = 32   // bytes (RFC 7518, section 3.2)
+	maxID             = 1024 // bytes of an id in an unauthenticated request
+	maxCode           = 2048 // bytes of a code in an unauthenticated request
 	roleAdmin         = "admin"
 	roleMember        = "member"
 )
 
-// A SignOn takes browsers through the handshake of OAuth 2.0 (RFC 6749, section 4.1,
-// with the PKCE of RFC 7636): [SignOn.Begin] sends a browser to Fly.io, and
-// [SignOn.Callback] receives it back and calls [SSOConfig.SignIn]. [Provider.SignOn]
-// returns the one of a provider. It is safe for concurrent use.
+// A SignOn signs users in with OAuth 2.0 (RFC 6749, section 4.1, with the PKCE of RFC
+// 7636). [SignOn.Begin] sends a browser to Fly.io. [SignOn.Callback] handles the way
+// back and calls [SSOConfig.SignIn]. [Provider.SignOn] returns the sign-on of a
+// provider. It is safe for concurrent use.
 //
-// It keeps nothing, so the two halves may run on different machines. The signed
-// state, which Fly.io sends back, holds the handshake. A cookie binds the state to the
-// browser and makes it work once. Mount routes that call Begin below Config.BaseURL's
-// path: the cookie is scoped to it, and flyext can only limit the number of pending
-// cookies there. Subdomains of the same registrable domain can overwrite cookies, so
-// do not host untrusted content on them.
+// It is stateless, so Begin and Callback may run on different machines. The handshake
+// is in a signed state that Fly.io sends back. A cookie binds the state to the browser
+// and limits it to one use. Mount routes that call Begin below Config.BaseURL's path:
+// the cookie is scoped to it, and flyext can only limit the number of pending cookies
+// there. Subdomains of the same registrable domain can overwrite cookies, so do not
+// host untrusted content on them.
 //
-// Each answer carries Cache-Control: no-store, Referrer-Policy: no-referrer, a
-// Content-Security-Policy that allows nothing, and X-Content-Type-Options: nosniff. A
-// refusal is a page for a person, or the JSON of an [Error] if the request accepts
-// JSON and no HTML. Redirects go to Fly.io and to the URLs of SSOConfig's functions,
-// never to a URL of the request.
+// Each response has Cache-Control: no-store, Referrer-Policy: no-referrer,
+// X-Content-Type-Options: nosniff, and a Content-Security-Policy that allows only the
+// page's own style. A refusal is a page for a person, or the JSON of an [Error] if
+// Accept gives JSON at least the weight of HTML. Redirects go only to Fly.io and to the
+// URLs that the functions of SSOConfig return, never to a URL of the request.
 type SignOn struct {
 	sso     SSOConfig
 	oauth   oauth2.Config
@@ -101,9 +100,9 @@ type SignOn struct {
 	log     *slog.Logger
 }
 
-// NewSignOn returns the sign-on of a configuration. It uses BaseURL, SSO, Now and
-// Logger. It returns an error for an invalid or insecure configuration, such as a
-// missing field, a short state key, or plain http beyond loopback.
+// NewSignOn returns a sign-on that uses the fields BaseURL, SSO, Now and Logger. It
+// returns an error for an invalid or insecure configuration, such as a missing field, a
+// short state key, or plain http on a host other than loopback.
 func NewSignOn(c Config) (*SignOn, error) {
 	base, err := parseBaseURL(c.BaseURL)
 	if err != nil {
@@ -131,7 +130,7 @@ func NewSignOn(c Config) (*SignOn, error) {
 			Endpoint: oauth2.Endpoint{
 				AuthURL:  server.JoinPath("oauth", "authorize").String(),
 				TokenURL: server.JoinPath("oauth", "token").String(),
-				// To find out the style costs a request, and a code works once.
+				// The detection of the style would use up the code.
 				AuthStyle: oauth2.AuthStyleInParams,
 			},
 		},
@@ -148,17 +147,17 @@ func NewSignOn(c Config) (*SignOn, error) {
 		s.log = slog.Default()
 	}
 	if err := s.cookie("x", "x").Valid(); err != nil {
-		return nil, fmt.Errorf("flyext: the path of Config.BaseURL cannot be a cookie's: %w", err)
+		return nil, fmt.Errorf("flyext: the path of Config.BaseURL is not valid in a cookie: %w", err)
 	}
 	return s, nil
 }
 
-// Begin answers a GET from a customer's browser: with a redirect to Fly.io or, if
-// [SSOConfig.SignedIn] knows the browser, to the destination. Other methods get 405.
-// If [SSOConfig.OrganizationOf] returns an error, that error is the response.
+// Begin redirects a GET of a customer's browser to Fly.io or, if [SSOConfig.SignedIn]
+// returns a URL, to that URL. Other methods get 405. If [SSOConfig.OrganizationOf]
+// returns an error, that error is the response.
 //
-// One field of the destination is enough. With both, the OrganizationID must be the
-// extension's; otherwise the response is 404.
+// One field of the destination is enough. If both are set and the extension belongs to
+// another organization, the response is 404.
 func (s *SignOn) Begin(w http.ResponseWriter, r *http.Request, to Destination) {
 	name := routeDashboard
 	if to.ExtensionID != "" {
@@ -190,11 +189,11 @@ func (s *SignOn) Begin(w http.ResponseWriter, r *http.Request, to Destination) {
 var (
 	errNoDestination  = errors.New("flyext: Begin needs an ExtensionID or an OrganizationID")
 	errNoOrganization = errors.New("flyext: SSOConfig.OrganizationOf returned neither an organization nor an error")
-	errNoAnswer       = errors.New("flyext: SSOConfig.SignIn neither answered nor returned an error")
+	errNoAnswer       = errors.New("flyext: SSOConfig.SignIn neither wrote a response nor returned an error")
 )
 
-// resolve completes a destination. An organization without an id would be
-// everybody's.
+// resolve completes a destination. It refuses an empty organization, which could match
+// every user.
 func (s *SignOn) resolve(ctx context.Context, to Destination) (Destination, error) {
 	for _, id := range [...]string{to.ExtensionID, to.OrganizationID} {
 		if len(id) > maxID || !utf8.ValidString(id) {
@@ -224,13 +223,13 @@ func (s *SignOn) resolve(ctx context.Context, to Destination) (Destination, erro
 	return to, nil
 }
 
-// Callback answers the GET that Fly.io sends the browser back with. It checks that
+// Callback handles the GET with which the browser returns from Fly.io. It checks that
 // this browser began the handshake, exchanges the code for the user's identity, and
-// calls [SSOConfig.SignIn] if the user may enter. Mount it at {base}/callback; as an
-// [http.Handler] it is http.HandlerFunc(s.Callback).
+// calls [SSOConfig.SignIn] if the user may enter. Mount it at {base}/callback, as
+// http.HandlerFunc(s.Callback).
 //
-// A callback that is loaded again, after it succeeded, is redirected to the
-// destination if [SSOConfig.SignedIn] knows the browser.
+// If the user loads the page again, Callback redirects to the URL of
+// [SSOConfig.SignedIn], if there is one.
 func (s *SignOn) Callback(w http.ResponseWriter, r *http.Request) {
 	s.serve(w, r, callbackPath, func(w *answerWriter, r *http.Request, rec *record) error {
 		ctx, cancel := context.WithTimeout(r.Context(), s.sso.Timeout)
@@ -262,7 +261,7 @@ func (s *SignOn) Callback(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// finish returns the user who may enter the destination.
+// finish exchanges the code and returns the user, if the user may enter.
 func (s *SignOn) finish(ctx context.Context, to Destination, query url.Values, verifier string) (*Identity, error) {
 	if query.Has("error") {
 		return nil, authorizeError(only(query, "error"))
@@ -281,19 +280,19 @@ func (s *SignOn) finish(ctx context.Context, to Destination, query url.Values, v
 	return id, s.organizationExists(ctx, to)
 }
 
-// organizationExists asks the service for the organization of a proven member.
+// organizationExists returns NotFound if the service does not know the organization.
 func (s *SignOn) organizationExists(ctx context.Context, to Destination) error {
 	if to.ExtensionID != "" || s.sso.OrganizationExists == nil {
 		return nil
 	}
 	exists, err := s.sso.OrganizationExists(ctx, to.OrganizationID)
 	if err == nil && !exists {
-		err = NotFound("There is nothing of this Fly.io organization here.")
+		err = NotFound("This Fly.io organization has nothing here.")
 	}
 	return err
 }
 
-// signedIn returns the URL for a browser with a session of the service, or "".
+// signedIn returns the URL of SSOConfig.SignedIn, or "".
 func (s *SignOn) signedIn(r *http.Request, to Destination) string {
 	if s.sso.SignedIn == nil {
 		return ""
@@ -301,8 +300,8 @@ func (s *SignOn) signedIn(r *http.Request, to Destination) string {
 	return s.sso.SignedIn(r, to)
 }
 
-// stillThere looks the extension up again, up to ten minutes after Begin. The signed
-// organization is compared because generation 1 proves membership of that one.
+// stillThere looks the extension up again, up to ten minutes after Begin. Its
+// organization must be that of the state, in which generation 1 proves the membership.
 func (s *SignOn) stillThere(ctx context.Context, to Destination) error {
 	if to.ExtensionID == "" {
 		return nil
@@ -317,8 +316,8 @@ func (s *SignOn) stillThere(ctx context.Context, to Destination) error {
 	return nil
 }
 
-// only returns the value of a parameter that is there once (RFC 6749, section 3.1), or
-// "".
+// only returns the value of a parameter, or "" if it is missing or repeated (RFC 6749,
+// section 3.1).
 func only(query url.Values, name string) string {
 	if len(query[name]) != 1 {
 		return ""
@@ -326,7 +325,7 @@ func only(query url.Values, name string) string {
 	return query[name][0]
 }
 
-// serveBrowser serves the routes without a signature.
+// serveBrowser serves the unsigned routes.
 func (p *Provider) serveBrowser(w http.ResponseWriter, r *http.Request, to route) {
 	none := func(message string) {
 		s := &SignOn{log: p.log}

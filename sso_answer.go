@@ -9,29 +9,29 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// The answers of Fly.io's OAuth server. The members that decide something are read
-// strictly. A member that decides nothing cannot fail a sign-on, whatever its type.
+// This file reads the responses of Fly.io's OAuth server. Members that matter to the
+// sign-on are read strictly. Other members may have any type.
 
 var (
 	errAccessToken = errors.New(`"access_token" must be a string that is not empty`)
 	errTokenUser   = errors.New(`"user_id" must be a string that is not empty`)
-	errApplication = errors.New(`"application" must be an object whose uid is a string`)
+	errApplication = errors.New(`"application" must be an object with a string "uid"`)
 	errMemberships = errors.New(`"organizations" must be an array`)
 )
 
-// members reads the members of an answer.
+// members reads a JSON object.
 func members(body []byte) (map[string]jsontext.Value, error) {
 	var b eventBody
 	err := b.read(body)
 	if e, ok := errors.AsType[*Error](err); ok {
-		reason, _, _ := strings.Cut(e.Message, " (at ") // a name in the answer is not for the log
+		reason, _, _ := strings.Cut(e.Message, " (at ") // names in the response must not reach the log
 		return nil, errors.New(reason)
 	}
 	return b.members, err
 }
 
-// canonicalToken rewrites the answer of the token endpoint (RFC 6749, section 5.1)
-// with the types that oauth2 expects.
+// canonicalToken rewrites a response of the token endpoint (RFC 6749, section 5.1) with
+// the types that package oauth2 expects.
 func canonicalToken(body []byte) ([]byte, error) {
 	m, err := members(body)
 	if err != nil {
@@ -132,14 +132,14 @@ func decodeTokenInfo(body []byte) (*tokenInfo, error) {
 	}
 	for element := range elements(list) {
 		o, err := members(element)
-		if id := textOf(o["id"]); err == nil && id != "" { // any other one is no organization of ours
+		if id := textOf(o["id"]); err == nil && id != "" { // a malformed element cannot match an organization
 			info.organizations = append(info.organizations, Membership{OrganizationID: id, Role: textOf(o["role"])})
 		}
 	}
 	return info, nil
 }
 
-// readApplication reads the uid of the application, if the answer has one.
+// readApplication reads the uid of the application, if there is one.
 func (info *tokenInfo) readApplication(value jsontext.Value) error {
 	if !isPresent(value) {
 		return nil
@@ -159,5 +159,5 @@ func (info *tokenInfo) readApplication(value jsontext.Value) error {
 	return nil
 }
 
-// isPresent reports whether a member is there and not null.
+// isPresent reports whether a member is present and not null.
 func isPresent(value jsontext.Value) bool { return value != nil && value.Kind() != 'n' }

@@ -109,7 +109,7 @@ func TestAnswersOfFly(t *testing.T) {
 		"info: application uid a number": {info(strings.Replace(minimal, "{", `{"application":{"uid":1},`, 1)), `"application" must be an object`},
 		"info: organizations an object":  {info(`{"user_id":"u1","organizations":{"g1lx9my4pzemqwk7":"admin"}}`), `"organizations" must be an array`},
 		"info: duplicate member":         {info(strings.Replace(minimal, "{", `{"user_id":"u2",`, 1)), "names a member twice"},
-		"info: two values":               {info(minimal + minimal), "something behind"},
+		"info: two values":               {info(minimal + minimal), "text after"},
 		"info: HTML":                     {info(`<html>`), "not JSON"},
 		"info: empty body":               {info(``), "is empty"},
 	} {

@@ -15,10 +15,10 @@ import (
 
 // An SSOConfig configures Fly.io's single sign-on. ClientID, ClientSecret, StateKey,
 // OrganizationOf and SignIn are required. Register the redirect URL {base}/callback
-// with Fly.io. It prints and logs without its secrets.
+// with Fly.io. Printing and logging redact the secrets.
 //
-// As [Config.SSO] it makes the [Provider] serve the handshake. [NewSignOn] is for a
-// service with routes of its own.
+// Set it as [Config.SSO], and the [Provider] serves the handshake. Use [NewSignOn] for
+// the service's own routes.
 //
 // See https://fly.io/docs/reference/extensions_api/#single-sign-on-flow.
 type SSOConfig struct {
@@ -27,91 +27,89 @@ type SSOConfig struct {
 	ClientSecret string
 
 	// StateKey signs the state that travels through the browser to Fly.io and back.
-	// It is 32 random bytes or more, the same on every machine of the service, and
-	// used for nothing else: an attacker who has it can forge handshakes.
+	// Use at least 32 random bytes, the same on every machine, and for no other
+	// purpose: an attacker who has the key can forge handshakes.
 	StateKey string
-	// OldStateKeys are accepted as well. To change the key without breaking a
-	// handshake, deploy the new key here on every machine, then swap the two, and
-	// remove the old one ten minutes later.
+	// OldStateKeys are accepted, too. To change the key without breaking a handshake,
+	// add the new key here on every machine, then swap the two, and remove the old key
+	// ten minutes later.
 	OldStateKeys []string
 
 	// OrganizationOf returns the id of the Fly.io organization that an extension
-	// belongs to now, or [NotFound]. A stranger can choose the id. It is called when
-	// a handshake begins and again when it ends, because the extension may be gone
-	// or have moved by then. It must heed its context.
+	// belongs to now, or [NotFound]. Anyone can choose the extension id. It is called
+	// at the beginning and at the end of a handshake, because the extension may be
+	// removed or moved in between. It must return when its context ends.
 	OrganizationOf func(ctx context.Context, extensionID string) (organizationID string, err error)
 
-	// OrganizationExists reports whether the service knows an organization. It makes
-	// the [Provider] serve GET {base}/organizations/{organization_id}/sso, the
-	// dashboard of an organization; nil answers that route with 501. It is called at
-	// the end of the handshake, for a proven member of the organization, so the route
-	// tells a stranger nothing. An organization that it does not know is a 404.
+	// OrganizationExists reports whether the service knows an organization. It enables
+	// GET {base}/organizations/{organization_id}/sso, the dashboard of an organization;
+	// nil disables the route with 501. An unknown organization gets 404. It is called
+	// at the end of the handshake, so only a member learns the result.
 	OrganizationExists func(ctx context.Context, organizationID string) (bool, error)
 
-	// SignIn starts the service's own session for a user who may enter, under a new
-	// session id, and answers with a redirect to the screen of id.ExtensionID, or of
-	// id.OrganizationID if the former is empty. Strict page headers are set already;
-	// see [SignOn]. To refuse the user, return an error, preferably an *[Error],
-	// without an answer. An error after an answer breaks the connection.
+	// SignIn starts the service's own session, with a new session id, and redirects to
+	// the screen of id.ExtensionID or, if that is empty, of id.OrganizationID. Strict
+	// page headers are already set; see [SignOn]. To refuse the user, return an error,
+	// preferably an *[Error], and write no response. An error after a response breaks
+	// the connection.
 	SignIn func(w http.ResponseWriter, r *http.Request, id *Identity) error
 
-	// SignedIn returns the URL of the screen for a browser that has a session of the
-	// service already, or ""; nil means that no browser has. It must check that the
-	// user of the session may see this very destination.
+	// SignedIn returns the URL of the destination's screen if the browser has a session
+	// of the service, or "". It must check that the user of the session may see the
+	// destination. nil always runs the handshake.
 	SignedIn func(r *http.Request, to Destination) (location string)
 
-	// Refused answers a handshake that fails with a page of the service's own; nil
-	// means the page of flyext. The page headers are set already; see [SignOn].
-	// e.Message is text for a person. Refused must answer with e.Status.
+	// Refused responds to a failed handshake with the service's own page; nil means the
+	// page of flyext. The page headers are already set; see [SignOn]. e.Message is text
+	// for a person. Refused must write e.Status.
 	Refused func(w http.ResponseWriter, r *http.Request, e *Error)
 	// StartAgain is the command that begins the sign-in, such as "flyctl ext logjam
-	// dashboard". The page of flyext shows it; "" shows none.
+	// dashboard", for the page of flyext; "" shows none.
 	StartAgain string
 
 	// Roles are the roles in the organization that may enter; nil means "admin" and
 	// "member". Generation 1 proves only "admin".
 	Roles []string
 
-	// KeepGrant makes [Identity.Grant] available, to ask Fly.io later whether the
-	// user still belongs to the organization. Fly.io sends no notice when a user
-	// leaves. It needs [Generation2].
+	// KeepGrant sets [Identity.Grant], which lets [SignOn.Recheck] ask Fly.io later
+	// whether the user still belongs to the organization. It needs [Generation2].
 	KeepGrant bool
 
 	// Generation is the version of Fly.io's sign-on; 0 means [Generation2].
 	//
-	// [Generation1] asks for {"organization_id":…,"permission":"admin"} as the scope,
-	// and takes the success of the exchange for the proof. That scope travels through
-	// the user's browser, where it can be edited. If Fly.io's answer repeats it, it
-	// is compared. If the answer has none, or "read", the proof depends on Fly.io's
-	// refusal of every other scope; without that refusal, each user of Fly.io might
-	// enter everywhere. Prefer [Generation2].
+	// Prefer [Generation2]. [Generation1] requests the scope
+	// {"organization_id":…,"permission":"admin"}, and a successful exchange is the
+	// proof. The user can edit that scope in the browser. flyext compares it with the
+	// scope in Fly.io's response. If the response has no scope, or "read", the proof
+	// depends on Fly.io's refusal of edited scopes; without that refusal, any user of
+	// Fly.io could enter any organization.
 	Generation Generation
 
 	// OAuthURL is the URL of the OAuth server, without its paths /oauth/…; "" means
-	// https://api.fly.io, and https://fly.io in [Generation1]. It must be https, or
-	// plain http on a loopback address, for tests.
+	// https://api.fly.io, or https://fly.io in [Generation1]. It must be https, or
+	// plain http on a loopback address for tests.
 	OAuthURL string
 	// InsecureAllowHTTP allows plain http on any host, for OAuthURL and for
-	// Config.BaseURL. Everyone on the network between can then sign in as any user.
-	// Its legitimate use is a test between containers.
+	// Config.BaseURL. An attacker on the network can then sign in as any user. Use it
+	// only for tests between containers.
 	InsecureAllowHTTP bool
 
-	// HTTPClient asks Fly.io, and follows no redirects; nil means a client with
-	// [http.DefaultTransport].
+	// HTTPClient sends the requests to Fly.io, without following redirects; nil means a
+	// client with [http.DefaultTransport].
 	HTTPClient *http.Client
 
-	// Timeout bounds the time of OrganizationOf and Fly.io together for one request;
-	// 0 means 10 seconds, and the maximum is 24 hours.
+	// Timeout bounds OrganizationOf and the requests to Fly.io, together, for one
+	// request; 0 means 10 seconds, and the maximum is 24 hours.
 	Timeout time.Duration
 }
 
-// Format implements [fmt.Formatter]. It leaves the secrets out, for each verb.
+// Format implements [fmt.Formatter]. It redacts everything, whatever the verb.
 func (s SSOConfig) Format(f fmt.State, _ rune) { redactedFormat(f, "SSOConfig") }
 
-// LogValue implements [slog.LogValuer].
+// LogValue implements [slog.LogValuer]. It redacts everything.
 func (s SSOConfig) LogValue() slog.Value { return slog.StringValue("SSOConfig(" + redacted + ")") }
 
-// MarshalText implements [encoding.TextMarshaler]. It leaves everything out.
+// MarshalText implements [encoding.TextMarshaler]. It redacts everything.
 func (s SSOConfig) MarshalText() ([]byte, error) { return []byte("SSOConfig(" + redacted + ")"), nil }
 
 // withDefaults returns a checked copy with the defaults.
@@ -144,11 +142,11 @@ func (s *SSOConfig) withDefaults() (SSOConfig, error) {
 	case d.OrganizationOf == nil || d.SignIn == nil:
 		return d, errors.New("flyext: SSOConfig.OrganizationOf or SSOConfig.SignIn is missing")
 	case d.Generation != Generation1 && d.Generation != Generation2:
-		return d, errors.New("flyext: SSOConfig.Generation is unknown")
+		return d, errors.New("flyext: SSOConfig.Generation is unknown; use Generation1 or Generation2")
 	case len(d.Roles) == 0 || slices.Contains(d.Roles, ""):
 		return d, errors.New("flyext: SSOConfig.Roles is empty or has an empty role")
 	case d.Generation == Generation1 && !slices.Contains(d.Roles, roleAdmin):
-		return d, errors.New("flyext: SSOConfig.Roles is without admin, the only role in generation 1")
+		return d, errors.New("flyext: SSOConfig.Roles must contain admin, the only role in generation 1")
 	}
 	return d, checkDuration("SSOConfig.Timeout", d.Timeout)
 }

@@ -16,7 +16,7 @@ import (
 	"strings"
 )
 
-// A signOnAnswer is the answer to a handshake that cannot go on.
+// A signOnAnswer is the response to a failed handshake.
 type signOnAnswer struct {
 	status  int
 	heading string
@@ -24,16 +24,15 @@ type signOnAnswer struct {
 	retry   bool // a new attempt can help
 }
 
-// signOnAnswers are the answers, by code.
 var signOnAnswers = map[string]signOnAnswer{
 	CodeInvalidState:     {http.StatusBadRequest, "This sign-in did not begin here", "Start again from flyctl.", false},
 	CodeExpiredState:     {http.StatusBadRequest, "This sign-in took too long", "It has to end within ten minutes. Start again.", true},
-	CodeUnknownHandshake: {http.StatusForbidden, "This sign-in is over", "It was used already, or it began in another browser. Start again, and allow this site's cookies.", true},
+	CodeUnknownHandshake: {http.StatusForbidden, "This sign-in is over", "It was already used, or it began in another browser. Start again, and allow cookies for this site.", true},
 	CodeMissingCode:      {http.StatusBadRequest, "Fly.io sent no code", "Fly.io sent you back without a code. Start again.", true},
 	CodeAccessDenied:     {http.StatusForbidden, "The sign-in was cancelled", "You cancelled the sign-in, or Fly.io did not allow it.", true},
 	CodeInvalidGrant:     {http.StatusForbidden, "Fly.io did not confirm this sign-in", "Start again.", true},
 	CodeForeignToken:     {http.StatusForbidden, "This sign-in is for another application", "Fly.io confirmed it for another application. Start again from flyctl.", false},
-	CodeNotAMember:       {http.StatusForbidden, "You are not a member of the organization", "This belongs to a Fly.io organization that you are not in. Sign in to Fly.io as one of its members, then start again.", true},
+	CodeNotAMember:       {http.StatusForbidden, "You are not a member of the organization", "This belongs to another Fly.io organization. Sign in to Fly.io as one of its members, then start again.", true},
 	CodeRoleNotAccepted:  {http.StatusForbidden, "Your role does not let you in", "Ask an admin of this Fly.io organization for another role.", false},
 	CodeFlyUnavailable:   {http.StatusBadGateway, "Fly.io did not answer correctly", "Wait a moment and start again.", true},
 	CodeFlyTimeout:       {http.StatusGatewayTimeout, "Fly.io did not answer in time", "Wait a moment and start again.", true},
@@ -47,7 +46,7 @@ func signOnError(code string, cause error) *Error {
 	return &Error{Status: r.status, Code: code, Message: r.message, Err: cause}
 }
 
-// flyError is the answer for what went wrong at Fly.io or on the way there.
+// flyError returns the response to a failure of Fly.io or of the network.
 func flyError(cause error) error {
 	if e, ok := errors.AsType[net.Error](cause); ok && e.Timeout() || errors.Is(cause, context.DeadlineExceeded) {
 		return signOnError(CodeFlyTimeout, cause)
@@ -55,9 +54,9 @@ func flyError(cause error) error {
 	return signOnError(CodeFlyUnavailable, cause)
 }
 
-// authorizeError is the answer for an error that Fly.io sent the browser back
-// with (RFC 6749, section 4.1.2.1). Its description is not for our page: a
-// stranger could have written it there.
+// authorizeError returns the response to an error in the callback's query (RFC 6749,
+// section 4.1.2.1). The page must not show its description, which an attacker could
+// have written.
 func authorizeError(code string) error {
 	if code == "access_denied" {
 		return signOnError(CodeAccessDenied, nil)
@@ -65,8 +64,8 @@ func authorizeError(code string) error {
 	return signOnError(CodeFlyUnavailable, fmt.Errorf("authorize endpoint: error %q", knownError(code)))
 }
 
-// knownError keeps what is no error code of RFC 6749 (sections 4.1.2.1 and 5.2)
-// from the log.
+// knownError returns an error code of RFC 6749 (sections 4.1.2.1 and 5.2), and
+// "unknown" for any other text, which must not reach the log.
 func knownError(code string) string {
 	if slices.Contains([]string{
 		"invalid_request", "unauthorized_client", "access_denied", "unsupported_response_type", "invalid_scope",
@@ -77,7 +76,7 @@ func knownError(code string) string {
 	return "unknown"
 }
 
-// An answerWriter knows whether there is an answer.
+// An answerWriter records whether a response was written.
 type answerWriter struct {
 	http.ResponseWriter
 	wrote bool
@@ -95,10 +94,10 @@ func (w *answerWriter) Write(p []byte) (int, error) {
 	return w.ResponseWriter.Write(p)
 }
 
-// Unwrap is for [http.ResponseController].
+// Unwrap lets [http.ResponseController] reach the writer inside.
 func (w *answerWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// serve runs one half of the handshake and answers for its error, or panic.
+// serve runs one half of the handshake and responds to its error or panic.
 func (s *SignOn) serve(
 	w http.ResponseWriter, r *http.Request, route string,
 	half func(w *answerWriter, r *http.Request, rec *record) error,
@@ -114,7 +113,7 @@ func (s *SignOn) serve(
 	answer := &answerWriter{ResponseWriter: w}
 	err := catch(func() error {
 		if r.Method != http.MethodGet {
-			rec.method = "" // a method of a stranger's own
+			rec.method = "" // unauthenticated text must not reach the log
 			w.Header().Set("Allow", http.MethodGet)
 			return newError(http.StatusMethodNotAllowed, CodeMethodNotAllowed, "This method is not allowed here.")
 		}
@@ -125,13 +124,12 @@ func (s *SignOn) serve(
 	}
 	if answer.wrote {
 		rec.observe("", err)
-		rec.write(ctx, slog.LevelError, "answer broken off", slog.String("error", cause(err)))
+		rec.write(ctx, slog.LevelError, "response aborted", slog.String("error", cause(err)))
 		panic(http.ErrAbortHandler)
 	}
-	if errors.Is(ctx.Err(), context.Canceled) { // it would look like a failure of Fly.io
+	if errors.Is(ctx.Err(), context.Canceled) { // not a failure of Fly.io
 		rec.write(ctx, slog.LevelInfo, "request abandoned", slog.String("error", cause(err)))
-		// The browser has left, most likely. If it was this service that wants
-		// to end, it is still there.
+		// The browser may still wait for a response, if this service is shutting down.
 		rec.observe(CodeFlyUnavailable, err)
 		s.refusePage(answer, r, &rec, signOnError(CodeFlyUnavailable, nil))
 		return
@@ -140,8 +138,8 @@ func (s *SignOn) serve(
 	s.refusePage(answer, r, &rec, &e)
 }
 
-// redirect answers with a URL, as it is: http.Redirect would resolve a relative
-// one against a path that a router has changed.
+// redirect redirects to an unchanged URL. http.Redirect would resolve a relative URL
+// against r.URL, whose path a router may have changed.
 func redirect(w http.ResponseWriter, location string) error {
 	if _, err := url.Parse(location); err != nil {
 		return errors.New("flyext: SSOConfig.SignedIn returned a malformed URL")
@@ -151,7 +149,7 @@ func redirect(w http.ResponseWriter, location string) error {
 	return nil
 }
 
-// refusePage answers with an error, for a person or a program.
+// refusePage writes an error, for a person or a program.
 func (s *SignOn) refusePage(w http.ResponseWriter, r *http.Request, rec *record, e *Error) {
 	w.Header().Add("Vary", "Accept")
 	if prefersJSON(r.Header.Values("Accept")) {
@@ -175,17 +173,17 @@ func (s *SignOn) refusePage(w http.ResponseWriter, r *http.Request, rec *record,
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(e.Status)
-	_ = refusalPage.Execute(w, page) // a browser that left before the answer cannot be told
+	_ = refusalPage.Execute(w, page) // an error means that the browser has disconnected
 }
 
-// A stranger chooses the Accept field. These bounds are above those of any browser.
+// These bounds of an unauthenticated Accept field are above the needs of any browser.
 const (
 	maxAccept      = 1024 // bytes
 	maxAcceptParts = 16
 )
 
-// prefersJSON reports whether JSON is named, and not with less weight than HTML (RFC
-// 9110, section 12.5.1). The fields of browsers and curl are answered with HTML.
+// prefersJSON reports whether Accept names JSON with at least the weight of HTML (RFC
+// 9110, section 12.5.1). Browsers and curl get HTML.
 func prefersJSON(accept []string) bool {
 	text := strings.Join(accept[:min(len(accept), maxAcceptParts)], ",")
 	text = text[:min(len(text), maxAccept)]
@@ -214,7 +212,7 @@ p { margin: 0 0 1rem; overflow-wrap: anywhere; }
 small { opacity: .8; }
 `
 
-// pagePolicy allows the page's own style sheet, by its hash, and nothing else.
+// pagePolicy allows only the page's own style sheet, by its hash.
 var pagePolicy = func() string {
 	sum := sha256.Sum256([]byte(pageStyle))
 	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
@@ -241,8 +239,8 @@ var refusalPage = template.Must(template.New("refusal").Parse(`<!doctype html>
 </html>
 `))
 
-// setPageHeaders keeps an answer of the handshake out of caches, its URL, which
-// has a code in it, out of Referer, and everything foreign out of its pages.
+// setPageHeaders keeps the response out of caches, its URL with the code out of Referer,
+// and foreign content out of its pages.
 func setPageHeaders(h http.Header) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Referrer-Policy", "no-referrer")

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// A Grant lets the service ask Fly.io later whether a user still belongs to an
-// organization; see [SignOn.Recheck]. It holds a refresh token, which is a secret: it
-// prints, logs and marshals without it.
+// A Grant lets [SignOn.Recheck] ask Fly.io later whether a user still belongs to an
+// organization. It holds a refresh token, which printing, logging and marshalling
+// redact.
 type Grant struct {
 	UserID         string
 	OrganizationID string
@@ -22,13 +22,13 @@ type Grant struct {
 	refreshToken string
 }
 
-// Format implements [fmt.Formatter]. It leaves the refresh token out, for each verb.
+// Format implements [fmt.Formatter]. It redacts everything, whatever the verb.
 func (g Grant) Format(f fmt.State, _ rune) { redactedFormat(f, "Grant") }
 
-// LogValue implements [slog.LogValuer].
+// LogValue implements [slog.LogValuer]. It redacts everything.
 func (g Grant) LogValue() slog.Value { return slog.StringValue("Grant(" + redacted + ")") }
 
-// MarshalText implements [encoding.TextMarshaler]. It leaves everything out.
+// MarshalText implements [encoding.TextMarshaler]. It redacts everything.
 func (g Grant) MarshalText() ([]byte, error) { return []byte("Grant(" + redacted + ")"), nil }
 
 // grantText is the stored form of a Grant.
@@ -38,8 +38,8 @@ type grantText struct {
 	RefreshToken   string `json:"refresh_token"`
 }
 
-// Reveal returns the grant with its refresh token, for storage. Encrypt it where you
-// store it. [ParseGrant] reads it.
+// Reveal returns the grant with its refresh token, to be stored encrypted. [ParseGrant]
+// reads it.
 func (g *Grant) Reveal() ([]byte, error) {
 	return marshal(grantText{g.UserID, g.OrganizationID, g.refreshToken})
 }
@@ -50,21 +50,20 @@ var errGrant = errors.New("flyext: the grant is malformed")
 func ParseGrant(text []byte) (*Grant, error) {
 	var g grantText
 	if err := jsonv2.Unmarshal(text, &g); err != nil || g.UserID == "" || g.OrganizationID == "" || g.RefreshToken == "" {
-		return nil, errGrant // the reason would quote the refresh token
+		return nil, errGrant // err could quote the refresh token
 	}
 	return &Grant{g.UserID, g.OrganizationID, g.RefreshToken}, nil
 }
 
 // Recheck asks Fly.io whether the user of a grant may still enter. Fly.io sends no
-// notice when a user leaves an organization, so call it from time to time, such as
-// hourly, and end the user's session if it fails.
+// notice when a user leaves an organization, so call Recheck regularly, such as hourly.
 //
-// The identity has a new Grant, because a refresh token may work only once. Store it
-// in place of the old one, and do not recheck one grant twice at once.
+// The identity has a new Grant, because a refresh token may work only once. Replace the
+// stored grant by it, and never recheck one grant twice at the same time.
 //
-// The error is an *[Error]: [CodeNotAMember], [CodeRoleNotAccepted] or
-// [CodeInvalidGrant] if the user may not enter any more, and [CodeFlyUnavailable] or
-// [CodeFlyTimeout] if Fly.io could not tell.
+// The error is an *[Error]. With [CodeNotAMember], [CodeRoleNotAccepted],
+// [CodeInvalidGrant] or [CodeForeignToken] the user may no longer enter: end the
+// session. With [CodeFlyUnavailable] or [CodeFlyTimeout] Fly.io failed: try again later.
 func (s *SignOn) Recheck(ctx context.Context, g *Grant) (*Identity, error) {
 	if g == nil || g.refreshToken == "" {
 		return nil, errGrant
@@ -94,13 +93,13 @@ func (s *SignOn) Recheck(ctx context.Context, g *Grant) (*Identity, error) {
 	return id, nil
 }
 
-// tokenError is the answer for an error of the token endpoint.
+// tokenError returns the response to an error of the token endpoint.
 func tokenError(err error) error {
 	re, ok := errors.AsType[*oauth2.RetrieveError](err)
 	if !ok {
 		return flyError(fmt.Errorf("token endpoint: %w", err))
 	}
-	// The error itself has the body in it, and the body might have anything.
+	// The text of re quotes the body, which must not reach the log.
 	reason := knownError(re.ErrorCode)
 	status := http.StatusOK
 	if re.Response != nil {

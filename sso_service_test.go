@@ -87,7 +87,7 @@ func TestSSOFunctionsThatFail(t *testing.T) {
 		}, 500, flyext.CodeInternal, inside},
 		"SignIn: no answer and no error": {func(s *flyext.SSOConfig) {
 			s.SignIn = func(http.ResponseWriter, *http.Request, *flyext.Identity) error { return nil }
-		}, 500, flyext.CodeInternal, "SignIn neither answered"},
+		}, 500, flyext.CodeInternal, "SignIn neither wrote a response"},
 		"SignIn: panic": {func(s *flyext.SSOConfig) {
 			s.SignIn = func(http.ResponseWriter, *http.Request, *flyext.Identity) error { panic(inside) }
 		}, 500, flyext.CodeInternal, inside},

@@ -11,16 +11,16 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// A handshake is bound together by three things. The verifier is random and
-// known to the browser alone, in a cookie. Its hash, the nonce, names that
-// cookie, is the PKCE challenge, and is in the state. The state is signed, and
-// so what a browser comes back for is what it set out for.
+// Three values hold a handshake together. The verifier is random; only the browser has
+// it, in a cookie. The nonce is the hash of the verifier; it is the PKCE challenge and
+// part of the cookie's name. The state contains the nonce and the destination and is
+// signed.
 
 const (
 	stateLife = 10 * time.Minute
-	maxState  = 4096 // bytes: a URL must hold it
-	// maxHandshakes bounds the cookies of a browser that begins again and again:
-	// a request with too many of them would be refused by every server.
+	maxState  = 4096 // bytes, so that it fits into a URL
+	// maxHandshakes bounds the cookies of a browser that begins many handshakes.
+	// Servers refuse requests with too many cookies.
 	maxHandshakes = 8
 	// maxForgotten bounds the cookies that one answer removes.
 	maxForgotten = 16
@@ -34,7 +34,7 @@ type stateClaims struct {
 	Generation     Generation `json:"gen"`
 }
 
-// nonceOf is the SHA-256 of a verifier, in base64url.
+// nonceOf returns the SHA-256 of a verifier in base64url.
 func nonceOf(verifier string) string { return oauth2.S256ChallengeFromVerifier(verifier) }
 
 func (s *SignOn) sealState(to Destination, nonce string) (string, error) {
@@ -55,13 +55,13 @@ var (
 	errStateSize    = errors.New("state is too long")
 	errStateMissing = errors.New("missing or repeated state")
 	errStateInvalid = errors.New("state is invalid")
-	errGeneration   = errors.New("state is of another generation")
-	errStateEmpty   = errors.New("state names no organization or no nonce")
+	errGeneration   = errors.New("state belongs to another generation")
+	errStateEmpty   = errors.New("state has no organization or no nonce")
 )
 
-// openState returns the content of a state. Its error holds no part of the state, which
-// a stranger may have written. An expired state was signed, and its destination is
-// returned with the error.
+// openState returns the content of a state. Its error contains no part of the state,
+// which an attacker may have written. For an expired state with a valid signature it
+// also returns the destination.
 func (s *SignOn) openState(state string) (to Destination, nonce string, err error) {
 	switch {
 	case state == "":
@@ -83,7 +83,7 @@ func (s *SignOn) openState(state string) (to Destination, nonce string, err erro
 	})
 	switch {
 	case errors.Is(err, jwt.ErrTokenExpired) && !errors.Is(err, jwt.ErrTokenSignatureInvalid):
-		return Destination{claims.ExtensionID, claims.OrganizationID}, "", stateError(err) // signed, for a link to start again
+		return Destination{claims.ExtensionID, claims.OrganizationID}, "", stateError(err) // for a link to start again
 	case err != nil:
 		return to, "", stateError(err)
 	case claims.Generation != s.sso.Generation:
@@ -109,10 +109,10 @@ func stateError(err error) error {
 	return signOnError(CodeInvalidState, errStateInvalid)
 }
 
-// cookiePrefix is how the cookies' names begin. __Secure- keeps
-// plain http, which others can write, from setting one. __Host- would keep
-// sibling domains from it too, and would need the path to be "/": the verifier
-// would then go to everything that the host serves.
+// cookiePrefix returns the beginning of the cookies' names. __Secure- prevents plain
+// http, which an attacker can write, from setting one. __Host- would also exclude
+// sibling domains, but needs the path "/": the browser would send the verifier to
+// everything on the host.
 func (s *SignOn) cookiePrefix() string {
 	if s.secure {
 		return "__Secure-flyext-sso-"
@@ -120,8 +120,8 @@ func (s *SignOn) cookiePrefix() string {
 	return "flyext-sso-"
 }
 
-// cookie is the cookie of one handshake, so that two tabs have two. Lax is what
-// lets it come along from Fly.io's redirect, and from nothing else there.
+// cookie returns the cookie of one handshake; each tab has its own. With Lax the browser
+// sends it with Fly.io's redirect, but not with other cross-site requests.
 func (s *SignOn) cookie(nonce, verifier string) *http.Cookie {
 	path := s.base.EscapedPath()
 	if path == "" {
@@ -133,7 +133,7 @@ func (s *SignOn) cookie(nonce, verifier string) *http.Cookie {
 	}
 }
 
-// bind gives the verifier to the browser, and removes the oldest ones if there are too
+// bind sends the verifier to the browser and removes the oldest ones if there are too
 // many.
 func (s *SignOn) bind(w http.ResponseWriter, r *http.Request, nonce, verifier string) {
 	var begun []string
@@ -154,8 +154,8 @@ var (
 	errCookieValue = errors.New("the cookie belongs to another handshake")
 )
 
-// unbind returns the verifier, if this browser has it, and removes it: the state is used
-// up, with each outcome of the callback.
+// unbind returns the verifier of this browser and removes it, so that the state works
+// once, whatever the outcome of the callback.
 func (s *SignOn) unbind(w http.ResponseWriter, r *http.Request, nonce string) (verifier string, err error) {
 	cookies := r.CookiesNamed(s.cookiePrefix() + nonce)
 	if len(cookies) != 1 {

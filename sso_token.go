@@ -14,7 +14,7 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// A permission is generation 1's scope.
+// A permission is the scope of generation 1.
 type permission struct {
 	OrganizationID string `json:"organization_id"`
 	Permission     string `json:"permission"`
@@ -26,12 +26,12 @@ func (s *SignOn) scope(organizationID string) string {
 	}
 	text, err := marshal(permission{organizationID, roleAdmin})
 	if err != nil {
-		panic(err) // two strings of UTF-8
+		panic(err) // SSOConfig.OrganizationOf returned an id that is not UTF-8
 	}
 	return string(text)
 }
 
-// identify trades a code for a user who may enter.
+// identify exchanges a code for a user who may enter.
 func (s *SignOn) identify(ctx context.Context, to Destination, code, verifier string) (*Identity, error) {
 	token, err := s.exchange(ctx, code, verifier)
 	if err != nil {
@@ -49,7 +49,7 @@ func (s *SignOn) identify(ctx context.Context, to Destination, code, verifier st
 	return id, s.fill(id, info, token)
 }
 
-// fill completes an identity with the answer of token info.
+// fill completes an identity with the token info.
 func (s *SignOn) fill(id *Identity, info *tokenInfo, token *oauth2.Token) (err error) {
 	if info.hasApplication && info.application != s.sso.ClientID {
 		return signOnError(CodeForeignToken, nil)
@@ -64,10 +64,9 @@ func (s *SignOn) fill(id *Identity, info *tokenInfo, token *oauth2.Token) (err e
 	return nil
 }
 
-// checkScope compares what Fly.io granted with what was asked for, which the
-// user could edit on the way. No scope in the answer is the one asked for
-// (RFC 6749, section 5.1). "read" is what recorded answers have; it says nothing
-// of an organization, and is the hole that [SSOConfig.Generation] warns of.
+// checkScope compares the granted scope with the requested scope, which the user could
+// edit. A missing scope means the requested one (RFC 6749, section 5.1). Recorded
+// responses have "read", which proves no organization; see [SSOConfig.Generation].
 func (s *SignOn) checkScope(token *oauth2.Token, organizationID string) error {
 	text, _ := token.Extra("scope").(string)
 	if text == "" || text == "read" {
@@ -80,7 +79,7 @@ func (s *SignOn) checkScope(token *oauth2.Token, organizationID string) error {
 	return nil
 }
 
-// roleIn returns a role of the user in an organization that may enter.
+// roleIn returns the user's role in an organization, if that role may enter.
 func (s *SignOn) roleIn(organizationID string, all []Membership) (string, error) {
 	member := false
 	for _, m := range all {
@@ -98,9 +97,9 @@ func (s *SignOn) roleIn(organizationID string, all []Membership) (string, error)
 	return "", signOnError(CodeNotAMember, nil)
 }
 
-var errScope = errors.New("scope granted is not the one asked for")
+var errScope = errors.New("the granted scope differs from the requested scope")
 
-// exchange is the access token request (RFC 6749, section 4.1.3).
+// exchange sends the access token request (RFC 6749, section 4.1.3).
 func (s *SignOn) exchange(ctx context.Context, code, verifier string) (*oauth2.Token, error) {
 	client := *s.client
 	client.Transport = &answerTransport{next: s.client.Transport, read: canonicalToken}
@@ -112,7 +111,7 @@ func (s *SignOn) exchange(ctx context.Context, code, verifier string) (*oauth2.T
 	return nil, tokenError(err)
 }
 
-// introspect asks whose a token is.
+// introspect requests the token info.
 func (s *SignOn) introspect(ctx context.Context, accessToken string) (*tokenInfo, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.infoURL, nil)
 	if err != nil {
@@ -141,9 +140,8 @@ func (s *SignOn) introspect(ctx context.Context, accessToken string) (*tokenInfo
 	return info, nil
 }
 
-// withoutRedirects returns a copy of a client, nil being the default one, that
-// follows no redirect: Fly.io has none to give, and whoever gave one would get
-// what is meant for Fly.io, such as the client's secret.
+// withoutRedirects returns a copy of a client, or a default client for nil, that follows
+// no redirects. The target of a redirect would get secrets that are meant for Fly.io.
 func withoutRedirects(client *http.Client) *http.Client {
 	c := http.Client{}
 	if client != nil {
@@ -156,16 +154,16 @@ func withoutRedirects(client *http.Client) *http.Client {
 	return &c
 }
 
-// maxOAuthAnswer bounds an answer of Fly.io's OAuth server, in bytes.
+// maxOAuthAnswer bounds a response of Fly.io's OAuth server, in bytes.
 const maxOAuthAnswer = 1 << 20
 
-var errOAuthAnswerSize = fmt.Errorf("the answer is larger than %d bytes", maxOAuthAnswer)
+var errOAuthAnswerSize = fmt.Errorf("the response is larger than %d bytes", maxOAuthAnswer)
 
-// An answerTransport returns answers that are here, whole and bounded. What goes
-// wrong with one, be it while its body arrives, is then an error of the request.
+// An answerTransport reads the whole bounded body before it returns a response, so that
+// a failure of the body is an error of the request.
 type answerTransport struct {
 	next http.RoundTripper
-	read func(body []byte) ([]byte, error) // of a success; may be nil
+	read func(body []byte) ([]byte, error) // rewrites the body of a success; may be nil
 }
 
 // RoundTrip implements [http.RoundTripper].
@@ -182,7 +180,7 @@ func (t *answerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err == nil && t.read != nil && answer.StatusCode/100 == 2 {
 		body, err = t.read(body)
 	}
-	if err == nil && t.read != nil && jsontext.Value(body).Kind() == '{' { // JSON under any type
+	if err == nil && t.read != nil && jsontext.Value(body).Kind() == '{' { // oauth2 reads JSON only with this type
 		answer.Header.Set("Content-Type", "application/json")
 	}
 	if err != nil {

@@ -8,22 +8,22 @@ import (
 	"net/netip"
 )
 
-// A ProvisionRequest is Fly.io's request for a new extension: the body of
-// POST {base}/extensions. Only ID and OrganizationID are always present.
+// A ProvisionRequest is the body of POST {base}/extensions: Fly.io's request for a new
+// extension. Only ID and OrganizationID are always present.
 //
 // See https://fly.io/docs/reference/extensions_api/#resource-provisioning.
 type ProvisionRequest struct {
-	// ID is Fly.io's unique id for the extension. A repeated request has the same
-	// ID and must get the same extension with the same secrets.
+	// ID is Fly.io's unique id for the extension. A repeated request has the same ID
+	// and must get the same extension with the same secrets.
 	ID string
-	// Name is the extension's name, such as "collider-prod". It may be blank and
-	// may change, so use ID as the key.
+	// Name is the extension's name, such as "collider-prod". It may be empty and may
+	// change, so use ID as the key.
 	Name string
 
 	OrganizationID   string
 	OrganizationName string
-	// OrganizationEmail is an alias for the organization's admins. It does not
-	// change. Fly.io sends it as "organization_email" or "email".
+	// OrganizationEmail is a permanent alias for the organization's admins. Fly.io
+	// sends it as "organization_email" or "email".
 	OrganizationEmail string
 
 	// UserID, UserName, UserEmail and UserRole ("admin" or "member") describe the
@@ -41,16 +41,15 @@ type ProvisionRequest struct {
 	// (Flycast), or the zero Addr if Fly.io sent none.
 	IPAddress netip.Addr
 
-	// Extra holds the raw values of all other members, such as the options of your
-	// own that flyctl sends. The parameters of X-Signature (timestamp, nonce, url)
-	// are not among them, except in a request of generation 1 that lacks one of
-	// the three.
+	// Extra holds the raw values of all other members, such as your own options that
+	// flyctl sends. It excludes the parameters of X-Signature (timestamp, nonce, url),
+	// except in a request of generation 1 that lacks one of the three.
 	Extra map[string]json.RawMessage
 }
 
-// An UpdateRequest is Fly.io's request to change an extension: the body of
-// PATCH {base}/extensions/{id}. It has only the members that change, so each field
-// is an [Optional].
+// An UpdateRequest is the body of PATCH {base}/extensions/{id}: Fly.io's request to
+// change an extension. It has only the members that change, so each field is an
+// [Optional].
 //
 // See https://fly.io/docs/reference/extensions_api/#updating-extensions.
 type UpdateRequest struct {
@@ -63,8 +62,7 @@ type UpdateRequest struct {
 	UserEmail         Optional[string]
 	UserRole          Optional[string]
 	PrimaryRegion     Optional[string]
-	// ReadRegions removes every replica if it is an empty list, and changes nothing
-	// if it is absent.
+	// ReadRegions lists all replicas: an empty list removes every replica.
 	ReadRegions Optional[[]string]
 	IPAddress   Optional[netip.Addr]
 
@@ -72,7 +70,7 @@ type UpdateRequest struct {
 	Extra map[string]json.RawMessage
 }
 
-// An Optional is a member that may be absent, null, or have a value. Its zero value is
+// An Optional is a member that is absent, null, or has a value. Its zero value is
 // absent.
 type Optional[T any] struct {
 	// Value is the member's value, or the zero T if it is absent or null.
@@ -92,32 +90,31 @@ func OptionalNull[T any]() Optional[T] { return Optional[T]{Present: true, Null:
 // Get returns the value, and reports whether there is one: false for absent and null.
 func (o Optional[T]) Get() (value T, ok bool) { return o.Value, o.Present && !o.Null }
 
-// An Extension is the answer of a [Provisioner], and the resource of a webhook. The
-// generation of the request's signature decides its JSON form; see [Generation].
+// An Extension is the result of a [Provisioner] and the resource of a webhook. The
+// signature's [Generation] determines its JSON form.
 type Extension struct {
 	// ID is the provider's own id of the extension. Fly.io uses it in the paths of
 	// later requests. If it is empty, Fly.io keeps using its own id.
 	ID string
 	// Name overrides the requested name, unless it is empty.
 	Name string
-	// Secrets become the app's environment variables. Provision must return them
-	// every time, also for an extension that is not ready: flyctl keeps the
-	// secrets of the first answer and never asks again. A nil map is an error,
-	// because it usually means the secrets were forgotten. Use Secrets{} if there
-	// are none.
+	// Secrets become the app's environment variables. Provision must return them in
+	// every call, even before the extension is ready: flyctl keeps the secrets of the
+	// first response and never asks again. A nil map is an error, because it usually
+	// means the secrets were forgotten. Use Secrets{} if there are none.
 	Secrets Secrets
 	// FlyAppName is the app on Fly.io that receives the traffic of the customer's
 	// private network (Flycast).
 	FlyAppName string
-	// Status is the status in the answer to GET. Empty means Ready.
+	// Status is the status in the response to GET. Empty means Ready.
 	Status Status
 	// Message tells the customer in one line why the extension failed. It is sent
 	// only with the status Failed.
 	Message string
 
-	// Extra holds further members of the resource, such as "plan", by name. The
-	// answer to GET and [Webhooks] have them; the answers to POST and PATCH do not.
-	// The name of a member of the protocol is an error.
+	// Extra holds further members of the resource by name, such as "plan". They are
+	// sent in the response to GET and in [Webhooks], not in the responses to POST and
+	// PATCH. A name that the protocol defines is an error.
 	Extra map[string]json.RawMessage
 
 	// OrganizationID and UserID are the owner and the creator of the resource. Only
@@ -127,8 +124,8 @@ type Extension struct {
 }
 
 // A Status is the progress of an extension. flyctl polls every two seconds for up to
-// four minutes and understands exactly [Ready] and [Failed]. Every other text, such
-// as [Provisioning], means that the work continues.
+// four minutes. It stops at [Ready] and [Failed]; any other text, such as
+// [Provisioning], means that the work continues.
 type Status string
 
 // The statuses.
@@ -138,8 +135,8 @@ const (
 	Failed       Status = "error" // flyctl's own word; it does not know "failed"
 )
 
-// Secrets are environment variables, by name. They print, log and marshal without
-// their values; only the answer to Fly.io has the values.
+// Secrets are environment variables by name. Printing, logging and marshalling redact
+// the values; only the response to Fly.io contains them.
 //
 // A name consists of letters, digits and underscores and does not start with a digit
 // (POSIX.1-2017, section 8.1). A value is UTF-8 without NUL. Anything else is an
@@ -148,7 +145,6 @@ type Secrets map[string]string
 
 const redacted = "[redacted]"
 
-// redact returns a copy without the values.
 func (s Secrets) redact() map[string]string {
 	names := make(map[string]string, len(s))
 	for name := range s {
@@ -157,28 +153,28 @@ func (s Secrets) redact() map[string]string {
 	return names
 }
 
-// Format implements [fmt.Formatter]. It leaves the values out, for each verb.
+// Format implements [fmt.Formatter]. It redacts the values, whatever the verb.
 func (s Secrets) Format(f fmt.State, verb rune) { fmt.Fprint(f, s.redact()) }
 
-// LogValue implements [slog.LogValuer].
+// LogValue implements [slog.LogValuer]. It redacts the values.
 func (s Secrets) LogValue() slog.Value { return slog.AnyValue(s.redact()) }
 
-// MarshalJSON implements [json.Marshaler]. It redacts.
+// MarshalJSON implements [json.Marshaler]. It redacts the values.
 func (s Secrets) MarshalJSON() ([]byte, error) { return json.Marshal(s.redact()) }
 
-// check reports the first name or value that cannot be an environment
-// variable. It names the name, never the value.
+// check returns an error for a name or a value that cannot be an environment variable.
+// The error has the name, never the value.
 func (s Secrets) check() error {
 	for name, value := range s {
 		if !isEnvName(name) {
 			return fmt.Errorf("secret name %q cannot be an environment variable", name)
 		}
 		if !isEnvValue(value) {
-			return fmt.Errorf("value of secret %s is not UTF-8 without NUL", name)
+			return fmt.Errorf("value of secret %s must be UTF-8 without NUL", name)
 		}
 	}
 	return nil
 }
 
-// redactedFormat prints a type that holds a secret.
+// redactedFormat prints the name of a type that holds a secret.
 func redactedFormat(f fmt.State, name string) { io.WriteString(f, name+"("+redacted+")") }

@@ -20,8 +20,8 @@ import (
 	"github.com/flyext/flyext/internal/mac"
 )
 
-// A WebhookConfig configures [Webhooks]. ProviderName and Secret are required. It
-// prints and logs without its secret.
+// A WebhookConfig configures [Webhooks]. ProviderName and Secret are required. Printing
+// and logging redact the secret.
 type WebhookConfig struct {
 	// ProviderName is Fly.io's name for the provider, such as "logjam".
 	ProviderName string
@@ -31,19 +31,19 @@ type WebhookConfig struct {
 
 	// Endpoint is the URL to send to; "" means
 	// https://api.fly.io/api/hooks/extensions/{ProviderName}. It must be https, or
-	// plain http on a loopback address, for tests.
+	// plain http on a loopback address for tests.
 	Endpoint string
-	// InsecureAllowHTTP allows an Endpoint with plain http on any host. Everyone on
-	// the network between can then read and change the webhooks. Its legitimate use
-	// is a test between containers.
+	// InsecureAllowHTTP allows an Endpoint with plain http on any host. An attacker on
+	// the network can then read and change the webhooks. Use it only for tests between
+	// containers.
 	InsecureAllowHTTP bool
 
-	// HTTPClient sends the webhooks, and follows no redirects; nil means a client
+	// HTTPClient sends the webhooks, without following redirects; nil means a client
 	// with [http.DefaultTransport].
 	HTTPClient *http.Client
 
-	// Attempts is the most attempts for one webhook; 0 means 5. Set it to 1 if a job
-	// queue tries again.
+	// Attempts is the maximum number of attempts for one webhook; 0 means 5. Set it to
+	// 1 if a job queue retries.
 	Attempts int
 
 	// Timeout bounds one attempt; 0 means 10 seconds, and the maximum is 24 hours.
@@ -52,18 +52,17 @@ type WebhookConfig struct {
 	// Now is the clock for the timestamps of webhooks; nil means [time.Now].
 	Now func() time.Time
 
-	// Sleep waits between two attempts, or returns an error when the context ends;
-	// nil waits in real time. It is for tests.
+	// Sleep replaces the wait between two attempts in tests; nil waits in real time. It
+	// must return an error when the context ends.
 	Sleep func(ctx context.Context, d time.Duration) error
 
-	// Logger receives a record for each attempt that fails and is followed by
-	// another one; nil means [slog.Default]. A record never holds the resource, the
-	// body of an answer, or the secret. The method returns the end of a webhook,
-	// which is not logged.
+	// Logger receives a record for each failed attempt that is followed by another;
+	// nil means [slog.Default]. Records never contain the resource, the body of a
+	// response, or the secret. The final failure is returned, not logged.
 	Logger *slog.Logger
 
-	// Observe is called after each attempt, for metrics and traces; nil is not
-	// called. A panic of Observe is logged.
+	// Observe is called after each attempt, for metrics and traces; nil disables it. A
+	// panic is logged.
 	Observe func(ctx context.Context, a WebhookAttempt)
 }
 
@@ -76,23 +75,23 @@ type WebhookAttempt struct {
 	ResourceID string
 	// Number counts the attempts of one webhook, from 1.
 	Number int
-	// Status is the HTTP status of the answer, or 0 if there was no answer.
+	// Status is the HTTP status of the response, or 0 if there was none.
 	Status int
-	// Err is the reason why there was no answer, or nil.
+	// Err is the reason for a missing response, or nil.
 	Err error
 	// Duration is the time that the attempt took.
 	Duration time.Duration
 }
 
-// Format implements [fmt.Formatter]. It leaves the secret out, for each verb.
+// Format implements [fmt.Formatter]. It redacts everything, whatever the verb.
 func (c WebhookConfig) Format(f fmt.State, _ rune) { redactedFormat(f, "WebhookConfig") }
 
-// LogValue implements [slog.LogValuer].
+// LogValue implements [slog.LogValuer]. It redacts everything.
 func (c WebhookConfig) LogValue() slog.Value {
 	return slog.StringValue("WebhookConfig(" + redacted + ")")
 }
 
-// MarshalText implements [encoding.TextMarshaler]. It leaves everything out.
+// MarshalText implements [encoding.TextMarshaler]. It redacts everything.
 func (c WebhookConfig) MarshalText() ([]byte, error) {
 	return []byte("WebhookConfig(" + redacted + ")"), nil
 }
@@ -101,32 +100,31 @@ const (
 	webhookURL             = "https://api.fly.io/api/hooks/extensions/"
 	defaultWebhookAttempts = 5
 	defaultWebhookTimeout  = 10 * time.Second
-	maxDrained             = 64 << 10 // bytes of an answer that are read, to keep the connection
+	maxDrained             = 64 << 10 // bytes of a response that are read, to reuse the connection
 )
 
-// Webhooks tell Fly.io about resources that the provider made, changed or removed by
-// itself. A webhook has the current state of a resource, so only the latest one
-// counts, and a repetition does no harm.
+// Webhooks tell Fly.io about resources that the provider created, changed or removed by
+// itself. A webhook has the current state of a resource, so only the latest one counts,
+// and duplicates are harmless.
 //
-// Each method sends one webhook and returns when Fly.io has accepted it, or with a
-// *[WebhookError]. It tries again when there was no answer, and after 408, 425, 429
-// and 5xx. It waits about 1, 2, 4 and 8 seconds (a random time in the later half of
-// each) plus the answer's Retry-After. It gives up at once
+// Each method sends one webhook. It returns nil when Fly.io has accepted the webhook,
+// and a *[WebhookError] otherwise. It retries after 408, 425, 429, 5xx or a missing
+// response. It waits 1, 2, 4 and 8 seconds (a random time from the second half of each)
+// plus the response's Retry-After. It gives up at once
 //
-//   - after any other answer, such as 422 or a redirect;
+//   - after any other response, such as 422 or a redirect;
 //   - after a Retry-After of more than a minute;
 //   - when the context ends, or would end before the next attempt.
 //
-// A webhook that must survive the process belongs into a job queue; see
+// Use a job queue for webhooks that must survive the process; see
 // [WebhookError.Temporary].
 //
-// A webhook has the resource as in the answer to GET, [Extension.Extra] included and
-// secrets excluded. [Extension.ID] is required. Each attempt is signed with
-// X-Signature over exactly the bytes sent, and has a timestamp, a nonce and the URL
-// of its own.
+// A webhook has the resource as in the response to GET, with [Extension.Extra] and
+// without secrets. [Extension.ID] is required. Each attempt has a new timestamp and
+// nonce, and is signed with X-Signature over the bytes sent.
 //
-// Webhooks are safe for concurrent use. Webhooks for one resource arrive in order
-// only if each call waits for the one before it.
+// Webhooks are safe for concurrent use. To keep the webhooks of one resource in order,
+// wait for each call before the next.
 //
 // See https://fly.io/docs/reference/extensions_api/#webhooks.
 type Webhooks struct {
@@ -141,17 +139,17 @@ type Webhooks struct {
 	observe  func(context.Context, WebhookAttempt)
 }
 
-// NewWebhooks returns the sender of webhooks. It returns an error for an invalid or
-// insecure configuration, such as a missing secret, or an endpoint with plain http
-// beyond loopback.
+// NewWebhooks returns a sender of webhooks. It returns an error for an invalid or
+// insecure configuration, such as a missing secret, or an endpoint with plain http on a
+// host other than loopback.
 func NewWebhooks(c WebhookConfig) (*Webhooks, error) {
 	switch {
 	case c.ProviderName == "" || c.ProviderName == "." || c.ProviderName == ".." || !utf8.ValidString(c.ProviderName):
-		return nil, errors.New("flyext: WebhookConfig.ProviderName is missing or no name")
+		return nil, errors.New("flyext: WebhookConfig.ProviderName is missing or invalid")
 	case c.Secret == "":
 		return nil, errors.New("flyext: WebhookConfig.Secret is missing")
 	case c.Attempts < 0:
-		return nil, errors.New("flyext: WebhookConfig.Attempts is negative")
+		return nil, errors.New("flyext: WebhookConfig.Attempts must not be negative")
 	}
 	if err := checkDuration("WebhookConfig.Timeout", c.Timeout); err != nil {
 		return nil, err
@@ -187,8 +185,8 @@ func NewWebhooks(c WebhookConfig) (*Webhooks, error) {
 	return w, nil
 }
 
-// A finalAnswers transport removes the Location of an answer, because redirects are
-// not followed. net/http would turn a malformed Location into an error and quote it.
+// A finalAnswers transport removes the Location of a response. Redirects are not
+// followed, and net/http would quote a malformed Location in an error.
 type finalAnswers struct{ next http.RoundTripper }
 
 // RoundTrip implements [http.RoundTripper].
@@ -211,7 +209,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Format implements [fmt.Formatter]. It leaves the secret out, for each verb.
+// Format implements [fmt.Formatter]. It redacts everything, whatever the verb.
 func (w *Webhooks) Format(f fmt.State, _ rune) { redactedFormat(f, "Webhooks") }
 
 // The actions of webhooks, in [WebhookError.Action].
@@ -221,8 +219,8 @@ const (
 	actionDeleted = "resource.deleted"
 )
 
-// Created tells Fly.io about a resource that it did not ask for, such as one that a
-// customer made on the provider's own dashboard. OrganizationID and UserID are
+// Created tells Fly.io about a resource that it did not request, such as one that a
+// customer created on the provider's own dashboard. OrganizationID and UserID are
 // required.
 func (w *Webhooks) Created(ctx context.Context, resource *Extension) error {
 	return w.send(ctx, actionCreated, resource)
@@ -241,10 +239,10 @@ func (w *Webhooks) Deleted(ctx context.Context, resource *Extension) error {
 var (
 	errNoResource   = errors.New("flyext: the resource is nil")
 	errNoResourceID = errors.New("flyext: the resource has no ID")
-	errNoOwner      = errors.New("flyext: a resource that is created has an OrganizationID and a UserID")
+	errNoOwner      = errors.New("flyext: Webhooks.Created needs an OrganizationID and a UserID")
 )
 
-// encodeWebhookResource writes the resource of the answer to GET, without secrets.
+// encodeWebhookResource writes the resource as in the response to GET, without secrets.
 func encodeWebhookResource(action string, x *Extension) (jsontext.Value, error) {
 	if x == nil {
 		return nil, errNoResource
@@ -266,7 +264,7 @@ func encodeWebhookResource(action string, x *Extension) (jsontext.Value, error) 
 	return e.encode()
 }
 
-// send sends one webhook until it is accepted or given up.
+// send sends one webhook until Fly.io accepts it or send gives up.
 func (w *Webhooks) send(ctx context.Context, action string, x *Extension) error {
 	failed := &WebhookError{Action: action}
 	if x != nil {
@@ -324,11 +322,10 @@ func (w *Webhooks) logAttempt(ctx context.Context, failed *WebhookError, wait ti
 	} else {
 		attrs = append(attrs, slog.Int("status", failed.Status))
 	}
-	w.log.LogAttrs(ctx, slog.LevelWarn, "webhook failed and will be sent again", attrs...)
+	w.log.LogAttrs(ctx, slog.LevelWarn, "webhook failed; will retry", attrs...)
 }
 
-// A webhook is the body, in the order of the example on Fly.io's page, which has the
-// timestamp as a string.
+// A webhook is the body, with the order and the types of the example on Fly.io's page.
 type webhook struct {
 	Timestamp string         `json:"timestamp"`
 	Nonce     string         `json:"nonce"`
@@ -337,7 +334,7 @@ type webhook struct {
 	Resource  jsontext.Value `json:"resource"`
 }
 
-// attempt sends a webhook once. Without an answer, status is 0 and err is the reason.
+// attempt sends a webhook once. Without a response, status is 0 and err is the reason.
 func (w *Webhooks) attempt(ctx context.Context, action string, resource jsontext.Value) (status int, retryAfter time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
@@ -362,7 +359,7 @@ func (w *Webhooks) attempt(ctx context.Context, action string, resource jsontext
 		return 0, 0, quiet(err)
 	}
 	defer answer.Body.Close()
-	// Only the status counts. The rest is read so that the connection can be kept.
+	// The body is read only so that the connection can be reused.
 	_, _ = io.CopyN(io.Discard, answer.Body, maxDrained)
 	return answer.StatusCode, parseRetryAfter(answer.Header, w.now()), nil
 }

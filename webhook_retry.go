@@ -11,27 +11,26 @@ import (
 	"time"
 )
 
-// A WebhookError is the reason why a webhook was not accepted.
+// A WebhookError reports that Fly.io did not accept a webhook.
 type WebhookError struct {
 	// Action is "resource.created", "resource.updated" or "resource.deleted".
 	Action string
 	// ResourceID is the resource of the webhook.
 	ResourceID string
-	// Attempts is the number of attempts; 0 if the webhook could not be sent.
+	// Attempts is the number of attempts, or 0 if the webhook was not sent.
 	Attempts int
-	// Status is the HTTP status of the last attempt's answer, or 0 if there was
-	// no answer.
+	// Status is the HTTP status of the last response, or 0 if there was none.
 	Status int
-	// RetryAfter is the Retry-After of the last answer, or 0.
+	// RetryAfter is the Retry-After of the last response, or 0.
 	RetryAfter time.Duration
-	// Err is the fault of the network, the context or the resource. It is nil if an
-	// answer decided.
+	// Err is the failure of the network, the context or the resource. It is nil if
+	// Status is the reason.
 	Err error
 
-	permanent bool // Err is of the resource
+	permanent bool // Err is about the resource
 }
 
-// Error returns the text for the log. It has no secret and no part of an answer.
+// Error returns the text for the log, without secrets and without text of a response.
 func (e *WebhookError) Error() string {
 	if e == nil { // returned as an error by mistake
 		return "a nil *flyext.WebhookError"
@@ -57,14 +56,14 @@ func (e *WebhookError) Unwrap() error {
 	return e.Err
 }
 
-// Temporary reports whether the same webhook may be accepted later, not before
-// RetryAfter: there was no answer, the answer was 408, 425, 429 or 5xx, or the
-// context ended. A job queue keeps such a webhook, and reports any other to a person.
+// Temporary reports whether the same webhook may be accepted later, after RetryAfter:
+// the response was missing, 408, 425, 429 or 5xx, or the context ended. A job queue
+// should retry such a webhook and report any other failure to a person.
 func (e *WebhookError) Temporary() bool {
 	switch {
 	case e == nil || e.permanent:
 		return false
-	case e.Status == 0: // no answer
+	case e.Status == 0: // no response
 		return true
 	}
 	switch e.Status {
@@ -83,8 +82,8 @@ const (
 	maxRetryAfter = time.Minute
 )
 
-// backoff returns the time to wait after an attempt, counted from 1. It doubles with
-// each attempt. fraction, from [0,1), chooses a time in its later half.
+// backoff returns the time to wait after an attempt, counted from 1. The time doubles
+// with each attempt. fraction, in [0,1), selects a time in its second half.
 func backoff(attempt int, fraction float64) time.Duration {
 	d := maxBackoff
 	if doublings := attempt - 1; doublings < 5 {
@@ -101,8 +100,8 @@ func endsWithin(ctx context.Context, d time.Duration) bool {
 	return ctx.Err() != nil || ok && time.Until(deadline) <= d
 }
 
-// parseRetryAfter reads Retry-After (RFC 9110, section 10.2.3): seconds, or a date. It
-// returns 0 for a malformed, past or repeated one.
+// parseRetryAfter reads Retry-After (RFC 9110, section 10.2.3): seconds or a date. It
+// returns 0 if the field is missing, malformed, past or repeated.
 func parseRetryAfter(h http.Header, now time.Time) time.Duration {
 	if len(h["Retry-After"]) != 1 {
 		return 0

@@ -87,8 +87,8 @@ func TestWebhookThatCannotBe(t *testing.T) {
 	}{
 		{"nil", nil, "the resource is nil"},
 		{"without an id", changed(func(x *flyext.Extension) { x.ID = "" }), "has no ID"},
-		{"without an organization", changed(func(x *flyext.Extension) { x.OrganizationID = "" }), "has an OrganizationID and a UserID"},
-		{"without a user", changed(func(x *flyext.Extension) { x.UserID = "" }), "has an OrganizationID and a UserID"},
+		{"without an organization", changed(func(x *flyext.Extension) { x.OrganizationID = "" }), "needs an OrganizationID and a UserID"},
+		{"without a user", changed(func(x *flyext.Extension) { x.UserID = "" }), "needs an OrganizationID and a UserID"},
 		{"with its secrets as an extra", extra("config", `{"LOGJAM_URL":"canary"}`), `"config"`},
 		{"with another id as an extra", extra("id", `"x2"`), `"id"`},
 		{"with another organization as an extra", extra("organization_id", `"o2"`), `"organization_id"`},
@@ -224,7 +224,7 @@ func TestWebhookAttemptsAreFresh(t *testing.T) {
 	if len(seen) != 8 {
 		t.Errorf("%d different nonces, want 8", len(seen))
 	}
-	if got := strings.Count(w.log.text(), "webhook failed and will be sent again"); got != 7 {
+	if got := strings.Count(w.log.text(), "webhook failed; will retry"); got != 7 {
 		t.Errorf("%d records of failed attempts, want 7: %s", got, w.log.text())
 	}
 }

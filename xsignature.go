@@ -13,15 +13,15 @@ import (
 	"github.com/flyext/flyext/internal/msgsig"
 )
 
-// XSignature returns a Verifier for the signature that Fly.io sends today:
-// X-Signature, the HMAC-SHA256 of the raw body (POST, PUT, PATCH) or of the raw query
-// string (GET, DELETE), in hex or base64. The signed content must have a timestamp,
-// a nonce and the full URL; only an event may lack them, see [Event.Undated]. Give
-// several secrets during a rotation. It is safe for concurrent use.
+// XSignature returns a Verifier for the signature that Fly.io sends today. X-Signature
+// is the HMAC-SHA256 of the raw body (POST, PUT, PATCH) or of the raw query string (GET,
+// DELETE), in hex or base64. The signed content must have a timestamp, a nonce and the
+// full URL; only an event may lack them, see [Event.Undated]. Pass several secrets
+// during a rotation. The Verifier is safe for concurrent use.
 //
-// An X-Signature does not cover the method: the signature of a GET is that of a
-// DELETE of the same URL. The nonce keeps one from becoming the other, so the
-// [ReplayStore] is part of the protection.
+// An X-Signature does not cover the method: a GET and a DELETE of the same URL have the
+// same signature. Only the nonce stops an attacker from sending a GET again as a
+// DELETE, so the [ReplayStore] is part of the protection.
 //
 // See https://fly.io/docs/reference/extensions_api/#authentication-and-request-signing.
 func XSignature(secrets ...string) Verifier { return Policy{}.XSignature(secrets...) }
@@ -48,13 +48,12 @@ var (
 	errXSignatureMethod   = errors.New("x-signature: Fly.io signs no request with this method")
 	errXSignatureMismatch = fmt.Errorf("x-signature: %w", ErrSignatureMismatch)
 	errXSignatureUnsigned = fmt.Errorf("x-signature: %w: the request has a query or a body that the MAC does not cover", ErrUncovered)
-	errXSignatureTime     = errors.New("x-signature: timestamp is absent, repeated or not a number")
-	errXSignatureNonce    = errors.New("x-signature: nonce is absent, repeated or not a text")
-	errXSignatureURL      = fmt.Errorf("x-signature: %w: url is absent, repeated or malformed", ErrURLMismatch)
+	errXSignatureTime     = errors.New("x-signature: timestamp is missing, repeated or not a number")
+	errXSignatureNonce    = errors.New("x-signature: nonce is missing, repeated or not a string")
+	errXSignatureURL      = fmt.Errorf("x-signature: %w: url is missing, repeated or malformed", ErrURLMismatch)
 )
 
-// Verify implements [Verifier]. The MAC comes first: before it is right, nothing
-// of the content is parsed.
+// Verify implements [Verifier]. It checks the MAC before it parses the content.
 func (v *xSignature) Verify(_ context.Context, m *Message) (Verification, error) {
 	if err := v.ready(m); err != nil {
 		return Verification{}, err
@@ -114,17 +113,17 @@ func receivedMAC(values []string) ([mac.Size]byte, error) {
 	return [mac.Size]byte{}, errXSignatureTwice
 }
 
-// signedContent returns the part of the request that the MAC is of.
+// signedContent returns the part of the request that the MAC covers.
 func signedContent(m *Message, query string) (content []byte, isQuery bool, err error) {
 	switch m.Method {
 	case http.MethodPost, http.MethodPatch, http.MethodPut:
 		return m.Body, false, nil
 	case http.MethodGet, http.MethodDelete, http.MethodHead:
-		// The MAC does not tell whether it is of a body or of a query, and a body
-		// has texts that a customer chose: with "&url=…" among them, it would be a
-		// query. An object with members has a brace and quotes. No URL may have
-		// them unescaped (RFC 3986, section 2), nor the spaces and line breaks of
-		// the signature bases of message signatures.
+		// A MAC fits a body and an equal query. An attacker could send a body as a
+		// query, with "&url=…" in a text that a customer chose. Therefore the query
+		// must not have a brace or a quote, as JSON has, nor a space or a line break,
+		// as the signature base of a message signature has. A URL has them only
+		// escaped (RFC 3986, section 2).
 		if strings.ContainsFunc(query, isNoURL) {
 			return nil, true, errXSignatureContent
 		}
@@ -133,8 +132,8 @@ func signedContent(m *Message, query string) (content []byte, isQuery bool, err 
 	return nil, false, errXSignatureMethod
 }
 
-// isUndatedEvent reports whether the body is that of an event without the parameters of X-Signature.
-// Only a JSON object can be one: the MAC of a captured query is not an event.
+// isUndatedEvent reports whether the body is an event without the parameters of
+// X-Signature. Only a JSON object qualifies, so that a captured query is not an event.
 func isUndatedEvent(m *Message) bool {
 	if !m.isEvent {
 		return false
@@ -144,8 +143,7 @@ func isUndatedEvent(m *Message) bool {
 	return ok && err == nil && !b.complete()
 }
 
-// admitUndated admits an event without parameters. The MAC is its nonce, for as
-// long as events are remembered.
+// admitUndated admits an event without parameters. Its MAC is the nonce.
 func (v *xSignature) admitUndated(m *Message, received [mac.Size]byte) (Verification, error) {
 	if _, query, _ := strings.Cut(m.Target, "?"); query != "" && !v.policy.InsecureSkipCoverage {
 		return Verification{}, errXSignatureUnsigned
@@ -157,7 +155,7 @@ func (v *xSignature) admitUndated(m *Message, received [mac.Size]byte) (Verifica
 
 func isNoURL(r rune) bool { return r <= ' ' || r == '{' || r == '"' || r == 0x7f }
 
-// matches compares with every key, so that the time does not depend on the key.
+// matches compares with every key, so that its time does not depend on the key.
 func matches(keys []*mac.Key, content []byte, received [mac.Size]byte) bool {
 	matched := false
 	for _, k := range keys {
@@ -171,11 +169,11 @@ type xSignatureParams struct {
 	nonce, url string
 }
 
-// maxNonce is the most bytes of a nonce.
+// maxNonce bounds the bytes of a nonce.
 const maxNonce = 1024
 
-// signingParams reads the parameters that the signature itself protects. The MAC is
-// right already, so the sender of a body that is not a JSON object is told so.
+// signingParams reads the signed parameters. The MAC was checked before, so the sender
+// may learn that the body is not a JSON object.
 func signingParams(m *Message, signsQuery bool, query string) (p xSignatureParams, err error) {
 	var timestamp string
 	if signsQuery {
@@ -207,8 +205,8 @@ func signingParams(m *Message, signsQuery bool, query string) (p xSignatureParam
 	return p, nil
 }
 
-// bodyParams returns the parameters in a body. A member of the payload that has
-// the wrong type is an error for later, after the nonce.
+// bodyParams returns the parameters in a body. Other members of the wrong type are
+// reported later, after the nonce was entered.
 func bodyParams(m *Message) (*signingMembers, error) {
 	body, err := m.decode()
 	if e, ok := errors.AsType[*Error](err); ok && e.Code == CodeInvalidField {
@@ -221,7 +219,7 @@ func bodyParams(m *Message) (*signingMembers, error) {
 	return body.signing(), nil
 }
 
-// parseUnix reads unix seconds, digits alone.
+// parseUnix reads Unix seconds, which must be digits only.
 func parseUnix(s string) (n int64, ok bool) {
 	if s == "" || len(s) > 15 {
 		return 0, false
@@ -235,8 +233,8 @@ func parseUnix(s string) (n int64, ok bool) {
 	return n, true
 }
 
-// queryOfURL returns the query of a signed URL, which must be the URL that the
-// request went to.
+// queryOfURL returns the query of a signed URL. It returns an error if the URL is not
+// the URL of the request.
 func queryOfURL(base *url.URL, path, text string) (query string, err error) {
 	target, err := url.Parse(text)
 	if err != nil {
@@ -248,12 +246,12 @@ func queryOfURL(base *url.URL, path, text string) (query string, err error) {
 	return target.RawQuery, nil
 }
 
-// sameTarget compares scheme, host and path with those of the request. The query
-// is not compared: Fly.io's page leaves open whether the URL includes it.
+// sameTarget compares scheme, host and path with the request. It ignores the query,
+// because Fly.io's page leaves open whether the signed URL includes it.
 func sameTarget(base *url.URL, path string, target *url.URL) error {
 	signed, ours := msgsig.Authority(target.Scheme, target.Host), msgsig.Authority(base.Scheme, base.Host)
 	switch {
-	case target.User != nil || target.Opaque != "" || target.Scheme != base.Scheme: // url.Parse has made them lower case
+	case target.User != nil || target.Opaque != "" || target.Scheme != base.Scheme: // url.Parse lowers the case of schemes
 		return fmt.Errorf("x-signature: %w: the scheme differs", ErrURLMismatch)
 	case signed != ours:
 		return fmt.Errorf("x-signature: %w: the signed host is %q, and Config.BaseURL has %q", ErrURLMismatch, signed, ours)
@@ -263,8 +261,8 @@ func sameTarget(base *url.URL, path string, target *url.URL) error {
 	return nil
 }
 
-// samePath compares escaped paths element by element, decoded, so that %2f is
-// %2F and is not a slash.
+// samePath compares the decoded elements of escaped paths: %2f equals %2F and differs
+// from a slash.
 func samePath(a, b string) bool {
 	if a == b {
 		return true

@@ -20,8 +20,8 @@ const (
 	xMismatch = "x-signature: MAC does not match"
 	xMethod   = "Fly.io signs no request with this method"
 	xUnsigned = "a query or a body that the MAC does not cover"
-	xTime     = "timestamp is absent, repeated or not a number"
-	xNonce    = "nonce is absent, repeated or not a text"
+	xTime     = "timestamp is missing, repeated or not a number"
+	xNonce    = "nonce is missing, repeated or not a string"
 	xURL      = "message was signed for another URL"
 
 	extensionPath = "/flyio/extensions/x1"
