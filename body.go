@@ -13,7 +13,7 @@ const (
 	maxFirstRead = 16 << 10
 )
 
-var errBodyConsumed = errors.New("a middleware has read the body; mount the provider without it")
+var errBodyConsumed = errors.New("the body is empty although its length was announced: a middleware has read the body")
 
 // readBody reads the whole body, up to a limit, into its own memory.
 func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
