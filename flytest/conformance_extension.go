@@ -1,0 +1,155 @@
+package flytest
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"maps"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/flyext/flyext"
+)
+
+func (r *conformanceRun) newID() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.count++
+	return r.prefix + "-" + strconv.Itoa(r.count)
+}
+
+// newAddress returns an address on a customer's network, another one each time.
+func (r *conformanceRun) newAddress() netip.Addr {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	address := netip.MustParseAddr("fdaa:0:47fb::").As16()
+	binary.BigEndian.PutUint32(address[12:], uint32(r.count))
+	return netip.AddrFrom16(address)
+}
+
+// The organizations of a run.
+const (
+	ownOrganization   = "flytest-organization"
+	otherOrganization = "flytest-another-organization"
+)
+
+// order is what a customer wants, with everything that Fly.io sends.
+func (s *subject) order() flyext.ProvisionRequest {
+	id := s.newID()
+	return flyext.ProvisionRequest{
+		ID: id, Name: id + "-prod",
+		OrganizationID: ownOrganization, OrganizationName: "Conformance", OrganizationEmail: ownOrganization + "@customer.fly.io",
+		UserID: "flytest-user", UserName: "Conformance Test", UserEmail: "flytest-user@customer.fly.io", UserRole: "admin",
+		PrimaryRegion: "mad", ReadRegions: []string{"fra"}, IPAddress: s.newAddress(), Extra: maps.Clone(s.Params),
+	}
+}
+
+// An extension is one that the provider has made.
+type extension struct {
+	id      string // in the paths of requests
+	members map[string]jsontext.Value
+	secrets map[string]jsontext.Value
+	answer  Exchange
+}
+
+func (x *extension) path() string { return ExtensionPath(x.id) }
+
+// provision has an extension made, or is the failure to.
+func (s *subject) provision(ctx context.Context, req flyext.ProvisionRequest) (*extension, error) {
+	body, err := encodeProvision(req)
+	if err != nil {
+		return nil, err
+	}
+	return s.provisionBody(ctx, req.ID, body)
+}
+
+func (s *subject) provisionBody(ctx context.Context, id string, body []byte, changes ...how) (*extension, error) {
+	s.willMake(id)
+	e, err := s.call(ctx, http.MethodPost, "/extensions", body, changes...)
+	if err != nil {
+		return nil, err
+	}
+	return s.readMade(e, id)
+}
+
+// extension provisions one as usual.
+func (s *subject) extension(ctx context.Context) (*extension, error) {
+	return s.provision(ctx, s.order())
+}
+
+// standing returns an extension that stands for the whole run, for checks that
+// change nothing.
+func (s *subject) standing(ctx context.Context) (*extension, error) {
+	if s.stands != nil {
+		return s.stands, nil
+	}
+	x, err := s.extension(ctx)
+	s.stands = x
+	return x, err
+}
+
+// readMade reads the answer of a provision, as leniently as can be: how secrets
+// have to look is for one check alone.
+func (s *subject) readMade(e Exchange, id string) (*extension, error) {
+	if err := succeeded(e); err != nil {
+		return nil, err
+	}
+	members, err := decodeObject(e.ResponseBody)
+	if err != nil {
+		return nil, &failure{"a JSON object", "an answer that is none: " + err.Error()}
+	}
+	x := &extension{id: id, members: members, secrets: members, answer: e}
+	if !isFlat(members) { // the other generation's shape fails one requirement; the others can be tested
+		if config := members["config"]; s.generation() == flyext.Generation2 || config.Kind() == '{' {
+			x.secrets, _ = decodeObject(config)
+		}
+	}
+	if own := textOf(members["id"]); s.generation() == flyext.Generation2 && own != "" {
+		x.id = own
+	}
+	s.conformanceRun.mu.Lock()
+	defer s.conformanceRun.mu.Unlock()
+	s.provisioned = true
+	for _, value := range x.secrets {
+		// Of the configuration, not everything is a secret.
+		text := textOf(value)
+		if text == x.id || text == textOf(members["name"]) || bytes.Contains(e.RequestBody, []byte(text)) {
+			s.addSecret(text, nobodys)
+		}
+		s.addSecret(text, id)
+	}
+	return x, nil
+}
+
+// willMake notes an id to be removed at the end, whether or not it gets made.
+func (r *conformanceRun) willMake(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !slices.Contains(r.made, id) {
+		r.made = append(r.made, id)
+	}
+}
+
+// noteMade notes the id of what a provider made, be it what was asked for or not,
+// if it has ids of its own.
+func (r *conformanceRun) noteMade(e Exchange) {
+	if e.Request.Method != http.MethodPost || e.Response == nil || e.Response.StatusCode/100 != 2 || r.generation() == flyext.Generation1 {
+		return
+	}
+	answer, _ := decodeObject(e.ResponseBody)
+	own := textOf(answer["id"])
+	if own == "" {
+		return
+	}
+	r.willMake(own)
+	asked, _ := decodeObject(e.RequestBody)
+	if id := textOf(asked["id"]); id != own {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.made = slices.DeleteFunc(r.made, func(made string) bool { return made == id })
+	}
+}
