@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// browser returns a new one, which visits the provider and, if it may sign in,
-// the played Fly.io.
+// browser returns a new browser, which visits the provider. If signsIn is set, it also
+// visits the simulated OAuth server.
 func (s *subject) browser(signsIn bool) (*Browser, error) {
 	urls := []string{s.BaseURL}
 	if signsIn && s.OAuth != nil {
@@ -25,7 +25,7 @@ func (s *subject) browser(signsIn bool) (*Browser, error) {
 	return b, nil
 }
 
-// observe records what a browser does.
+// observe records an exchange.
 func (s *subject) observe(e Exchange) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -46,8 +46,8 @@ func (s *subject) open(ctx context.Context, b *Browser, target string) (*Visit, 
 	return visit, err
 }
 
-// begin opens the dashboard in a browser that does not visit Fly.io, and returns
-// where it is sent to sign in.
+// begin opens the dashboard in a browser that does not visit Fly.io. It returns the URL
+// to which the provider redirects the browser.
 func (s *subject) begin(ctx context.Context, b *Browser) (*url.URL, error) {
 	x, err := s.standing(ctx)
 	if err != nil {
@@ -72,8 +72,9 @@ func (s *subject) begin(ctx context.Context, b *Browser) (*url.URL, error) {
 	return visit.Elsewhere, s.checkAuthorization(visit.Elsewhere)
 }
 
-// missesRoute is a *skip if it was not the sign-on that refused a browser, but
-// what refuses everybody without a signature: who has one finds nothing there.
+// missesRoute returns a *skip if the provider has no route for the sign-on and refuses
+// a browser only because its request is unsigned. A signed request to the route then
+// gets 404, 405 or 501.
 func (s *subject) missesRoute(ctx context.Context, e Exchange) error {
 	if e.Response.StatusCode != http.StatusUnauthorized && e.Response.StatusCode != http.StatusForbidden {
 		return nil
@@ -84,12 +85,12 @@ func (s *subject) missesRoute(ctx context.Context, e Exchange) error {
 	}
 	switch signed.Response.StatusCode {
 	case http.StatusNotImplemented, http.StatusNotFound, http.StatusMethodNotAllowed:
-		return &skip{fmt.Sprintf("single sign-on is not offered (%s to who signs)", signed.Response.Status)}
+		return &skip{fmt.Sprintf("single sign-on is not offered (%s for a signed request)", signed.Response.Status)}
 	}
 	return nil
 }
 
-// beginAlone is begin in a browser of its own.
+// beginAlone calls begin with a new browser.
 func (s *subject) beginAlone(ctx context.Context) (*url.URL, error) {
 	b, err := s.browser(false)
 	if err != nil {
@@ -104,13 +105,14 @@ const (
 	userStranger = "flytest-stranger"
 )
 
-// plays sets the played Fly.io up for a customer, or says why it cannot.
-func (s *subject) plays(ctx context.Context, c Choice) error {
+// setUpOAuth sets the users and the choice of the simulated OAuth server. It returns a
+// *skip if there is no simulated OAuth server or no sign-on.
+func (s *subject) setUpOAuth(ctx context.Context, c Choice) error {
 	if _, err := s.beginAlone(ctx); err != nil {
-		return skipFailure(err, "there is no redirect to Fly.io")
+		return skipFailure(err, noRedirect)
 	}
 	if s.OAuth == nil {
-		return &skip{"no played sign-on was given that the provider is configured with"}
+		return &skip{"no simulated OAuth server is configured; set Conformance.OAuth"}
 	}
 	s.OAuth.SetUsers(
 		User{ID: userAdmin, Name: "Ada", Organizations: []UserOrganization{{OrganizationID: ownOrganization, Role: "admin"}}},
@@ -125,7 +127,7 @@ var (
 	asStranger = Choice{UserID: userStranger}
 )
 
-// signIn walks the whole sign-on in a new browser.
+// signIn signs a user in with a new browser, from the dashboard to the last page.
 func (s *subject) signIn(ctx context.Context, c Choice) (*Visit, error) {
 	x, err := s.standing(ctx)
 	if err != nil {
@@ -139,7 +141,7 @@ func (s *subject) signIn(ctx context.Context, c Choice) (*Visit, error) {
 }
 
 func (s *subject) signInWith(ctx context.Context, b *Browser, x *extension, c Choice) (*Visit, error) {
-	if err := s.plays(ctx, c); err != nil {
+	if err := s.setUpOAuth(ctx, c); err != nil {
 		return nil, err
 	}
 	target, err := s.platform.DashboardURL(x.id)
@@ -149,10 +151,11 @@ func (s *subject) signInWith(ctx context.Context, b *Browser, x *extension, c Ch
 	return s.open(ctx, b, target)
 }
 
-// callback begins in a browser, has an admin say yes at the played Fly.io, and
-// returns the callback URL that this browser is to open next.
+// callback begins a sign-on in browser b and completes the step at the simulated OAuth
+// server, where an admin gives consent, in another browser. It returns the callback URL
+// for b to open.
 func (s *subject) callback(ctx context.Context, b *Browser) (*url.URL, error) {
-	if err := s.plays(ctx, asAdmin); err != nil {
+	if err := s.setUpOAuth(ctx, asAdmin); err != nil {
 		return nil, err
 	}
 	authorize, err := s.begin(ctx, b)
@@ -168,7 +171,7 @@ func (s *subject) callback(ctx context.Context, b *Browser) (*url.URL, error) {
 		return nil, err
 	}
 	if visit.Elsewhere == nil {
-		return nil, errors.New("the played Fly.io does not send the browser back")
+		return nil, errors.New("flytest: the simulated OAuth server does not redirect the browser to the provider")
 	}
 	return visit.Elsewhere, nil
 }

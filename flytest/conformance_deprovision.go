@@ -8,11 +8,12 @@ import (
 	"github.com/flyext/flyext"
 )
 
+// deprovision sends a DELETE for an extension.
 func (s *subject) deprovision(ctx context.Context, x *extension) (Exchange, error) {
 	return s.callSettled(ctx, http.MethodDelete, x, nil)
 }
 
-// gone removes an extension of its own.
+// gone makes an extension and removes it.
 func (s *subject) gone(ctx context.Context) (*extension, error) {
 	x, err := s.extension(ctx)
 	if err != nil {
@@ -25,6 +26,9 @@ func (s *subject) gone(ctx context.Context) (*extension, error) {
 	return x, err
 }
 
+// noDelete is why the checks that build on "deprovision" are skipped.
+const noDelete = "DELETE fails"
+
 func checkDeprovision(ctx context.Context, s *subject) error {
 	_, err := s.gone(ctx)
 	return err
@@ -33,7 +37,7 @@ func checkDeprovision(ctx context.Context, s *subject) error {
 func checkDeprovisionTwice(ctx context.Context, s *subject) error {
 	x, err := s.gone(ctx)
 	if err != nil {
-		return skipFailure(err, "DELETE does not work")
+		return skipFailure(err, noDelete)
 	}
 	e, err := s.deprovision(ctx, x)
 	if err != nil {
@@ -48,10 +52,10 @@ func checkFetchAfterDeprovision(ctx context.Context, s *subject) error {
 		return err
 	}
 	if _, err := s.resource(ctx, x); err != nil {
-		return skipFailure(err, "GET does not tell")
+		return skipFailure(err, noResource)
 	}
 	if x, err = s.gone(ctx); err != nil {
-		return skipFailure(err, "DELETE does not work")
+		return skipFailure(err, noDelete)
 	}
 	for waited := time.Duration(0); ; waited += PollInterval {
 		e, err := s.fetch(ctx, x)
@@ -65,7 +69,7 @@ func checkFetchAfterDeprovision(ctx context.Context, s *subject) error {
 		status := flyext.Status(s.mapped(textOf(members["status"])))
 		goesOn := e.Response.StatusCode/100 == 2 && status != "" && status != flyext.Ready && status != flyext.Failed
 		if !goesOn || waited >= s.Patience {
-			return &failure{"404 or 410", describe(e)}
+			return &failure{"404 or 410 for a GET of a deleted extension", describe(e)}
 		}
 		if err := s.platform.sleep(ctx, PollInterval); err != nil {
 			return err
@@ -84,7 +88,7 @@ func checkLateRetry(ctx context.Context, s *subject) error {
 		err = s.offered(ctx, e)
 	}
 	if err != nil {
-		return skipFailure(err, "DELETE does not work")
+		return skipFailure(err, noDelete)
 	}
 	body, err := encodeProvision(order)
 	if err != nil {
@@ -96,9 +100,9 @@ func checkLateRetry(ctx context.Context, s *subject) error {
 	case err != nil:
 		return err
 	case e.Response.StatusCode/100 == 2:
-		return &warning{"410", describe(e) + ": a new extension"}
+		return &warning{"410 for a POST with a deleted id", describe(e) + ", so there may be a new extension"}
 	case e.Response.StatusCode/100 == 4:
 		return nil
 	}
-	return &failure{"410", describe(e)}
+	return &failure{"410 for a POST with a deleted id", describe(e)}
 }

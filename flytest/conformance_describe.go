@@ -14,32 +14,32 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// redact takes the secrets out of what is told.
+// redact replaces the secrets in a text for the report.
 func (r *conformanceRun) redact(text string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	byLength := func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) } // one may hold another
+	byLength := func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) } // a long secret can contain a short one
 	for _, secret := range slices.SortedFunc(maps.Keys(r.secrets), byLength) {
-		if r.secrets[secret] != nobodys {
+		if r.secrets[secret] != public {
 			text = strings.ReplaceAll(text, secret, "[redacted]")
 		}
 	}
 	return text
 }
 
-// minSecret is how long a text must be for its appearing elsewhere to be no
-// accident.
+// minSecret is the shortest text that counts as a secret. A shorter text can appear
+// in an answer by chance.
 const minSecret = 8
 
-// Whose secrets there are besides those of extensions.
+// The owner of a secret is the id of an extension or one of these.
 const (
-	shared  = "" // between Fly.io and the provider
-	nobodys = "*"
+	shared = ""  // Fly.io and the provider
+	public = "*" // the text is not secret after all
 )
 
-// addSecret notes a text that no answer but a provision's may hold, and the
-// password in it, if it is a URL with one. What two extensions have, such as the
-// name of a host, is nobody's secret. The run is locked.
+// addSecret records a secret, and the password in it if it is a URL. Only the answer
+// to a provision request may hold a secret. A text that two extensions have in
+// common, such as a host name, becomes public. The caller holds r.mu during a run.
 func (r *conformanceRun) addSecret(text, owner string) {
 	texts := []string{text}
 	if u, err := url.Parse(text); err == nil && u.User != nil {
@@ -51,14 +51,14 @@ func (r *conformanceRun) addSecret(text, owner string) {
 		switch {
 		case len(text) < minSecret || known && before == shared:
 		case known && before != owner:
-			r.secrets[text] = nobodys
+			r.secrets[text] = public
 		default:
 			r.secrets[text] = owner
 		}
 	}
 }
 
-// textOf returns a JSON string's text, or "" of anything else.
+// textOf returns the text of a JSON string, or "" for any other value.
 func textOf(value jsontext.Value) string {
 	if value.Kind() != '"' {
 		return ""
@@ -70,7 +70,12 @@ func textOf(value jsontext.Value) string {
 	return string(text)
 }
 
-// succeeded is a failure unless the answer is one.
+// notObject is the *failure of an answer that should be a JSON object.
+func notObject(err error) error {
+	return &failure{"a JSON object", "an answer that is not a JSON object: " + err.Error()}
+}
+
+// succeeded returns a *failure unless the status is 2xx.
 func succeeded(e Exchange) error {
 	if e.Response.StatusCode/100 == 2 {
 		return nil
@@ -78,19 +83,21 @@ func succeeded(e Exchange) error {
 	return &failure{"2xx", describe(e)}
 }
 
-// refused is a failure if the answer is not 4xx. Which of those it has to be is
-// for one check alone.
+// refused returns a *failure unless the status is 4xx. It accepts every 4xx, because
+// only checkUniform judges which status it is.
 func refused(e Exchange, what string) error {
 	if e.Response.StatusCode/100 == 4 {
 		return nil
 	}
-	return &failure{"401 to " + what, describe(e)}
+	return &failure{"401 for " + what, describe(e)}
 }
 
-// offered is a *skip if the provider does not do what a genuine request for an
-// extension that is there asked for, and a failure if it does and has not
-// succeeded. A 404 says so where a stranger is told the same, or whoever asks for
-// a route that there cannot be.
+// offered judges the answer to a genuine request for an existing extension. It
+// returns a *skip if the provider does not offer the method, and a *failure if the
+// provider offers the method and the request did not succeed.
+//
+// A 404 means "not offered" in two cases: an unsigned request does not get 401, or a
+// path that cannot exist gets the same answer.
 func (s *subject) offered(ctx context.Context, e Exchange) error {
 	switch e.Response.StatusCode {
 	case http.StatusNotImplemented, http.StatusMethodNotAllowed:
@@ -100,28 +107,28 @@ func (s *subject) offered(ctx context.Context, e Exchange) error {
 		if err != nil {
 			return err
 		}
-		stranger, err := s.send(r)
+		unsigned, err := s.send(r)
 		if err != nil {
 			return err
 		}
-		unrouted := stranger.Response.StatusCode != http.StatusUnauthorized
-		if !unrouted { // or strangers are refused before any route is looked for
+		unrouted := unsigned.Response.StatusCode != http.StatusUnauthorized
+		if !unrouted { // the provider may verify signatures before it looks for a route
 			if unrouted, err = s.notRouted(ctx, e); err != nil {
 				return err
 			}
 		}
 		if unrouted {
-			return &skip{fmt.Sprintf("there is no %s (%s)", e.Request.Method, e.Response.Status)}
+			return &skip{fmt.Sprintf("%s is not offered (%s)", e.Request.Method, e.Response.Status)}
 		}
 	}
 	return succeeded(e)
 }
 
-// maxDescribed bounds what is told of an answer, in bytes.
+// maxDescribed limits the text of an answer in the report, in bytes.
 const maxDescribed = 200
 
-// clip shortens what is told. A secret is taken out before, since its beginning
-// would not be known for one.
+// clip shortens a text for the report. The caller has redacted the text: redact does
+// not recognise a secret that is cut short.
 func clip(text string) string {
 	if len(text) > maxDescribed {
 		text = text[:maxDescribed] + " …"
@@ -129,8 +136,8 @@ func clip(text string) string {
 	return strings.ToValidUTF8(text, "�")
 }
 
-// describe says what an answer is. Of a success, whose body may hold secrets, it
-// is the status alone.
+// describe describes an answer for the report. It leaves out the body of a success,
+// which may hold secrets.
 func describe(e Exchange) string {
 	text := e.Response.Status
 	body := bytes.TrimSpace(e.ResponseBody)

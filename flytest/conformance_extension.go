@@ -22,7 +22,7 @@ func (r *conformanceRun) newID() string {
 	return r.prefix + "-" + strconv.Itoa(r.count)
 }
 
-// newAddress returns an address on a customer's network, another one each time.
+// newAddress returns a new address on a customer's network.
 func (r *conformanceRun) newAddress() netip.Addr {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -37,7 +37,8 @@ const (
 	otherOrganization = "flytest-another-organization"
 )
 
-// order is what a customer wants, with everything that Fly.io sends.
+// order returns a provision request with every parameter that Fly.io sends, and a new
+// id.
 func (s *subject) order() flyext.ProvisionRequest {
 	id := s.newID()
 	return flyext.ProvisionRequest{
@@ -48,17 +49,17 @@ func (s *subject) order() flyext.ProvisionRequest {
 	}
 }
 
-// An extension is one that the provider has made.
+// An extension is an extension that the provider has made.
 type extension struct {
-	id      string // in the paths of requests
+	id      string // the id in the paths of requests
 	members map[string]jsontext.Value
 	secrets map[string]jsontext.Value
-	answer  Exchange
+	answer  Exchange // the last answer with the extension
 }
 
 func (x *extension) path() string { return ExtensionPath(x.id) }
 
-// provision has an extension made, or is the failure to.
+// provision makes an extension. It returns a *failure if the provider refuses.
 func (s *subject) provision(ctx context.Context, req flyext.ProvisionRequest) (*extension, error) {
 	body, err := encodeProvision(req)
 	if err != nil {
@@ -76,13 +77,13 @@ func (s *subject) provisionBody(ctx context.Context, id string, body []byte, cha
 	return s.readMade(e, id)
 }
 
-// extension provisions one as usual.
+// extension makes a new extension with the usual parameters.
 func (s *subject) extension(ctx context.Context) (*extension, error) {
 	return s.provision(ctx, s.order())
 }
 
-// standing returns an extension that stands for the whole run, for checks that
-// change nothing.
+// standing returns an extension that exists for the whole run. It is for checks that
+// do not change the extension.
 func (s *subject) standing(ctx context.Context) (*extension, error) {
 	if s.stands != nil {
 		return s.stands, nil
@@ -92,18 +93,18 @@ func (s *subject) standing(ctx context.Context) (*extension, error) {
 	return x, err
 }
 
-// readMade reads the answer of a provision, as leniently as can be: how secrets
-// have to look is for one check alone.
+// readMade reads the answer to a provision request. It is lenient, because only
+// checkShape and the checks of secrets judge the format of the answer.
 func (s *subject) readMade(e Exchange, id string) (*extension, error) {
 	if err := succeeded(e); err != nil {
 		return nil, err
 	}
 	members, err := decodeObject(e.ResponseBody)
 	if err != nil {
-		return nil, &failure{"a JSON object", "an answer that is none: " + err.Error()}
+		return nil, notObject(err)
 	}
 	x := &extension{id: id, members: members, secrets: members, answer: e}
-	if !isFlat(members) { // the other generation's shape fails one requirement; the others can be tested
+	if !isFlat(members) { // a flat answer in generation 2 fails "provision"; the other checks can still run
 		if config := members["config"]; s.generation() == flyext.Generation2 || config.Kind() == '{' {
 			x.secrets, _ = decodeObject(config)
 		}
@@ -115,17 +116,18 @@ func (s *subject) readMade(e Exchange, id string) (*extension, error) {
 	defer s.conformanceRun.mu.Unlock()
 	s.provisioned = true
 	for _, value := range x.secrets {
-		// Of the configuration, not everything is a secret.
+		// The configuration also holds values that are not secret.
 		text := textOf(value)
 		if text == x.id || text == textOf(members["name"]) || bytes.Contains(e.RequestBody, []byte(text)) {
-			s.addSecret(text, nobodys)
+			s.addSecret(text, public)
 		}
 		s.addSecret(text, id)
 	}
 	return x, nil
 }
 
-// willMake notes an id to be removed at the end, whether or not it gets made.
+// willMake records an id for cleanUp, before it is known whether the provider makes
+// the extension.
 func (r *conformanceRun) willMake(id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -134,8 +136,8 @@ func (r *conformanceRun) willMake(id string) {
 	}
 }
 
-// noteMade notes the id of what a provider made, be it what was asked for or not,
-// if it has ids of its own.
+// noteMade records the id of a new extension for cleanUp, if the provider chooses ids
+// itself. Extensions that the provider should have refused are included.
 func (r *conformanceRun) noteMade(e Exchange) {
 	if e.Request.Method != http.MethodPost || e.Response == nil || e.Response.StatusCode/100 != 2 || r.generation() == flyext.Generation1 {
 		return

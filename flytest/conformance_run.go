@@ -16,24 +16,24 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// A conformanceRun is what the tests of one run share.
+// A conformanceRun is the state that the checks of one run share.
 type conformanceRun struct {
 	*Conformance
 	platform      Platform
 	basePath      string // escaped
 	ssoGeneration flyext.Generation
-	prefix        string          // of the ids
-	provisioned   bool            // something was, and can be tested
+	prefix        string          // of the extensions' ids
+	provisioned   bool            // an extension was made, so the other checks can run
 	stands        *extension      // see subject.standing
 	attacked      *extension      // see subject.everyRoute
 	works         map[string]bool // by method; see subject.offers
 	landing       []string        // see subject.home
 
 	mu       sync.Mutex
-	count    int               // of the ids
-	made     []string          // ids of what is there to be removed
-	secrets  map[string]string // that no answer may give away, and whose they are
-	refusals []Exchange        // all of them, with the errors
+	count    int               // the number of ids so far
+	made     []string          // the ids of extensions to remove
+	secrets  map[string]string // each secret and its owner; see addSecret
+	refusals []Exchange        // every exchange with a status of 400 or more
 	signed   map[string]bool   // see subject.signingTime
 }
 
@@ -50,11 +50,11 @@ func newConformanceRun(c *Conformance) (*conformanceRun, error) {
 		return nil, fmt.Errorf("flytest: Conformance.Format: %w", err)
 	}
 	if own.Credentials.SigningSecret == "" {
-		return nil, errors.New("flytest: Conformance.Credentials has no SigningSecret")
+		return nil, errors.New("flytest: Conformance.Credentials.SigningSecret is empty; set it to the provider's signing secret")
 	}
 	for _, id := range own.Only {
 		if !slices.ContainsFunc(checks, func(c check) bool { return c.ID == id }) {
-			return nil, fmt.Errorf("flytest: there is no requirement %q", id)
+			return nil, fmt.Errorf("flytest: Conformance.Only: unknown requirement %q; use the ids of Requirements", id)
 		}
 	}
 	r.platform = Platform{BaseURL: own.BaseURL, Client: own.Client, Now: own.Now, Sleep: own.Sleep}
@@ -83,11 +83,11 @@ func newConformanceRun(c *Conformance) (*conformanceRun, error) {
 	return r, nil
 }
 
-// checkParams checks that each provision can carry the author's parameters.
+// checkParams checks that a provision request can carry Params.
 func (r *conformanceRun) checkParams() error {
 	for _, name := range []string{"timestamp", "nonce", "url"} {
 		if _, ok := r.Params[name]; ok {
-			return fmt.Errorf("flytest: Conformance.Params: %q is a parameter of the signature", name)
+			return fmt.Errorf("flytest: Conformance.Params: the signature uses the name %q; use another name", name)
 		}
 	}
 	if _, err := encodeProvision((&subject{conformanceRun: r}).order()); err != nil {
@@ -96,19 +96,19 @@ func (r *conformanceRun) checkParams() error {
 	return nil
 }
 
-// setSSO checks what belongs to the sign-on.
+// setSSO checks the fields for the sign-on, and sets ssoGeneration.
 func (r *conformanceRun) setSSO() error {
 	r.ssoGeneration = cmp.Or(r.SSOGeneration, r.Conformance.Format.Generation())
 	if r.OAuth == nil {
 		if r.OAuthURL != "" {
-			return errors.New("flytest: Conformance.OAuthURL is set, and OAuth is not")
+			return errors.New("flytest: Conformance.OAuthURL is set but OAuth is nil; set both or neither")
 		}
 		return nil
 	}
 	r.OAuth.check()
 	of := cmp.Or(r.OAuth.Generation, flyext.Generation2)
 	if r.SSOGeneration != 0 && r.SSOGeneration != of {
-		return errors.New("flytest: Conformance.SSOGeneration is not that of OAuth")
+		return errors.New("flytest: Conformance.SSOGeneration differs from OAuth.Generation; leave SSOGeneration 0 to use the latter")
 	}
 	r.ssoGeneration = of
 	r.addSecret(r.OAuth.ClientSecret, shared)
@@ -129,12 +129,12 @@ func (r *conformanceRun) test(ctx context.Context, c *check) Result {
 	} else if failed, ok := errors.AsType[*failure](err); ok {
 		result.Verdict, result.Want, result.Got = Failed, failed.want, clip(r.redact(failed.got))
 	} else if err != nil {
-		result.Verdict, result.Want, result.Got = Failed, "an answer", clip(r.redact("none: "+strings.TrimPrefix(err.Error(), "flytest: ")))
+		result.Verdict, result.Want, result.Got = Failed, "an answer", clip(r.redact("no answer: "+strings.TrimPrefix(err.Error(), "flytest: ")))
 	}
 	return result
 }
 
-// reach finds out whether there is a provider at all.
+// reach returns an *[UnreachableError] if the provider does not answer a request.
 func (r *conformanceRun) reach(ctx context.Context) error {
 	s := &subject{conformanceRun: r}
 	req, err := s.unsigned(ctx, http.MethodGet, ExtensionPath(r.newID()), nil)
@@ -147,8 +147,8 @@ func (r *conformanceRun) reach(ctx context.Context) error {
 	return nil
 }
 
-// cleanUp removes what was made, as far as the provider lets it: a provider
-// that fails has been told so already.
+// cleanUp removes the extensions of the run. It ignores failures, because the checks
+// have already reported them.
 func (r *conformanceRun) cleanUp(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
@@ -169,7 +169,7 @@ func (r *conformanceRun) cleanUp(ctx context.Context) {
 	wg.Wait()
 }
 
-// remove deletes what may be there, as soon as nothing else is done with it.
+// remove sends a DELETE for an extension, and repeats it while the answer is 409.
 func (s *subject) remove(ctx context.Context, id string) {
 	for range maxTries {
 		e, err := s.call(ctx, http.MethodDelete, ExtensionPath(id), nil)

@@ -11,20 +11,20 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// answerTimeout bounds one request. It is longer than what a provider may take,
-// so that one that takes longer is told how long.
+// answerTimeout limits one request. It is longer than Conformance.Budget, so that
+// the report can say how long a slow provider takes.
 const answerTimeout = 30 * time.Second
 
-// A subject is the provider as one check sees it: it records what is sent. Of
-// what was not answered, the exchange has no Response.
+// A subject sends the requests of one check to the provider, and records them. The
+// exchange of an unanswered request has no Response.
 type subject struct {
 	*conformanceRun
 	mu        sync.Mutex
 	exchanges []Exchange
 }
 
-// send sends a request as it is. Where there is no answer, or only that there
-// were too many requests, it is an error.
+// send sends a request unchanged. It returns an error if there is no answer, or if
+// each try is answered with 429.
 func (s *subject) send(r *http.Request) (Exchange, error) {
 	var e Exchange
 	err := s.patiently(r.Context(), func() (Exchange, error) {
@@ -35,14 +35,14 @@ func (s *subject) send(r *http.Request) (Exchange, error) {
 	return e, err
 }
 
-// maxTries is how often a request is sent to a provider that limits their rate.
-// A refusal for their number says nothing of any other.
+// maxTries is how often a request is sent to a provider that limits their rate. A
+// refusal for the rate does not show whether the provider refuses the request itself.
 const maxTries = 5
 
-// maxRetryAfter bounds what a provider may ask for between two of them.
+// maxRetryAfter limits the wait that a provider can ask for.
 const maxRetryAfter = 15 * time.Second
 
-// patiently tries until there are not too many requests.
+// patiently repeats try while the answer is 429.
 func (s *subject) patiently(ctx context.Context, try func() (Exchange, error)) error {
 	for n := 1; ; n++ {
 		e, err := try()
@@ -50,7 +50,7 @@ func (s *subject) patiently(ctx context.Context, try func() (Exchange, error)) e
 			return err
 		}
 		if n == maxTries {
-			return fmt.Errorf("%s, %d times (lift the limit for the test)", e.Response.Status, n)
+			return fmt.Errorf("%s to each of %d tries; lift the rate limit for the test", e.Response.Status, n)
 		}
 		wait := time.Second
 		if seconds, err := strconv.Atoi(e.Response.Header.Get("Retry-After")); err == nil && seconds > 0 {
@@ -66,7 +66,7 @@ func (s *subject) sendOnce(r *http.Request) (Exchange, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), answerTimeout)
 	defer cancel()
 	r = r.WithContext(ctx)
-	r.Close = true // a connection of its own: the provider may leave a body unread, which would be the next request
+	r.Close = true // its own connection, because an unread body would become the next request
 	e, err := s.platform.exchange(r)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,7 +79,7 @@ func (s *subject) sendOnce(r *http.Request) (Exchange, error) {
 	return e, nil
 }
 
-// record keeps what was answered. The subject is locked.
+// record keeps an exchange. The caller holds s.mu.
 func (s *subject) record(e Exchange) {
 	s.exchanges = append(s.exchanges, e)
 	s.noteMade(e)
@@ -93,10 +93,10 @@ func (s *subject) record(e Exchange) {
 // A how changes how a request is signed.
 type how func(p *Platform)
 
-// signedBy has another signer sign.
+// signedBy replaces the signer.
 func signedBy(signer Signer) how { return func(p *Platform) { p.Signer = signer } }
 
-// signedAt has the clock go wrong by an offset.
+// signedAt moves the clock by an offset.
 func signedAt(offset time.Duration) how {
 	return func(p *Platform) {
 		now := p.Now
@@ -104,7 +104,7 @@ func signedAt(offset time.Duration) how {
 	}
 }
 
-// signing is Fly.io as it signs a request, unless it is told otherwise.
+// signing returns a platform that signs as Fly.io does, except for the changes.
 func (s *subject) signing(method, path string, changes ...how) *Platform {
 	p := s.platform
 	p.Signer = s.Conformance.Format.Signer(s.Credentials)
@@ -115,20 +115,20 @@ func (s *subject) signing(method, path string, changes ...how) *Platform {
 	return &p
 }
 
-// genuine returns a request of Fly.io's, unless it is told otherwise.
+// genuine returns a request that is signed as Fly.io does, except for the changes.
 func (s *subject) genuine(ctx context.Context, method, path string, body []byte, changes ...how) (*http.Request, error) {
 	return s.signing(method, path, changes...).NewRequest(ctx, method, path, body)
 }
 
-// unsigned returns a request that a stranger could make.
+// unsigned returns a request without a signature.
 func (s *subject) unsigned(ctx context.Context, method, path string, body []byte) (*http.Request, error) {
-	nobody := signerFunc(func(*http.Request, time.Time) error { return nil })
-	return s.genuine(ctx, method, path, body, signedBy(nobody))
+	return s.genuine(ctx, method, path, body, signedBy(signsNothing))
 }
 
-// signingTime is now. In draft-cavage, which has no nonce, it is a second that
-// no request of this method and path was signed in, since two of them would have
-// one signature.
+// signingTime returns the time to sign a request at. Draft-cavage has no nonce, so
+// two requests of one second, method and path would have the same signature.
+// signingTime therefore returns a second that it has not returned for the method and
+// path before. In the other formats it returns the present time.
 func (s *subject) signingTime(method, path string) time.Time {
 	now := s.now()
 	if s.Conformance.Format != FormatCavage {
@@ -153,7 +153,7 @@ func (r *conformanceRun) now() time.Time {
 	return time.Now()
 }
 
-// call sends a genuine request.
+// call sends a request that is signed as Fly.io does, except for the changes.
 func (s *subject) call(ctx context.Context, method, path string, body []byte, changes ...how) (Exchange, error) {
 	r, err := s.genuine(ctx, method, path, body, changes...)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// garbage is what stands where a signature should be. Its lengths are those that
-// decoders and comparisons trip over.
+// garbage are malformed signatures. Their lengths are difficult for decoders and
+// comparisons.
 var garbage = []string{
 	"garbage", "0", strings.Repeat("z", 64), strings.Repeat("0", 63), strings.Repeat("A", 43) + "=", "sig1=:AAAA:", `keyId="`,
 	`keyId="flyio-signing-secret",algorithm="hmac-sha256",headers="(request-target) date",signature="AAAA"`,
@@ -27,14 +27,14 @@ func checkGarbage(ctx context.Context, s *subject) error {
 			return err
 		}
 		r.Header.Set(s.signatureHeader(), text)
-		if err := s.refuses(r, "who sends garbage for a signature"); err != nil {
+		if err := s.refuses(r, "a malformed signature"); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// flip changes one bit of the request's signature.
+// flip changes the last digit or bit of a request's signature.
 func (s *subject) flip(r *http.Request) error {
 	header := s.signatureHeader()
 	value := r.Header.Get(header)
@@ -54,11 +54,11 @@ func (s *subject) flip(r *http.Request) error {
 	start := strings.Index(value, before) + len(before)
 	length := strings.Index(value[start:], after)
 	if start < len(before) || length < 0 {
-		return errors.New("flytest: the signature is not where it is expected")
+		return errors.New("flytest: the header has no signature")
 	}
 	mac, err := base64.StdEncoding.DecodeString(value[start : start+length])
 	if err != nil || len(mac) == 0 {
-		return errors.New("flytest: the signature is no base64")
+		return errors.New("flytest: the signature is not base64")
 	}
 	mac[len(mac)-1] ^= 1
 	r.Header.Set(header, value[:start]+base64.StdEncoding.EncodeToString(mac)+value[start+length:])
@@ -66,15 +66,15 @@ func (s *subject) flip(r *http.Request) error {
 }
 
 func checkFlippedSignature(ctx context.Context, s *subject) error {
-	return s.refusesSpoilt(ctx, signedMethods, "a signature with one bit changed", func(r *http.Request, _ target) error { return s.flip(r) })
+	return s.refusesSpoilt(ctx, signedMethods, "a slightly changed signature", func(r *http.Request, _ target) error { return s.flip(r) })
 }
 
 func checkChangedBody(ctx context.Context, s *subject) error {
 	if s.Conformance.Format == FormatCavage {
-		return &skip{"as Fly.io's proposal signs in this format, the body is not covered"}
+		return &skip{"in Fly.io's proposal, this format does not cover the body"}
 	}
 	methods := []string{http.MethodPost, http.MethodPatch}
-	return s.refusesSpoilt(ctx, methods, "a body that is not the one that was signed", func(r *http.Request, _ target) error {
+	return s.refusesSpoilt(ctx, methods, "a changed body", func(r *http.Request, _ target) error {
 		body, err := bodyOf(r)
 		if err != nil {
 			return err
@@ -86,7 +86,7 @@ func checkChangedBody(ctx context.Context, s *subject) error {
 
 func checkChangedQuery(ctx context.Context, s *subject) error {
 	methods := []string{http.MethodGet, http.MethodDelete}
-	return s.refusesSpoilt(ctx, methods, "a query that is not the one that was signed", func(r *http.Request, _ target) error {
+	return s.refusesSpoilt(ctx, methods, "a changed query", func(r *http.Request, _ target) error {
 		if r.URL.RawQuery != "" {
 			r.URL.RawQuery += "&"
 		}
@@ -96,8 +96,9 @@ func checkChangedQuery(ctx context.Context, s *subject) error {
 }
 
 func checkChangedMethod(ctx context.Context, s *subject) error {
-	// X-Signature has no method: a GET's is a DELETE's. What it must not be is
-	// the signature of a body for a query, or the other way round.
+	// X-Signature does not cover the method, so the signature of a GET is also that of
+	// a DELETE. But the signature of a body must not count as that of a query, or the
+	// other way round.
 	signed := map[string]string{http.MethodPatch: http.MethodGet, http.MethodDelete: http.MethodPatch}
 	methods := []string{http.MethodPatch, http.MethodDelete}
 	if s.generation() == flyext.Generation1 {
@@ -115,7 +116,7 @@ func checkChangedMethod(ctx context.Context, s *subject) error {
 			r.Header.Set("Content-Type", "application/json")
 			SetBody(r, t.body)
 		}
-		return s.refuses(r, fmt.Sprintf("a %s's signature on a %s", as, t.method))
+		return s.refuses(r, fmt.Sprintf("a %s with the signature of a %s", t.method, as))
 	})
 }
 
@@ -132,12 +133,12 @@ func checkChangedPath(ctx context.Context, s *subject) error {
 		if err != nil {
 			return err
 		}
-		return s.refuses(r, "one extension's signature on another")
+		return s.refuses(r, "a request with the signature for another extension")
 	})
 }
 
-// redirect sends a request to its target, whatever URL it was signed for. Its
-// query goes along.
+// redirect changes the URL of a signed request to that of the target, and keeps the
+// query.
 func (s *subject) redirect(r *http.Request, t target) error {
 	to, err := url.Parse(strings.TrimRight(s.BaseURL, "/") + t.path)
 	if err != nil {
@@ -150,7 +151,7 @@ func (s *subject) redirect(r *http.Request, t target) error {
 
 func checkChangedHost(ctx context.Context, s *subject) error {
 	if s.Conformance.Format == FormatCavage {
-		return &skip{"as Fly.io's proposal signs in this format, the host is not covered"}
+		return &skip{"in Fly.io's proposal, this format does not cover the host"}
 	}
 	base, err := url.Parse(s.BaseURL)
 	if err != nil {
@@ -158,5 +159,5 @@ func checkChangedHost(ctx context.Context, s *subject) error {
 	}
 	base.Host = "another.example"
 	elsewhere := func(p *Platform) { p.BaseURL = base.String() }
-	return s.refusesSpoilt(ctx, signedMethods, "what was signed for another host", s.redirect, elsewhere)
+	return s.refusesSpoilt(ctx, signedMethods, "a request that is signed for another host", s.redirect, elsewhere)
 }
