@@ -35,7 +35,8 @@ import (
 // The requirements are independent of each other. A requirement is skipped if the
 // provider does not offer what it is about: the provider answers 501, or the route
 // does not exist. A run takes a few hundred requests. If the provider answers 429,
-// the run waits as long as Retry-After says, up to 15 seconds.
+// the run waits as long as Retry-After says, up to 15 seconds, and sends the request
+// again, up to 5 times in all.
 type Conformance struct {
 	// BaseURL is the base URL of the provider, as in [Platform.BaseURL].
 	BaseURL string
@@ -134,9 +135,9 @@ type Result struct {
 	Trials []Trial
 	// Reason says why the requirement was skipped.
 	Reason string
-	// Exchanges are the requests and their answers, in the order of sending. After a
-	// failure, the last one shows it. Response is nil if the provider did not
-	// answer. Exchanges hold secrets.
+	// Exchanges are the requests and their answers, in the order of sending. The last
+	// one shows a failure. Response is nil if the provider did not answer. Exchanges
+	// hold secrets.
 	Exchanges []Exchange
 	Duration  time.Duration
 }
@@ -167,7 +168,7 @@ func Requirements() []Requirement {
 	return all
 }
 
-// An UnreachableError reports that the provider answered no request. Err is the
+// An UnreachableError reports that the provider does not answer at all. Err is the
 // cause.
 type UnreachableError struct{ Err error }
 
@@ -202,7 +203,7 @@ func (c *Conformance) Run(ctx context.Context) (*Report, error) {
 	defer r.cleanUp(ctx)
 	for i := range checks {
 		check := &checks[i]
-		gate := i == 0 // a provider that refuses everything refuses every forgery
+		gate := i == 0 // a provider that refuses everything would pass every check of a refusal
 		wanted := len(c.Only) == 0 || slices.Contains(c.Only, check.ID)
 		if !wanted && !gate {
 			continue

@@ -214,7 +214,7 @@ func (s *subject) checkErrorBody(e Exchange) error {
 	case textOf(members["error"]) == "" || strings.TrimSpace(message) == "":
 		return &failure{want, describe(e)}
 	case strings.ContainsFunc(message, unprintable) || utf8.RuneCountInString(message) > maxMessage:
-		return &failure{"a message of one short line", fmt.Sprintf("%q", s.short([]byte(message)))}
+		return &failure{"a message of one short line", fmt.Sprintf("the message %q", s.short([]byte(message)))}
 	}
 	return nil
 }

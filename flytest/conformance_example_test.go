@@ -30,7 +30,7 @@ func ExampleConformance() {
 	fmt.Println(report.Count(flytest.Failed), "failed")
 	// Output:
 	// passed provision: A provision request returns an extension and its secrets (docs/protocol.md#answers)
-	// failed same-name: Two organizations can use one name independently (docs/protocol.md#idempotence)
+	// failed same-name: Two organizations can use the same name independently (docs/protocol.md#idempotence)
 	//   sent: POST /flyio/extensions
 	//   want: a separate extension for each organization
 	//    got: the extension "stream-1" for both

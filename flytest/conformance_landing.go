@@ -33,8 +33,7 @@ func namesOf(query string) string {
 const anything = "*"
 
 // home returns the landing of an admin who signs in. A provider may answer a refusal
-// in any form. Therefore the checks take a user for signed in if the browser reaches
-// this landing.
+// in any form. Therefore a user counts as signed in if the browser reaches this landing.
 func (s *subject) home(ctx context.Context) ([]string, error) {
 	if s.landing != nil {
 		return s.landing, nil

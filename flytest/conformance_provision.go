@@ -59,7 +59,7 @@ var provisionChecks = []check{
 	}, checkBlankName},
 	{Requirement{
 		ID: "same-name", Group: groupProvisioning,
-		Text:   "Two organizations can use one name independently",
+		Text:   "Two organizations can use the same name independently",
 		Source: sourceIdempotence,
 		Fix:    "Identify extensions only by their id: names collide and change.",
 	}, checkSameName},

@@ -21,7 +21,7 @@ var signatureChecks = []check{
 		ID: "unsigned", Group: groupSignatures,
 		Text:   "A request without a signature is refused",
 		Source: sourceGenerations,
-		Fix:    "Verify the signature first, and refuse a request without one, even if the bearer token is right.",
+		Fix:    "Verify the signature before you do any work. Refuse a request without a signature, even if the bearer token is right.",
 	}, checkUnsigned},
 	{Requirement{
 		ID: "garbage", Group: groupSignatures,
@@ -75,7 +75,7 @@ var signatureChecks = []check{
 		ID: "changed-host", Group: groupSignatures,
 		Text:   "A signature for another host is refused",
 		Source: sourceDecisions,
-		Fix:    `Compare the scheme and host of the signed "url" with your own base URL and not with the Host header. In a message signature, compare the scheme and host that it covers.`,
+		Fix:    `Compare the scheme and host of the signed "url" with your own base URL, not with the Host header. Do the same with the scheme and host that a message signature covers.`,
 	}, checkChangedHost},
 	{Requirement{
 		ID: "coverage", Group: groupSignatures,

@@ -51,13 +51,13 @@ var ssoChecks = []check{
 		ID: "sso-denied", Group: groupSSO,
 		Text:   "A user who denies consent is not signed in",
 		Source: sourceSSO,
-		Fix:    "Answer a callback with error=access_denied with a page that says so, and a 4xx status.",
+		Fix:    "If the callback has error=access_denied, answer with a 4xx status and a page that says so.",
 	}, checkSSODenied},
 	{Requirement{
 		ID: "sso-no-member", Group: groupSSO,
 		Text:   "A user of another organization is not signed in",
 		Source: sourceSSO,
-		Fix:    "Look for the extension's organization in the list from /oauth/token/info. Refuse the user if it is missing.",
+		Fix:    "Look for the extension's organization in the list from /oauth/token/info. If it is missing, refuse the user.",
 	}, checkSSONoMember},
 	{Requirement{
 		ID: "sso-foreign-token", Group: groupSSO,
@@ -114,7 +114,11 @@ func (s *subject) checkAuthorization(to *url.URL) error {
 		if len(got) == 1 && (got[0] == p.want || p.want == "" && got[0] != "") {
 			continue
 		}
-		return &failure{p.name + "=" + p.want, fmt.Sprintf("%q", got)}
+		want := "a " + p.name
+		if p.want != "" {
+			want = p.name + "=" + p.want
+		}
+		return &failure{want, fmt.Sprintf("%s=%q", p.name, got)}
 	}
 	if query.Get("state") == "" {
 		return &failure{"a state", "no state"}
@@ -149,7 +153,7 @@ func (s *subject) checkAuthorizeURL(to *url.URL) error {
 func (s *subject) checkScope(scope string) error {
 	if s.ssoGeneration == flyext.Generation2 {
 		if scope != "read" {
-			return &failure{"scope=read", fmt.Sprintf("%q", scope)}
+			return &failure{"scope=read", fmt.Sprintf("scope=%q", scope)}
 		}
 		return nil
 	}
@@ -160,7 +164,7 @@ func (s *subject) checkScope(scope string) error {
 	}
 	err := jsonv2.Unmarshal([]byte(scope), &got)
 	if err != nil || got.OrganizationID != ownOrganization || got.Permission != "admin" {
-		return &failure{"scope=" + want, fmt.Sprintf("%q", scope)}
+		return &failure{"scope=" + want, fmt.Sprintf("scope=%q", scope)}
 	}
 	return nil
 }

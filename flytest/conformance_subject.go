@@ -11,8 +11,8 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// answerTimeout limits one request. It is longer than Conformance.Budget, so that
-// the report can say how long a slow provider takes.
+// answerTimeout limits one request. It is longer than the default Budget, so
+// that the report can say how long a slow provider takes.
 const answerTimeout = 30 * time.Second
 
 // A subject sends the requests of one check to the provider, and records them. The

@@ -91,7 +91,7 @@ func checkUniform(ctx context.Context, s *subject) error {
 	return tolerate(err)
 }
 
-// moment matches a time in a text. A time tells nothing about the reason for a refusal.
+// moment matches a time in a text. A time does not reveal the reason for a refusal.
 var moment = regexp.MustCompile(`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[0-9.:+Z-]*|\b\d{10,13}\b`)
 
 // wordsOf returns the words of an answer. For a JSON object, their order does not depend
