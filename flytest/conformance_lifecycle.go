@@ -300,7 +300,8 @@ func (s *subject) showsRegions(ctx context.Context, x *extension, want []string)
 	}
 	var got []string
 	if jsonv2.Unmarshal(value, &got) != nil || !slices.Equal(got, want) {
-		return &failure{fmt.Sprintf(`"read_regions": %q`, want), fmt.Sprintf("%q", got)}
+		wanted, _ := jsonv2.Marshal(want)
+		return &failure{fmt.Sprintf(`"read_regions": %s`, wanted), fmt.Sprintf(`"read_regions": %s`, value)}
 	}
 	return nil
 }

@@ -159,5 +159,8 @@ func checkForgedNonce(ctx context.Context, s *subject) error {
 	if err != nil {
 		return err
 	}
-	return succeeded(e)
+	if e.Response.StatusCode/100 != 2 {
+		return &failure{"2xx for the genuine request after a forged one", describe(e)}
+	}
+	return nil
 }

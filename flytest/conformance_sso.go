@@ -3,12 +3,8 @@ package flytest
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
-	"strings"
-
-	jsonv2 "github.com/go-json-experiment/json"
 
 	"github.com/flyext/flyext"
 )
@@ -94,79 +90,6 @@ var ssoChecks = []check{
 func checkSSORedirect(ctx context.Context, s *subject) error {
 	_, err := s.beginAlone(ctx)
 	return err
-}
-
-// checkAuthorization checks the provider's authorization request (RFC 6749, section
-// 4.1.1).
-func (s *subject) checkAuthorization(to *url.URL) error {
-	if err := s.checkAuthorizeURL(to); err != nil {
-		return err
-	}
-	base, err := s.platform.base()
-	if err != nil {
-		return err
-	}
-	query := to.Query()
-	for _, p := range []struct{ name, want string }{
-		{"response_type", "code"}, {"redirect_uri", base + "/callback"}, {"client_id", s.clientID()},
-	} {
-		got := query[p.name]
-		if len(got) == 1 && (got[0] == p.want || p.want == "" && got[0] != "") {
-			continue
-		}
-		want := "a " + p.name
-		if p.want != "" {
-			want = p.name + "=" + p.want
-		}
-		return &failure{want, fmt.Sprintf("%s=%q", p.name, got)}
-	}
-	if query.Get("state") == "" {
-		return &failure{"a state", "no state"}
-	}
-	return s.checkScope(query.Get("scope"))
-}
-
-// clientID returns the client id that the provider must send, or "" if it is unknown.
-func (s *subject) clientID() string {
-	if s.OAuth == nil {
-		return ""
-	}
-	return s.OAuth.ClientID
-}
-
-// checkAuthorizeURL checks that the browser is redirected to the simulated OAuth
-// server. Without one, it accepts the real Fly.io and any server on this machine.
-func (s *subject) checkAuthorizeURL(to *url.URL) error {
-	got := to.Scheme + "://" + to.Host + to.Path
-	hosts := map[flyext.Generation]string{flyext.Generation1: "fly.io", flyext.Generation2: "api.fly.io"}
-	want := "https://" + hosts[s.ssoGeneration] + AuthorizeEndpoint
-	if s.OAuth != nil {
-		want = strings.TrimRight(s.OAuthURL, "/") + AuthorizeEndpoint
-	}
-	local := to.Hostname() == "localhost" || net.ParseIP(to.Hostname()).IsLoopback()
-	if got == want || s.OAuth == nil && local && to.Path == AuthorizeEndpoint {
-		return nil
-	}
-	return &failure{"a redirect to " + want, "a redirect to " + got}
-}
-
-func (s *subject) checkScope(scope string) error {
-	if s.ssoGeneration == flyext.Generation2 {
-		if scope != "read" {
-			return &failure{"scope=read", fmt.Sprintf("scope=%q", scope)}
-		}
-		return nil
-	}
-	want := fmt.Sprintf(`{"organization_id":%q,"permission":"admin"}`, ownOrganization)
-	var got struct {
-		OrganizationID string `json:"organization_id"`
-		Permission     string `json:"permission"`
-	}
-	err := jsonv2.Unmarshal([]byte(scope), &got)
-	if err != nil || got.OrganizationID != ownOrganization || got.Permission != "admin" {
-		return &failure{"scope=" + want, fmt.Sprintf("scope=%q", scope)}
-	}
-	return nil
 }
 
 // minState is the minimum length of an unguessable state: 128 bits in base64.
