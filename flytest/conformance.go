@@ -1,26 +1,20 @@
 package flytest
 
 import (
-	"cmp"
 	"context"
-	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/flyext/flyext"
 )
 
-// A Conformance is the conformance test of a provider, in any language, at a
-// URL: it plays Fly.io, and strangers who try to pass for it, and compares what
-// comes back with what the protocol requires. BaseURL and
+// A Conformance tests whether the provider at a URL, in any language, conforms to
+// Fly.io's protocol. It sends the requests of Fly.io and of attackers, and compares
+// the answers with the requirements of the protocol. BaseURL and
 // Credentials.SigningSecret are required.
 //
 //	func TestConformance(t *testing.T) {
@@ -33,50 +27,52 @@ import (
 //		c.Test(t)
 //	}
 //
-// It provisions extensions whose ids begin with "flytest-", for two
-// organizations of its own, and removes them at the end if the provider lets
-// it. It sends nothing to anybody but the provider at BaseURL and, as the
-// browser of a customer who signs in, to OAuthURL.
+// A run provisions extensions whose ids begin with "flytest-", for two
+// organizations of its own. It removes them at the end if the provider offers
+// DELETE. It sends requests only to the provider at BaseURL and, as a customer's
+// browser, to OAuthURL.
 //
-// The requirements are independent of each other: each is tested with
-// extensions of its own, and what a provider does not offer (its answer is 501,
-// or it has no such route) is skipped. A run takes a few hundred requests; a
-// provider that answers 429 is given the time that it asks for.
+// The requirements are independent of each other. A requirement is skipped if the
+// provider does not offer what it is about: the provider answers 501, or the route
+// does not exist. A run takes a few hundred requests. If the provider answers 429,
+// the run waits as long as Retry-After says, up to 15 seconds, and sends the request
+// again, up to 5 times in all.
 type Conformance struct {
-	// BaseURL is the provider's, as in [Platform.BaseURL].
+	// BaseURL is the base URL of the provider, as in [Platform.BaseURL].
 	BaseURL string
 
-	// Format is how requests are signed, and so the generation of the protocol
-	// that is tested; "" means [FormatXSignature].
+	// Format is the format of the signatures. It decides which generation of the
+	// protocol is tested. "" means [FormatXSignature].
 	Format Format
 
-	// Credentials are those that the provider is configured with.
+	// Credentials are the credentials in the provider's configuration.
 	Credentials Credentials
 
-	// Params are parameters of the provider's own, which a customer gives with
-	// flyctl and each provision carries. A provider that requires some fails
-	// without them. Their names are none of [flyext.ProvisionRequest]'s and none
-	// of the signature's: an error otherwise.
+	// Params are provider-specific parameters, which each provision request
+	// carries. Customers give them to flyctl as options. Set those that the provider
+	// requires. A name that [flyext.ProvisionRequest] or the signature already uses
+	// is an error.
 	Params map[string]json.RawMessage
-	// Statuses are the provider's own words for a status, and the statuses that
-	// Fly.io maps them to, such as "ACTIVE_HEALTHY" to [flyext.Ready]. Fly.io may map
-	// the words of a provider by agreement; flyctl itself knows "ready" and "error".
+	// Statuses maps the provider's own status words to the statuses that Fly.io
+	// translates them to, such as "ACTIVE_HEALTHY" to [flyext.Ready]. Fly.io
+	// translates a word only by agreement with the provider; flyctl itself knows
+	// "ready" and "error".
 	Statuses map[string]flyext.Status
 
-	// OAuth is the sign-on server that the provider is configured with, as it
-	// serves at OAuthURL. The run sets its users, choice and faults as it needs
-	// them. Without it, what needs a customer who signs in is skipped.
+	// OAuth is the simulated OAuth server that the provider is configured with. The
+	// caller serves it at OAuthURL. The run sets its users, choice and faults. If
+	// OAuth is nil, the requirements that need a user to sign in are skipped.
 	OAuth    *OAuthServer
 	OAuthURL string
 
-	// Webhooks is where the provider sends its webhooks, as somebody serves it.
-	// What it has refused by the end of the run is a requirement that is not met.
-	// Without it, and where no webhook came, that one is skipped: nothing here
-	// makes a provider send any.
+	// Webhooks receives the provider's webhooks. The caller serves it. The
+	// requirement "webhooks" fails if Webhooks has refused a webhook by the end of
+	// the run. It is skipped if Webhooks is nil or has received no webhook, because a
+	// run cannot make a provider send one.
 	Webhooks *WebhookReceiver
 
-	// SSOGeneration is the version of the sign-on that the provider uses; 0
-	// means that of OAuth or, without one, that of Format.
+	// SSOGeneration is the generation of the sign-on that the provider uses. 0 means
+	// the generation of OAuth or, if OAuth is nil, of Format.
 	SSOGeneration flyext.Generation
 
 	// Client, Now and Sleep are as in [Platform].
@@ -84,74 +80,75 @@ type Conformance struct {
 	Now    func() time.Time
 	Sleep  func(ctx context.Context, d time.Duration) error
 
-	// Budget is how long Fly.io waits for an answer; 0 means 5 seconds.
+	// Budget is how long Fly.io waits for an answer. 0 means 5 seconds.
 	Budget time.Duration
-	// Patience is how long an extension may take to be ready; 0 means 30
-	// seconds, which keeps a run short. Fly.io has that of [PollTimeout].
+	// Patience is how long an extension may take to become ready. 0 means 30
+	// seconds, which keeps a run short; flyctl waits for [PollTimeout].
 	Patience time.Duration
 
-	// Only has the ids of the requirements to test; empty means all.
+	// Only lists the ids of the requirements to test. Empty means all.
 	Only []string
 
-	// Started and Finished, if they are not nil, are told of each requirement
-	// before and after it is tested.
+	// Started and Finished, if not nil, are called before and after each
+	// requirement is tested.
 	Started  func(Requirement)
 	Finished func(Result)
 }
 
-// A Requirement is one thing that a provider has to do.
+// A Requirement is one thing that the protocol requires of a provider.
 type Requirement struct {
-	// ID is stable, and what [Conformance.Only] takes, such as "replay".
+	// ID identifies the requirement in [Conformance.Only], such as "replay". It is
+	// stable.
 	ID string
-	// Group is what it is about, such as "Signatures".
+	// Group is the subject of the requirement, such as "Signatures".
 	Group string
-	// Text says what is required, in one sentence without a full stop.
+	// Text states the requirement in one sentence, without a full stop.
 	Text string
-	// Source is where that is said: a heading in the repository, such as
-	// "docs/protocol.md#answers".
+	// Source is the heading that the requirement comes from, such as
+	// "docs/protocol.md#answers" in this repository.
 	Source string
-	// Fix says what a provider that fails may have to change.
+	// Fix says how to change a provider that fails.
 	Fix string
 }
 
-// A Verdict is how a test of a requirement ended.
+// A Verdict is the outcome of testing one requirement.
 type Verdict string
 
 // The verdicts.
 const (
 	Passed  Verdict = "passed"
 	Failed  Verdict = "failed"
-	Warned  Verdict = "warned"  // a provider may do so, and a customer may lose by it
-	Skipped Verdict = "skipped" // the provider does not offer it, or it was not given what the test needs
+	Warned  Verdict = "warned"  // allowed by the protocol, but it can harm a customer
+	Skipped Verdict = "skipped" // not offered by the provider, or not testable with this configuration
 )
 
-// A Result is what the test of one requirement found.
+// A Result is the result of testing one requirement.
 type Result struct {
 	Requirement
 	Verdict Verdict
-	// Want and Got say what was expected and what came instead, where the
-	// requirement is not met or the verdict is a warning. Neither holds a secret.
+	// Want and Got are the expected and the actual behaviour, if the verdict is
+	// Failed or Warned. They hold no secrets.
 	Want, Got string
-	// Trials are other ways in which a refused request was sent, to find out why
-	// the provider refused it. Fix then names the provider's mistake, if one of
-	// them was accepted.
+	// Trials are other ways to send a request that the provider refused. The run
+	// tries them to find out why it was refused. If one was accepted, Fix names the
+	// provider's mistake.
 	Trials []Trial
-	// Reason says why it was skipped.
+	// Reason says why the requirement was skipped.
 	Reason string
-	// Exchanges are the requests that were sent and their answers, in order; the
-	// last one shows a failure. Where there was no answer, Response is nil. They
+	// Exchanges are the requests and their answers, in the order of sending. The last
+	// one shows a failure. Response is nil if the provider did not answer. Exchanges
 	// hold secrets.
 	Exchanges []Exchange
 	Duration  time.Duration
 }
 
-// A Report is what a run found.
+// A Report holds the results of a run.
 type Report struct {
 	Results  []Result
 	Duration time.Duration
 }
 
-// Count returns how many results have a verdict.
+// Count returns the number of results with the verdict v.
 func (r *Report) Count(v Verdict) int {
 	n := 0
 	for _, result := range r.Results {
@@ -162,7 +159,7 @@ func (r *Report) Count(v Verdict) int {
 	return n
 }
 
-// Requirements returns all that is tested, in the order of testing.
+// Requirements returns all requirements, in the order of testing.
 func Requirements() []Requirement {
 	all := make([]Requirement, len(checks))
 	for i := range checks {
@@ -171,23 +168,27 @@ func Requirements() []Requirement {
 	return all
 }
 
-// An UnreachableError says that a provider did not answer at all.
+// An UnreachableError reports that the provider does not answer at all. Err is the
+// cause.
 type UnreachableError struct{ Err error }
 
-// Error returns why.
+// Error returns a message with the cause.
 func (e *UnreachableError) Error() string { return "the provider does not answer: " + e.Err.Error() }
 
 // Unwrap returns the cause.
 func (e *UnreachableError) Unwrap() error { return e.Err }
 
-// Run tests the provider. Requirements that are not met are no error: they are
-// in the report. An error is a mistake in the configuration, an
-// *[UnreachableError], or that of a context that ended; the report then has what
-// was tested before.
+// Run tests the provider and reports the results. An unmet requirement is a result
+// and not an error. Run returns an error in three cases:
 //
-// The run ends with the first requirement, "provision", if the provider makes
-// nothing that the others could test, also where Only does not have it.
-// [Result.Trials] then has the other ways in which the request was sent.
+//   - The configuration is wrong. The report is nil.
+//   - The provider does not answer: an *[UnreachableError].
+//   - The context ends: the error of ctx. The report has the results so far.
+//
+// Run always tests the requirement "provision" first, even if Only does not list
+// it. If the provider makes no extension, the other requirements cannot be tested:
+// the run ends, and [Result.Trials] has the other ways in which it sent the request.
+// The report has the result of "provision" if Only lists it or the run ends there.
 func (c *Conformance) Run(ctx context.Context) (*Report, error) {
 	r, err := newConformanceRun(c)
 	if err != nil {
@@ -202,7 +203,7 @@ func (c *Conformance) Run(ctx context.Context) (*Report, error) {
 	defer r.cleanUp(ctx)
 	for i := range checks {
 		check := &checks[i]
-		gate := i == 0 // a provider that refuses everything refuses every forgery
+		gate := i == 0 // a provider that refuses everything would pass every check of a refusal
 		wanted := len(c.Only) == 0 || slices.Contains(c.Only, check.ID)
 		if !wanted && !gate {
 			continue
@@ -231,7 +232,9 @@ func (c *Conformance) Run(ctx context.Context) (*Report, error) {
 	return report, nil
 }
 
-// Test runs the requirements as subtests of t, one each.
+// Test runs the conformance test, with a subtest of t for each requirement. The subtest
+// fails if the requirement is not met, is skipped if the requirement is, and logs a
+// warning. An error from Run ends t.
 func (c *Conformance) Test(t *testing.T) {
 	t.Helper()
 	own := *c
@@ -256,8 +259,8 @@ func (c *Conformance) Test(t *testing.T) {
 	}
 }
 
-// String tells a developer what is wrong or was skipped, in several lines and
-// without secrets.
+// String describes the result in several lines, for a developer. The text holds no
+// secrets.
 func (r Result) String() string {
 	text := fmt.Sprintf("%s %s: %s (%s)", r.Verdict, r.ID, r.Text, r.Source)
 	switch r.Verdict {
@@ -273,25 +276,26 @@ func (r Result) String() string {
 	return text
 }
 
-// A check is a requirement and how to test it.
+// A check is a requirement and its test.
 type check struct {
 	Requirement
-	// run returns nil if the requirement is met, a *failure if it is not, a
-	// *skip, or the error of a request that was not answered.
+	// run returns nil if the requirement is met. Otherwise it returns a *failure, a
+	// *warning, a *skip, or the error of a request without an answer.
 	run func(ctx context.Context, s *subject) error
 }
 
-// A failure is how a requirement is not met.
+// A failure reports that a requirement is not met.
 type failure struct{ want, got string }
 
 func (f *failure) Error() string { return "want " + f.want + ", got " + f.got }
 
-// A warning is how a requirement is met in a way that a customer may lose by.
+// A warning reports that the provider does what the protocol allows but what can
+// harm a customer.
 type warning struct{ want, got string }
 
 func (w *warning) Error() string { return "want " + w.want + ", got " + w.got }
 
-// A skip is why a requirement is not tested.
+// A skip reports why a requirement is not tested.
 type skip struct{ reason string }
 
 func (s *skip) Error() string { return s.reason }
@@ -307,7 +311,7 @@ const (
 	groupSSO          = "Single sign-on"
 )
 
-// Where requirements come from.
+// The sources of requirements.
 const (
 	sourceGenerations = "docs/protocol.md#generations"
 	sourceRoutes      = "docs/protocol.md#routes"
@@ -323,106 +327,6 @@ const (
 	sourceDecisions   = "docs/protocol.md#decisions"
 )
 
-// checks are all of them, in the order of testing. The last ones of errorChecks
-// and of eventChecks are of what the others have seen.
+// checks lists all checks in the order of testing. The last checks of errorChecks
+// and eventChecks examine the exchanges of all checks before them.
 var checks = slices.Concat(provisionChecks, lifecycleChecks, signatureChecks, replayChecks, ssoChecks, organizationChecks, connectionChecks, errorChecks, eventChecks)
-
-// A conformanceRun is what the tests of one run share.
-type conformanceRun struct {
-	*Conformance
-	platform      Platform
-	basePath      string // escaped
-	ssoGeneration flyext.Generation
-	prefix        string          // of the ids
-	provisioned   bool            // something was, and can be tested
-	stands        *extension      // see subject.standing
-	attacked      *extension      // see subject.everyRoute
-	works         map[string]bool // by method; see subject.offers
-	landing       []string        // see subject.home
-
-	mu       sync.Mutex
-	count    int               // of the ids
-	made     []string          // ids of what is there to be removed
-	secrets  map[string]string // that no answer may give away, and whose they are
-	refusals []Exchange        // all of them, with the errors
-	signed   map[string]bool   // see subject.signingTime
-}
-
-func newConformanceRun(c *Conformance) (*conformanceRun, error) {
-	own := *c
-	own.Format = cmp.Or(c.Format, FormatXSignature)
-	own.Budget = cmp.Or(c.Budget, 5*time.Second)
-	own.Patience = cmp.Or(c.Patience, 30*time.Second)
-	r := &conformanceRun{
-		Conformance: &own, prefix: "flytest-" + strings.ToLower(rand.Text()[:8]), signed: make(map[string]bool), secrets: make(map[string]string),
-		works: make(map[string]bool),
-	}
-	if _, err := ParseFormat(string(own.Format)); err != nil {
-		return nil, fmt.Errorf("flytest: Conformance.Format: %w", err)
-	}
-	if own.Credentials.SigningSecret == "" {
-		return nil, errors.New("flytest: Conformance.Credentials has no SigningSecret")
-	}
-	for _, id := range own.Only {
-		if !slices.ContainsFunc(checks, func(c check) bool { return c.ID == id }) {
-			return nil, fmt.Errorf("flytest: there is no requirement %q", id)
-		}
-	}
-	r.platform = Platform{BaseURL: own.BaseURL, Client: own.Client, Now: own.Now, Sleep: own.Sleep}
-	base, err := r.platform.base()
-	if err != nil {
-		return nil, err
-	}
-	u, err := url.Parse(base)
-	if err != nil {
-		return nil, err
-	}
-	r.basePath = u.EscapedPath()
-	if err := r.checkParams(); err != nil {
-		return nil, err
-	}
-	if err := r.setSSO(); err != nil {
-		return nil, err
-	}
-	for _, secret := range []string{own.Credentials.SigningSecret, own.Credentials.BearerToken} {
-		r.addSecret(secret, shared)
-	}
-	if own.Webhooks != nil {
-		own.Webhooks.check()
-		r.addSecret(own.Webhooks.Secret, shared)
-	}
-	return r, nil
-}
-
-// checkParams checks that each provision can carry the author's parameters.
-func (r *conformanceRun) checkParams() error {
-	for _, name := range []string{"timestamp", "nonce", "url"} {
-		if _, ok := r.Params[name]; ok {
-			return fmt.Errorf("flytest: Conformance.Params: %q is a parameter of the signature", name)
-		}
-	}
-	if _, err := encodeProvision((&subject{conformanceRun: r}).order()); err != nil {
-		return fmt.Errorf("flytest: Conformance.Params: %w", err)
-	}
-	return nil
-}
-
-// setSSO checks what belongs to the sign-on.
-func (r *conformanceRun) setSSO() error {
-	r.ssoGeneration = cmp.Or(r.SSOGeneration, r.Conformance.Format.Generation())
-	if r.OAuth == nil {
-		if r.OAuthURL != "" {
-			return errors.New("flytest: Conformance.OAuthURL is set, and OAuth is not")
-		}
-		return nil
-	}
-	r.OAuth.check()
-	of := cmp.Or(r.OAuth.Generation, flyext.Generation2)
-	if r.SSOGeneration != 0 && r.SSOGeneration != of {
-		return errors.New("flytest: Conformance.SSOGeneration is not that of OAuth")
-	}
-	r.ssoGeneration = of
-	r.addSecret(r.OAuth.ClientSecret, shared)
-	_, err := NewBrowser(r.Client, r.OAuthURL)
-	return err
-}

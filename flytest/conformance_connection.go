@@ -16,14 +16,14 @@ import (
 var connectionChecks = []check{
 	{Requirement{
 		ID: "kept-connection", Group: groupErrors,
-		Text:   "A refused request leaves nothing behind on its connection",
+		Text:   "The body of a refused request is never read as a request",
 		Source: sourceDecisions,
-		Fix:    `Read the body before you refuse a request, or answer with "Connection: close". A proxy in front of you shares connections, and a stranger's unread body would become another client's request.`,
+		Fix:    `Read the body before you refuse a request, or answer with "Connection: close". Clients of a proxy share connections to your provider: an attacker's unread body would become another client's request.`,
 	}, checkKeptConnection},
 }
 
-// checkKeptConnection sends a refused request with a body, and then a genuine
-// request on the same connection.
+// checkKeptConnection sends a request with a body that the provider must refuse, and
+// then a genuine request on the same connection.
 func checkKeptConnection(ctx context.Context, s *subject) error {
 	dial, err := s.dialer()
 	if err != nil {
@@ -52,8 +52,8 @@ func checkKeptConnection(ctx context.Context, s *subject) error {
 	return nil
 }
 
-// sendBoth sends two requests on one connection, of which the second must
-// succeed unless the first answer ends the connection.
+// sendBoth sends two requests on one connection. The second must succeed, unless the
+// answer to the first closes the connection.
 func (s *subject) sendBoth(ctx context.Context, dial dialFunc, first, second *http.Request) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
@@ -71,13 +71,13 @@ func (s *subject) sendBoth(ctx context.Context, dial dialFunc, first, second *ht
 	if err != nil {
 		return err
 	}
-	if err := refused(e, "a stranger"); err != nil {
-		return skipFailure(err, "what is not signed is not refused") // for another check
+	if err := refused(e, "an unsigned request"); err != nil {
+		return skipFailure(err, notRefused) // the check "unsigned" reports it
 	}
 	if e.Response.Close {
 		return nil
 	}
-	want := fmt.Sprintf("a genuine POST to succeed on the connection of a refused %s with a body", first.Method)
+	want := fmt.Sprintf("2xx for a genuine POST on the connection of a refused %s with a body", first.Method)
 	if e, err = s.exchangeOn(conn, answers, second); err != nil {
 		return &failure{want, "a broken connection: " + err.Error()}
 	}
@@ -98,7 +98,7 @@ func (s *subject) exchangeOn(conn net.Conn, answers *bufio.Reader, r *http.Reque
 	if err = r.Write(conn); err == nil {
 		e.Response, err = http.ReadResponse(answers, r)
 	}
-	SetBody(r, body) // Write has read it
+	SetBody(r, body) // Write has consumed the body
 	if err == nil {
 		e.ResponseBody, err = io.ReadAll(io.LimitReader(e.Response.Body, maxAnswer))
 		e.Response.Body.Close()
@@ -114,8 +114,9 @@ func (s *subject) exchangeOn(conn net.Conn, answers *bufio.Reader, r *http.Reque
 // A dialFunc connects to the host of a URL.
 type dialFunc func(ctx context.Context, u *url.URL) (net.Conn, error)
 
-// dialer returns what connects as the run's client does. It is a *skip for a
-// client that has no connections, or that uses a proxy.
+// dialer returns a function that connects as the run's client does. It returns a *skip
+// if the client's transport is not an *http.Transport, makes its own TLS connections,
+// or uses a proxy.
 func (s *subject) dialer() (dialFunc, error) {
 	transport := http.DefaultTransport
 	if s.Client != nil && s.Client.Transport != nil {
@@ -123,19 +124,19 @@ func (s *subject) dialer() (dialFunc, error) {
 	}
 	t, ok := transport.(*http.Transport)
 	if !ok || t.DialTLSContext != nil {
-		return nil, &skip{"the client's Transport does not show its connections"}
+		return nil, &skip{"the client's transport does not give access to its connections; use an *http.Transport"}
 	}
 	r := &http.Request{URL: s.baseURL()}
 	if t.Proxy != nil {
 		if proxy, err := t.Proxy(r); err != nil || proxy != nil {
-			return nil, &skip{"the client uses a proxy"}
+			return nil, &skip{"the client uses a proxy; use a direct connection"}
 		}
 	}
 	return func(ctx context.Context, u *url.URL) (net.Conn, error) { return dialURL(ctx, t, u) }, nil
 }
 
-// dialURL connects to the host of a URL with a transport's dialer and its
-// settings for TLS.
+// dialURL connects to the host of a URL. It uses the dialer and the TLS configuration
+// of a transport.
 func dialURL(ctx context.Context, t *http.Transport, u *url.URL) (net.Conn, error) {
 	port := u.Port()
 	if port == "" {
@@ -165,7 +166,7 @@ func dialURL(ctx context.Context, t *http.Transport, u *url.URL) (net.Conn, erro
 }
 
 func (r *conformanceRun) baseURL() *url.URL {
-	base, _ := r.platform.base() // newConformanceRun has checked it
+	base, _ := r.platform.base() // newConformanceRun has checked the URL
 	u, _ := url.Parse(base)
 	return u
 }

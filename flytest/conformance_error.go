@@ -6,14 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"regexp"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"unicode"
 	"unicode/utf8"
-
-	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/flyext/flyext"
 )
@@ -21,152 +17,43 @@ import (
 var errorChecks = []check{
 	{Requirement{
 		ID: "uniform", Group: groupErrors,
-		Text:   "Every refusal looks the same: 401",
+		Text:   "Every unauthenticated request gets the same 401 response",
 		Source: sourceDecisions,
-		Fix:    "Answer all of them with one 401 and one body, and write the reason to the log.",
+		Fix:    "Answer every refused signature, time and replay with 401 and the same body. Write the reason to the log.",
 	}, checkUniform},
 	{Requirement{
 		ID: "malformed-body", Group: groupErrors,
-		Text:   "A body that is no JSON object is refused",
+		Text:   "A body that is not a JSON object is refused",
 		Source: sourceDecisions,
-		Fix:    "Answer 400; not 200, and not 500.",
+		Fix:    "Parse the body strictly, and answer 400 if it is not one JSON object.",
 	}, checkMalformedBody},
 	{Requirement{
 		ID: "missing-id", Group: groupErrors,
-		Text:   "A provision without an id is refused",
+		Text:   "A provision request without an id is refused",
 		Source: sourceParameters,
-		Fix:    "Demand the id, which is the key of everything: answer 422.",
+		Fix:    "Answer 422 to a request without an id: the id is the key of the extension.",
 	}, checkMissingID},
 	{Requirement{
 		ID: "body-limit", Group: groupErrors,
-		Text:   "A body without an end is not read to its end",
+		Text:   "The size of a request body is limited",
 		Source: sourceDecisions,
-		Fix:    "Stop reading at 1 MiB or so, answer 413 and close the connection.",
+		Fix:    "Stop reading after about 1 MiB, answer 413 and close the connection.",
 	}, checkBodyLimit},
 	{Requirement{
 		ID: "error-message", Group: groupErrors,
 		Text:   "An error has a code and a message of one short line",
 		Source: sourceErrors,
-		Fix:    `Answer {"error": "<code>", "message": "<text>"}: the message reaches the customer's terminal as it is.`,
+		Fix:    `Answer {"error": "<code>", "message": "<text>"}. Fly.io shows the message unchanged in the customer's terminal.`,
 	}, checkErrorMessage},
 	{Requirement{
 		ID: "no-secret", Group: groupErrors,
-		Text:   "No error gives away a secret, or the code behind it",
+		Text:   "An error reveals neither a secret nor a stack trace",
 		Source: sourceErrors,
-		Fix:    "Send texts that were written for the customer, never those of exceptions; keep the rest for the log.",
+		Fix:    "Send messages that are written for the customer. Write the texts of exceptions to the log only.",
 	}, checkNoSecret},
 }
 
-func checkUniform(ctx context.Context, s *subject) error {
-	wrong := s.with(func(c *Credentials) { c.SigningSecret = another(c.SigningSecret) })
-	unsigned := func() (*http.Request, error) { return s.orderRequest(ctx, signedBy(signerFunc(nobody))) }
-	makers := []struct {
-		what string
-		make func() (*http.Request, error)
-	}{
-		{"no signature", unsigned},
-		{"no signature", unsigned}, // twice, which shows what is another each time
-		{"another secret", func() (*http.Request, error) { return s.orderRequest(ctx, signedBy(wrong)) }},
-		{"garbage", func() (*http.Request, error) {
-			r, err := s.orderRequest(ctx)
-			if err == nil {
-				r.Header.Set(s.signatureHeader(), "garbage")
-			}
-			return r, err
-		}},
-		{"an old request", func() (*http.Request, error) { return s.orderRequest(ctx, signedAt(-tooFar)) }},
-		{"a request from the future", func() (*http.Request, error) { return s.orderRequest(ctx, signedAt(tooFar)) }},
-		{"a replay", func() (*http.Request, error) { return s.replayed(ctx) }},
-		{"no signature and no JSON", func() (*http.Request, error) {
-			return s.unsigned(ctx, http.MethodPost, "/extensions", []byte(`{"id":`))
-		}},
-	}
-	var first *Exchange
-	firstWhat := ""
-	varies := map[int]bool{}
-	for i, maker := range makers {
-		r, err := maker.make()
-		if err != nil {
-			return skipFailure(err, "the genuine request is not admitted")
-		}
-		e, err := s.send(r)
-		if err != nil {
-			return err
-		}
-		switch {
-		case e.Response.StatusCode/100 != 4: // for another check
-			if first == nil {
-				return &skip{"what is not signed is not refused"}
-			}
-		case e.Response.StatusCode != http.StatusUnauthorized:
-			return &failure{"401 to " + maker.what, describe(e)}
-		case first == nil:
-			first, firstWhat = &e, maker.what
-		case i == 1:
-			again := wordsOf(e.ResponseBody)
-			for n, word := range wordsOf(first.ResponseBody) {
-				varies[n] = n < len(again) && again[n] != word
-			}
-		case !alike(first.ResponseBody, e.ResponseBody, varies):
-			return &failure{
-				"one body for all",
-				fmt.Sprintf("to %s %q, and to %s %q", firstWhat, s.short(first.ResponseBody), maker.what, s.short(e.ResponseBody)),
-			}
-		}
-	}
-	err := s.everyRoute(ctx, extensionMethods, func(t target) error {
-		for _, path := range []string{t.path, ExtensionPath(s.newID())} {
-			r, err := s.unsigned(ctx, t.method, path, t.body)
-			if err != nil {
-				return err
-			}
-			e, err := s.send(r)
-			switch {
-			case err != nil:
-				return err
-			case e.Response.StatusCode == http.StatusUnauthorized:
-			case path == t.path && e.Response.StatusCode/100 != 4:
-				return &skip{t.method + " is not refused"} // for another check
-			default:
-				return &failure{"401 to no signature, whatever there is", describe(e)}
-			}
-		}
-		return nil
-	})
-	return tolerate(err)
-}
-
-// moment is a time in a text. It says when somebody was refused, and not why.
-var moment = regexp.MustCompile(`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[0-9.:+Z-]*|\b\d{10,13}\b`)
-
-// wordsOf returns the words of an answer, of a JSON object in an order that does
-// not depend on that of its members.
-func wordsOf(body []byte) []string {
-	text := jsontext.Value(slices.Clone(body))
-	_ = text.Canonicalize() // or it stays what it is
-	return strings.FieldsFunc(moment.ReplaceAllString(string(text), ""), func(r rune) bool {
-		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-_+/=", r)
-	})
-}
-
-// alike compares texts but for the words that vary, such as the id of a request.
-func alike(a, b []byte, varies map[int]bool) bool {
-	first, second := wordsOf(a), wordsOf(b)
-	for i := range first {
-		if i < len(second) && varies[i] {
-			second[i] = first[i]
-		}
-	}
-	return slices.Equal(first, second)
-}
-
-// short is the beginning of a text, without secrets.
-func (s *subject) short(text []byte) string {
-	clean := s.redact(string(text))
-	return clean[:min(len(clean), maxDescribed/3)]
-}
-
-// malformedBodies are no JSON objects.
+// malformedBodies are bodies that are not JSON objects.
 var malformedBodies = []string{`{"id":`, `[]`, `null`, `"id"`, "\xff", "nonsense"}
 
 func checkMalformedBody(ctx context.Context, s *subject) error {
@@ -176,7 +63,7 @@ func checkMalformedBody(ctx context.Context, s *subject) error {
 			return err
 		}
 		if e.Response.StatusCode/100 != 4 {
-			return &failure{fmt.Sprintf("400 to %q", body), describe(e)}
+			return &failure{fmt.Sprintf("400 for the body %q", body), describe(e)}
 		}
 	}
 	r, err := s.orderRequest(ctx)
@@ -192,12 +79,13 @@ func checkMalformedBody(ctx context.Context, s *subject) error {
 		return err
 	}
 	if e.Response.StatusCode/100 != 4 {
-		return &failure{"400 to two objects in one body", describe(e)}
+		return &failure{"400 for two JSON objects in one body", describe(e)}
 	}
 	return nil
 }
 
-// asIs has a body signed that X-Signature's parameters cannot be added to.
+// asIs signs a body unchanged. It is for bodies to which X-Signature's parameters cannot
+// be added.
 func (s *subject) asIs() how {
 	if s.Conformance.Format == FormatXSignature {
 		return signedBy(XSignatureOptions{AsIs: true}.XSignature(s.Credentials.SigningSecret))
@@ -226,12 +114,11 @@ func checkMissingID(ctx context.Context, s *subject) error {
 	return nil
 }
 
-// endless is how much of a body is offered, in bytes. It is much more than what
-// the buffers between two programs hold, so that a provider which stops is told
-// from one that does not.
+// endless is the size of the body that the run offers, in bytes. It is much larger than
+// the network buffers. Therefore a provider that stops reading leaves a part of it.
 const endless = 64 << 20
 
-// An offer is a body that counts how much of it is taken.
+// An offer is a body that counts the bytes that were read.
 type offer struct{ taken atomic.Int64 }
 
 // Read implements [io.Reader].
@@ -249,13 +136,13 @@ func (o *offer) Read(p []byte) (int, error) {
 }
 
 func checkBodyLimit(ctx context.Context, s *subject) error {
-	r, err := s.orderRequest(ctx) // with a signature that has to be compared with the body
+	r, err := s.orderRequest(ctx) // signed, so that the provider has to read the body
 	if err != nil {
 		return err
 	}
 	body := &offer{}
 	r.Body, r.GetBody, r.ContentLength = io.NopCloser(body), nil, -1
-	r.Close = true // nobody else is to be given this connection
+	r.Close = true // no other request may use this connection
 	client := http.Client{}
 	if s.Client != nil {
 		client = *s.Client
@@ -270,11 +157,11 @@ func checkBodyLimit(ctx context.Context, s *subject) error {
 	s.observe(Exchange{Request: r, SignatureBase: SignatureBase(r), Response: answer})
 	switch {
 	case body.taken.Load() >= endless && (answer == nil || answer.StatusCode != http.StatusRequestEntityTooLarge):
-		// Who says 413 at the end has not kept what came: some throw it away.
-		return &failure{"an end of the connection", fmt.Sprintf("all of %d MiB taken", endless>>20)}
+		// A provider that answers 413 at the end may have discarded what it read.
+		return &failure{"413 and a closed connection", fmt.Sprintf("all %d MiB read", endless>>20)}
 	case limited.Err() != nil && ctx.Err() == nil:
 		return &failure{"413", fmt.Sprintf("no answer after %v", answerTimeout)}
-	case err != nil: // closed on whoever does not stop
+	case err != nil: // the provider closed the connection
 		return nil
 	}
 	if answer.StatusCode/100 != 4 {
@@ -283,7 +170,8 @@ func checkBodyLimit(ctx context.Context, s *subject) error {
 	return nil
 }
 
-// maxMessage is what fits a few lines of a terminal, in characters.
+// maxMessage is the maximum length of a message, in characters: a few lines of a
+// terminal.
 const maxMessage = 500
 
 func checkErrorMessage(ctx context.Context, s *subject) error {
@@ -296,7 +184,7 @@ func checkErrorMessage(ctx context.Context, s *subject) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.resource(ctx, x); err == nil { // or else it is a router's error
+	if _, err := s.resource(ctx, x); err == nil { // otherwise the error would be the router's
 		missing, err := s.fetch(ctx, &extension{id: s.newID()})
 		if err != nil {
 			return err
@@ -305,7 +193,7 @@ func checkErrorMessage(ctx context.Context, s *subject) error {
 	}
 	for _, e := range errors {
 		if e.Response.StatusCode < 400 {
-			continue // for another check
+			continue // other checks report it
 		}
 		if err := s.checkErrorBody(e); err != nil {
 			return err
@@ -326,12 +214,12 @@ func (s *subject) checkErrorBody(e Exchange) error {
 	case textOf(members["error"]) == "" || strings.TrimSpace(message) == "":
 		return &failure{want, describe(e)}
 	case strings.ContainsFunc(message, unprintable) || utf8.RuneCountInString(message) > maxMessage:
-		return &failure{"a message of one short line", fmt.Sprintf("%q", s.short([]byte(message)))}
+		return &failure{"a message of one short line", fmt.Sprintf("the message %q", s.short([]byte(message)))}
 	}
 	return nil
 }
 
-// traces are what gives away that a text is an exception's.
+// traces are parts of the texts of exceptions and stack traces.
 var traces = []string{
 	"\n    at ", "node:internal", "Traceback (most recent call last)", "goroutine ", "panic: ", "runtime error", ".go:", ".rb:", ".py\", line",
 	"Exception in thread", "\tat ", "SQLSTATE", "ECONNREFUSED", "stack trace",
@@ -342,7 +230,7 @@ func checkNoSecret(ctx context.Context, s *subject) error {
 		func() (Exchange, error) { return s.withoutID(ctx) },
 		func() (Exchange, error) { return s.fetch(ctx, &extension{id: s.newID()}) },
 		func() (Exchange, error) {
-			r, err := s.orderRequest(ctx, signedBy(signerFunc(nobody)))
+			r, err := s.orderRequest(ctx, signedBy(signsNothing))
 			if err != nil {
 				return Exchange{}, err
 			}
@@ -353,7 +241,7 @@ func checkNoSecret(ctx context.Context, s *subject) error {
 		},
 	}
 	if s.generation() == flyext.Generation2 {
-		provoked = append(provoked, func() (Exchange, error) { return s.event(ctx, s.started(), signedBy(signerFunc(nobody))) })
+		provoked = append(provoked, func() (Exchange, error) { return s.event(ctx, s.started(), signedBy(signsNothing)) })
 	}
 	for _, provoke := range provoked {
 		if _, err := provoke(); err != nil {
@@ -361,13 +249,13 @@ func checkNoSecret(ctx context.Context, s *subject) error {
 		}
 	}
 	if e, what := s.betrayal(); what != "" {
-		s.exchanges = append(s.exchanges, e) // last, to be shown
-		return &failure{"an error without it", what}
+		s.exchanges = append(s.exchanges, e) // the report shows the last exchange
+		return &failure{"an error without secrets and stack traces", what}
 	}
 	return nil
 }
 
-// betrayal finds an error of this run that gives something away.
+// betrayal returns the first error of this run that reveals a secret or a trace.
 func (r *conformanceRun) betrayal() (e Exchange, what string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -379,7 +267,8 @@ func (r *conformanceRun) betrayal() (e Exchange, what string) {
 	return Exchange{}, ""
 }
 
-// gives says what an error gives away, or "". The run is locked.
+// gives describes the secret or the trace in an error. It returns "" if there is neither.
+// The caller holds r.mu.
 func (r *conformanceRun) gives(e Exchange) string {
 	var text strings.Builder
 	text.Write(e.ResponseBody)
@@ -387,7 +276,7 @@ func (r *conformanceRun) gives(e Exchange) string {
 		fmt.Fprintf(&text, "\n%s: %s", name, strings.Join(values, ", "))
 	}
 	for secret, owner := range r.secrets {
-		if owner != nobodys && strings.Contains(text.String(), secret) {
+		if owner != public && strings.Contains(text.String(), secret) {
 			return fmt.Sprintf("a secret, in the answer to %s %s (%s)", e.Request.Method, e.Request.URL.EscapedPath(), e.Response.Status)
 		}
 	}

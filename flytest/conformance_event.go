@@ -12,37 +12,37 @@ import (
 var eventChecks = []check{
 	{Requirement{
 		ID: "event", Group: groupEvents,
-		Text:   "An event of a machine is received",
+		Text:   "A machine event is accepted",
 		Source: sourceEvents,
-		Fix:    "Answer POST {base}/extensions/events with 200; the ce-* fields say what the body is about.",
+		Fix:    "Answer POST {base}/extensions/events with 200. The ce-* headers describe the event, and the body is its data.",
 	}, checkEvent},
 	{Requirement{
 		ID: "event-type", Group: groupEvents,
-		Text:   "An event of a type that is not known is no error",
+		Text:   "An event of an unknown type is accepted",
 		Source: sourceDecisions,
-		Fix:    "Answer 200 to what you have no use for: with an error, Fly.io would send it again.",
+		Fix:    "Answer 200 to events that you do not use. After an error, Fly.io would send the event again.",
 	}, checkEventType},
 	{Requirement{
 		ID: "event-again", Group: groupEvents,
-		Text:   "An event that comes again is a success",
+		Text:   "A duplicate event is answered with success",
 		Source: sourceDecisions,
-		Fix:    "Remember source and id of an event, and answer 200 to one that you have: it was sent again because an answer was lost.",
+		Fix:    "Remember the source and id of each event, and answer 200 to a duplicate: Fly.io sends an event again if your answer was lost.",
 	}, checkEventAgain},
 	{Requirement{
 		ID: "event-signature", Group: groupEvents,
 		Text:   "An event that Fly.io did not sign is refused",
 		Source: sourceEvents,
-		Fix:    "Verify an event as you verify an order.",
+		Fix:    "Verify the signature of an event as you do for provision requests.",
 	}, checkEventSignature},
-	{Requirement{ // the last of all: webhooks may be late
+	{Requirement{ // the last requirement, because webhooks may arrive late
 		ID: "webhooks", Group: groupEvents,
-		Text:   "Webhooks are signed, fresh, and have no secrets in them",
+		Text:   "Webhooks are signed, fresh and free of secrets",
 		Source: sourceWebhooks,
-		Fix:    "Sign the bytes that are sent, with the webhook secret and a new timestamp each time, and send what GET answers.",
+		Fix:    "Send the same resource as GET does, with a new timestamp in each webhook. Sign the bytes that you send with the webhook secret.",
 	}, checkWebhooks},
 }
 
-// event sends one, signed as usual unless it is told otherwise.
+// event sends an event that is signed as Fly.io does, except for the changes.
 func (s *subject) event(ctx context.Context, e flyext.Event, changes ...how) (Exchange, error) {
 	r, err := s.signing(http.MethodPost, "/extensions/events", changes...).NewEventRequest(ctx, BinaryMode, e)
 	if err != nil {
@@ -51,7 +51,7 @@ func (s *subject) event(ctx context.Context, e flyext.Event, changes ...how) (Ex
 	return s.send(r)
 }
 
-// receives is a *skip if the provider does not receive events.
+// receives returns a *skip if the provider does not offer events.
 func (s *subject) receives(ctx context.Context) error {
 	if s.generation() == flyext.Generation1 {
 		return &skip{"generation 1 has no events"}
@@ -62,22 +62,23 @@ func (s *subject) receives(ctx context.Context) error {
 	}
 	switch e.Response.StatusCode {
 	case http.StatusNotImplemented, http.StatusNotFound, http.StatusMethodNotAllowed:
-		return &skip{fmt.Sprintf("events are not received (%s)", e.Response.Status)}
+		return &skip{fmt.Sprintf("events are not offered (%s)", e.Response.Status)}
 	}
 	return succeeded(e)
 }
 
-// started is the event of a machine of nobody's.
+// started returns a new event of a machine that belongs to no extension.
 func (s *subject) started() flyext.Event {
 	return flyext.Event{ID: s.newID(), Type: "io.fly.machine.started", MachineID: "5683977ad31768", Status: "started"}
 }
 
 func checkEvent(ctx context.Context, s *subject) error { return s.receives(ctx) }
 
-// succeeds sends an event to a provider that receives the usual one.
+// succeeds sends events, which must be accepted. It returns a *skip if the provider does
+// not accept the usual event.
 func (s *subject) succeeds(ctx context.Context, events ...flyext.Event) error {
 	if err := s.receives(ctx); err != nil {
-		return skipFailure(err, "events are not received")
+		return skipFailure(err, "the usual event is not accepted")
 	}
 	for _, event := range events {
 		e, err := s.event(ctx, event)
@@ -107,8 +108,8 @@ func checkEventSignature(ctx context.Context, s *subject) error {
 		return err
 	}
 	for what, signer := range map[string]Signer{
-		"who signed nothing":            signerFunc(nobody),
-		"who signs with another secret": s.with(func(c *Credentials) { c.SigningSecret = another(c.SigningSecret) }),
+		"an unsigned event":                   signsNothing,
+		"an event signed with another secret": s.with(func(c *Credentials) { c.SigningSecret = another(c.SigningSecret) }),
 	} {
 		e, err := s.event(ctx, s.started(), signedBy(signer))
 		if err == nil {
@@ -121,19 +122,19 @@ func checkEventSignature(ctx context.Context, s *subject) error {
 	return nil
 }
 
-// checkWebhooks is of what came on the provider's own account. Of a webhook that
-// was refused it tells why, and nothing of the body, which may hold secrets.
+// checkWebhooks examines the webhooks that the provider has sent during the run. The
+// report has the reason of a refusal, but no body, because a body may hold secrets.
 func checkWebhooks(_ context.Context, s *subject) error {
 	if s.Webhooks == nil {
-		return &skip{"no played receiver was given that the provider sends its webhooks to"}
+		return &skip{"no webhook receiver is configured; set Conformance.Webhooks or pass --webhook-addr 127.0.0.1:4001 to flysim"}
 	}
 	stats := s.Webhooks.Stats()
 	if stats.Refused == 0 && stats.Accepted == 0 {
-		return &skip{"no webhook came"}
+		return &skip{"the provider sent no webhook"}
 	}
 	for _, w := range slices.Backward(s.Webhooks.Webhooks()) {
 		if w.Refused != "" {
-			return &failure{"webhooks that Fly.io accepts", fmt.Sprintf("%d of %d that it refuses; of the last one, %s", stats.Refused, stats.Refused+stats.Accepted, w.Refused)}
+			return &failure{"webhooks that Fly.io accepts", fmt.Sprintf("%d of %d webhooks refused; reason for the last: %s", stats.Refused, stats.Refused+stats.Accepted, w.Refused)}
 		}
 	}
 	return nil

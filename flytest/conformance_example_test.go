@@ -29,13 +29,13 @@ func ExampleConformance() {
 	}
 	fmt.Println(report.Count(flytest.Failed), "failed")
 	// Output:
-	// passed provision: An order is answered with an extension and its secrets (docs/protocol.md#answers)
-	// failed same-name: Two organizations may use one name, and stay apart (docs/protocol.md#idempotence)
+	// passed provision: A provision request returns an extension and its secrets (docs/protocol.md#answers)
+	// failed same-name: Two organizations can use the same name independently (docs/protocol.md#idempotence)
 	//   sent: POST /flyio/extensions
-	//   want: an extension of its own
-	//    got: "stream-1", which is the other organization's
-	//    fix: Key extensions by their id alone: names collide and change.
-	// passed replay: A request works once (docs/protocol.md#decisions)
+	//   want: a separate extension for each organization
+	//    got: the extension "stream-1" for both
+	//    fix: Identify extensions only by their id: names collide and change.
+	// passed replay: A request is accepted only once (docs/protocol.md#decisions)
 	// skipped sso-redirect: The customer's browser is sent to Fly.io's sign-on (docs/protocol.md#sso)
 	//   single sign-on is not offered (501 Not Implemented)
 	// 1 failed

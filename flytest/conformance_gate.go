@@ -17,26 +17,26 @@ import (
 	"github.com/flyext/flyext/internal/readings"
 )
 
-// A Trial is another way to send a request that the provider refused. An accepted
-// trial names the provider's mistake.
+// A Trial is another way to send a request that the provider refused. If the provider
+// accepts it, the trial names the provider's mistake.
 type Trial struct {
-	// Text says what the provider does if it accepts the request, after "Your
-	// provider", such as "compares upper-case hex digits".
+	// Text names the mistake of a provider that accepts the request. It continues
+	// "Your provider", such as "compares upper-case hex digits".
 	Text string
-	// Fix says what to change.
+	// Fix says how to change the provider.
 	Fix string
 	// Accepted reports whether the provider accepted it.
 	Accepted bool
 }
 
-// A trial is a Trial and how to make its request.
+// A trial is a Trial and a function that makes its request.
 type trial struct {
 	Trial
 	make func(ctx context.Context) (*http.Request, error)
 }
 
-// opens reports whether the first requirement leaves something to test. Where it
-// does not, opens finds out why.
+// opens reports whether the other requirements can be tested after the first. If not,
+// it diagnoses the refusal and completes the result.
 func (r *conformanceRun) opens(ctx context.Context, result *Result) bool {
 	if result.Verdict == Passed || r.provisioned {
 		return true
@@ -47,9 +47,9 @@ func (r *conformanceRun) opens(ctx context.Context, result *Result) bool {
 	return false
 }
 
-// diagnose finds out why the provider refused a request.
+// diagnose tries to find out why the provider refused the request of an exchange.
 func (r *conformanceRun) diagnose(ctx context.Context, result *Result, e Exchange) {
-	s := &subject{conformanceRun: r} // the result keeps the request that was refused
+	s := &subject{conformanceRun: r} // a new subject, so that the result does not show the trials' requests
 	switch status := e.Response.StatusCode; status {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusInternalServerError:
 		result.Trials = s.try(ctx, s.signatureTrials(e), func(status int) bool { return status/100 == 2 })
@@ -62,13 +62,13 @@ func (r *conformanceRun) diagnose(ctx context.Context, result *Result, e Exchang
 	}
 }
 
-// try sends trials until the context ends.
+// try sends the requests of trials until the context ends.
 func (s *subject) try(ctx context.Context, trials []trial, accepts func(status int) bool) []Trial {
 	var tried []Trial
 	for _, t := range trials {
 		r, err := t.make(ctx)
 		if err != nil {
-			continue // a way that these credentials do not have
+			continue // these credentials do not allow the trial
 		}
 		e, err := s.send(r)
 		if ctx.Err() != nil {
@@ -80,13 +80,14 @@ func (s *subject) try(ctx context.Context, trials []trial, accepts func(status i
 	return tried
 }
 
-// named adds to a failure what the provider verifies in place of the raw bytes.
+// named adds the provider's mistake to a failure, if a trial finds out what the provider
+// verifies instead of the raw bytes.
 func (s *subject) named(ctx context.Context, err error) error {
 	f, ok := err.(*failure)
 	if !ok || s.Conformance.Format != FormatXSignature {
 		return err
 	}
-	own := &subject{conformanceRun: s.conformanceRun} // the result keeps the request that was refused
+	own := &subject{conformanceRun: s.conformanceRun} // so that the result does not show the trials' requests
 	trials := own.try(ctx, own.readingTrials(), func(status int) bool { return status/100 == 2 })
 	if text := accepted(trials); text != "" {
 		f.got = text + " The answer: " + f.got
@@ -94,19 +95,19 @@ func (s *subject) named(ctx context.Context, err error) error {
 	return err
 }
 
-// advice names the mistakes of a provider that refused a signature.
+// advice returns the Fix for a provider that refused a signature.
 func (s *subject) advice(result *Result, status int) string {
 	if text := accepted(result.Trials); text != "" {
 		return text
 	}
 	if status == http.StatusBadRequest || status == http.StatusInternalServerError {
-		return result.Fix // nothing says that the signature is why
+		return result.Fix // the reason may be something other than the signature
 	}
-	return fmt.Sprintf("Compare the signing secret: the one used here has %d bytes. Then compare the base URL with %s, and the clock. The provider's log may say more.",
+	return fmt.Sprintf("Compare the signing secret: the one used here has %d bytes. Then compare the provider's base URL with %s, and check its clock. The provider's log may say more.",
 		len(s.Credentials.SigningSecret), s.baseURL())
 }
 
-// accepted says what the accepted trials say, or "".
+// accepted returns the text and the fix of the accepted trials, or "".
 func accepted(trials []Trial) string {
 	var texts []string
 	for _, t := range trials {
@@ -117,14 +118,16 @@ func accepted(trials []Trial) string {
 	return strings.Join(texts, " Or: ")
 }
 
+// pathAdvice returns the Fix for a provider that has no route for the request.
 func pathAdvice(result *Result) string {
 	if text := accepted(result.Trials); text != "" {
 		return text
 	}
-	return "Serve POST {base}/extensions. Compare the base URL with the path that the provider's router has."
+	return "Serve POST {base}/extensions. Compare the base URL with the path in the provider's router."
 }
 
-// probe is what trials provision: a text that each JSON library writes otherwise.
+// probe returns the body of a provision request for trials. Each JSON library writes it
+// differently, so the trials can tell the libraries apart.
 func (s *subject) probe() ([]byte, error) {
 	order := s.order()
 	order.OrganizationName = "Conformance & Söhne"
@@ -138,7 +141,8 @@ func (s *subject) probe() ([]byte, error) {
 	return spaced, err
 }
 
-// probeRequest returns a signed request with a probe.
+// probeRequest returns a request with a probe as its body, signed as Fly.io does except
+// for the changes.
 func (s *subject) probeRequest(ctx context.Context, changes ...how) (*http.Request, error) {
 	body, err := s.probe()
 	if err != nil {
@@ -147,7 +151,7 @@ func (s *subject) probeRequest(ctx context.Context, changes ...how) (*http.Reque
 	return s.genuine(ctx, http.MethodPost, "/extensions", body, changes...)
 }
 
-// signatureTrials are the mistakes that providers make with signatures.
+// signatureTrials returns a trial for each common mistake with signatures.
 func (s *subject) signatureTrials(refused Exchange) []trial {
 	trials := s.clockTrials(refused)
 	if s.Conformance.Format == FormatXSignature {
@@ -159,7 +163,7 @@ func (s *subject) signatureTrials(refused Exchange) []trial {
 		}
 		trials = append(trials, trial{
 			Trial{Text: fmt.Sprintf("verifies the format %s, of generation %d", format, format.Generation()),
-				Fix: fmt.Sprintf("Verify the format %s, or test with the format %s.", s.Conformance.Format, format)},
+				Fix: fmt.Sprintf("Verify the format %s, or run the test with the format %s.", s.Conformance.Format, format)},
 			func(ctx context.Context) (*http.Request, error) {
 				return s.probeRequest(ctx, signedBy(format.Signer(s.Credentials)))
 			},
@@ -168,7 +172,7 @@ func (s *subject) signatureTrials(refused Exchange) []trial {
 	return trials
 }
 
-// readingTrials are signatures that are computed wrongly.
+// readingTrials returns a trial for each known way to compute a signature wrongly.
 func (s *subject) readingTrials() []trial {
 	var trials []trial
 	for _, known := range readings.All(readings.Request{Content: []byte(`{"a": "ü&"}`), URL: "u", Timestamp: "1", Secret: s.Credentials.SigningSecret}) {
@@ -196,14 +200,14 @@ func (s *subject) readingTrials() []trial {
 	return trials
 }
 
-// parameterTrials have other parameters of the signature.
+// parameterTrials returns trials with other parameters of the signature.
 func (s *subject) parameterTrials() []trial {
 	own := s.baseURL().String() + "/extensions"
 	trials := []trial{{
-		Trial{"reads the timestamp as milliseconds", "The timestamp is in seconds since 1970.", false},
+		Trial{"reads the timestamp as milliseconds", "Read the timestamp as seconds since 1970.", false},
 		s.withParameters(func(now time.Time) string { return strconv.FormatInt(now.UnixMilli(), 10) }, own),
 	}, {
-		Trial{"reads the timestamp as a string alone", "Read a number and a string: Fly.io's own examples show both.", false},
+		Trial{"accepts the timestamp only as a string", "Accept a number or a string: Fly.io's own examples show both.", false},
 		s.withParameters(func(now time.Time) string { return strconv.Quote(strconv.FormatInt(now.Unix(), 10)) }, own),
 	}}
 	for _, other := range otherURLs(s.baseURL()) {
@@ -215,7 +219,8 @@ func (s *subject) parameterTrials() []trial {
 	return trials
 }
 
-// withParameters makes requests whose signature is right, for a time and a URL.
+// withParameters returns a function that makes correctly signed requests with a given
+// timestamp and signed URL.
 func (s *subject) withParameters(timestamp func(time.Time) string, signed string) func(context.Context) (*http.Request, error) {
 	return func(ctx context.Context) (*http.Request, error) {
 		body, err := s.probe()
@@ -231,7 +236,7 @@ func (s *subject) withParameters(timestamp func(time.Time) string, signed string
 	}
 }
 
-// otherURLs are the URLs that a provider may have in place of its own.
+// otherURLs returns wrong URLs that a provider may compare with the signed URL.
 func otherURLs(base *url.URL) []string {
 	var urls []string
 	add := func(change func(u *url.URL)) {
@@ -256,7 +261,8 @@ func otherURLs(base *url.URL) []string {
 	return append(urls, own+"/extensions/", own, base.EscapedPath()+"/extensions", "/extensions")
 }
 
-// clockTrials are signed by the provider's clock, if it is another.
+// clockTrials returns a trial that is signed at the provider's time, if the provider's
+// clock differs by a minute or more.
 func (s *subject) clockTrials(refused Exchange) []trial {
 	date, err := http.ParseTime(refused.Response.Header.Get("Date"))
 	if err != nil {
@@ -267,12 +273,12 @@ func (s *subject) clockTrials(refused Exchange) []trial {
 		return nil
 	}
 	return []trial{{
-		Trial{Text: fmt.Sprintf("has a clock that differs by %v", offset), Fix: "Set the clock of the machine."},
+		Trial{Text: fmt.Sprintf("has a clock that differs by %v", offset), Fix: "Set the clock of the provider's machine."},
 		func(ctx context.Context) (*http.Request, error) { return s.probeRequest(ctx, signedAt(offset)) },
 	}}
 }
 
-// pathTrials are other base URLs.
+// pathTrials returns trials with other base URLs.
 func (s *subject) pathTrials() []trial {
 	base := s.baseURL()
 	var bases []*url.URL
@@ -286,7 +292,7 @@ func (s *subject) pathTrials() []trial {
 	for _, other := range bases {
 		text := other.String()
 		trials = append(trials, trial{
-			Trial{Text: "answers at " + text + "/extensions", Fix: "Use the base URL " + text + ", or serve POST " + base.String() + "/extensions."},
+			Trial{Text: "answers at " + text + "/extensions", Fix: "Test with the base URL " + text + ", or serve POST " + base.String() + "/extensions."},
 			func(ctx context.Context) (*http.Request, error) {
 				return s.probeRequest(ctx, func(p *Platform) { p.BaseURL = text })
 			},
@@ -295,7 +301,8 @@ func (s *subject) pathTrials() []trial {
 	return trials
 }
 
-// isFlat reports whether an answer has generation 1's shape: secrets alone.
+// isFlat reports whether an answer has generation 1's shape: an object with only
+// secrets.
 func isFlat(members map[string]jsontext.Value) bool {
 	for _, name := range []string{"id", "config", "status"} {
 		if _, ok := members[name]; ok {
@@ -305,10 +312,10 @@ func isFlat(members map[string]jsontext.Value) bool {
 	return len(members) > 0
 }
 
-// flat is how generation 1's shape fails generation 2.
+// flat returns a *failure if an answer has generation 1's shape in generation 2.
 func (s *subject) flat(x *extension) error {
 	if s.generation() == flyext.Generation2 && isFlat(x.members) {
-		return &failure{`generation 2's envelope: {"id": "…", "config": {secrets}}`, "generation 1's shape: an object of secrets alone"}
+		return &failure{`generation 2's envelope: {"id": "…", "config": {secrets}}`, "generation 1's shape: an object with only secrets"}
 	}
 	return nil
 }

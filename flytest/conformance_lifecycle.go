@@ -17,7 +17,7 @@ import (
 var lifecycleChecks = []check{
 	{Requirement{
 		ID: "fetch", Group: groupLifecycle,
-		Text:   "GET tells what the extension is",
+		Text:   "GET returns the extension",
 		Source: sourceStatus,
 		Fix:    `Answer GET {base}/extensions/{id} with the resource: {"id": "…", "status": "…"}.`,
 	}, checkFetch},
@@ -25,43 +25,43 @@ var lifecycleChecks = []check{
 		ID: "status", Group: groupLifecycle,
 		Text:   "The status is one that flyctl understands",
 		Source: sourceStatus,
-		Fix:    `Say exactly "ready" or "error"; flyctl takes every other word for "still working", and waits for four minutes.`,
+		Fix:    `Answer exactly "ready" or "error". For flyctl, every other word means "still working", and it waits for up to four minutes.`,
 	}, checkStatus},
 	{Requirement{
 		ID: "ready", Group: groupLifecycle,
-		Text:   "A new extension gets ready while flyctl waits",
+		Text:   "A new extension becomes ready while flyctl waits",
 		Source: sourceStatus,
-		Fix:    `Let GET answer "ready" once the extension can be used. If yours takes longer, give the test more patience.`,
+		Fix:    `Answer GET with the status "ready" once the extension can be used. If your extensions take longer, increase the patience of the test.`,
 	}, checkReady},
 	{Requirement{
 		ID: "update", Group: groupLifecycle,
 		Text:   "PATCH changes the extension",
 		Source: sourceRoutes,
-		Fix:    "Answer PATCH {base}/extensions/{id} with 200 and what POST answers.",
+		Fix:    "Answer PATCH {base}/extensions/{id} with 200 and the same object as POST.",
 	}, checkUpdate},
 	{Requirement{
 		ID: "update-absent", Group: groupLifecycle,
-		Text:   "What a PATCH does not mention stays as it is",
+		Text:   "PATCH leaves absent fields unchanged",
 		Source: sourceParameters,
-		Fix:    "Change what is there in the body, and nothing else: an absent list is not an empty one.",
+		Fix:    "Change only the fields in the body. An absent list is not an empty list.",
 	}, checkUpdateAbsent},
 	{Requirement{
 		ID: "update-empty-list", Group: groupLifecycle,
 		Text:   "An empty list of regions removes every replica",
 		Source: sourceParameters,
-		Fix:    `Take "read_regions": [] for what it says.`,
+		Fix:    `Remove all read regions if the body has "read_regions": [].`,
 	}, checkUpdateEmptyList},
 	{Requirement{
 		ID: "fetch-after-update", Group: groupLifecycle,
-		Text:   "GET tells what PATCH changed",
+		Text:   "GET returns the fields that PATCH changed",
 		Source: sourceStatus,
-		Fix:    "Answer GET from where PATCH writes to, under the same id.",
+		Fix:    "Read the extension for GET from the record that PATCH writes, under the same id.",
 	}, checkFetchAfterUpdate},
 	{Requirement{
 		ID: "unknown-id", Group: groupLifecycle,
-		Text:   "An id that nobody provisioned is not found",
+		Text:   "An unknown id is not found",
 		Source: sourceDecisions,
-		Fix:    "Answer 404. A DELETE may succeed as well, since there is nothing left to do.",
+		Fix:    "Answer 404. You may also answer a DELETE with success, because the extension does not exist.",
 	}, checkUnknownID},
 	{Requirement{
 		ID: "deprovision", Group: groupLifecycle,
@@ -71,32 +71,30 @@ var lifecycleChecks = []check{
 	}, checkDeprovision},
 	{Requirement{
 		ID: "deprovision-twice", Group: groupLifecycle,
-		Text:   "DELETE of what is deleted is a success",
+		Text:   "A second DELETE of an extension succeeds",
 		Source: sourceIdempotence,
-		Fix:    "Remember which ids were deleted, and answer 200 for them: Fly.io sends the request again after a failure.",
+		Fix:    "Remember the deleted ids, and answer a DELETE for one with 200: Fly.io sends the request again after a failure.",
 	}, checkDeprovisionTwice},
 	{Requirement{
 		ID: "fetch-after-deprovision", Group: groupLifecycle,
-		Text:   "What is deleted is not found any more",
+		Text:   "A deleted extension is no longer found",
 		Source: sourceDecisions,
-		Fix:    "Answer 404 or 410.",
+		Fix:    "Answer GET for a deleted extension with 404 or 410.",
 	}, checkFetchAfterDeprovision},
 	{Requirement{
 		ID: "late-retry", Group: groupLifecycle,
-		Text:   "A late retry of POST after DELETE makes nothing new",
+		Text:   "A late retry of POST after DELETE creates nothing",
 		Source: sourceIdempotence,
-		Fix:    "Remember which ids were deleted, and answer 410 to a POST for one: Fly.io sends a request again after a failure, and no DELETE would follow for the second extension.",
+		Fix:    "Remember the deleted ids, and answer a POST for one with 410. Fly.io sends a request again after a failure, and never sends a DELETE for the second extension.",
 	}, checkLateRetry},
 }
 
+// fetch sends a GET for an extension.
 func (s *subject) fetch(ctx context.Context, x *extension) (Exchange, error) {
 	return s.call(ctx, http.MethodGet, x.path(), nil)
 }
 
-func (s *subject) deprovision(ctx context.Context, x *extension) (Exchange, error) {
-	return s.callSettled(ctx, http.MethodDelete, x, nil)
-}
-
+// update sends a PATCH for an extension.
 func (s *subject) update(ctx context.Context, x *extension, req flyext.UpdateRequest) (Exchange, error) {
 	body, err := encodeUpdate(req)
 	if err != nil {
@@ -105,7 +103,7 @@ func (s *subject) update(ctx context.Context, x *extension, req flyext.UpdateReq
 	return s.callSettled(ctx, http.MethodPatch, x, body)
 }
 
-// resource fetches an extension and reads the answer.
+// resource fetches an extension and returns the members of the answer.
 func (s *subject) resource(ctx context.Context, x *extension) (map[string]jsontext.Value, error) {
 	e, err := s.fetch(ctx, x)
 	if err == nil {
@@ -116,14 +114,14 @@ func (s *subject) resource(ctx context.Context, x *extension) (map[string]jsonte
 	}
 	members, err := decodeObject(e.ResponseBody)
 	if err != nil {
-		return nil, &failure{"a JSON object", "an answer that is none: " + err.Error()}
+		return nil, notObject(err)
 	}
 	id, ok := members["id"]
 	if !ok && s.generation() == flyext.Generation1 {
-		return members, nil // a flat object has no place for it
+		return members, nil // a flat object may lack an id
 	}
 	if textOf(id) != x.id {
-		return nil, &failure{fmt.Sprintf(`"id": %q`, x.id), "an answer with another one, or none"}
+		return nil, &failure{fmt.Sprintf(`"id": %q`, x.id), "an answer with another id or without one"}
 	}
 	return members, nil
 }
@@ -137,32 +135,34 @@ func checkFetch(ctx context.Context, s *subject) error {
 	return err
 }
 
-// misspelled are statuses that look like an end, and are none to flyctl.
+// misspelled are words that suggest a final status, but that flyctl does not know. A
+// word also counts as misspelled if its case or the space around it is wrong.
 var misspelled = []string{
 	"active", "available", "complete", "completed", "created", "done", "ok", "online", "provisioned", "running", "succeeded",
 	"success", "up", "crashed", "dead", "errored", "fail", "failed", "failure", "ready", "error",
 }
 
-// statusOf reads the status of a resource, or is why it cannot be understood.
+// statusOf returns the status of a resource. It returns a *failure if flyctl does not
+// understand the status.
 func (s *subject) statusOf(members map[string]jsontext.Value) (flyext.Status, error) {
 	value, ok := members["status"]
 	if !ok && s.generation() == flyext.Generation1 {
-		return "", &skip{"generation 1 has no status, and this answer has none"}
+		return "", &skip{"generation 1 requires no status, and the answer has no status"}
 	}
 	status := s.mapped(textOf(value))
 	switch flyext.Status(status) {
 	case flyext.Ready, flyext.Failed:
 		return flyext.Status(status), nil
 	case "":
-		return "", &failure{`"status", a string`, "an answer with " + memberKind(members, "status")}
+		return "", &failure{`a "status" that is a string`, "an answer with " + memberKind(members, "status")}
 	}
 	if slices.Contains(misspelled, strings.ToLower(strings.TrimSpace(status))) {
-		return "", &failure{`"ready" or "error"`, fmt.Sprintf("%q, which flyctl takes for \"still working\"", status)}
+		return "", &failure{`"ready" or "error"`, fmt.Sprintf("%q, which means \"still working\" to flyctl", status)}
 	}
 	return flyext.Status(status), nil
 }
 
-// mapped returns the status that Fly.io makes of a provider's own word.
+// mapped translates a status as Fly.io does; see [Conformance.Statuses].
 func (s *subject) mapped(status string) string {
 	if known, ok := s.Statuses[status]; ok {
 		return string(known)
@@ -177,13 +177,17 @@ func checkStatus(ctx context.Context, s *subject) error {
 	}
 	members, err := s.resource(ctx, x)
 	if err != nil {
-		return skipFailure(err, "GET does not tell")
+		return skipFailure(err, noResource)
 	}
 	_, err = s.statusOf(members)
 	return err
 }
 
-// skipFailure is for a check that builds on what another one tests.
+// noResource is why the checks that build on "fetch" are skipped.
+const noResource = "GET does not return the extension"
+
+// skipFailure turns a *failure into a *skip. It is for a failure that another check
+// reports.
 func skipFailure(err error, reason string) error {
 	if _, ok := err.(*failure); ok {
 		return &skip{reason}
@@ -199,23 +203,23 @@ func checkReady(ctx context.Context, s *subject) error {
 	return s.awaitReady(ctx, x)
 }
 
-// awaitReady polls an extension as flyctl does, with the patience of this run.
+// awaitReady polls an extension as flyctl does, for as long as Patience.
 func (s *subject) awaitReady(ctx context.Context, x *extension) error {
 	for waited := time.Duration(0); ; waited += PollInterval {
 		members, err := s.resource(ctx, x)
 		if err != nil {
-			return skipFailure(err, "GET does not tell")
+			return skipFailure(err, noResource)
 		}
 		status, err := s.statusOf(members)
 		switch {
 		case err != nil:
-			return skipFailure(err, "its status cannot be understood")
+			return skipFailure(err, "flyctl does not understand the status")
 		case status == flyext.Ready:
 			return nil
 		case status == flyext.Failed:
 			return &failure{`"ready"`, fmt.Sprintf(`"error": %q`, textOf(members["error_message"]))}
 		case waited >= s.Patience:
-			return &failure{fmt.Sprintf(`"ready" within %v`, s.Patience), fmt.Sprintf("%q, still", status)}
+			return &failure{fmt.Sprintf(`"ready" within %v`, s.Patience), fmt.Sprintf("still %q", status)}
 		}
 		if err := s.platform.sleep(ctx, PollInterval); err != nil {
 			return err
@@ -223,7 +227,8 @@ func (s *subject) awaitReady(ctx context.Context, x *extension) error {
 	}
 }
 
-// fullUpdate changes whatever a PATCH can. Providers may want names to be unique.
+// fullUpdate returns an update of every field. The name is unique, because a provider may
+// require it.
 func fullUpdate(x *extension) flyext.UpdateRequest {
 	return flyext.UpdateRequest{
 		Name: flyext.OptionalOf(x.id + "-renamed"), PrimaryRegion: flyext.OptionalOf("fra"), ReadRegions: flyext.OptionalOf([]string{"ord", "syd"}),
@@ -240,13 +245,13 @@ func (s *subject) patch(ctx context.Context, x *extension, req flyext.UpdateRequ
 	return err
 }
 
-// patched returns an extension of its own, after an update.
+// patched returns a new extension after an update.
 func (s *subject) patched(ctx context.Context) (*extension, error) {
 	x, err := s.extension(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return x, skipFailure(s.patch(ctx, x, fullUpdate(x)), "PATCH does not work")
+	return x, skipFailure(s.patch(ctx, x, fullUpdate(x)), "PATCH fails")
 }
 
 func checkUpdate(ctx context.Context, s *subject) error {
@@ -283,7 +288,7 @@ func checkUpdateEmptyList(ctx context.Context, s *subject) error {
 	return s.showsRegions(ctx, x, []string{})
 }
 
-// showsRegions compares what GET tells of the replicas, if it does.
+// showsRegions compares the read regions in the answer to GET, if it has any.
 func (s *subject) showsRegions(ctx context.Context, x *extension, want []string) error {
 	members, err := s.resource(ctx, x)
 	if err != nil {
@@ -295,7 +300,8 @@ func (s *subject) showsRegions(ctx context.Context, x *extension, want []string)
 	}
 	var got []string
 	if jsonv2.Unmarshal(value, &got) != nil || !slices.Equal(got, want) {
-		return &failure{fmt.Sprintf(`"read_regions": %q`, want), fmt.Sprintf("%q", got)}
+		wanted, _ := jsonv2.Marshal(want)
+		return &failure{fmt.Sprintf(`"read_regions": %s`, wanted), fmt.Sprintf(`"read_regions": %s`, value)}
 	}
 	return nil
 }
@@ -308,20 +314,20 @@ func checkFetchAfterUpdate(ctx context.Context, s *subject) error {
 	}
 	before, err := s.resource(ctx, x)
 	if err != nil {
-		return skipFailure(err, "GET does not tell")
+		return skipFailure(err, noResource)
 	}
 	if err := s.patch(ctx, x, fullUpdate(x)); err != nil {
-		return skipFailure(err, "PATCH does not work")
+		return skipFailure(err, "PATCH fails")
 	}
 	after, err := s.resource(ctx, x)
 	if err != nil {
 		return err
 	}
-	// A provider may keep a name of its own, and says so in the answers.
+	// A provider may choose the name itself. Its answers then have another name.
 	told, _ := decodeObject(x.answer.ResponseBody)
 	keeps := textOf(before["name"]) != order.Name || textOf(told["name"]) == order.Name
 	if _, shown := after["name"]; shown && !keeps && textOf(after["name"]) == order.Name {
-		return &failure{fmt.Sprintf(`"name": %q`, fullUpdate(x).Name.Value), fmt.Sprintf("%q, as before", order.Name)}
+		return &failure{fmt.Sprintf(`"name": %q`, fullUpdate(x).Name.Value), fmt.Sprintf("the old name %q", order.Name)}
 	}
 	return nil
 }
@@ -341,7 +347,7 @@ func checkUnknownID(ctx context.Context, s *subject) error {
 		}
 		switch status := e.Response.StatusCode; {
 		case status == http.StatusNotImplemented || status == http.StatusMethodNotAllowed:
-			missing = &skip{fmt.Sprintf("neither GET, PATCH nor DELETE is offered (%s)", e.Response.Status)}
+			missing = &skip{fmt.Sprintf("GET, PATCH and DELETE are not offered (%s)", e.Response.Status)}
 		case status == http.StatusNotFound || status == http.StatusGone, method == http.MethodDelete && status/100 == 2:
 			tested++
 		default:
@@ -352,95 +358,4 @@ func checkUnknownID(ctx context.Context, s *subject) error {
 		return missing
 	}
 	return nil
-}
-
-// gone removes an extension of its own.
-func (s *subject) gone(ctx context.Context) (*extension, error) {
-	x, err := s.extension(ctx)
-	if err != nil {
-		return nil, err
-	}
-	e, err := s.deprovision(ctx, x)
-	if err == nil {
-		err = s.offered(ctx, e)
-	}
-	return x, err
-}
-
-func checkDeprovision(ctx context.Context, s *subject) error {
-	_, err := s.gone(ctx)
-	return err
-}
-
-func checkDeprovisionTwice(ctx context.Context, s *subject) error {
-	x, err := s.gone(ctx)
-	if err != nil {
-		return skipFailure(err, "DELETE does not work")
-	}
-	e, err := s.deprovision(ctx, x)
-	if err != nil {
-		return err
-	}
-	return succeeded(e)
-}
-
-func checkFetchAfterDeprovision(ctx context.Context, s *subject) error {
-	x, err := s.standing(ctx)
-	if err != nil {
-		return err
-	}
-	if _, err := s.resource(ctx, x); err != nil {
-		return skipFailure(err, "GET does not tell")
-	}
-	if x, err = s.gone(ctx); err != nil {
-		return skipFailure(err, "DELETE does not work")
-	}
-	for waited := time.Duration(0); ; waited += PollInterval {
-		e, err := s.fetch(ctx, x)
-		if err != nil {
-			return err
-		}
-		if status := e.Response.StatusCode; status == http.StatusNotFound || status == http.StatusGone {
-			return nil
-		}
-		members, _ := decodeObject(e.ResponseBody)
-		status := flyext.Status(s.mapped(textOf(members["status"])))
-		goesOn := e.Response.StatusCode/100 == 2 && status != "" && status != flyext.Ready && status != flyext.Failed
-		if !goesOn || waited >= s.Patience {
-			return &failure{"404 or 410", describe(e)}
-		}
-		if err := s.platform.sleep(ctx, PollInterval); err != nil {
-			return err
-		}
-	}
-}
-
-func checkLateRetry(ctx context.Context, s *subject) error {
-	order := s.order()
-	x, err := s.provision(ctx, order)
-	if err != nil {
-		return err
-	}
-	e, err := s.deprovision(ctx, x)
-	if err == nil {
-		err = s.offered(ctx, e)
-	}
-	if err != nil {
-		return skipFailure(err, "DELETE does not work")
-	}
-	body, err := encodeProvision(order)
-	if err != nil {
-		return err
-	}
-	s.willMake(order.ID)
-	e, err = s.call(ctx, http.MethodPost, "/extensions", body)
-	switch {
-	case err != nil:
-		return err
-	case e.Response.StatusCode/100 == 2:
-		return &warning{"410", describe(e) + ": a new extension"}
-	case e.Response.StatusCode/100 == 4:
-		return nil
-	}
-	return &failure{"410", describe(e)}
 }

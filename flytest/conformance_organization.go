@@ -10,14 +10,14 @@ var organizationChecks = []check{
 		ID: "sso-organization", Group: groupSSO,
 		Text:   "An organization's dashboard leads to Fly.io's sign-on",
 		Source: sourceRoutes,
-		Fix:    `Redirect GET {base}/organizations/{organization_id}/sso to /oauth/authorize, as for an extension. Without such a dashboard, answer 404 or 501.`,
+		Fix:    `Redirect GET {base}/organizations/{organization_id}/sso to /oauth/authorize, as for an extension. If organizations have no dashboard, answer 404 or 501.`,
 	}, checkSSOOrganization},
 }
 
-// checkSSOOrganization opens the dashboard of an organization.
+// checkSSOOrganization opens the dashboard of an organization in a browser.
 func checkSSOOrganization(ctx context.Context, s *subject) error {
 	if _, err := s.beginAlone(ctx); err != nil {
-		return skipFailure(err, "there is no redirect to Fly.io")
+		return skipFailure(err, noRedirect)
 	}
 	base, err := s.platform.base()
 	if err != nil {
@@ -36,7 +36,7 @@ func checkSSOOrganization(ctx context.Context, s *subject) error {
 	}
 	last := visit.Last()
 	if status := last.Response.StatusCode; status/100 == 4 || status == http.StatusNotImplemented {
-		return &skip{"there is no dashboard of an organization (" + last.Response.Status + ")"}
+		return &skip{"organizations have no dashboard (" + last.Response.Status + ")"}
 	}
 	return &failure{"a redirect to Fly.io", describe(last)}
 }

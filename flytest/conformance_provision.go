@@ -17,69 +17,69 @@ import (
 var provisionChecks = []check{
 	{Requirement{
 		ID: "provision", Group: groupProvisioning,
-		Text:   "An order is answered with an extension and its secrets",
+		Text:   "A provision request returns an extension and its secrets",
 		Source: sourceAnswers,
-		Fix:    `Answer POST {base}/extensions with 200 and a JSON object: {"id": "…", "config": {secrets}} in generation 2, the secrets alone in generation 1.`,
+		Fix:    `Answer POST {base}/extensions with 200 and a JSON object: {"id": "…", "config": {secrets}} in generation 2, and {secrets} in generation 1.`,
 	}, checkProvision},
 	{Requirement{
 		ID: "budget", Group: groupProvisioning,
-		Text:   "The answer comes before Fly.io stops waiting",
+		Text:   "The provider answers before Fly.io stops waiting",
 		Source: sourceStatus,
-		Fix:    `Answer at once, with the secrets and the status "provisioning", and finish the work afterwards; GET tells when it is "ready".`,
+		Fix:    `Answer at once, with the secrets and the status "provisioning". Finish the work afterwards, and then answer GET with the status "ready".`,
 	}, checkBudget},
 	{Requirement{
 		ID: "secret-values", Group: groupProvisioning,
 		Text:   "Every secret is a JSON string",
 		Source: sourceSecrets,
-		Fix:    "Turn numbers, booleans and null into strings, or leave them out: flyctl crashes on anything else.",
+		Fix:    "Convert numbers, booleans and null to strings, or leave them out: flyctl crashes on any value that is not a string.",
 	}, checkSecretValues},
 	{Requirement{
 		ID: "secret-names", Group: groupProvisioning,
-		Text:   "Every secret's name can be an environment variable's",
+		Text:   "Every secret's name is a valid environment variable name",
 		Source: sourceSecrets,
-		Fix:    "Use letters, digits and underscores, and no digit in front.",
+		Fix:    "Use only letters, digits and underscores in names, and no digit at the start.",
 	}, checkSecretNames},
 	{Requirement{
 		ID: "idempotent", Group: groupProvisioning,
-		Text:   "The same id again: the same extension and secrets",
+		Text:   "A repeated id returns the same extension and secrets",
 		Source: sourceIdempotence,
-		Fix:    "Look the id up before you make anything, and answer with what was made for it, whatever its name is now.",
+		Fix:    "Look the id up before you create an extension. If the id exists, answer with its extension, even if the name has changed.",
 	}, checkIdempotent},
 	{Requirement{
 		ID: "concurrent", Group: groupProvisioning,
-		Text:   "The same id many times at once makes one extension",
+		Text:   "Concurrent requests with one id create one extension",
 		Source: sourceIdempotence,
-		Fix:    "Make the id unique in the database, and answer who comes second with what the first one made.",
+		Fix:    "Make the id unique in the database. Answer each later request with the extension of the first.",
 	}, checkConcurrent},
 	{Requirement{
 		ID: "blank-name", Group: groupProvisioning,
-		Text:   "The name may be blank",
+		Text:   "A provision request may have a blank name",
 		Source: sourceIdempotence,
-		Fix:    "Make up a name, and tell it in the answer's \"name\".",
+		Fix:    "Choose a name, and return it as \"name\" in the answer.",
 	}, checkBlankName},
 	{Requirement{
 		ID: "same-name", Group: groupProvisioning,
-		Text:   "Two organizations may use one name, and stay apart",
+		Text:   "Two organizations can use the same name independently",
 		Source: sourceIdempotence,
-		Fix:    "Key extensions by their id alone: names collide and change.",
+		Fix:    "Identify extensions only by their id: names collide and change.",
 	}, checkSameName},
 	{Requirement{
 		ID: "unknown-parameters", Group: groupProvisioning,
-		Text:   "Parameters that are not known are no error",
+		Text:   "Unknown parameters are accepted",
 		Source: sourceParameters,
-		Fix:    "Ignore members that you do not know: Fly.io adds some, and flyctl sends options.",
+		Fix:    "Ignore members that you do not know: Fly.io may add members, and flyctl sends options.",
 	}, checkUnknownParameters},
 	{Requirement{
 		ID: "email-spellings", Group: groupProvisioning,
-		Text:   `The e-mail comes as "organization_email" or "email"`,
+		Text:   `Both "organization_email" and "email" are accepted`,
 		Source: sourceParameters,
-		Fix:    "Read both, and demand neither.",
+		Fix:    "Read the address from either member, and require neither.",
 	}, checkEmailSpellings},
 	{Requirement{
 		ID: "escaped-id", Group: groupProvisioning,
 		Text:   "An id may have characters that a path must escape",
 		Source: sourceRoutes,
-		Fix:    "Match routes by the escaped path, and unescape the id afterwards, once.",
+		Fix:    "Match routes with the escaped path, and then unescape the id once.",
 	}, checkEscapedID},
 }
 
@@ -95,7 +95,7 @@ func (s *subject) checkShape(x *extension) error {
 	config := x.members["config"].Kind()
 	if s.generation() == flyext.Generation1 {
 		if config == '{' {
-			return &failure{"an object of secrets alone", `generation 2's envelope with "config"`}
+			return &failure{"an object with only secrets", `generation 2's envelope with "config"`}
 		}
 		return nil
 	}
@@ -103,19 +103,20 @@ func (s *subject) checkShape(x *extension) error {
 		return err
 	}
 	if config != '{' {
-		return &failure{`"config", an object of secrets`, "an answer with " + memberKind(x.members, "config")}
+		return &failure{`a "config" that is an object of secrets`, "an answer with " + memberKind(x.members, "config")}
 	}
 	status := s.mapped(textOf(x.members["status"]))
 	if len(x.secrets) == 0 && status != "" && flyext.Status(status) != flyext.Ready {
-		return &failure{"the secrets at once: nobody asks for them again", fmt.Sprintf("none, and the status %q", status)}
+		return &failure{"the secrets in the first answer, because flyctl does not fetch them later", fmt.Sprintf("no secrets, and the status %q", status)}
 	}
 	if textOf(x.members["id"]) == "" {
-		return &failure{`"id", a string that is not empty`, "an answer with " + memberKind(x.members, "id")}
+		return &failure{`an "id" that is a non-empty string`, "an answer with " + memberKind(x.members, "id")}
 	}
 	return nil
 }
 
-// memberKind says what a member is without saying what it holds.
+// memberKind describes the type of a member. It leaves out the value, which may be a
+// secret.
 func memberKind(members map[string]jsontext.Value, name string) string {
 	value, ok := members[name]
 	if !ok {
@@ -133,7 +134,7 @@ func checkBudget(ctx context.Context, s *subject) error {
 		return err
 	}
 	if took := x.answer.Duration; took > s.Budget {
-		return &failure{fmt.Sprintf("an answer within %v", s.Budget), fmt.Sprintf("one after %v", took)}
+		return &failure{fmt.Sprintf("an answer within %v", s.Budget), fmt.Sprintf("an answer after %v", took)}
 	}
 	return nil
 }
@@ -145,13 +146,13 @@ func checkSecretValues(ctx context.Context, s *subject) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(x.secrets)) {
 		if value := x.secrets[name]; value.Kind() != '"' {
-			return &failure{"strings", fmt.Sprintf("%q, which is %s", name, kind(value))}
+			return &failure{"secrets that are strings", fmt.Sprintf("%q, which is %s", name, kind(value))}
 		}
 	}
 	return nil
 }
 
-// environmentName is what a shell can have a variable of (POSIX.1-2017, section
+// environmentName matches the names of environment variables (POSIX.1-2017, section
 // 8.1).
 var environmentName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
@@ -162,13 +163,13 @@ func checkSecretNames(ctx context.Context, s *subject) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(x.secrets)) {
 		if !environmentName.MatchString(name) {
-			return &failure{"names like LOGJAM_URL", fmt.Sprintf("%q", name)}
+			return &failure{"names such as LOGJAM_URL", fmt.Sprintf("the name %q", name)}
 		}
 	}
 	return nil
 }
 
-// same is a failure unless two answers are of one extension.
+// same returns a *failure unless two answers show the same extension.
 func same(first, second *extension) error {
 	want := "the id and the secrets of the first answer"
 	if first.id != second.id {
@@ -200,7 +201,7 @@ func checkIdempotent(ctx context.Context, s *subject) error {
 	return nil
 }
 
-// atOnce is how many requests a check sends at the same time.
+// atOnce is the number of requests that a check sends at the same time.
 const atOnce = 8
 
 func checkConcurrent(ctx context.Context, s *subject) error {
@@ -248,14 +249,14 @@ func checkSameName(ctx context.Context, s *subject) error {
 	}
 	switch {
 	case s.generation() == flyext.Generation2 && first.id == second.id:
-		return &failure{"an extension of its own", fmt.Sprintf("%q, which is the other organization's", first.id)}
+		return &failure{"a separate extension for each organization", fmt.Sprintf("the extension %q for both", first.id)}
 	case len(first.secrets) > 0 && same(&extension{secrets: first.secrets}, &extension{secrets: second.secrets}) == nil:
-		return &failure{"secrets of its own", "those of the other organization"}
+		return &failure{"different secrets for each organization", "the same secrets for both"}
 	}
 	return nil
 }
 
-// unknownParameters are some of what flyctl sends, and one that nobody does.
+// unknownParameters returns some options of flyctl, and a parameter that does not exist.
 func unknownParameters() map[string]json.RawMessage {
 	return map[string]json.RawMessage{
 		"platform":        json.RawMessage(`"rails"`),
@@ -265,7 +266,7 @@ func unknownParameters() map[string]json.RawMessage {
 	}
 }
 
-// withParams adds the author's parameters, which come first.
+// withParams adds Params to extra. Params win over parameters of the same name.
 func (r *conformanceRun) withParams(extra map[string]json.RawMessage) map[string]json.RawMessage {
 	maps.Copy(extra, r.Params)
 	return extra
@@ -280,13 +281,14 @@ func checkUnknownParameters(ctx context.Context, s *subject) error {
 	}
 	req := fullUpdate(x)
 	if err := s.patch(ctx, x, req); err != nil {
-		return tolerate(skipFailure(err, "")) // for another check
+		return tolerate(skipFailure(err, "")) // the check "update" reports it
 	}
 	req.Extra = unknownParameters()
 	return s.patch(ctx, x, req)
 }
 
-// tolerate is for a check that has seen enough where the rest is not offered.
+// tolerate turns a *skip into success. It is for a check whose remaining part may be
+// missing.
 func tolerate(err error) error {
 	if _, ok := err.(*skip); ok {
 		return nil
@@ -326,7 +328,7 @@ func checkEscapedID(ctx context.Context, s *subject) error {
 		err = s.offered(ctx, e)
 	}
 	if err != nil {
-		return tolerate(skipFailure(err, "")) // for another check
+		return tolerate(skipFailure(err, "")) // the check "fetch" reports it
 	}
 	if e, err = s.fetch(ctx, x); err != nil {
 		return err

@@ -13,31 +13,31 @@ import (
 var replayChecks = []check{
 	{Requirement{
 		ID: "replay", Group: groupReplays,
-		Text:   "A request works once",
+		Text:   "A request is accepted only once",
 		Source: sourceDecisions,
-		Fix:    "Remember every nonce (or, in a format without, every signature) for as long as its request is fresh.",
+		Fix:    "Remember each nonce until its request is too old to be accepted. In a format without nonces, remember the signature.",
 	}, checkReplay},
 	{Requirement{
 		ID: "concurrent-replay", Group: groupReplays,
-		Text:   "A request that comes many times at once works once",
+		Text:   "Only one of several concurrent copies is accepted",
 		Source: sourceDecisions,
-		Fix:    "Check and enter the nonce in one atomic step, such as an INSERT under a unique key.",
+		Fix:    "Check and store the nonce in one atomic step, such as an INSERT with a unique key.",
 	}, checkConcurrentReplay},
 	{Requirement{
 		ID: "replay-as-delete", Group: groupReplays,
-		Text:   "A GET that was used is no DELETE",
+		Text:   "A used GET is refused as a DELETE",
 		Source: sourceDecisions,
-		Fix:    "Key nonces by nothing but the nonce: X-Signature does not know the method.",
+		Fix:    "Use only the nonce as the key of the replay store: X-Signature does not cover the method.",
 	}, checkReplayAsDelete},
 	{Requirement{
 		ID: "forged-nonce", Group: groupReplays,
-		Text:   "A forgery does not use up the genuine nonce",
+		Text:   "A forged request does not spend the genuine nonce",
 		Source: sourceDecisions,
-		Fix:    "Look at the nonce last, when the signature is known to be right.",
+		Fix:    "Store the nonce last, after you have verified the signature.",
 	}, checkForgedNonce},
 }
 
-// replayed returns a request that was admitted.
+// replayed returns a request that the provider has accepted.
 func (s *subject) replayed(ctx context.Context) (*http.Request, error) {
 	r, err := s.orderRequest(ctx)
 	if err != nil {
@@ -53,16 +53,19 @@ func (s *subject) replayed(ctx context.Context) (*http.Request, error) {
 func checkReplay(ctx context.Context, s *subject) error {
 	r, err := s.replayed(ctx)
 	if err != nil {
-		return skipFailure(err, "the genuine request is not admitted")
+		return skipFailure(err, "the genuine request is not accepted")
 	}
-	if err := s.refuses(r, "a request that was used"); err != nil {
+	if err := s.refuses(r, usedRequest); err != nil {
 		return err
 	}
 	err = s.everyRoute(ctx, extensionMethods, func(t target) error { return s.refusesAgain(ctx, t) })
 	return tolerate(err)
 }
 
-// refusesAgain sends a request twice.
+// usedRequest describes a replay in a failure.
+const usedRequest = "a request that was accepted before"
+
+// refusesAgain sends a request twice. The second must be refused.
 func (s *subject) refusesAgain(ctx context.Context, t target) error {
 	r, err := s.genuineOf(ctx, t)
 	if err != nil {
@@ -73,7 +76,7 @@ func (s *subject) refusesAgain(ctx context.Context, t target) error {
 		err = succeeded(e)
 	}
 	if err != nil {
-		return skipFailure(err, t.method+" does not work any more")
+		return skipFailure(err, t.method+" fails")
 	}
 	if t.method == http.MethodDelete {
 		s.attacked = nil
@@ -82,9 +85,9 @@ func (s *subject) refusesAgain(ctx context.Context, t target) error {
 		return err
 	}
 	if status := e.Response.StatusCode; status == http.StatusNotFound || status == http.StatusGone {
-		return &failure{"401 to a request that was used", describe(e) + ", as if it had been the first"}
+		return &failure{"401 for " + usedRequest, describe(e) + ", as if the request were new"}
 	}
-	return refused(e, "a request that was used")
+	return refused(e, usedRequest)
 }
 
 func checkConcurrentReplay(ctx context.Context, s *subject) error {
@@ -99,19 +102,19 @@ func checkConcurrentReplay(ctx context.Context, s *subject) error {
 		wg.Go(func() { answers[i], errs[i] = s.send(r) })
 	}
 	wg.Wait()
-	admitted := 0
+	accepted := 0
 	for i, err := range errs {
 		if err != nil {
 			return err
 		}
 		if answers[i].Response.StatusCode/100 == 2 {
-			admitted++
-		} else if err := refused(answers[i], "a request that was used"); err != nil {
+			accepted++
+		} else if err := refused(answers[i], usedRequest); err != nil {
 			return err
 		}
 	}
-	if admitted != 1 {
-		return &failure{fmt.Sprintf("one of %d admitted", atOnce), fmt.Sprintf("%d", admitted)}
+	if accepted != 1 {
+		return &failure{fmt.Sprintf("1 of %d copies accepted", atOnce), fmt.Sprintf("%d copies accepted", accepted)}
 	}
 	return nil
 }
@@ -121,7 +124,7 @@ func checkReplayAsDelete(ctx context.Context, s *subject) error {
 		return &skip{"a message signature covers the method"}
 	}
 	if works, err := s.offers(ctx, http.MethodGet); err != nil || !works {
-		return cmp.Or(err, error(&skip{"GET does not work"}))
+		return cmp.Or(err, error(&skip{"GET fails"}))
 	}
 	return s.everyRoute(ctx, []string{http.MethodDelete}, func(t target) error {
 		r, err := s.genuine(ctx, http.MethodGet, t.path, nil)
@@ -133,10 +136,10 @@ func checkReplayAsDelete(ctx context.Context, s *subject) error {
 			err = succeeded(e)
 		}
 		if err != nil {
-			return skipFailure(err, "GET does not work any more")
+			return skipFailure(err, "GET fails")
 		}
 		r.Method = http.MethodDelete
-		return s.refuses(r, "a GET that was used, as a DELETE")
+		return s.refuses(r, "a used GET that is sent as a DELETE")
 	})
 }
 
@@ -149,12 +152,15 @@ func checkForgedNonce(ctx context.Context, s *subject) error {
 	if err := s.flip(forged); err != nil {
 		return err
 	}
-	if err := s.refuses(forged, "a forgery"); err != nil {
-		return skipFailure(err, "the forgery is admitted")
+	if err := s.refuses(forged, "a forged signature"); err != nil {
+		return skipFailure(err, "the forged request is accepted")
 	}
 	e, err := s.send(r)
 	if err != nil {
 		return err
 	}
-	return succeeded(e)
+	if e.Response.StatusCode/100 != 2 {
+		return &failure{"2xx for the genuine request after a forged one", describe(e)}
+	}
+	return nil
 }

@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// extensionMethods are what Fly.io asks for an extension with. The last one is
-// the one after which nothing can be asked.
+// extensionMethods are the methods of Fly.io's requests for an extension. DELETE is the
+// last, because it removes the extension.
 var extensionMethods = []string{http.MethodGet, http.MethodPatch, http.MethodDelete}
 
-// signedMethods are all that a signature is needed for.
+// signedMethods are the methods of all signed requests.
 var signedMethods = append([]string{http.MethodPost}, extensionMethods...)
 
-// requestBody is what the checks of signatures ask for with a method. In every
-// body there is the region "mad" to be changed.
+// requestBody returns the body that the checks of signatures send with a method. Each
+// body has the region "mad", which checkChangedBody changes.
 func requestBody(method string) []byte {
 	if method == http.MethodPatch {
 		return []byte(`{"primary_region":"mad"}`)
@@ -23,9 +23,8 @@ func requestBody(method string) []byte {
 	return nil
 }
 
-// offers says whether a genuine request with a method for an extension succeeds.
-// What refuses everybody, because it is not offered or does not work, refuses
-// the forgers too, and proves nothing.
+// offers reports whether a genuine request with a method succeeds for an extension. If
+// it fails, the refusal of a forged request proves nothing.
 func (s *subject) offers(ctx context.Context, method string) (bool, error) {
 	if works, ok := s.works[method]; ok {
 		return works, nil
@@ -37,12 +36,12 @@ func (s *subject) offers(ctx context.Context, method string) (bool, error) {
 	if ctx.Err() != nil {
 		return false, ctx.Err()
 	}
-	s.works[method] = err == nil // what is wrong is for another check to tell
+	s.works[method] = err == nil // another check reports the failure
 	return err == nil, nil
 }
 
-// asked sends a genuine request for an extension, which must succeed if it is
-// offered.
+// asked sends a genuine request for an extension. The request must succeed if the
+// provider offers the method.
 func (s *subject) asked(ctx context.Context, method string, x *extension) error {
 	e, err := s.callSettled(ctx, method, x, requestBody(method))
 	if err != nil {
@@ -51,16 +50,16 @@ func (s *subject) asked(ctx context.Context, method string, x *extension) error 
 	return s.offered(ctx, e)
 }
 
-// A target is a request for a forger to spoil.
+// A target is a request that a check forges.
 type target struct {
 	method, path string
 	body         []byte
 	x            *extension // nil for a POST
 }
 
-// everyRoute calls attack for each of the methods that the provider offers. The
-// extension that it is for stands until an attack succeeds. If there is none,
-// that is why to skip.
+// everyRoute calls attack for each of the methods that the provider offers. The attacks
+// share one extension until one succeeds. It returns a *skip if the provider offers none
+// of the methods.
 func (s *subject) everyRoute(ctx context.Context, methods []string, attack func(target) error) error {
 	tried := 0
 	for _, method := range methods {
@@ -73,17 +72,18 @@ func (s *subject) everyRoute(ctx context.Context, methods []string, attack func(
 		}
 		tried++
 		if err := attack(*t); err != nil {
-			s.attacked = nil // who knows what is left of it
+			s.attacked = nil // the extension may be damaged
 			return err
 		}
 	}
 	if tried == 0 {
-		return &skip{"no " + strings.Join(methods, ", no ") + " works"}
+		return &skip{"no request succeeds with " + strings.Join(methods, ", ")}
 	}
 	return nil
 }
 
-// targetOf returns what to attack with a method, or nil if it is not offered.
+// targetOf returns a target for a method, or nil if the provider does not offer the
+// method.
 func (s *subject) targetOf(ctx context.Context, method string) (*target, error) {
 	if method == http.MethodPost {
 		order := s.order()
@@ -104,21 +104,20 @@ func (s *subject) targetOf(ctx context.Context, method string) (*target, error) 
 	return &target{method: method, path: s.attacked.path(), body: requestBody(method), x: s.attacked}, nil
 }
 
-// genuineOf signs a request as Fly.io does, unless it is told otherwise.
+// genuineOf returns a target's request, signed as Fly.io does except for the changes.
 func (s *subject) genuineOf(ctx context.Context, t target, changes ...how) (*http.Request, error) {
 	return s.genuine(ctx, t.method, t.path, t.body, changes...)
 }
 
-// refusesAll tests that nobody gets anything done who signs otherwise.
+// refusesAll tests that each method is refused if the request is signed with changes.
 func (s *subject) refusesAll(ctx context.Context, what string, changes ...how) error {
 	return s.refusesSpoilt(ctx, signedMethods, what, asItIs, changes...)
 }
 
-// asItIs spoils nothing.
+// asItIs leaves a request unchanged.
 func asItIs(*http.Request, target) error { return nil }
 
-// refusesSpoilt tests that requests are refused that were spoilt after they were
-// signed.
+// refusesSpoilt tests that a request is refused if spoil changes it after it was signed.
 func (s *subject) refusesSpoilt(
 	ctx context.Context, methods []string, what string, spoil func(r *http.Request, t target) error, changes ...how,
 ) error {
@@ -134,8 +133,8 @@ func (s *subject) refusesSpoilt(
 	})
 }
 
-// untouched is a failure if an extension is gone that was only asked for by those
-// who were refused: the refusal was said, and the work done.
+// untouched returns a *failure if the attacked extension is gone. All attacks on it were
+// refused, so the provider has executed a request that it refused.
 func (s *subject) untouched(ctx context.Context) error {
 	if s.attacked == nil {
 		return nil
@@ -151,11 +150,11 @@ func (s *subject) untouched(ctx context.Context) error {
 		return nil
 	}
 	s.attacked = nil
-	return &failure{"the extension, after a DELETE that was refused", describe(e)}
+	return &failure{"the extension to exist after a refused DELETE", describe(e)}
 }
 
-// callSettled is a genuine request for an extension. One that conflicts with work
-// that still goes on is sent again when that has ended.
+// callSettled sends a genuine request for an extension. If the answer is 409, it waits
+// until the extension is ready and sends the request again.
 func (s *subject) callSettled(ctx context.Context, method string, x *extension, body []byte) (Exchange, error) {
 	e, err := s.call(ctx, method, x.path(), body)
 	if err != nil || e.Response.StatusCode != http.StatusConflict {
@@ -169,15 +168,15 @@ func (s *subject) callSettled(ctx context.Context, method string, x *extension, 
 	return s.call(ctx, method, x.path(), body)
 }
 
-// notRouted says whether a 404 is that of a router which knows no such route: the
-// answer is the one to a path that there cannot be.
+// notRouted reports whether a 404 comes from a router that has no such route. In that
+// case a path that cannot exist gets the same answer.
 func (s *subject) notRouted(ctx context.Context, e Exchange) (bool, error) {
 	nowhere := strings.TrimPrefix(e.Request.URL.EscapedPath(), s.basePath) + "/flytest-nowhere"
 	other, err := s.call(ctx, e.Request.Method, nowhere, requestBody(e.Request.Method))
 	if err != nil {
 		return false, err
 	}
-	without := func(e Exchange) string { // what routers like to repeat
+	without := func(e Exchange) string { // routers often repeat the path
 		return strings.ReplaceAll(string(e.ResponseBody), e.Request.URL.Path, "")
 	}
 	same := other.Response.StatusCode == e.Response.StatusCode && without(other) == without(e) &&

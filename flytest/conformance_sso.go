@@ -1,181 +1,90 @@
 package flytest
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
-	"strings"
-
-	jsonv2 "github.com/go-json-experiment/json"
 
 	"github.com/flyext/flyext"
 )
+
+// noRedirect is why the checks that build on "sso-redirect" are skipped.
+const noRedirect = "the provider does not redirect to Fly.io"
 
 var ssoChecks = []check{
 	{Requirement{
 		ID: "sso-redirect", Group: groupSSO,
 		Text:   "The customer's browser is sent to Fly.io's sign-on",
 		Source: sourceSSO,
-		Fix:    `Redirect GET {base}/extensions/{id}/sso to /oauth/authorize with client_id, response_type=code (not request_type), redirect_uri={base}/callback, scope and state. Without a dashboard, answer 501.`,
+		Fix:    `Redirect GET {base}/extensions/{id}/sso to /oauth/authorize with client_id, response_type=code (not request_type), redirect_uri={base}/callback, scope and state. If extensions have no dashboard, answer 501.`,
 	}, checkSSORedirect},
 	{Requirement{
 		ID: "sso-state", Group: groupSSO,
-		Text:   "Each sign-on has a state that nobody can guess",
+		Text:   "Each sign-on has an unguessable state",
 		Source: sourceSSO,
-		Fix:    "Make the state of random bytes, or sign it with a nonce in it, for each browser that comes.",
+		Fix:    "Make a new state for each sign-on: random bytes, or signed data with a nonce.",
 	}, checkSSOState},
 	{Requirement{
 		ID: "sso-unknown-id", Group: groupSSO,
-		Text:   "Nobody signs in for an extension that is not there",
+		Text:   "A sign-on for an unknown extension does not begin",
 		Source: sourceSSO,
-		Fix:    "Look the extension up first, and answer 404.",
+		Fix:    "Look the extension up first. If it does not exist, answer 404.",
 	}, checkSSOUnknownID},
 	{Requirement{
 		ID: "sso-sign-in", Group: groupSSO,
-		Text:   "An admin of the organization gets in",
+		Text:   "An admin of the organization is signed in",
 		Source: sourceSSO,
-		Fix:    "Exchange the code at /oauth/token, with credentials, code and redirect_uri as form members; ask /oauth/token/info who it is (generation 2); start a session, with no cookie that is SameSite=Strict, and redirect to the extension's screen.",
+		Fix:    "Exchange the code at /oauth/token, with client_id, client_secret, grant_type, code and redirect_uri as form fields. In generation 2, get the user from /oauth/token/info. Start a session, without SameSite=Strict in its cookies, and redirect to the extension's page.",
 	}, checkSSOSignIn},
 	{Requirement{
 		ID: "sso-token-type", Group: groupSSO,
-		Text:   "The token's answer may lack token_type",
+		Text:   "A token response without token_type is accepted",
 		Source: sourceSSO,
-		Fix:    "Take the token for a bearer token where it does not say.",
+		Fix:    "Treat a token without a token_type as a bearer token.",
 	}, checkSSOTokenType},
 	{Requirement{
 		ID: "sso-denied", Group: groupSSO,
-		Text:   "Who says no to Fly.io does not get in",
+		Text:   "A user who denies consent is not signed in",
 		Source: sourceSSO,
-		Fix:    "Answer ?error=access_denied with a page that says so, and a status of 4xx.",
+		Fix:    "If the callback has error=access_denied, answer with a 4xx status and a page that says so.",
 	}, checkSSODenied},
 	{Requirement{
 		ID: "sso-no-member", Group: groupSSO,
-		Text:   "Somebody of another organization does not get in",
+		Text:   "A user of another organization is not signed in",
 		Source: sourceSSO,
-		Fix:    "Look for the extension's organization in the list of /oauth/token/info, and refuse who is not in it.",
+		Fix:    "Look for the extension's organization in the list from /oauth/token/info. If it is missing, refuse the user.",
 	}, checkSSONoMember},
 	{Requirement{
 		ID: "sso-foreign-token", Group: groupSSO,
-		Text:   "Another application's token lets nobody in",
+		Text:   "A token of another application is refused",
 		Source: sourceSSO,
-		Fix:    "Compare application.uid of /oauth/token/info with your client id.",
+		Fix:    "Compare application.uid from /oauth/token/info with your client id.",
 	}, checkSSOForeignToken},
 	{Requirement{
 		ID: "sso-forged-state", Group: groupSSO,
-		Text:   "A missing or changed state lets nobody in",
+		Text:   "A callback with a missing or changed state is refused",
 		Source: sourceSSO,
-		Fix:    "Verify the state before you spend the code.",
+		Fix:    "Verify the state before you exchange the code.",
 	}, checkSSOForgedState},
 	{Requirement{
 		ID: "sso-other-browser", Group: groupSSO,
-		Text:   "A sign-on ends in the browser in which it began",
+		Text:   "A sign-on can end only in the browser in which it began",
 		Source: sourceSSO,
-		Fix:    "Bind the state to the browser by a cookie, or anybody can have a customer signed in as somebody else.",
+		Fix:    "Bind the state to the browser with a cookie. Otherwise an attacker can sign a customer in as another user.",
 	}, checkSSOOtherBrowser},
 	{Requirement{
 		ID: "sso-other-session", Group: groupSSO,
-		Text:   "A session of one organization is none of another",
+		Text:   "A session for one organization gives no access to another",
 		Source: sourceSSO,
-		Fix:    "Before you redirect a session to the extension's screen, look whether it is of the extension's organization; if not, ask Fly.io.",
+		Fix:    "Before you redirect a browser with a session to the extension's page, compare the session's organization with the extension's. If they differ, start a new sign-on at Fly.io.",
 	}, checkSSOOtherSession},
 	{Requirement{
 		ID: "sso-fly-fails", Group: groupSSO,
-		Text:   "While Fly.io fails, nobody gets in",
+		Text:   "A user is not signed in while Fly.io fails",
 		Source: sourceSSO,
-		Fix:    "Take every answer that is not the expected one for a no, and tell the customer to try again.",
+		Fix:    "Refuse the user after any unexpected answer from Fly.io, and ask them to try again.",
 	}, checkSSOFlyFails},
-}
-
-// browser returns a new one, which visits the provider and, if it may sign in,
-// the played Fly.io.
-func (s *subject) browser(signsIn bool) (*Browser, error) {
-	urls := []string{s.BaseURL}
-	if signsIn && s.OAuth != nil {
-		urls = append(urls, s.OAuthURL)
-	}
-	b, err := NewBrowser(s.Client, urls...)
-	if err != nil {
-		return nil, err
-	}
-	b.platform.Observe = s.observe
-	return b, nil
-}
-
-// observe records what a browser does.
-func (s *subject) observe(e Exchange) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.record(e)
-}
-
-func (s *subject) open(ctx context.Context, b *Browser, target string) (*Visit, error) {
-	var visit *Visit
-	err := s.patiently(ctx, func() (Exchange, error) {
-		limited, cancel := context.WithTimeout(ctx, answerTimeout)
-		defer cancel()
-		var err error
-		if visit, err = b.Open(limited, target); err != nil {
-			return Exchange{}, err
-		}
-		return visit.Last(), nil
-	})
-	return visit, err
-}
-
-// begin opens the dashboard in a browser that does not visit Fly.io, and returns
-// where it is sent to sign in.
-func (s *subject) begin(ctx context.Context, b *Browser) (*url.URL, error) {
-	x, err := s.standing(ctx)
-	if err != nil {
-		return nil, err
-	}
-	target, err := s.platform.DashboardURL(x.id)
-	if err != nil {
-		return nil, err
-	}
-	visit, err := s.open(ctx, b, target)
-	if err != nil {
-		return nil, err
-	}
-	last := visit.Last()
-	switch last.Response.StatusCode {
-	case http.StatusNotImplemented, http.StatusNotFound, http.StatusMethodNotAllowed:
-		return nil, &skip{fmt.Sprintf("single sign-on is not offered (%s)", last.Response.Status)}
-	}
-	if visit.Elsewhere == nil {
-		return nil, cmp.Or(s.missesRoute(ctx, last), error(&failure{"a redirect to Fly.io", describe(last)}))
-	}
-	return visit.Elsewhere, s.checkAuthorization(visit.Elsewhere)
-}
-
-// missesRoute is a *skip if it was not the sign-on that refused a browser, but
-// what refuses everybody without a signature: who has one finds nothing there.
-func (s *subject) missesRoute(ctx context.Context, e Exchange) error {
-	if e.Response.StatusCode != http.StatusUnauthorized && e.Response.StatusCode != http.StatusForbidden {
-		return nil
-	}
-	signed, err := s.call(ctx, http.MethodGet, strings.TrimPrefix(e.Request.URL.EscapedPath(), s.basePath), nil)
-	if err != nil {
-		return err
-	}
-	switch signed.Response.StatusCode {
-	case http.StatusNotImplemented, http.StatusNotFound, http.StatusMethodNotAllowed:
-		return &skip{fmt.Sprintf("single sign-on is not offered (%s to who signs)", signed.Response.Status)}
-	}
-	return nil
-}
-
-// beginAlone is begin in a browser of its own.
-func (s *subject) beginAlone(ctx context.Context) (*url.URL, error) {
-	b, err := s.browser(false)
-	if err != nil {
-		return nil, err
-	}
-	return s.begin(ctx, b)
 }
 
 func checkSSORedirect(ctx context.Context, s *subject) error {
@@ -183,77 +92,7 @@ func checkSSORedirect(ctx context.Context, s *subject) error {
 	return err
 }
 
-// checkAuthorization compares what the provider asks of Fly.io (RFC 6749,
-// section 4.1.1).
-func (s *subject) checkAuthorization(to *url.URL) error {
-	if err := s.checkAuthorizeURL(to); err != nil {
-		return err
-	}
-	base, err := s.platform.base()
-	if err != nil {
-		return err
-	}
-	query := to.Query()
-	for _, p := range []struct{ name, want string }{
-		{"response_type", "code"}, {"redirect_uri", base + "/callback"}, {"client_id", s.clientID()},
-	} {
-		got := query[p.name]
-		if len(got) == 1 && (got[0] == p.want || p.want == "" && got[0] != "") {
-			continue
-		}
-		return &failure{p.name + "=" + p.want, fmt.Sprintf("%q", got)}
-	}
-	if query.Get("state") == "" {
-		return &failure{"a state", "none"}
-	}
-	return s.checkScope(query.Get("scope"))
-}
-
-// clientID is the one that the provider has to send, or "" if that is not known.
-func (s *subject) clientID() string {
-	if s.OAuth == nil {
-		return ""
-	}
-	return s.OAuth.ClientID
-}
-
-// checkAuthorizeURL compares where the browser is sent: to the played Fly.io or,
-// if there is none, to the real one or one on this machine.
-func (s *subject) checkAuthorizeURL(to *url.URL) error {
-	got := to.Scheme + "://" + to.Host + to.Path
-	hosts := map[flyext.Generation]string{flyext.Generation1: "fly.io", flyext.Generation2: "api.fly.io"}
-	want := "https://" + hosts[s.ssoGeneration] + AuthorizeEndpoint
-	if s.OAuth != nil {
-		want = strings.TrimRight(s.OAuthURL, "/") + AuthorizeEndpoint
-	}
-	local := to.Hostname() == "localhost" || net.ParseIP(to.Hostname()).IsLoopback()
-	if got == want || s.OAuth == nil && local && to.Path == AuthorizeEndpoint {
-		return nil
-	}
-	return &failure{"a redirect to " + want, "one to " + got}
-}
-
-func (s *subject) checkScope(scope string) error {
-	if s.ssoGeneration == flyext.Generation2 {
-		if scope != "read" {
-			return &failure{"scope=read", fmt.Sprintf("%q", scope)}
-		}
-		return nil
-	}
-	want := fmt.Sprintf(`{"organization_id":%q,"permission":"admin"}`, ownOrganization)
-	var got struct {
-		OrganizationID string `json:"organization_id"`
-		Permission     string `json:"permission"`
-	}
-	err := jsonv2.Unmarshal([]byte(scope), &got)
-	if err != nil || got.OrganizationID != ownOrganization || got.Permission != "admin" {
-		return &failure{"scope=" + want, fmt.Sprintf("%q", scope)}
-	}
-	return nil
-}
-
-// minState is what a state that cannot be guessed takes at least: 128 bits in
-// base64.
+// minState is the minimum length of an unguessable state: 128 bits in base64.
 const minState = 22
 
 func checkSSOState(ctx context.Context, s *subject) error {
@@ -261,22 +100,22 @@ func checkSSOState(ctx context.Context, s *subject) error {
 	for i := range states {
 		to, err := s.beginAlone(ctx)
 		if err != nil {
-			return skipFailure(err, "there is no redirect to Fly.io")
+			return skipFailure(err, noRedirect)
 		}
 		states[i] = to.Query().Get("state")
 	}
 	switch {
 	case states[0] == states[1]:
-		return &failure{"two browsers with two states", "the same for both"}
+		return &failure{"a different state for each browser", "the same state for two browsers"}
 	case len(states[0]) < minState:
-		return &failure{fmt.Sprintf("%d characters or more", minState), fmt.Sprint(len(states[0]))}
+		return &failure{fmt.Sprintf("a state of %d characters or more", minState), fmt.Sprintf("a state of %d characters", len(states[0]))}
 	}
 	return nil
 }
 
 func checkSSOUnknownID(ctx context.Context, s *subject) error {
 	if _, err := s.beginAlone(ctx); err != nil {
-		return skipFailure(err, "there is no redirect to Fly.io")
+		return skipFailure(err, noRedirect)
 	}
 	target, err := s.platform.DashboardURL(s.newID())
 	if err != nil {
@@ -297,58 +136,7 @@ func checkSSOUnknownID(ctx context.Context, s *subject) error {
 	case last.Response.StatusCode >= 500:
 		return &failure{"404", describe(last)}
 	}
-	return nil // there may be a page of the provider's own
-}
-
-// The users of a run.
-const (
-	userAdmin    = "flytest-user"
-	userStranger = "flytest-stranger"
-)
-
-// plays sets the played Fly.io up for a customer, or says why it cannot.
-func (s *subject) plays(ctx context.Context, c Choice) error {
-	if _, err := s.beginAlone(ctx); err != nil {
-		return skipFailure(err, "there is no redirect to Fly.io")
-	}
-	if s.OAuth == nil {
-		return &skip{"no played sign-on was given that the provider is configured with"}
-	}
-	s.OAuth.SetUsers(
-		User{ID: userAdmin, Name: "Ada", Organizations: []UserOrganization{{OrganizationID: ownOrganization, Role: "admin"}}},
-		User{ID: userStranger, Name: "Stranger", Organizations: []UserOrganization{{OrganizationID: otherOrganization, Role: "admin"}}},
-	)
-	s.OAuth.SetChoice(&c)
-	return nil
-}
-
-var (
-	asAdmin    = Choice{UserID: userAdmin}
-	asStranger = Choice{UserID: userStranger}
-)
-
-// signIn walks the whole sign-on in a new browser.
-func (s *subject) signIn(ctx context.Context, c Choice) (*Visit, error) {
-	x, err := s.standing(ctx)
-	if err != nil {
-		return nil, err
-	}
-	b, err := s.browser(true)
-	if err != nil {
-		return nil, err
-	}
-	return s.signInWith(ctx, b, x, c)
-}
-
-func (s *subject) signInWith(ctx context.Context, b *Browser, x *extension, c Choice) (*Visit, error) {
-	if err := s.plays(ctx, c); err != nil {
-		return nil, err
-	}
-	target, err := s.platform.DashboardURL(x.id)
-	if err != nil {
-		return nil, err
-	}
-	return s.open(ctx, b, target)
+	return nil // the provider may show a page of its own
 }
 
 func checkSSOSignIn(ctx context.Context, s *subject) error {
@@ -356,13 +144,13 @@ func checkSSOSignIn(ctx context.Context, s *subject) error {
 	return err
 }
 
-// settled is home for checks that build on it.
+// settled calls home. It returns a *skip if an admin cannot sign in.
 func (s *subject) settled(ctx context.Context) ([]string, error) {
 	home, err := s.home(ctx)
-	return home, skipFailure(err, "nobody gets in")
+	return home, skipFailure(err, "an admin cannot sign in")
 }
 
-// faulty plays a Fly.io one of whose endpoints answers otherwise.
+// faulty signs an admin in while an endpoint of the simulated OAuth server has a fault.
 func (s *subject) faulty(ctx context.Context, endpoint string, f Fault) (*Visit, []string, error) {
 	home, err := s.settled(ctx)
 	if err != nil {
@@ -383,14 +171,14 @@ func checkSSOTokenType(ctx context.Context, s *subject) error {
 }
 
 func checkSSODenied(ctx context.Context, s *subject) error {
-	return s.keepsOut(ctx, Choice{Error: "access_denied"}, "who said no")
+	return s.keepsOut(ctx, Choice{Error: "access_denied"}, "a user who denied consent")
 }
 
 func checkSSONoMember(ctx context.Context, s *subject) error {
-	return s.keepsOut(ctx, asStranger, "somebody of another organization")
+	return s.keepsOut(ctx, asStranger, "a user of another organization")
 }
 
-func (s *subject) keepsOut(ctx context.Context, c Choice, who string) error {
+func (s *subject) keepsOut(ctx context.Context, c Choice, what string) error {
 	home, err := s.settled(ctx)
 	if err != nil {
 		return err
@@ -399,18 +187,18 @@ func (s *subject) keepsOut(ctx context.Context, c Choice, who string) error {
 	if err != nil {
 		return err
 	}
-	return s.keptOut(visit, home, who)
+	return s.keptOut(visit, home, what)
 }
 
 func checkSSOForeignToken(ctx context.Context, s *subject) error {
 	if s.ssoGeneration == flyext.Generation1 {
-		return &skip{"generation 1 does not say whose a token is"}
+		return &skip{"in generation 1, a token does not name its application"}
 	}
 	visit, home, err := s.faulty(ctx, TokenInfoEndpoint, ForeignApplication())
 	if err != nil {
 		return err
 	}
-	return s.keptOut(visit, home, "another application's token")
+	return s.keptOut(visit, home, "a token of another application")
 }
 
 func checkSSOFlyFails(ctx context.Context, s *subject) error {
@@ -422,13 +210,13 @@ func checkSSOFlyFails(ctx context.Context, s *subject) error {
 		{TokenInfoEndpoint, StatusAnswer(http.StatusInternalServerError)}, {TokenInfoEndpoint, HTMLAnswer()},
 	} {
 		if c.endpoint == TokenInfoEndpoint && s.ssoGeneration == flyext.Generation1 {
-			continue // nobody asks there
+			continue // generation 1 does not use the endpoint
 		}
 		visit, home, err := s.faulty(ctx, c.endpoint, c.fault)
 		if err != nil {
 			return err
 		}
-		if err := s.keptOut(visit, home, "everybody"); err != nil {
+		if err := s.keptOut(visit, home, "a user while Fly.io fails"); err != nil {
 			return err
 		}
 	}
@@ -456,7 +244,7 @@ func checkSSOOtherSession(ctx context.Context, s *subject) error {
 		err = s.entered(visit)
 	}
 	if err != nil {
-		return skipFailure(err, "another organization's admin does not get in")
+		return skipFailure(err, "an admin of another organization cannot sign in")
 	}
 	x, err := s.standing(ctx)
 	if err != nil {
@@ -465,31 +253,7 @@ func checkSSOOtherSession(ctx context.Context, s *subject) error {
 	if visit, err = s.signInWith(ctx, b, x, asStranger); err != nil {
 		return err
 	}
-	return s.keptOut(visit, home, "a session of another organization")
-}
-
-// callback begins in a browser, has an admin say yes at the played Fly.io, and
-// returns the callback URL that this browser is to open next.
-func (s *subject) callback(ctx context.Context, b *Browser) (*url.URL, error) {
-	if err := s.plays(ctx, asAdmin); err != nil {
-		return nil, err
-	}
-	authorize, err := s.begin(ctx, b)
-	if err != nil {
-		return nil, err
-	}
-	fly, err := NewBrowser(s.Client, s.OAuthURL)
-	if err != nil {
-		return nil, err
-	}
-	visit, err := s.open(ctx, fly, authorize.String())
-	if err != nil {
-		return nil, err
-	}
-	if visit.Elsewhere == nil {
-		return nil, errors.New("the played Fly.io does not send the browser back")
-	}
-	return visit.Elsewhere, nil
+	return s.keptOut(visit, home, "a session for another organization")
 }
 
 func checkSSOForgedState(ctx context.Context, s *subject) error {
@@ -516,15 +280,15 @@ func checkSSOForgedState(ctx context.Context, s *subject) error {
 		if err != nil {
 			return err
 		}
-		if err := s.keptOut(visit, home, "a state that is not the browser's"); err != nil {
+		if err := s.keptOut(visit, home, "a missing or changed state"); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// forgedState changes one character in the middle, where no encoding has spare
-// bits.
+// forgedState changes one character in the middle, because the last character of an
+// encoding may have unused bits.
 func forgedState(state string) string {
 	i := len(state) / 2
 	changed := "A"
@@ -555,5 +319,5 @@ func checkSSOOtherBrowser(ctx context.Context, s *subject) error {
 	if err != nil {
 		return err
 	}
-	return s.keptOut(visit, home, "another browser than the one that began")
+	return s.keptOut(visit, home, "a browser other than the one that began the sign-on")
 }

@@ -87,17 +87,17 @@ func TestConformanceSkips(t *testing.T) {
 				w.signingOn = func(sso *flyext.SSOConfig) { sso.OAuthURL = "" } // Fly.io's own, which nobody may ask
 				w.testing = func(c *flytest.Conformance) { c.OAuth, c.OAuthURL = nil, "" }
 			},
-			skipped: walked, reason: "no played sign-on was given that the provider is configured with",
+			skipped: walked, reason: "no simulated OAuth server is configured",
 		},
 		{
 			name: "no receiver of webhooks", world: func(*world) {},
-			reason: "no played receiver was given that the provider sends its webhooks to",
+			reason: "no webhook receiver is configured",
 		},
 		{
 			name: "no webhooks", world: func(w *world) {
 				w.testing = func(c *flytest.Conformance) { c.Webhooks = &flytest.WebhookReceiver{Secret: webhookSecret} }
 			},
-			reason: "no webhook came",
+			reason: "the provider sent no webhook",
 		},
 		{
 			name: "neither GET nor DELETE", world: func(w *world) { w.offered = bare(w.service) },
@@ -120,7 +120,7 @@ func TestConformanceSkips(t *testing.T) {
 				"event", "event-again", "event-signature", "event-type", "changed-method", "changed-path", "changed-query", "deprovision", "deprovision-twice", "fetch", "fetch-after-deprovision",
 				"fetch-after-update", "late-retry", "ready", "replay-as-delete", "status", "update", "update-absent", "update-empty-list",
 			}, signOn...),
-			reason: "there is no PATCH (404 Not Found)",
+			reason: "PATCH is not offered (404 Not Found)",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -200,15 +200,15 @@ func TestConformanceMisuse(t *testing.T) {
 		{"a parameter of the request's own", "Conformance.Params: ", func(c *flytest.Conformance) {
 			c.Params = map[string]json.RawMessage{"organization_id": json.RawMessage(`"x"`)}
 		}},
-		{"a parameter of the signature", `"nonce" is a parameter of the signature`, func(c *flytest.Conformance) {
+		{"a parameter of the signature", `the signature uses the name "nonce"`, func(c *flytest.Conformance) {
 			c.Params = map[string]json.RawMessage{"nonce": json.RawMessage(`"x"`)}
 		}},
-		{"no secret", "Conformance.Credentials has no SigningSecret", func(c *flytest.Conformance) { c.Credentials = flytest.Credentials{} }},
+		{"no secret", "Conformance.Credentials.SigningSecret is empty", func(c *flytest.Conformance) { c.Credentials = flytest.Credentials{} }},
 		{"format", `there is no format "morse"`, func(c *flytest.Conformance) { c.Format = "morse" }},
-		{"requirement", `there is no requirement "beauty"`, func(c *flytest.Conformance) { c.Only = []string{"beauty"} }},
-		{"URL without server", "OAuthURL is set, and OAuth is not", func(c *flytest.Conformance) { c.OAuthURL = conformanceOAuth }},
+		{"requirement", `unknown requirement "beauty"`, func(c *flytest.Conformance) { c.Only = []string{"beauty"} }},
+		{"URL without server", "OAuthURL is set but OAuth is nil", func(c *flytest.Conformance) { c.OAuthURL = conformanceOAuth }},
 		{"server without URL", `"" is no http or https URL`, func(c *flytest.Conformance) { c.OAuth = oauth }},
-		{"two generations", "SSOGeneration is not that of OAuth", func(c *flytest.Conformance) {
+		{"two generations", "SSOGeneration differs from OAuth.Generation", func(c *flytest.Conformance) {
 			c.OAuth, c.OAuthURL, c.SSOGeneration = oauth, conformanceOAuth, flyext.Generation1
 		}},
 	} {
@@ -242,7 +242,7 @@ func TestConformanceRefusedWebhook(t *testing.T) {
 		}
 		report := w.run(t)
 		last := report.Results[len(report.Results)-1]
-		if want := `; of the last one, the resource has its secrets with it, as "config"`; last.ID != "webhooks" || !strings.HasSuffix(last.Got, want) {
+		if want := `; reason for the last: the resource has its secrets with it, as "config"`; last.ID != "webhooks" || !strings.HasSuffix(last.Got, want) {
 			t.Errorf("%s: got %s", last.ID, last.Got)
 		}
 		if strings.Contains(last.String(), "top secret") {
@@ -325,8 +325,8 @@ func TestConformanceTest(t *testing.T) {
 	for _, want := range []string{
 		"--- PASS: TestConformanceTest/provision", "--- SKIP: TestConformanceTest/sso-redirect",
 		"--- FAIL: TestConformanceTest/stale", "--- FAIL: TestConformanceTest/status",
-		"failed stale: A request of two hours ago is refused (docs/protocol.md#decisions)", "  sent: POST /flyio/extensions\n",
-		`   got: "active", which flyctl takes for "still working"` + "\n", "   fix: Say exactly ",
+		"failed stale: A request that is two hours old is refused (docs/protocol.md#decisions)", "  sent: POST /flyio/extensions\n",
+		`   got: "active", which means "still working" to flyctl` + "\n", "   fix: Answer exactly ",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in:\n%s", want, text)

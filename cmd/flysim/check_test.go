@@ -125,8 +125,8 @@ func TestCheckWebhooks(t *testing.T) {
 	}{
 		{"sound", webhookSecret, true, flytest.Passed, ""},
 		{"forged", "another secret", true, flytest.Failed, "X-Signature is not the HMAC-SHA256 of the body"},
-		{"none", "", true, flytest.Skipped, "no webhook came"},
-		{"not asked for", webhookSecret, false, flytest.Skipped, "no played receiver was given"},
+		{"none", "", true, flytest.Skipped, "the provider sent no webhook"},
+		{"not asked for", webhookSecret, false, flytest.Skipped, "no webhook receiver is configured"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -26,7 +26,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"milliseconds", "Your provider reads the timestamp as milliseconds."},
 		{"scheme", `Your provider compares the signed "url" with https://127.0.0.1:`},
 		{"base-path", "Your provider answers at http://127.0.0.1:"},
-		{"flat", "got generation 1's shape: an object of secrets alone"},
+		{"flat", "got generation 1's shape: an object with only secrets"},
 	} {
 		t.Run(c.mistake, func(t *testing.T) {
 			t.Parallel()

@@ -286,7 +286,7 @@ func TestLateRetryIsAWarning(t *testing.T) {
 		t.Errorf("warned %q, exit status %d", warned, got.status)
 	}
 	text := term.run(t, "check", "--only", "late-retry").want(t, exitOK).stdout
-	contains(t, words(text), "WARNING A late retry of POST after DELETE makes nothing new", "want 410", "0 passed, 1 with a warning, 0 failed")
+	contains(t, words(text), "WARNING A late retry of POST after DELETE creates nothing", "want 410", "0 passed, 1 with a warning, 0 failed")
 }
 
 // TestQuickstart: what the README has a newcomer copy passes.
