@@ -16,7 +16,7 @@ import (
 func TestOnce(t *testing.T) {
 	t.Parallel()
 	db := dbPath(t)
-	for range 2 { // again with a database that has seen it
+	for range 2 { // the second time with the streams of the first
 		cmd := command(t, []string{"TERM=xterm-256color"}, "-once", "-db", db)
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
@@ -25,20 +25,20 @@ func TestOnce(t *testing.T) {
 			t.Fatalf("%v\n%s", err, &stderr)
 		}
 		for line := range strings.Lines(stderr.String()) {
-			if !strings.Contains(line, `msg="slow call"`) { // the machine is slow
-				t.Errorf("it wrote to stderr: %s", line)
+			if !strings.Contains(line, `msg="slow call"`) { // a slow machine logs it
+				t.Errorf("the demo wrote to stderr: %s", line)
 			}
 		}
 		text := string(output)
 		if strings.Contains(text, "\x1b") {
-			t.Error("escape codes, and no terminal")
+			t.Error("the output has escape codes, but stdout is not a terminal")
 		}
 		for line := range strings.Lines(text) {
 			if length := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); length > columns {
-				t.Errorf("a line of %d columns: %s", length, line)
+				t.Errorf("a line has %d columns, want at most %d: %s", length, columns, line)
 			}
 		}
-		// In this order, wherever a line is broken.
+		// These texts come in this order. Line breaks do not matter.
 		text = strings.Join(strings.Fields(text), " ")
 		for _, want := range []string{
 			"POST /flyio/extensions", "X-Signature: ", "200 OK", `"LOGJAM_URL": "https://`, // provisioned
@@ -53,16 +53,16 @@ func TestOnce(t *testing.T) {
 		} {
 			_, rest, found := strings.Cut(text, want)
 			if !found {
-				t.Fatalf("no %q where it belongs in:\n%s", want, output)
+				t.Fatalf("%q is missing or out of order in:\n%s", want, output)
 			}
 			text = rest
 		}
 	}
 }
 
-// TestShowLeadsToDashboard follows the link at the end of the show: what a
-// person does with it in a browser is in TestBrowserSignsIn.
-func TestShowLeadsToDashboard(t *testing.T) {
+// TestDemoLeadsToDashboard follows the link that the demo prints at its end.
+// TestBrowserSignsIn does the same in a browser.
+func TestDemoLeadsToDashboard(t *testing.T) {
 	t.Parallel()
 	for addr, signOn := range map[string]string{"127.0.0.1:0": "localhost", "localhost:0": "127.0.0.1"} {
 		t.Run(addr, func(t *testing.T) {
@@ -103,17 +103,17 @@ func TestShowLeadsToDashboard(t *testing.T) {
 			}
 			at, _ := visit(browser.Get(link))
 			if at.Hostname() != signOn {
-				t.Errorf("Fly.io is played at %s, want another host than Logjam's", at.Hostname())
+				t.Errorf("the simulated sign-on is at %s, want %s: its host must differ from Logjam's", at.Hostname(), signOn)
 			}
 			choice := url.Values{"action": {"sign-in"}, "user": {order().UserID}}
 			if _, text := visit(browser.PostForm(at.String(), choice)); !strings.Contains(text, "shop-prod") || !strings.Contains(text, "Supercollider") {
-				t.Errorf("the dashboard is %s", text)
+				t.Errorf("the dashboard does not show the stream and its organization:\n%s", text)
 			}
 			if err := cmd.Process.Signal(os.Interrupt); err != nil {
 				t.Fatal(err)
 			}
 			if err := cmd.Wait(); err != nil {
-				t.Errorf("it ended with %v", err)
+				t.Errorf("after the interrupt it exited with %v", err)
 			}
 		})
 	}
