@@ -66,7 +66,7 @@ func TestBadConfiguration(t *testing.T) {
 		{"empty second secret", map[string]string{"FLYIO_SIGNING_SECRET": "s,"}, "", "FLYIO_SIGNING_SECRET has an empty value"},
 		{"empty token", with("FLYIO_BEARER_TOKEN", ""), "", "FLYIO_BEARER_TOKEN is empty"},
 		{"empty key", with("LOGJAM_KEY", ""), "", "LOGJAM_KEY is empty"},
-		{"bad key", with("LOGJAM_KEY", "k"), "", "LOGJAM_KEY: the key is not 32 bytes"},
+		{"bad key", with("LOGJAM_KEY", "k"), "", "LOGJAM_KEY: the key must be 32 bytes"},
 		{"token without secret", map[string]string{"FLYIO_BEARER_TOKEN": "t"}, "", "set FLYIO_SIGNING_SECRET"},
 		{"client without secret", with("FLYIO_CLIENT_ID", "c"), "", "FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET need each other"},
 		{"client secret without client", with("FLYIO_CLIENT_SECRET", "c"), "", "FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET need each other"},

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// Whoever copies the files of the database has no secret of it.
+// TestSecretsAreSealed checks that a copy of the database files reveals no secret.
 func TestSecretsAreSealed(t *testing.T) {
 	t.Parallel()
 	path := dbPath(t)
@@ -17,7 +17,7 @@ func TestSecretsAreSealed(t *testing.T) {
 	_, rest, _ := strings.Cut(provision(t, l, order42()), "://42:")
 	password, _, ok := strings.Cut(rest, "@")
 	if !ok || len(password) < 26 {
-		t.Fatal("no password of 128 bits in the URL")
+		t.Fatal("the URL does not have a password of at least 128 bits")
 	}
 	for _, file := range []string{path, path + "-wal"} {
 		content, err := os.ReadFile(file)
@@ -25,7 +25,7 @@ func TestSecretsAreSealed(t *testing.T) {
 			t.Fatal(err)
 		}
 		if bytes.Contains(content, []byte(password)) {
-			t.Errorf("%s has the password in the clear", filepath.Base(file))
+			t.Errorf("%s contains the password in clear text", filepath.Base(file))
 		}
 	}
 	for _, file := range []string{path, path + "-wal", path + ".key"} {
@@ -34,13 +34,14 @@ func TestSecretsAreSealed(t *testing.T) {
 			t.Fatal(err)
 		}
 		if info.Mode().Perm() != 0o600 {
-			t.Errorf("%s has the mode %o", filepath.Base(file), info.Mode().Perm())
+			t.Errorf("%s has mode %o, want 600", filepath.Base(file), info.Mode().Perm())
 		}
 	}
 }
 
-// Whoever writes to the database cannot have a secret by moving it to a stream
-// of their own, nor put one of their choice.
+// TestSecretsStayWithTheirStream checks that an attacker who can write to the
+// database cannot read a secret by moving it to the attacker's stream, and cannot
+// set a secret.
 func TestSecretsStayWithTheirStream(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ name, attack string }{
@@ -63,7 +64,7 @@ func TestSecretsStayWithTheirStream(t *testing.T) {
 				t.Fatal(err)
 			}
 			if x, err := l.Provision(t.Context(), own); err == nil {
-				t.Errorf("it opens: %q", fmt.Sprint(x.Secrets))
+				t.Errorf("the secret opens: %q", fmt.Sprint(x.Secrets))
 			}
 		})
 	}
@@ -79,13 +80,13 @@ func TestWrongKey(t *testing.T) {
 		want  string
 	}{
 		{"other key", otherKey, nil, "does not fit this database"},
-		{"no base64", "secret", nil, "not 32 bytes in base64"},
-		{"short", "c2hvcnQ=", nil, "not 32 bytes in base64"},
+		{"not base64", "secret", nil, "must be 32 bytes in base64"},
+		{"short", "c2hvcnQ=", nil, "must be 32 bytes in base64"},
 		{"other key file", "", func(f string) error { return os.WriteFile(f, []byte(otherKey), 0o600) }, "does not fit this database"},
 		{"no key file", "", os.Remove, "is gone"},
-		{"empty key file", "", func(f string) error { return os.Truncate(f, 0) }, "not 32 bytes in base64"},
-		{"readable by the group", "", func(f string) error { return os.Chmod(f, 0o640) }, "others may read the key file"},
-		{"readable by others", "", func(f string) error { return os.Chmod(f, 0o604) }, "others may read the key file"},
+		{"empty key file", "", func(f string) error { return os.Truncate(f, 0) }, "must be 32 bytes in base64"},
+		{"readable by the group", "", func(f string) error { return os.Chmod(f, 0o640) }, "other users may read the key file"},
+		{"readable by others", "", func(f string) error { return os.Chmod(f, 0o604) }, "other users may read the key file"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -100,10 +101,10 @@ func TestWrongKey(t *testing.T) {
 			store, err := openStore(t.Context(), config{db: path, key: test.key})
 			if err == nil {
 				store.close()
-				t.Fatal("it opens")
+				t.Fatal("the database opened")
 			}
 			if !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "\n") {
-				t.Errorf("got %q, want a line with %q", err, test.want)
+				t.Errorf("got %q, want one line with %q", err, test.want)
 			}
 		})
 	}
@@ -121,6 +122,6 @@ func TestKeyFromEnvironment(t *testing.T) {
 		store.close()
 	}
 	if _, err := os.Stat(path + ".key"); err == nil {
-		t.Error("a key file was made beside a key in the environment")
+		t.Error("Logjam made a key file although LOGJAM_KEY is set")
 	}
 }
