@@ -70,7 +70,7 @@ func (a activity) StreamTitle() string { return cmp.Or(a.StreamName, a.StreamID)
 // actor returns how to show the user of a provisioning request.
 func actor(email, id string) string { return cmp.Or(email, id, "Fly.io") }
 
-// changeOf describes the changes of an update. It returns "" if there are none.
+// changeOf describes the changes of an update. It returns "" if nothing changed.
 func changeOf(was, is *stream) string {
 	var parts []string
 	for _, part := range []struct {

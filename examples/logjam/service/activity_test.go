@@ -40,7 +40,7 @@ func TestActivities(t *testing.T) {
 		}
 		update(flyext.UpdateRequest{ReadRegions: flyext.OptionalOf([]string{"syd"}), Name: flyext.OptionalOf("new"), UserID: flyext.OptionalOf("user")})
 		update(flyext.UpdateRequest{Name: flyext.OptionalOf("new")}) // nothing new
-		ofStream := []string{"Changed the name, read regions new: user", "Provisioned collider: user@example.com"}
+		ofStream := []string{"Changed the name, read regions new: user", "Created collider: user@example.com"}
 		if got := activities(t, l.store, "org", "42"); !slices.Equal(got, ofStream) {
 			t.Errorf("activities of the stream: %q, want %q", got, ofStream)
 		}
@@ -56,7 +56,7 @@ func TestActivities(t *testing.T) {
 		if got, want := activities(t, l.store, "another", ""), []string{"Deleted new: Fly.io", "Changed the organization new: Fly.io"}; !slices.Equal(got, want) {
 			t.Errorf("activities after the deletion: %q, want %q", got, want)
 		}
-		ofOrganization := append(ofStream[:1:1], "Provisioned 43: Fly.io", ofStream[1])
+		ofOrganization := append(ofStream[:1:1], "Created 43: Fly.io", ofStream[1])
 		if got := activities(t, l.store, "org", ""); !slices.Equal(got, ofOrganization) {
 			t.Errorf("activities of the organization: %q, want %q", got, ofOrganization)
 		}

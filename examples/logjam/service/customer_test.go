@@ -58,7 +58,7 @@ func TestCustomerChanges(t *testing.T) {
 			}
 			w := d.do(r)
 			if location := w.Header().Get("Location"); w.Code != test.status || location != test.location {
-				t.Errorf("got %d to %s, want %d to %s", w.Code, location, test.status, test.location)
+				t.Errorf("got %d with location %q, want %d with %q", w.Code, location, test.status, test.location)
 			}
 			got := flyext.Status("")
 			if x, err := d.logjam.Fetch(t.Context(), test.of); err == nil {

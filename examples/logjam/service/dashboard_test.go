@@ -14,18 +14,18 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// A dashboardTest is a dashboard without a network: at https, and at a time of
-// its own.
+// A dashboardTest is a dashboard that a test calls without a network. Its base URL
+// is https, and its time is clock.
 type dashboardTest struct {
 	t *testing.T
 	*dashboard
 	logjam  *Logjam
 	mux     *http.ServeMux
-	secrets []string // that no page may show
+	secrets []string // values that must not be on a page
 	clock   time.Time
 }
 
-// hostile is a name that must arrive as text.
+// hostile is a name that pages must escape.
 const hostile = `<script>alert(1)</script>"'&`
 
 func newDashboardTest(t *testing.T) *dashboardTest {
@@ -68,7 +68,7 @@ func (d *dashboardTest) in(organizationID string) *http.Cookie {
 	return d.inAgain(organizationID, nil)
 }
 
-// inAgain does it with a browser that has a session.
+// inAgain signs a user in with a browser that has the session before, if any.
 func (d *dashboardTest) inAgain(organizationID string, before *http.Cookie) *http.Cookie {
 	d.t.Helper()
 	r := httptest.NewRequest(http.MethodGet, "/flyio/callback", nil)
@@ -81,7 +81,7 @@ func (d *dashboardTest) inAgain(organizationID string, before *http.Cookie) *htt
 		d.t.Fatal(err)
 	}
 	if location := w.Header().Get("Location"); w.Code != http.StatusSeeOther || location != "/organizations/"+organizationID {
-		d.t.Errorf("sign-in answered %d to %s", w.Code, location)
+		d.t.Errorf("sign-in answered %d with location %s", w.Code, location)
 	}
 	cookies := w.Result().Cookies()
 	if len(cookies) != 1 {
@@ -99,7 +99,7 @@ func (d *dashboardTest) get(path string, session *http.Cookie) *httptest.Respons
 	return d.do(r)
 }
 
-// do answers a request, and holds the answer against what all must fulfil.
+// do answers a request, and checks that the page shows no secret and escapes names.
 func (d *dashboardTest) do(r *http.Request) *httptest.ResponseRecorder {
 	d.t.Helper()
 	w := httptest.NewRecorder()
@@ -107,11 +107,11 @@ func (d *dashboardTest) do(r *http.Request) *httptest.ResponseRecorder {
 	body := w.Body.String()
 	for _, secret := range d.secrets {
 		if strings.Contains(body, secret) {
-			d.t.Errorf("%s shows a secret's value", r.URL.Path)
+			d.t.Errorf("%s shows the value of a secret", r.URL.Path)
 		}
 	}
 	if strings.Contains(body, "<script") || strings.Contains(body, hostile) {
-		d.t.Errorf("%s has a name on it that is not escaped:\n%s", r.URL.Path, body)
+		d.t.Errorf("%s shows a name without escaping it:\n%s", r.URL.Path, body)
 	}
 	return w
 }
@@ -129,35 +129,35 @@ func TestDashboardShowsOneOrganization(t *testing.T) {
 		{"own stream", "/streams/alpha", ofCollider, 200, "alpha"},
 		{"own stream with an escaped id", "/streams/a%2Fb", ofCollider, 200, "<code>a/b</code>"},
 		{"own organization", "/organizations/collider", ofCollider, 200, `href="/streams/a%2Fb"`},
-		{"the other's own stream", "/streams/gamma", ofHadron, 200, "gamma"},
+		{"own stream of the other organization", "/streams/gamma", ofHadron, 200, "gamma"},
 		{"deleted stream", "/streams/gone", ofCollider, 404, "There is no such log stream"},
-		{"no stream", "/streams/none", ofCollider, 404, "There is no such log stream"},
+		{"unknown stream", "/streams/none", ofCollider, 404, "There is no such log stream"},
 		{"another's stream", "/streams/gamma", ofCollider, 404, "There is no such log stream"},
 		{"the other way round", "/streams/alpha", ofHadron, 404, "There is no such log stream"},
-		{"no organization", "/organizations/none", ofCollider, 404, "There is no such organization"},
+		{"unknown organization", "/organizations/none", ofCollider, 404, "There is no such organization"},
 		{"another organization", "/organizations/hadron", ofCollider, 404, "There is no such organization"},
 		{"stream, without a session", "/streams/a%2Fb", nil, 403, `href="/flyio/extensions/a%2Fb/sso"`},
-		{"no stream, without a session", "/streams/none", nil, 403, "You are not signed in"},
+		{"unknown stream, without a session", "/streams/none", nil, 403, "You are not signed in"},
 		{"organization, without a session", "/organizations/collider", nil, 403, `href="/flyio/organizations/collider/sso"`},
-		{"nothing", "/nothing", ofCollider, 404, ""},
+		{"unknown path", "/nothing", ofCollider, 404, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := d.get(test.path, test.session)
 			if body := w.Body.String(); w.Code != test.status || !strings.Contains(body, test.shows) {
-				t.Errorf("got %d %s, want %d and %q", w.Code, body, test.status, test.shows)
+				t.Errorf("got %d %s, want %d with %q", w.Code, body, test.status, test.shows)
 			}
 		})
 	}
 	if own := d.get("/organizations/collider", ofCollider).Body.String(); strings.Contains(own, "gamma") || strings.Contains(own, hadron) {
-		t.Error("an organization's page has another's stream")
+		t.Error("an organization's page shows another organization or its stream")
 	}
 	foreign, missing := d.get("/streams/gamma", ofCollider).Body.String(), d.get("/streams/delta", ofCollider).Body.String()
 	if foreign != strings.ReplaceAll(missing, "delta", "gamma") {
-		t.Error("another organization's stream can be told from none")
+		t.Error("the page for another organization's stream differs from the page for an unknown stream")
 	}
 	page := d.get("/streams/alpha", ofCollider).Body.String()
 	if !strings.Contains(page, html.EscapeString(hostile)) || !strings.Contains(page, "LOGJAM_URL") {
-		t.Errorf("the page is without names, or without the secret's:\n%s", page)
+		t.Errorf("the page lacks the stream's name or the secret's name:\n%s", page)
 	}
 }
 
@@ -188,15 +188,16 @@ func TestDashboardHeaders(t *testing.T) {
 		style, _, _ = strings.Cut(style, "</style>")
 		sum := sha256.Sum256([]byte(style))
 		if hash := base64.StdEncoding.EncodeToString(sum[:]); !strings.Contains(screenPolicy, "style-src 'sha256-"+hash+"'") {
-			t.Errorf("%s: the policy does not allow the style sheet", name)
+			t.Errorf("%s: the Content-Security-Policy does not allow the style sheet", name)
 		}
 	}
 	if !strings.HasPrefix(screenPolicy, "default-src 'none'; ") || strings.Contains(screenPolicy, "unsafe") {
-		t.Errorf("the policy is %s", screenPolicy)
+		t.Errorf("the Content-Security-Policy is too weak: %s", screenPolicy)
 	}
 }
 
-// A page that cannot be built tells the customer nothing of why.
+// TestDashboardFails checks that the page for an internal error does not reveal the
+// error.
 func TestDashboardFails(t *testing.T) {
 	t.Parallel()
 	d := newDashboardTest(t)

@@ -41,7 +41,7 @@ func find(t *testing.T, l *Logjam, id string) *stream {
 	return s
 }
 
-// wantError checks that an error is what a customer is to be told.
+// wantError checks that err is the given error for the customer.
 func wantError(t *testing.T, err error, want *flyext.Error) {
 	t.Helper()
 	if !errors.Is(err, want) {
@@ -58,7 +58,7 @@ func TestProvisionAgain(t *testing.T) {
 		retry := order42()
 		retry.Name, retry.ReadRegions, retry.OrganizationName = "", nil, ""
 		if again := provision(t, l, retry); again != first {
-			t.Error("a repeated POST has other secrets")
+			t.Error("a retried POST returned different secrets")
 		}
 		if other := provision(t, l, &flyext.ProvisionRequest{ID: "43", OrganizationID: "org"}); other == first {
 			t.Error("two streams have the same secrets")
@@ -68,7 +68,7 @@ func TestProvisionAgain(t *testing.T) {
 		}
 		l = newLogjam(t, db)
 		if again := provision(t, l, order42()); again != first {
-			t.Error("after a restart a repeated POST has other secrets")
+			t.Error("after a restart, a retried POST returned different secrets")
 		}
 
 		s := find(t, l, "42")
@@ -90,7 +90,8 @@ func TestProvisionAgain(t *testing.T) {
 	})
 }
 
-// The id is the key, and its secrets are its organization's.
+// TestProvisionForAnotherOrganization checks that an organization cannot get
+// another's stream by its id.
 func TestProvisionForAnotherOrganization(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, db string) {
@@ -106,7 +107,7 @@ func TestProvisionForAnotherOrganization(t *testing.T) {
 	})
 }
 
-// A transaction that fails late leaves nothing of its beginning.
+// TestProvisionIsOneTransaction checks that a failed provisioning leaves no rows.
 func TestProvisionIsOneTransaction(t *testing.T) {
 	t.Parallel()
 	l := newLogjam(t, dbPath(t))
@@ -116,13 +117,13 @@ func TestProvisionIsOneTransaction(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := l.Provision(t.Context(), order42()); err == nil {
-		t.Fatal("provisioned, though the row of the stream could not be written")
+		t.Fatal("Provision succeeded although the row of the stream could not be written")
 	}
 	var rows int
 	err = l.store.db.QueryRowContext(t.Context(),
 		`SELECT (SELECT count(*) FROM organizations) + (SELECT count(*) FROM users) + (SELECT count(*) FROM memberships)`).Scan(&rows)
 	if err != nil || rows != 0 {
-		t.Errorf("%d rows are left of a failed transaction, %v", rows, err)
+		t.Errorf("the failed transaction left %d rows, %v", rows, err)
 	}
 }
 
@@ -155,7 +156,7 @@ func TestPlan(t *testing.T) {
 				t.Error(err)
 			}
 			if e, ok := errors.AsType[*flyext.Error](err); test.want == "" && (!ok || e.Code != flyext.CodeInvalid) {
-				t.Errorf("got error %v, want one of code %q", err, flyext.CodeInvalid)
+				t.Errorf("got error %v, want one with code %q", err, flyext.CodeInvalid)
 			}
 		})
 	}
@@ -226,10 +227,10 @@ func TestUpdateWithUnknownPlanChangesNothing(t *testing.T) {
 			Extra: map[string]json.RawMessage{"plan": json.RawMessage(`"enterprise"`)},
 		})
 		if err == nil {
-			t.Error("there is no such plan")
+			t.Error("Update accepted an unknown plan")
 		}
 		if name := find(t, l, "42").name; name != "collider" {
-			t.Errorf("the name is %q", name)
+			t.Errorf("the refused update changed the name to %q", name)
 		}
 	})
 }
@@ -258,12 +259,13 @@ func TestDeprovision(t *testing.T) {
 		wantError(t, err, errDeleted)
 		var streams int
 		if err := l.store.db.QueryRowContext(t.Context(), `SELECT count(*) FROM streams`).Scan(&streams); err != nil || streams != 0 {
-			t.Errorf("%d streams are left, %v", streams, err)
+			t.Errorf("%d streams are left, %v; want 0", streams, err)
 		}
 	})
 }
 
-// What cannot be an id is none's, and no failure of the database.
+// TestImpossibleID checks that ids that PostgreSQL cannot store are unknown ids, and
+// not internal errors.
 func TestImpossibleID(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, db string) {

@@ -83,7 +83,7 @@ func TestWrongKey(t *testing.T) {
 		{"not base64", "secret", nil, "must be 32 bytes in base64"},
 		{"short", "c2hvcnQ=", nil, "must be 32 bytes in base64"},
 		{"other key file", "", func(f string) error { return os.WriteFile(f, []byte(otherKey), 0o600) }, "does not fit this database"},
-		{"no key file", "", os.Remove, "is gone"},
+		{"no key file", "", os.Remove, "missing key file"},
 		{"empty key file", "", func(f string) error { return os.Truncate(f, 0) }, "must be 32 bytes in base64"},
 		{"readable by the group", "", func(f string) error { return os.Chmod(f, 0o640) }, "other users may read the key file"},
 		{"readable by others", "", func(f string) error { return os.Chmod(f, 0o604) }, "other users may read the key file"},

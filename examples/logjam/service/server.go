@@ -128,8 +128,8 @@ func newHTTPServer(handler http.Handler, log *slog.Logger) *http.Server {
 	}
 }
 
-// listen listens on the configured address. If there is none, it uses the default
-// address or, if that is in use, any free port on loopback.
+// listen listens on the configured address. Without one, it uses the default address
+// or, if that is in use, any free port on loopback.
 func listen(c config) (net.Listener, error) {
 	if c.addr != "" {
 		return net.Listen("tcp", c.addr)

@@ -47,8 +47,8 @@ func startSession(ctx context.Context, tx *sql.Tx, s session, now time.Time) (id
 	return id, err
 }
 
-// findSession returns the session with an id. It returns nil if there is none or
-// if the session has expired.
+// findSession returns the session with an id. It returns nil if the session does not
+// exist or has expired.
 func findSession(ctx context.Context, tx *sql.Tx, id string, now time.Time) (*session, error) {
 	var s session
 	err := tx.QueryRowContext(ctx, `

@@ -25,15 +25,15 @@ func TestSessionExpires(t *testing.T) {
 	in := d.in(collider)
 	d.clock = d.clock.Add(sessionLifetime - time.Second)
 	if w := d.get("/streams/alpha", in); w.Code != http.StatusOK {
-		t.Errorf("before its end: got %d", w.Code)
+		t.Errorf("before the session expires: got %d, want 200", w.Code)
 	}
 	d.clock = d.clock.Add(time.Second)
 	if w := d.get("/streams/alpha", in); w.Code != http.StatusForbidden {
-		t.Errorf("at its end: got %d", w.Code)
+		t.Errorf("when the session expires: got %d, want 403", w.Code)
 	}
 	d.in(collider)
 	if got := d.count(`SELECT count(*) FROM sessions`); got != 1 {
-		t.Errorf("%d sessions are kept, want the new one", got)
+		t.Errorf("%d sessions are stored, want only the new one", got)
 	}
 }
 
@@ -57,36 +57,36 @@ func TestTamperedSessionCookie(t *testing.T) {
 	other := sessionCookies{key: d.store.stateKey, secure: true}
 	values = append(values, in.Value[1:], in.Value+"A", strings.ToLower(in.Value), "%", "' OR 1=1 --",
 		string(hashOf(id)), hex.EncodeToString(hashOf(id)),
-		id, id+".", "."+signature, id+"."+id, // there is such a session, and it is not signed
+		id, id+".", "."+signature, id+"."+id, // without a valid signature
 		other.write(id).Value, // signed with another key
 	)
 	for _, value := range values {
 		if w := d.get("/streams/alpha", &http.Cookie{Name: in.Name, Value: value}); w.Code != http.StatusForbidden {
-			t.Errorf("%q: got %d", value, w.Code)
+			t.Errorf("cookie %q: got %d, want 403", value, w.Code)
 		}
 	}
-	// Whoever writes cookies over plain http cannot give them this prefix.
+	// A cookie set over plain http cannot have the prefix __Host-.
 	if w := d.get("/streams/alpha", &http.Cookie{Name: "logjam-session", Value: in.Value}); w.Code != http.StatusForbidden {
-		t.Errorf("under another name: got %d", w.Code)
+		t.Errorf("cookie without the prefix __Host-: got %d, want 403", w.Code)
 	}
 	if got := d.count(`SELECT count(*) FROM sessions WHERE instr(hash, ?) OR user_name = ?`, id, id); got != 0 {
-		t.Error("the database has the id of a session")
+		t.Error("the database contains the id of a session")
 	}
 }
 
-// An attacker who put a session id into a browser does not share the session
-// that starts there.
+// TestSessionFixation checks that an attacker who put a session id into a browser
+// does not share the session that starts there.
 func TestSessionFixation(t *testing.T) {
 	t.Parallel()
 	d := newDashboardTest(t)
 	planted := d.in(hadron)
 	started := d.inAgain(collider, planted)
 	if started.Value == planted.Value {
-		t.Error("a session has the id that was there before")
+		t.Error("the new session has the planted id")
 	}
 	for _, path := range []string{"/streams/alpha", "/streams/gamma"} {
 		if w := d.get(path, planted); w.Code != http.StatusForbidden {
-			t.Errorf("%s with the planted id: got %d", path, w.Code)
+			t.Errorf("%s with the planted id: got %d, want 403", path, w.Code)
 		}
 	}
 }
@@ -124,16 +124,16 @@ func TestSignOut(t *testing.T) {
 			if test.status == http.StatusSeeOther {
 				want = http.StatusForbidden
 				if c := w.Result().Cookies(); len(c) != 1 || c[0].Name != in.Name || c[0].MaxAge >= 0 || c[0].Path != "/" || !c[0].Secure {
-					t.Errorf("the answer's cookies are %v", c)
+					t.Errorf("the answer has the cookies %v, want one that removes the session's", c)
 				}
 			} else if len(w.Result().Cookies()) > 0 {
-				t.Error("a refusal takes the cookie away")
+				t.Error("the refused request removed the cookie")
 			}
 			if got := d.get("/streams/alpha", in).Code; got != want {
-				t.Errorf("afterwards: got %d, want %d", got, want)
+				t.Errorf("the stream afterwards: got %d, want %d", got, want)
 			}
 			if got := d.get("/streams/alpha", other).Code; got != http.StatusOK {
-				t.Errorf("another session of the user's: got %d", got)
+				t.Errorf("the stream in the user's other session: got %d, want 200", got)
 			}
 		})
 	}

@@ -107,7 +107,7 @@ func (d *dashboard) signedIn(r *http.Request, to flyext.Destination) (location s
 	return destinationPath(to)
 }
 
-// session returns the browser's session, or nil if it has none.
+// session returns the browser's session, or nil if the browser is not signed in.
 func (d *dashboard) session(r *http.Request) (s *session, err error) {
 	id := d.cookies().read(r)
 	if id == "" {

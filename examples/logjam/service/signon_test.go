@@ -9,7 +9,8 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// A stream that went to another organization while its user was at Fly.io.
+// TestSignInForMovedStream checks a sign-in for a stream that was moved to another
+// organization while the user was at Fly.io.
 func TestSignInForMovedStream(t *testing.T) {
 	t.Parallel()
 	d := newDashboardTest(t)
@@ -22,14 +23,16 @@ func TestSignInForMovedStream(t *testing.T) {
 		t.Errorf("got %v, want %v", err, errNotFound)
 	}
 	if len(w.Result().Cookies()) > 0 || d.count(`SELECT count(*) FROM sessions`) > 0 {
-		t.Error("a session began")
+		t.Error("the refused sign-in started a session")
 	}
 	if got := d.count(`SELECT count(*) FROM activities WHERE stream_id = 'alpha' AND what = 'Signed in'`); got != 0 {
-		t.Error("it is recorded as a sign-in")
+		t.Error("the refused sign-in is recorded as an activity")
 	}
 }
 
-// Fly.io vouches for members of all organizations there are.
+// TestSignInForNoCustomer checks that a sign-in without a stream or a customer
+// organization is refused and stores nothing. Fly.io identifies members of every
+// organization.
 func TestSignInForNoCustomer(t *testing.T) {
 	t.Parallel()
 	d := newDashboardTest(t)
@@ -39,14 +42,14 @@ func TestSignInForNoCustomer(t *testing.T) {
 	} {
 		w := httptest.NewRecorder()
 		if err := d.signIn(w, httptest.NewRequest(http.MethodGet, "/", nil), user); err == nil {
-			t.Errorf("%+v came in", user)
+			t.Errorf("%+v: the sign-in succeeded", user)
 		}
 		if len(w.Result().Cookies()) > 0 {
-			t.Errorf("%+v got a cookie", user)
+			t.Errorf("%+v: the answer has a cookie", user)
 		}
 	}
 	if got := d.count(`SELECT count(*) FROM users WHERE id = ?`, stranger) + d.count(`SELECT count(*) FROM sessions`); got != 0 {
-		t.Error("they left a trace")
+		t.Errorf("the refused sign-ins stored %d users and sessions", got)
 	}
 }
 
@@ -66,24 +69,24 @@ func TestSignOnBegins(t *testing.T) {
 		{"organization, signed in", "/flyio/organizations/collider/sso", ofCollider, 302, "/organizations/collider"},
 		{"stream, signed in for another organization", "/flyio/extensions/alpha/sso", ofHadron, 302, "https://api.fly.io/oauth/authorize?"},
 		{"organization, signed in for another one", "/flyio/organizations/collider/sso", ofHadron, 302, "https://api.fly.io/oauth/authorize?"},
-		{"no stream", "/flyio/extensions/none/sso", ofCollider, 404, ""},
+		{"unknown stream", "/flyio/extensions/none/sso", ofCollider, 404, ""},
 		{"deleted stream", "/flyio/extensions/gone/sso", ofCollider, 410, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := d.get(test.path, test.session)
 			location := w.Header().Get("Location")
 			if w.Code != test.status || !strings.HasPrefix(location, test.location) {
-				t.Errorf("got %d to %s, want %d to %s", w.Code, location, test.status, test.location)
+				t.Errorf("got %d with location %q, want %d with %q", w.Code, location, test.status, test.location)
 			}
 			for _, c := range w.Result().Cookies() {
 				if c.Path != "/flyio" {
-					t.Errorf("cookie %s has the path %s, to which no handshake comes back", c.Name, c.Path)
+					t.Errorf("cookie %s has the path %s, want /flyio, where the callback is", c.Name, c.Path)
 				}
 			}
 		})
 	}
 	if w := d.do(httptest.NewRequest(http.MethodPost, "https://logjam.example/flyio/organizations/collider/sso", nil)); w.Code != http.StatusMethodNotAllowed {
-		t.Errorf("POST: got %d", w.Code)
+		t.Errorf("POST: got %d, want 405", w.Code)
 	}
 }
 
@@ -96,13 +99,13 @@ func TestStateKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	if again := newLogjam(t, path).store.stateKey; again != first || len(first) != keySize {
-		t.Error("a restart breaks the handshakes that have begun")
+		t.Error("the key changed at a restart, which breaks the handshakes in progress")
 	}
 	key, err := readKeyFile(path + ".key")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if other := newLogjam(t, dbPath(t)).store.stateKey; other == first || first == string(key) {
-		t.Error("it is not a key of its own")
+		t.Error("the state key is another database's state key, or the database's own key")
 	}
 }

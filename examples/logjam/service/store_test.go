@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// newLogjam is Logjam on a database, without webhooks.
+// newLogjam returns a Logjam on a database, without webhooks.
 func newLogjam(t *testing.T, db string) *Logjam {
 	t.Helper()
 	store, err := openDatabase(t.Context(), db)
@@ -20,7 +20,7 @@ func newLogjam(t *testing.T, db string) *Logjam {
 
 func dbPath(t *testing.T) string { return filepath.Join(t.TempDir(), "logjam.db") }
 
-// A path may hold what means something in a URL.
+// TestDatabasePath checks paths that contain URL syntax.
 func TestDatabasePath(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"a b.db", "a?b=c.db", "a#b.db", "a%41.db", "a&b.db", "ü.db", "file:x.db"} {
@@ -44,7 +44,8 @@ func TestDatabasePath(t *testing.T) {
 	}
 }
 
-// What the promise about SIGKILL and power rests on.
+// TestDurability checks the settings that keep committed data after SIGKILL or a
+// loss of power.
 func TestDurability(t *testing.T) {
 	t.Parallel()
 	l := newLogjam(t, dbPath(t))

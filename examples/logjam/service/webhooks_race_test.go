@@ -14,8 +14,8 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// whileOnItsWay runs something while a webhook is on its way, the first time: Fly.io
-// has it, and has not answered.
+// whileOnItsWay calls do once, while Fly.io has received the first webhook and has not
+// answered it.
 func (d *told) whileOnItsWay(do func()) {
 	var once sync.Once
 	d.fly.SetFault(func(sound http.Handler) http.Handler {
@@ -26,8 +26,8 @@ func (d *told) whileOnItsWay(do func()) {
 	})
 }
 
-// TestChangeWhileOnItsWay: what changes after the worker has read the stream is
-// told too, and last, whoever changed it.
+// TestChangeWhileOnItsWay checks that a change that follows the worker's read of the
+// stream gets a webhook too, and that this webhook comes last.
 func TestChangeWhileOnItsWay(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -36,9 +36,9 @@ func TestChangeWhileOnItsWay(t *testing.T) {
 		want   string
 	}{
 		{"woken up", func(d *told) { d.wake("42") }, "ready"},
-		{"removed", func(d *told) { d.do(d.remove(d.t.Context(), nathanOf("org"), "42")) }, "deleted"},
+		{"deleted", func(d *told) { d.do(d.remove(d.t.Context(), nathanOf("org"), "42")) }, "deleted"},
 		{"deleted by Fly.io", func(d *told) { d.do(d.Deprovision(d.t.Context(), "42")) }, "deleted"},
-		{"woken up, and put to sleep", func(d *told) { d.wake("42"); d.sleep("42") }, "asleep"},
+		{"woken up and put to sleep", func(d *told) { d.wake("42"); d.sleep("42") }, "asleep"},
 	}
 	onEach(t, func(t *testing.T, db string) {
 		for _, test := range tests {
@@ -57,8 +57,8 @@ func TestChangeWhileOnItsWay(t *testing.T) {
 	})
 }
 
-// TestRefusedAndOutOfDate: what Fly.io refuses is not given up where the stream
-// has changed since.
+// TestRefusedAndOutOfDate checks that a refused webhook is retried if the stream has
+// changed since.
 func TestRefusedAndOutOfDate(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, db string) {
@@ -81,8 +81,8 @@ func TestRefusedAndOutOfDate(t *testing.T) {
 	})
 }
 
-// A lateTeller works as a teller does, and something happens just then, the
-// first time: when it is done, and the queue does not know yet.
+// A lateTeller works like a teller. After its first job it calls do, before the queue
+// knows that the job has ended.
 type lateTeller struct {
 	*teller
 	once sync.Once
@@ -95,8 +95,8 @@ func (w *lateTeller) Work(ctx context.Context, job *river.Job[tellFlyio]) error 
 	return err
 }
 
-// TestChangeAtTheEnd: the job of a stream ends in the transaction that compares,
-// so that what changes after it finds none.
+// TestChangeAtTheEnd checks that a job ends in the transaction that compares the
+// revisions. A later change then finds no job, and enters a new one.
 func TestChangeAtTheEnd(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, db string) {
@@ -119,8 +119,8 @@ func TestChangeAtTheEnd(t *testing.T) {
 	})
 }
 
-// TestFrozenWorker: a worker that was taken for dead, and sends what is out of
-// date by then, sees to it that Fly.io is told again.
+// TestFrozenWorker checks a worker that was frozen, lost its job to another worker,
+// and then sends an outdated state. The worker must have the webhook sent again.
 func TestFrozenWorker(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, db string) {
@@ -131,32 +131,34 @@ func TestFrozenWorker(t *testing.T) {
 		revision, s, err := frozen.read(t.Context(), "42")
 		d.do(err)
 
-		// Another worker took the job over and has ended it; the stream changed,
-		// and that was told too.
+		// Another worker takes the job over and ends it. The stream changes, and Fly.io
+		// gets a webhook for that too.
 		d.wake("42")
 		d.work()
 		d.wantTold("42", "ready")
 		job := d.jobs()[0]
 
-		d.do(frozen.sender.Updated(t.Context(), s.resource())) // it wakes up
+		d.do(frozen.sender.Updated(t.Context(), s.resource())) // the frozen worker wakes up
 		d.wantTold("42", "asleep")
 		again, err := frozen.settle(t.Context(), &river.Job[tellFlyio]{JobRow: job, Args: tellFlyio{"42"}}, revision, true)
 		if !again || err != nil {
-			t.Errorf("got %t, %v", again, err)
+			t.Errorf("settle returned %t, %v; want true", again, err)
 		}
 		d.work()
 		d.wantTold("42", "ready")
 
-		// The other one may be at it still: it is out of date by that, too.
+		// The other worker may still be sending. The new revision tells it that its state
+		// is outdated too.
 		current, _, err := frozen.read(t.Context(), "42")
 		d.do(err)
 		if current <= revision+1 {
-			t.Errorf("revision %d after %d: who sends now does not find out", current, revision)
+			t.Errorf("revision %d after %d: a worker that is sending cannot detect the change", current, revision)
 		}
 	})
 }
 
-// TestProvisionOnTwoMachines: whoever comes second gets the first one's secret.
+// TestProvisionOnTwoMachines checks that simultaneous requests for one stream get the
+// same secret from both machines.
 func TestProvisionOnTwoMachines(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, db string) {
@@ -178,7 +180,7 @@ func TestProvisionOnTwoMachines(t *testing.T) {
 			}
 			calls.Wait()
 			if slices.Sort(secrets); secrets[0] != secrets[len(secrets)-1] {
-				t.Fatal("one stream has two secrets")
+				t.Fatal("the answers for one stream have different secrets")
 			}
 		}
 	})

@@ -19,8 +19,8 @@ import (
 
 const webhookSecret = "a webhook secret"
 
-// A told is Logjam with webhooks, and a Fly.io that receives them. Jobs are
-// worked when a test says so.
+// A told is a Logjam with webhooks, and a receiver for them. The workers run only
+// when a test calls work.
 type told struct {
 	t *testing.T
 	*Logjam
@@ -47,12 +47,12 @@ func newToldAt(t *testing.T, db string, fly *flytest.WebhookReceiver, url string
 	return &told{t, l, fly}
 }
 
-// nathanOf is a session of an organization.
+// nathanOf returns a session of the user nathan for an organization.
 func nathanOf(organizationID string) *session {
 	return &session{UserID: nathan, UserName: "Nathan", OrganizationID: organizationID}
 }
 
-// do fails the test unless it is done.
+// do stops the test if err is not nil.
 func (d *told) do(err error) {
 	d.t.Helper()
 	if err != nil {
@@ -70,7 +70,7 @@ func (d *told) wake(id string) {
 	d.do(d.setStatus(d.t.Context(), nathanOf("org"), id, flyext.Ready))
 }
 
-// jobs returns the jobs in some states, or in all.
+// jobs returns the jobs in the given states, or all jobs if none is given.
 func (d *told) jobs(states ...rivertype.JobState) []*rivertype.JobRow {
 	d.t.Helper()
 	if len(states) == 0 {
@@ -81,21 +81,22 @@ func (d *told) jobs(states ...rivertype.JobState) []*rivertype.JobRow {
 	return list.Jobs
 }
 
-// work starts the workers, and stops them when nothing is left to do.
+// work starts the workers, and stops them when all jobs have ended.
 func (d *told) work() {
 	d.t.Helper()
 	d.do(d.webhooks.start(d.t.Context()))
 	deadline := time.Now().Add(time.Minute)
 	for len(d.jobs(unfinished()...)) > 0 {
 		if time.Now().After(deadline) {
-			d.t.Fatal("there is something left to do after a minute")
+			d.t.Fatal("jobs are left after a minute")
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
 	d.do(d.webhooks.stop(d.t.Context()))
 }
 
-// wantTold checks what Fly.io knows of a stream: a status, "deleted" or "".
+// wantTold checks the last webhook that Fly.io received for a stream: its status,
+// "deleted", or "" for none.
 func (d *told) wantTold(id, want string) {
 	d.t.Helper()
 	got := ""
@@ -106,24 +107,24 @@ func (d *told) wantTold(id, want string) {
 		}
 	}
 	if got != want {
-		d.t.Errorf("Fly.io believes of stream %s that it is %q, want %q", id, got, want)
+		d.t.Errorf("Fly.io has the status %q of stream %s, want %q", got, id, want)
 	}
 }
 
-// TestTold is the way from the dashboard's button to Fly.io.
+// TestTold checks which changes send which webhook.
 func TestTold(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name   string
 		change func(d *told)
-		want   string // what Fly.io is told of stream 42
+		want   string // status in the webhook for stream 42; "" means no webhook
 	}{
 		{"put to sleep", func(d *told) { d.sleep("42") }, "asleep"},
 		{"put to sleep twice", func(d *told) { d.sleep("42"); d.sleep("42") }, "asleep"},
 		{"woken up", func(d *told) { d.sleep("42"); d.wake("42") }, "ready"},
 		{"awake already", func(d *told) { d.wake("42") }, ""},
-		{"removed", func(d *told) { d.do(d.remove(d.t.Context(), nathanOf("org"), "42")) }, "deleted"},
-		{"removed before the first webhook", func(d *told) {
+		{"deleted", func(d *told) { d.do(d.remove(d.t.Context(), nathanOf("org"), "42")) }, "deleted"},
+		{"deleted before the first webhook", func(d *told) {
 			d.sleep("42")
 			d.do(d.remove(d.t.Context(), nathanOf("org"), "42"))
 		}, "deleted"},
@@ -131,7 +132,7 @@ func TestTold(t *testing.T) {
 			d.sleep("42")
 			d.do(d.Deprovision(d.t.Context(), "42"))
 		}, "deleted"},
-		{"changed by Fly.io alone", func(d *told) {
+		{"changed only by Fly.io", func(d *told) {
 			_, err := d.Update(d.t.Context(), "42", &flyext.UpdateRequest{Name: flyext.OptionalOf("new")})
 			d.do(err)
 		}, ""},
@@ -162,17 +163,17 @@ func TestTold(t *testing.T) {
 				provision(t, d.Logjam, order42())
 				test.change(d)
 				if jobs := len(d.jobs()); jobs > 1 || (jobs == 1) != (test.want != "") {
-					t.Errorf("%d jobs", jobs)
+					t.Errorf("%d jobs, want one only if a webhook is due", jobs)
 				}
 				d.work()
 				d.wantTold("42", test.want)
 				if hooks := d.fly.Webhooks(); len(hooks) > 1 {
-					t.Errorf("%d webhooks", len(hooks))
+					t.Errorf("%d webhooks, want at most one", len(hooks))
 				}
 				if hook, ok := d.fly.Resource("42"); ok && !hook.Deleted() {
 					x, err := d.Fetch(t.Context(), "42")
 					if err != nil || x.Name != hook.Resource.Name || string(x.Extra["plan"]) != string(hook.Resource.Extra["plan"]) {
-						t.Errorf("Fly.io is told %+v, and answered %+v, %v", hook.Resource, x, err)
+						t.Errorf("the webhook has %+v, but Fetch returns %+v, %v", hook.Resource, x, err)
 					}
 				}
 			})
@@ -180,7 +181,8 @@ func TestTold(t *testing.T) {
 	})
 }
 
-// TestWebhooksOff: without a secret nobody is told, and there is no queue.
+// TestWebhooksOff checks that without a webhook secret there are no webhooks and no
+// queue.
 func TestWebhooksOff(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, db string) {
@@ -197,13 +199,13 @@ func TestWebhooksOff(t *testing.T) {
 			t.Error(err)
 		}
 		if _, err := l.store.db.ExecContext(t.Context(), `SELECT 1 FROM river_job`); err == nil {
-			t.Error("the queue's tables are there")
+			t.Error("the queue's tables exist")
 		}
 	})
 }
 
-// TestGivenUp: what Fly.io refuses is shown to an operator and tried again when
-// they say so, or when the stream changes.
+// TestGivenUp checks that a refused webhook is listed for the operator. It is retried
+// when the operator asks, or when the stream changes.
 func TestGivenUp(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, db string) {
@@ -222,34 +224,34 @@ func TestGivenUp(t *testing.T) {
 			provision(t, d.Logjam, order)
 			d.sleep(id)
 		}
-		if text, err := operator("list"); err != nil || !strings.Contains(text, "told everything") {
-			t.Errorf("before: %s, %v", text, err)
+		if text, err := operator("list"); err != nil || !strings.Contains(text, "No failed webhooks") {
+			t.Errorf("the list before the failure is %s, %v", text, err)
 		}
 		d.fly.SetFault(flytest.StatusAnswer(http.StatusUnauthorized))
 		d.work()
 		text, err := operator("list")
 		if err == nil || !strings.Contains(err.Error(), "2 webhooks were given up") || strings.Count(text, "given up") != 2 ||
 			!strings.Contains(text, `"42"`) || !strings.Contains(text, "status 401") {
-			t.Errorf("the list is %s, %v", text, err)
+			t.Errorf("the list after the failure is %s, %v", text, err)
 		}
 
 		d.fly.SetFault(nil)
-		d.wake("43") // which needs no operator
+		d.wake("43") // a change retries without an operator
 		d.work()
 		d.wantTold("43", "ready")
 		d.wantTold("42", "")
 		if text, err = operator("retry"); err != nil || !strings.HasPrefix(text, "1 webhooks") {
-			t.Errorf("retry: %s, %v", text, err)
+			t.Errorf("retry printed %s, %v", text, err)
 		}
 		d.work()
 		d.wantTold("42", "asleep")
-		if text, err := operator("list"); err != nil || !strings.Contains(text, "told everything") {
-			t.Errorf("at the end: %s, %v", text, err)
+		if text, err := operator("list"); err != nil || !strings.Contains(text, "No failed webhooks") {
+			t.Errorf("the list at the end is %s, %v", text, err)
 		}
 	})
 }
 
-// TestFailed is what becomes of a job that failed.
+// TestFailed checks which failed jobs are cancelled, snoozed or retried.
 func TestFailed(t *testing.T) {
 	t.Parallel()
 	d := newTold(t, dbPath(t))
@@ -263,7 +265,7 @@ func TestFailed(t *testing.T) {
 		err      error
 		attempt  int
 		outdated bool
-		want     error // nil is the error itself
+		want     error // nil means that failed returns err itself
 		snooze   time.Duration
 	}{
 		{"no answer", &flyext.WebhookError{Err: errors.New("connection refused")}, 1, false, nil, 0},
@@ -288,10 +290,10 @@ func TestFailed(t *testing.T) {
 			} else if snooze, ok := errors.AsType[*rivertype.JobSnoozeError](err); ok {
 				got = snoozed
 				if snooze.Duration != test.snooze {
-					t.Errorf("put off by %v, want %v", snooze.Duration, test.snooze)
+					t.Errorf("snoozed for %v, want %v", snooze.Duration, test.snooze)
 				}
 			} else if err != test.err {
-				t.Errorf("got %v", err)
+				t.Errorf("got %v, want %v", err, test.err)
 			}
 			if got != test.want {
 				t.Errorf("got %v, want %v", err, test.want)
@@ -310,17 +312,17 @@ func TestNextRetry(t *testing.T) {
 			longest = min(time.Second<<(attempt-1), maxBackoff)
 		}
 		if wait > longest || wait < longest/2-time.Second/10 {
-			t.Errorf("after attempt %d it waits %v, want up to %v", attempt, wait, longest)
+			t.Errorf("after attempt %d the wait is %v, want %v to %v", attempt, wait, longest/2, longest)
 		}
 		total += wait
 	}
 	if total < 24*time.Hour {
-		t.Errorf("it is given up after %v, want days", total)
+		t.Errorf("the job is given up after %v, want at least a day", total)
 	}
 }
 
-// TestStartedAtOnce: machines that start together make one set of tables and
-// one key check.
+// TestStartedAtOnce checks that machines that start at the same time create one set
+// of tables and one key check.
 func TestStartedAtOnce(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, db string) {
