@@ -11,8 +11,8 @@ import (
 )
 
 // An activity is an entry in the history that an organization's dashboard shows.
-// It is recorded in the transaction of the change, so the history has an activity
-// exactly if the change was committed.
+// It is recorded in the transaction of the change. The history therefore has an
+// activity if and only if the change was committed.
 type activity struct {
 	At         time.Time
 	What       string
@@ -67,7 +67,7 @@ func recentActivities(ctx context.Context, tx *sql.Tx, organizationID, streamID 
 // StreamTitle returns the stream's name or, if it has no name, its id.
 func (a activity) StreamTitle() string { return cmp.Or(a.StreamName, a.StreamID) }
 
-// actor returns how to show the user of a provisioning request.
+// actor returns the text that identifies the user of a provisioning request.
 func actor(email, id string) string { return cmp.Or(email, id, "Fly.io") }
 
 // changeOf describes the changes of an update. It returns "" if nothing changed.

@@ -19,7 +19,7 @@ import (
 type demo struct {
 	*page
 	fly    flytest.Platform
-	last   flytest.Exchange // the last one with an answer
+	last   flytest.Exchange // last exchange with an answer
 	log    *logTap
 	secret string
 	once   bool

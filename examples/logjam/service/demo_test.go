@@ -113,7 +113,7 @@ func TestDemoLeadsToDashboard(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := cmd.Wait(); err != nil {
-				t.Errorf("after the interrupt it exited with %v", err)
+				t.Errorf("after the interrupt the process exited with %v", err)
 			}
 		})
 	}

@@ -33,7 +33,7 @@ func planOf(extra map[string]json.RawMessage, otherwise string) (string, error) 
 	if !ok {
 		return otherwise, nil
 	}
-	plan := plans[0] // for null
+	plan := plans[0] // null selects the default
 	if err := json.Unmarshal(raw, &plan); err != nil || !slices.Contains(plans, plan) {
 		return "", flyext.Invalid(fmt.Sprintf("There is no plan %[2]s. Choose one of: %[1]s.", strings.Join(plans, ", "), raw))
 	}

@@ -126,7 +126,7 @@ func startAt(t *testing.T, baseURL, db string, env ...string) *process {
 	select {
 	case facts := <-told:
 		p.replay = facts[2]
-		client := &http.Client{Transport: &http.Transport{ // for this process alone
+		client := &http.Client{Transport: &http.Transport{ // a separate transport, whose connections end with the process
 			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 				return new(net.Dialer).DialContext(ctx, network, facts[0])
 			},

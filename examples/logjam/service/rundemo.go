@@ -11,8 +11,8 @@ import (
 	"sync"
 )
 
-// runDemo serves with a random signing secret and runs the demo. It then keeps
-// serving until the context ends, unless once is set.
+// runDemo serves with a random signing secret and runs the demo. With -once it
+// returns after the demo. Otherwise it keeps serving until the context ends.
 func runDemo(ctx context.Context, c config, out *page, stderr io.Writer) (err error) {
 	if c.db == "" && c.databaseURL == "" {
 		dir, err := os.MkdirTemp("", "logjam-")

@@ -35,9 +35,10 @@ func openStore(ctx context.Context, c config) (*store, error) {
 // migrationAttempts exceeds the number of steps.
 const migrationAttempts = 20
 
-// migrate runs steps until they succeed. A step must do nothing if it is already
-// done. If several processes start at once and take the same step, all but one may
-// fail. The step is done then, so the next attempt gets further.
+// migrate runs steps until they succeed, at most migrationAttempts times. A step must
+// do nothing if it is already done. If several processes start at once and take the
+// same step, all but one may fail. The step is done then, so the next attempt gets
+// further.
 func migrate(ctx context.Context, steps func() error) error {
 	for attempt := 1; ; attempt++ {
 		err := steps()
