@@ -1,22 +1,24 @@
-// Logjam is a small Fly.io extension provider: it sells log streams. Copy from
-// package service what a provider of your own needs.
+// Logjam is a small Fly.io extension provider that sells log streams. To write
+// your own provider, copy from package service.
 //
-// Without configuration it runs against a simulated Fly.io and shows each
-// request and answer:
+// Without configuration, Logjam runs a demo: it starts a Fly.io simulator and
+// prints each request and answer.
 //
 //	go run ./examples/logjam
 //
-// With the secret that Fly.io signs with, it is a server:
+// With FLYIO_SIGNING_SECRET, the secret that Fly.io signs requests with, Logjam
+// serves Fly.io:
 //
 //	FLYIO_SIGNING_SECRET=… go run ./examples/logjam -base-url https://logjam.example/flyio
 //
-// With FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET it also has a dashboard, to which
-// Fly.io's customers sign in. With FLYIO_WEBHOOK_SECRET it tells Fly.io what they
-// do there; -webhooks list shows the webhooks that failed.
+// FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET turn on the dashboard, where Fly.io's
+// customers sign in. FLYIO_WEBHOOK_SECRET turns on webhooks, which tell Fly.io
+// about changes made on the dashboard. The flag -webhooks list prints the webhooks
+// that failed.
 //
-// This program keeps its data in SQLite and runs on one machine. The program in
-// examples/logjam/machines is the same with PostgreSQL and Redis, for several
-// machines. Only that program compiles their drivers.
+// This program keeps its data in SQLite and runs on one machine. To run on several
+// machines, use examples/logjam/machines: the same service with PostgreSQL and
+// Redis. Only that program compiles their drivers.
 package main
 
 import "github.com/flyext/flyext/examples/logjam/service"

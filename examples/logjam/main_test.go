@@ -7,12 +7,12 @@ import (
 	"testing"
 )
 
-// TestBuild runs the show of the program for one machine, which compiles no
-// driver of PostgreSQL or Redis and refuses their flags.
+// TestBuild checks that the program for one machine runs the demo, compiles no
+// driver of PostgreSQL or Redis, and refuses their flags.
 func TestBuild(t *testing.T) {
 	t.Parallel()
 	if testing.Short() { // as .ci/run says with -race
-		t.Skip("Logjam runs in a process of its own, which the race detector does not see")
+		t.Skip("the race detector does not see Logjam's own process; run without -short")
 	}
 	packages, err := exec.Command("go", "list", "-deps", ".").Output()
 	if err != nil {
@@ -21,7 +21,7 @@ func TestBuild(t *testing.T) {
 	for name := range strings.Lines(string(packages)) {
 		for _, driver := range []string{"jackc/pgx", "lib/pq", "redis/go-redis", "stores/"} {
 			if strings.Contains(name, driver) {
-				t.Errorf("it compiles %s", strings.TrimSpace(name))
+				t.Errorf("the program compiles %s", strings.TrimSpace(name))
 			}
 		}
 	}
@@ -36,7 +36,7 @@ func TestBuild(t *testing.T) {
 		works bool
 		want  string
 	}{
-		{"show", "", []string{"-once", "-addr", "127.0.0.1:0"}, true, "What to run next"},
+		{"demo", "", []string{"-once", "-addr", "127.0.0.1:0"}, true, "What to run next"},
 		{"PostgreSQL", "LOGJAM_KEY=x", []string{"-once", "-database-url", "postgres://127.0.0.1:1/x"}, false, "use go run ./examples/logjam/machines"},
 		{"Redis", "", []string{"-once", "-redis-url", "redis://127.0.0.1:1"}, false, "use go run ./examples/logjam/machines"},
 	} {
@@ -46,7 +46,7 @@ func TestBuild(t *testing.T) {
 			cmd.Env = []string{"TMPDIR=" + t.TempDir(), test.env}
 			output, err := cmd.CombinedOutput()
 			if (err == nil) != test.works || !strings.Contains(string(output), test.want) {
-				t.Errorf("it ended with %v and wrote, without %q:\n%s", err, test.want, output)
+				t.Errorf("exit: %v, want success: %t; the output, in which %q is expected:\n%s", err, test.works, test.want, output)
 			}
 		})
 	}

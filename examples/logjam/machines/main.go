@@ -1,10 +1,10 @@
-// Machines is Logjam for several machines: they share a database in PostgreSQL
-// and remember there, or in Redis, which requests they admitted.
+// Machines is Logjam for several machines. They share a database in PostgreSQL,
+// and a replay store in PostgreSQL or Redis.
 //
 //	LOGJAM_KEY=… FLYIO_SIGNING_SECRET=… go run ./examples/logjam/machines \
 //		-base-url https://logjam.example/flyio -database-url postgres://… -redis-url redis://…
 //
-// Everything else is as in examples/logjam.
+// All other flags and variables are those of examples/logjam.
 package main
 
 import (

@@ -10,15 +10,15 @@ import (
 	"time"
 )
 
-// An activity is what happened in an organization, for its dashboard. It is
-// recorded in the transaction in which it happens: what is not there did not
-// happen, and the other way round.
+// An activity is an entry in the history that an organization's dashboard shows.
+// It is recorded in the transaction of the change. The history therefore has an
+// activity if and only if the change was committed.
 type activity struct {
 	At         time.Time
 	What       string
-	StreamID   string // "" where it concerns all of the organization
-	StreamName string // at that time
-	Who        string // as they were called at that time
+	StreamID   string // "" for an activity of the whole organization
+	StreamName string // the stream's name at that time
+	Who        string // the user's name at that time
 }
 
 // keptActivities limits the activities of each organization.
@@ -45,9 +45,10 @@ func recordActivity(ctx context.Context, tx *sql.Tx, organizationID string, a ac
 	return err
 }
 
-// recentActivities returns the last of an organization, or of one of its
-// streams, the newest first. What happened to a stream in another organization
-// stays there: it has the names of people who are none of this one's business.
+// recentActivities returns up to 20 activities of an organization, newest first.
+// A streamID other than "" limits them to one stream. Activities of the stream in
+// an earlier organization are left out, because they name that organization's
+// users.
 func recentActivities(ctx context.Context, tx *sql.Tx, organizationID, streamID string) ([]activity, error) {
 	rows, err := tx.QueryContext(ctx, `
 		SELECT at, what, stream_id, stream_name, who FROM activities
@@ -70,13 +71,13 @@ func recentActivities(ctx context.Context, tx *sql.Tx, organizationID, streamID 
 	return recent, rows.Err()
 }
 
-// StreamTitle is what a person knows the stream by.
+// StreamTitle returns the stream's name or, if it has no name, its id.
 func (a activity) StreamTitle() string { return cmp.Or(a.StreamName, a.StreamID) }
 
-// actor is what a provisioning request calls its user.
+// actor returns the text that identifies the user of a provisioning request.
 func actor(email, id string) string { return cmp.Or(email, id, "Fly.io") }
 
-// changeOf says what an update changed, or "".
+// changeOf describes the changes of an update. It returns "" if nothing changed.
 func changeOf(was, is *stream) string {
 	var parts []string
 	for _, part := range []struct {

@@ -40,30 +40,31 @@ func TestActivities(t *testing.T) {
 		}
 		update(flyext.UpdateRequest{ReadRegions: flyext.OptionalOf([]string{"syd"}), Name: flyext.OptionalOf("new"), UserID: flyext.OptionalOf("user")})
 		update(flyext.UpdateRequest{Name: flyext.OptionalOf("new")}) // nothing new
-		ofStream := []string{"Changed the name, read regions new: user", "Provisioned collider: user@example.com"}
+		ofStream := []string{"Changed the name, read regions new: user", "Created collider: user@example.com"}
 		if got := activities(t, l.store, "org", "42"); !slices.Equal(got, ofStream) {
-			t.Errorf("of the stream: %q, want %q", got, ofStream)
+			t.Errorf("activities of the stream: %q, want %q", got, ofStream)
 		}
 
-		// Its new organization learns nothing of the old one's people.
+		// The new organization does not see the users of the old one.
 		update(flyext.UpdateRequest{OrganizationID: flyext.OptionalOf("another")})
 		if got, want := activities(t, l.store, "another", "42"), []string{"Changed the organization new: Fly.io"}; !slices.Equal(got, want) {
-			t.Errorf("in another organization: %q, want %q", got, want)
+			t.Errorf("activities in another organization: %q, want %q", got, want)
 		}
 		if err := l.Deprovision(t.Context(), "42"); err != nil {
 			t.Fatal(err)
 		}
 		if got, want := activities(t, l.store, "another", ""), []string{"Deleted new: Fly.io", "Changed the organization new: Fly.io"}; !slices.Equal(got, want) {
-			t.Errorf("after the end: %q, want %q", got, want)
+			t.Errorf("activities after the deletion: %q, want %q", got, want)
 		}
-		ofOrganization := append(ofStream[:1:1], "Provisioned 43: Fly.io", ofStream[1])
+		ofOrganization := append(ofStream[:1:1], "Created 43: Fly.io", ofStream[1])
 		if got := activities(t, l.store, "org", ""); !slices.Equal(got, ofOrganization) {
-			t.Errorf("of the organization: %q, want %q", got, ofOrganization)
+			t.Errorf("activities of the organization: %q, want %q", got, ofOrganization)
 		}
 	})
 }
 
-// What is rolled back did not happen.
+// TestActivityOfFailure checks that a transaction that is rolled back leaves no
+// activity.
 func TestActivityOfFailure(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, db string) {
@@ -80,7 +81,7 @@ func TestActivityOfFailure(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := activities(t, l.store, "org", ""); len(got) != 1 {
-			t.Errorf("got %q", got)
+			t.Errorf("got activities %q, want only the first one", got)
 		}
 	})
 }
@@ -107,10 +108,10 @@ func TestActivitiesAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 		if kept != keptActivities {
-			t.Errorf("%d are kept, want %d", kept, keptActivities)
+			t.Errorf("%d activities are kept, want %d", kept, keptActivities)
 		}
 		if got := activities(t, l.store, "quiet", ""); len(got) != 1 {
-			t.Errorf("another organization lost its own: %q", got)
+			t.Errorf("another organization has the activities %q, want one", got)
 		}
 	})
 }

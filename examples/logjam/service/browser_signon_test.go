@@ -17,11 +17,11 @@ func TestBrowserSignsIn(t *testing.T) {
 			b := newBrowser(t)
 			b.Open(n.sso("alpha"), http.StatusOK)
 			if at := b.Location(); !strings.HasPrefix(at, "http://localhost:") {
-				t.Fatalf("the browser is at %s, want it at Fly.io", at)
+				t.Fatalf("the browser is at %s, want Fly.io's sign-on", at)
 			}
 			handshake := b.Cookies()
 			if len(handshake) != 1 {
-				t.Fatalf("%d cookies, want the handshake's", len(handshake))
+				t.Fatalf("%d cookies, want only the handshake's", len(handshake))
 			}
 			wantCookie(t, handshake[0], map[bool]string{false: "flyext-sso-", true: "__Secure-flyext-sso-"}[withTLS], "/flyio", withTLS, 10*time.Minute)
 
@@ -37,7 +37,7 @@ func TestBrowserSignsIn(t *testing.T) {
 			}
 			cookies := b.Cookies()
 			if len(cookies) != 1 {
-				t.Fatalf("%d cookies, want the session's alone", len(cookies))
+				t.Fatalf("%d cookies, want only the session's", len(cookies))
 			}
 			wantCookie(t, cookies[0], map[bool]string{false: "logjam-session", true: "__Host-logjam-session"}[withTLS], "/", withTLS, sessionLifetime)
 
@@ -45,7 +45,7 @@ func TestBrowserSignsIn(t *testing.T) {
 			b.Open(n.sso("beta"), http.StatusOK)
 			b.WantPage(n.stream("beta"), "collider-staging")
 			if n.asked() != asked {
-				t.Error("signed in, and sent to Fly.io all the same")
+				t.Error("the browser has a session, but was sent to Fly.io")
 			}
 		})
 	}
@@ -55,14 +55,15 @@ func TestBrowserSignsIn(t *testing.T) {
 func wantCookie(t *testing.T, c *http.Cookie, name, path string, secure bool, life time.Duration) {
 	t.Helper()
 	if !strings.HasPrefix(c.Name, name) || c.Domain != "127.0.0.1" || c.Path != path {
-		t.Errorf("cookie %s of %s%s, want %s… of 127.0.0.1%s", c.Name, c.Domain, c.Path, name, path)
+		t.Errorf("cookie %s for %s%s, want %s… for 127.0.0.1%s", c.Name, c.Domain, c.Path, name, path)
 	}
 	if c.Secure != secure || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode {
-		t.Errorf("%s: Secure %t, HttpOnly %t, SameSite %d", c.Name, c.Secure, c.HttpOnly, c.SameSite)
+		t.Errorf("%s: Secure %t, HttpOnly %t, SameSite %d; want Secure %t, HttpOnly true, SameSite %d",
+			c.Name, c.Secure, c.HttpOnly, c.SameSite, secure, http.SameSiteLaxMode)
 	}
 	left := time.Until(c.Expires)
 	if left > life+time.Minute || left < life-time.Minute {
-		t.Errorf("%s lives for %s, want %s", c.Name, left, life)
+		t.Errorf("%s expires in %s, want %s", c.Name, left, life)
 	}
 }
 
@@ -90,14 +91,14 @@ func TestBrowserSignsOut(t *testing.T) {
 	b := n.signedIn(t, nathan)
 	old := b.session()
 	b.Click("#sign-out", http.StatusOK)
-	b.WantPage(n.origin+"/", "You are not signed in")
+	b.WantPage(n.origin+"/", "You are signed out")
 	if left := b.Cookies(); len(left) > 0 {
 		t.Errorf("the browser still has the cookie %s", left[0].Name)
 	}
 	b.Back()
 	b.WantPage(n.stream("alpha"), "You are not signed in")
 
-	// Somebody has copied the cookie.
+	// A copy of the cookie, made before the user signed out.
 	b.SetCookie(old)
 	b.Open(n.stream("alpha"), http.StatusForbidden)
 	b.WantPage(n.stream("alpha"), "You are not signed in")
@@ -119,7 +120,7 @@ func TestBrowserIsRefused(t *testing.T) {
 		want string
 	}{
 		{"member of another organization", func(b *tab) { b.signIn(stranger, http.StatusForbidden) }, "You are not a member of the organization"},
-		{"member who lets Fly.io tell of another organization alone", func(b *tab) {
+		{"member who shares only another organization", func(b *tab) {
 			b.Select("#organization", hadron)
 			b.signIn(nathan, http.StatusForbidden)
 		}, "You are not a member of the organization"},
@@ -141,8 +142,8 @@ func TestBrowserIsRefused(t *testing.T) {
 	}
 }
 
-// A session for one organization shows nothing of another, whose member comes
-// in all the same by asking Fly.io again.
+// TestBrowserChangesOrganization checks that a session for one organization does
+// not show another's stream, and that a member of both can sign in to the other.
 func TestBrowserChangesOrganization(t *testing.T) {
 	t.Parallel()
 	n := newInternet(t, false)
@@ -165,10 +166,10 @@ func TestBrowserGoesBack(t *testing.T) {
 		b.Reload(http.StatusOK)
 	}
 	if at := b.Location(); !strings.HasPrefix(at, "http://localhost:") {
-		t.Fatalf("back is %s, want Fly.io: the callback is no place to come back to", at)
+		t.Fatalf("the Back button leads to %s, want Fly.io and not the callback", at)
 	}
-	// The same handshake once more, by another user. It is over, and the browser has a
-	// session: it is sent to the stream.
+	// Another user finishes the same handshake again. The handshake is over and the
+	// browser has a session, so Logjam shows the stream.
 	b.signIn(emmy, http.StatusOK)
 	b.Open(n.stream("alpha"), http.StatusOK)
 	if got := b.Text("#user"); got != "Nathan" {
@@ -184,7 +185,7 @@ func TestBrowserHasTwoTabs(t *testing.T) {
 	first.Open(n.sso("alpha"), http.StatusOK)
 	second.Open(n.sso("beta"), http.StatusOK)
 	if got := len(first.Cookies()); got != 2 {
-		t.Errorf("%d cookies for two handshakes", got)
+		t.Errorf("%d cookies for two handshakes, want 2", got)
 	}
 	first.signIn(nathan, http.StatusOK)
 	first.WantPage(n.stream("alpha"), "collider-prod")
@@ -204,12 +205,13 @@ func TestBrowserReplaysCallback(t *testing.T) {
 		t.Errorf("the page says %q", got)
 	}
 	if c := b.session(); c != nil {
-		t.Error("a callback worked twice")
+		t.Error("a replayed callback started a session")
 	}
 }
 
-// An attacker signs in, stops before the callback, and has somebody else's
-// browser call it: that would sign the victim in as the attacker.
+// TestBrowserIsLuredIntoLogin checks login CSRF: an attacker signs in, stops before
+// the callback, and makes a victim's browser open the callback. That must not sign
+// the victim in as the attacker.
 func TestBrowserIsLuredIntoLogin(t *testing.T) {
 	t.Parallel()
 	n := newInternet(t, false)
@@ -223,7 +225,7 @@ func TestBrowserIsLuredIntoLogin(t *testing.T) {
 		t.Errorf("the victim's browser has the cookie %s", left[0].Name)
 	}
 
-	// In the middle of a handshake of the victim's own, too.
+	// The same while the victim has a handshake of their own.
 	victim.Open(n.sso("alpha"), http.StatusOK)
 	victim.Open(callback, http.StatusForbidden)
 	if victim.session() != nil {
@@ -231,7 +233,7 @@ func TestBrowserIsLuredIntoLogin(t *testing.T) {
 	}
 }
 
-// unusedCallback is where Fly.io sends an attacker, who does not follow.
+// unusedCallback returns the callback URL of an attacker's sign-in, before its use.
 func (n *internet) unusedCallback(t *testing.T) string {
 	t.Helper()
 	location := func(r *http.Request, err error) string {
@@ -255,7 +257,8 @@ func (n *internet) unusedCallback(t *testing.T) string {
 	return location(choice, err)
 }
 
-// Another site's page has a form that signs out.
+// TestBrowserIsLuredIntoSignOut checks that a form on another site cannot sign the
+// user out.
 func TestBrowserIsLuredIntoSignOut(t *testing.T) {
 	t.Parallel()
 	n := newInternet(t, false)
@@ -265,7 +268,7 @@ func TestBrowserIsLuredIntoSignOut(t *testing.T) {
 	}))
 	t.Cleanup(site.Close)
 	b := n.signedIn(t, nathan)
-	for _, host := range []string{"localhost", "127.0.0.1"} { // another site; and the same one, of another origin
+	for _, host := range []string{"localhost", "127.0.0.1"} { // another site; the same site, but another origin
 		b.Open(strings.Replace(site.URL, "127.0.0.1", host, 1), http.StatusOK)
 		b.Click("#win", http.StatusForbidden)
 		b.Open(n.stream("alpha"), http.StatusOK)

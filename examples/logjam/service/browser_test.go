@@ -15,7 +15,7 @@ import (
 	"github.com/flyext/flyext/internal/browsertest"
 )
 
-// A tab is one of a browser, as Logjam's visitor has it.
+// A tab is a browser tab that visits Logjam.
 type tab struct {
 	*browsertest.Tab
 	t *testing.T
@@ -38,15 +38,15 @@ func (b *tab) session() *http.Cookie {
 	return cookies[i]
 }
 
-// signIn makes a choice on the played Fly.io's page.
+// signIn chooses a user on the simulated sign-on page of Fly.io.
 func (b *tab) signIn(userID string, status int) {
 	b.t.Helper()
 	b.ClickHere(`input[value="` + userID + `"]`)
 	b.Click("#sign-in", status)
 }
 
-// An internet is Logjam and the played Fly.io, on two sites: 127.0.0.1 and
-// localhost.
+// An internet is Logjam and the simulated sign-on of Fly.io, on two sites:
+// 127.0.0.1 and localhost.
 type internet struct {
 	logjam *Logjam
 	fly    *flytest.OAuthServer
@@ -54,16 +54,17 @@ type internet struct {
 	origin string // of Logjam
 
 	mu        sync.Mutex
-	callbacks []string // URLs that Logjam was called back with
+	callbacks []string // URLs of the callbacks that reached Logjam
 }
 
-// Users of the played Fly.io, and organizations that they are in.
+// Users of the simulated sign-on, and their organizations.
 const (
 	nathan, emmy, stranger = "nathan", "emmy", "stranger"
 	collider, hadron       = "collider", "hadron"
 )
 
-// newInternet starts it. With TLS, a proxy in front of Logjam has it.
+// newInternet starts both servers. If withTLS is set, a proxy in front of Logjam
+// terminates TLS.
 func newInternet(t *testing.T, withTLS bool) *internet {
 	t.Helper()
 	fly := httptest.NewUnstartedServer(nil)
@@ -129,7 +130,7 @@ func newInternet(t *testing.T, withTLS bool) *internet {
 func (n *internet) sso(id string) string    { return n.base + "/extensions/" + id + "/sso" }
 func (n *internet) stream(id string) string { return n.origin + "/streams/" + id }
 
-// signedIn is a browser that came in, for the stream alpha.
+// signedIn returns a browser that is signed in and shows the stream alpha.
 func (n *internet) signedIn(t *testing.T, userID string) *tab {
 	t.Helper()
 	b := newBrowser(t)
@@ -139,13 +140,13 @@ func (n *internet) signedIn(t *testing.T, userID string) *tab {
 	return b
 }
 
-// lastCallback is the URL that Logjam was called back with last.
+// lastCallback returns the URL of the last callback.
 func (n *internet) lastCallback(t *testing.T) string {
 	t.Helper()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if len(n.callbacks) == 0 {
-		t.Fatal("nobody was sent back to Logjam")
+		t.Fatal("no callback reached Logjam")
 	}
 	return n.callbacks[len(n.callbacks)-1]
 }

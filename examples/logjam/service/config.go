@@ -13,29 +13,29 @@ import (
 	"github.com/flyext/flyext/examples/logjam/backend"
 )
 
-// A config is what the flags and the environment say.
+// A config holds the settings from the flags and the environment.
 type config struct {
-	addr    string // where to listen; "" leaves the choice to Logjam
-	baseURL string // under which Fly.io reaches it; "" means under addr
-	db      string // the database file; "" means a temporary one
-	key     string // to the secrets in the database; "" means a file beside it
-	once    bool   // end after the show
-	debug   string // where to show an operator the process's state, on loopback; "" means nowhere
+	addr    string // listen address; "" means the default, or any free port
+	baseURL string // public base URL, which Fly.io calls; "" means one made from addr
+	db      string // database file; "" means a temporary file
+	key     string // key that encrypts the secrets in the database; "" means the key file next to it
+	once    bool   // exit after the demo
+	debug   string // loopback address for the debug pages; "" means none
 
-	servers     *backend.Servers // that this program can reach; nil means none
-	databaseURL string           // of PostgreSQL; "" means the file
-	redisURL    string           // where it is remembered which requests came; "" means in PostgreSQL, else in memory
+	servers     *backend.Servers // PostgreSQL and Redis; nil means a program without them
+	databaseURL string           // PostgreSQL; "" means the file db
+	redisURL    string           // replay store; "" means PostgreSQL if databaseURL is set, or memory
 
-	signingSecrets []string // Fly.io's; none means that Logjam plays Fly.io itself
+	signingSecrets []string // secrets that Fly.io signs with; if empty, Logjam runs the demo
 	bearerTokens   []string
 
-	clientID, clientSecret string // Fly.io's OAuth application; "" means no dashboard
-	oauthURL               string // of its server; "" means the real one
-	ssoGeneration          int    // of Fly.io's protocol, that customers sign in by
+	clientID, clientSecret string // OAuth application at Fly.io; "" means no dashboard
+	oauthURL               string // OAuth server; "" means Fly.io's
+	ssoGeneration          int    // generation of the sign-on protocol
 
-	webhookSecret string // what Logjam signs with; "" means no webhooks
-	webhookURL    string // to send them to; "" means Fly.io's
-	webhookAction string // to do instead of serving, or ""
+	webhookSecret string // secret that Logjam signs webhooks with; "" means no webhooks
+	webhookURL    string // webhook receiver; "" means Fly.io's
+	webhookAction string // "list" or "retry" instead of serving; "" means serve
 }
 
 const (
@@ -45,44 +45,48 @@ const (
 
 const usage = `Logjam is a small Fly.io extension provider that sells log streams.
 
-With FLYIO_SIGNING_SECRET in the environment it serves Fly.io. Without, it plays
-Fly.io against itself and shows what happens.
+If FLYIO_SIGNING_SECRET is set, Logjam serves Fly.io. Otherwise it runs a demo:
+it starts a Fly.io simulator and prints each request and answer.
 
-  FLYIO_SIGNING_SECRET  the secret that Fly.io signs with; while it is being
-                        changed, the new one and the old one with a comma
-  FLYIO_BEARER_TOKEN    also accept the bearer token and message signature of
-                        Fly.io's first proposal; several as above
-  FLYIO_CLIENT_ID,      the OAuth application that Fly.io registered for Logjam,
-  FLYIO_CLIENT_SECRET   with <base-url>/callback: turns the dashboard on
-  FLYIO_OAUTH_URL       another OAuth server than Fly.io's
-  FLYIO_WEBHOOK_SECRET  the secret to sign webhooks with: tell Fly.io what
-                        customers do to their streams on the dashboard
-  FLYIO_WEBHOOK_URL     another receiver of webhooks than Fly.io
-  DATABASE_URL          the same as -database-url, for a server without -db;
-                        needs the program examples/logjam/machines
-  REDIS_URL             the same as -redis-url, for a server; likewise
-  LOGJAM_KEY            the key to the secrets in the database, 32 bytes in
-                        base64; by default a file beside the database,
-                        which is none where that is PostgreSQL
+Environment:
+  FLYIO_SIGNING_SECRET  secret that Fly.io signs requests with; to rotate it,
+                        set the new and the old secret, separated by a comma
+  FLYIO_BEARER_TOKEN    token of Fly.io's first proposal: also accept requests
+                        with this token and a message signature; to rotate it,
+                        set two tokens, separated by a comma
+  FLYIO_CLIENT_ID,      OAuth application that Fly.io registered for Logjam,
+  FLYIO_CLIENT_SECRET   with the redirect URI <base-url>/callback; turns on the
+                        dashboard
+  FLYIO_OAUTH_URL       OAuth server (default Fly.io's)
+  FLYIO_WEBHOOK_SECRET  secret that signs webhooks; turns on webhooks, which
+                        tell Fly.io about changes made on the dashboard
+  FLYIO_WEBHOOK_URL     webhook receiver (default Fly.io's)
+  DATABASE_URL          default of -database-url, unless -db is set or the demo
+                        runs; needs examples/logjam/machines
+  REDIS_URL             default of -redis-url, unless the demo runs; needs
+                        examples/logjam/machines
+  LOGJAM_KEY            key that encrypts the secrets in the database, 32 bytes
+                        in base64 (default: the key file next to the SQLite
+                        file; required for PostgreSQL)
 
 Flags:
 `
 
-// readConfig reads flags and environment, and refuses what would fail or be
-// insecure later.
+// readConfig reads the flags and the environment. It returns an error for a
+// configuration that is incomplete, contradictory or insecure.
 func readConfig(servers *backend.Servers, args []string, lookupEnv func(string) (string, bool), stderr io.Writer) (config, error) {
 	c := config{servers: servers}
 	flags := flag.NewFlagSet("logjam", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // a mistake is told once, by the caller
+	flags.SetOutput(io.Discard) // the caller prints the error
 	flags.StringVar(&c.addr, "addr", "", "listen on this `address` (default "+defaultAddr+")")
-	flags.StringVar(&c.baseURL, "base-url", "", "the public `URL` that Fly.io was given (default http://<addr>/flyio)")
-	flags.StringVar(&c.db, "db", "", "keep the database in this `file` (default "+defaultDB+")")
-	flags.StringVar(&c.databaseURL, "database-url", "", "keep the database in PostgreSQL, at this `URL`; needs LOGJAM_KEY")
-	flags.StringVar(&c.redisURL, "redis-url", "", "remember in Redis, at this `URL`, which requests came")
-	flags.StringVar(&c.webhookAction, "webhooks", "", "instead of serving, `list` the webhooks that failed so far, or retry them")
-	flags.IntVar(&c.ssoGeneration, "sso-generation", int(flyext.Generation2), "sign customers in by this `generation` of the protocol, 1 or 2")
-	flags.StringVar(&c.debug, "debug-addr", "", "show goroutines and memory on this loopback `address`")
-	flags.BoolVar(&c.once, "once", false, "without FLYIO_SIGNING_SECRET: exit after the show")
+	flags.StringVar(&c.baseURL, "base-url", "", "public base `URL`, as registered with Fly.io (default http://<addr>/flyio)")
+	flags.StringVar(&c.db, "db", "", "keep the data in this SQLite `file` (default "+defaultDB+")")
+	flags.StringVar(&c.databaseURL, "database-url", "", "keep the data in PostgreSQL at this `URL`; needs LOGJAM_KEY")
+	flags.StringVar(&c.redisURL, "redis-url", "", "keep the replay store in Redis at this `URL`")
+	flags.StringVar(&c.webhookAction, "webhooks", "", "`list` or retry the failed webhooks, and exit")
+	flags.IntVar(&c.ssoGeneration, "sso-generation", int(flyext.Generation2), "`generation` of the sign-on protocol, 1 or 2")
+	flags.StringVar(&c.debug, "debug-addr", "", "serve profiles and memory figures on this loopback `address`")
+	flags.BoolVar(&c.once, "once", false, "exit after the demo")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			fmt.Fprint(stderr, usage)
@@ -104,11 +108,11 @@ func readConfig(servers *backend.Servers, args []string, lookupEnv func(string) 
 	c.key = env.text("LOGJAM_KEY")
 	c.webhookSecret = env.text("FLYIO_WEBHOOK_SECRET")
 	c.webhookURL = env.text("FLYIO_WEBHOOK_URL")
-	// The show keeps off: the variables may be there for another program.
-	if !c.plays() && c.db == "" && c.databaseURL == "" {
+	// The demo ignores these variables: they may be set for another program.
+	if !c.isDemo() && c.db == "" && c.databaseURL == "" {
 		c.databaseURL = env.text("DATABASE_URL")
 	}
-	if !c.plays() && c.redisURL == "" {
+	if !c.isDemo() && c.redisURL == "" {
 		c.redisURL = env.text("REDIS_URL")
 	}
 	if env.err != nil {
@@ -117,60 +121,60 @@ func readConfig(servers *backend.Servers, args []string, lookupEnv func(string) 
 	return c, c.complete()
 }
 
-// plays says whether Logjam plays Fly.io.
-func (c *config) plays() bool { return len(c.signingSecrets) == 0 }
+// isDemo reports whether Logjam runs the demo instead of serving Fly.io.
+func (c *config) isDemo() bool { return len(c.signingSecrets) == 0 }
 
-// hasDashboard says whether customers can sign in.
+// hasDashboard reports whether customers can sign in.
 func (c *config) hasDashboard() bool { return c.clientID != "" }
 
-// complete fills in the defaults and checks what belongs together.
+// complete sets the defaults and checks that the settings fit together.
 func (c *config) complete() error {
 	switch {
 	case (c.clientID == "") != (c.clientSecret == ""):
-		return errors.New("of FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET one is set and the other is not")
+		return errors.New("FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET need each other; set both or neither")
 	case c.ssoGeneration != int(flyext.Generation1) && c.ssoGeneration != int(flyext.Generation2):
-		return errors.New("-sso-generation is neither 1 nor 2")
+		return errors.New("invalid -sso-generation; use 1 or 2")
 	case c.ssoGeneration == int(flyext.Generation1) && !c.hasDashboard():
-		return errors.New("-sso-generation is 1, and FLYIO_CLIENT_ID is not set")
+		return errors.New("-sso-generation needs a dashboard; set FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET")
 	case c.oauthURL != "" && !c.hasDashboard():
-		return errors.New("FLYIO_OAUTH_URL is set, and FLYIO_CLIENT_ID is not")
-	case c.hasDashboard() && c.plays():
-		return errors.New("FLYIO_CLIENT_ID is set and FLYIO_SIGNING_SECRET is not; without it Logjam plays Fly.io's sign-on itself")
+		return errors.New("FLYIO_OAUTH_URL needs a dashboard; set FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET")
+	case c.hasDashboard() && c.isDemo():
+		return errors.New("the demo has its own sign-on; set FLYIO_SIGNING_SECRET, or unset FLYIO_CLIENT_ID")
 	}
 	switch {
 	case c.servers == nil && (c.databaseURL != "" || c.redisURL != ""):
-		return errors.New("this program has no PostgreSQL and no Redis; use go run ./examples/logjam/machines")
+		return errors.New("this program does not support PostgreSQL and Redis; use go run ./examples/logjam/machines")
 	case c.databaseURL != "" && c.db != "":
-		return errors.New("of -db and -database-url one is enough")
+		return errors.New("-db and -database-url exclude each other; use one of them")
 	case c.databaseURL != "" && c.key == "":
-		return errors.New("LOGJAM_KEY is not set, and a database in PostgreSQL has no key file beside it")
+		return errors.New("-database-url needs a key; set LOGJAM_KEY (make one with: openssl rand -base64 32)")
 	case c.webhookURL != "" && c.webhookSecret == "":
-		return errors.New("FLYIO_WEBHOOK_URL is set, and FLYIO_WEBHOOK_SECRET is not")
-	case c.webhookSecret != "" && c.plays():
-		return errors.New("FLYIO_WEBHOOK_SECRET is set and FLYIO_SIGNING_SECRET is not; the show sends no webhooks")
+		return errors.New("FLYIO_WEBHOOK_URL needs a secret; set FLYIO_WEBHOOK_SECRET")
+	case c.webhookSecret != "" && c.isDemo():
+		return errors.New("the demo sends no webhooks; set FLYIO_SIGNING_SECRET, or unset FLYIO_WEBHOOK_SECRET")
 	case c.webhookAction != "" && c.webhookAction != "list" && c.webhookAction != "retry":
-		return errors.New("-webhooks is neither list nor retry")
+		return errors.New("invalid -webhooks; use list or retry")
 	case c.webhookAction != "" && c.webhookSecret == "":
-		return errors.New("-webhooks is about webhooks, and FLYIO_WEBHOOK_SECRET is not set")
+		return errors.New("-webhooks needs a secret; set FLYIO_WEBHOOK_SECRET")
 	}
 	if c.debug != "" && !isLoopback(c.debug) {
-		return errors.New("-debug-addr is for this machine alone: choose an address on loopback, such as 127.0.0.1:6060")
+		return errors.New("-debug-addr must be a loopback address, such as 127.0.0.1:6060")
 	}
-	if c.plays() {
+	if c.isDemo() {
 		switch {
 		case c.debug != "":
-			return errors.New("-debug-addr is for a server: set FLYIO_SIGNING_SECRET")
+			return errors.New("the demo has no debug pages; set FLYIO_SIGNING_SECRET, or omit -debug-addr")
 		case len(c.bearerTokens) > 0:
-			return errors.New("FLYIO_BEARER_TOKEN is set and FLYIO_SIGNING_SECRET is not; a token alone does not authenticate")
+			return errors.New("FLYIO_BEARER_TOKEN needs a signing secret; set FLYIO_SIGNING_SECRET")
 		case c.baseURL != "":
-			return errors.New("-base-url is for a server that Fly.io knows: set FLYIO_SIGNING_SECRET")
+			return errors.New("the demo has no public URL; set FLYIO_SIGNING_SECRET, or omit -base-url")
 		case c.addr != "" && !isLoopback(c.addr):
-			return errors.New("without FLYIO_SIGNING_SECRET Logjam listens on loopback only, such as -addr " + defaultAddr)
+			return errors.New("the demo listens on loopback only; use an address such as -addr " + defaultAddr)
 		}
 		return nil
 	}
 	if c.once {
-		return errors.New("-once ends the show that FLYIO_SIGNING_SECRET turns off; unset one of them")
+		return errors.New("-once is for the demo; omit it, or unset FLYIO_SIGNING_SECRET")
 	}
 	if c.addr == "" {
 		c.addr = defaultAddr
@@ -179,10 +183,11 @@ func (c *config) complete() error {
 		c.db = defaultDB
 	}
 	if c.baseURL == "" && !isLoopback(c.addr) {
-		return errors.New("-base-url is missing: which URL, such as https://logjam.example/flyio, does Fly.io call?")
+		return errors.New("missing -base-url; set the URL that Fly.io calls, such as https://logjam.example/flyio")
 	}
 	if u, err := url.Parse(c.baseURL); err == nil && strings.ContainsAny(u.Path, "{} \t") {
-		return errors.New("-base-url has a path with a brace or a space, of which http.ServeMux makes something else")
+		// http.ServeMux gives these characters a meaning.
+		return errors.New("the path of -base-url contains a brace or a space; use another path")
 	}
 	return nil
 }
@@ -192,23 +197,23 @@ func isLoopback(addr string) bool {
 	return err == nil && (host == "localhost" || net.ParseIP(host).IsLoopback())
 }
 
-// An environment reads variables and keeps the first mistake.
+// An environment reads variables and keeps the first error.
 type environment struct {
 	lookup func(string) (string, bool)
 	err    error
 }
 
-// text reads a variable that may be absent. Set and empty is a mistake, of a
-// deployment that lost a secret: not a wish to go without.
+// text reads an optional variable. A variable that is set but empty is an error,
+// because it usually means that a deployment lost a secret.
 func (e *environment) text(name string) string {
 	value, ok := e.lookup(name)
 	if ok && strings.TrimSpace(value) == "" && e.err == nil {
-		e.err = fmt.Errorf("%s is set, but empty", name)
+		e.err = fmt.Errorf("%s is empty; set or unset it", name)
 	}
 	return value
 }
 
-// list reads a variable of several values with commas between them.
+// list reads an optional variable that holds comma-separated values.
 func (e *environment) list(name string) []string {
 	text := e.text(name)
 	if text == "" {
@@ -217,7 +222,7 @@ func (e *environment) list(name string) []string {
 	values := strings.Split(text, ",")
 	for i := range values {
 		if values[i] = strings.TrimSpace(values[i]); values[i] == "" && e.err == nil {
-			e.err = fmt.Errorf("%s has an empty value between its commas", name)
+			e.err = fmt.Errorf("%s has an empty value; separate the values with single commas", name)
 		}
 	}
 	return values

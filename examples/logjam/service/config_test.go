@@ -61,51 +61,51 @@ func TestBadConfiguration(t *testing.T) {
 	}{
 		{"unknown flag", nil, "-nonsense", "-nonsense"},
 		{"argument", nil, "serve", `"serve"`},
-		{"empty secret", map[string]string{"FLYIO_SIGNING_SECRET": ""}, "", "FLYIO_SIGNING_SECRET is set, but empty"},
-		{"blank secret", map[string]string{"FLYIO_SIGNING_SECRET": " "}, "", "FLYIO_SIGNING_SECRET is set, but empty"},
+		{"empty secret", map[string]string{"FLYIO_SIGNING_SECRET": ""}, "", "FLYIO_SIGNING_SECRET is empty"},
+		{"blank secret", map[string]string{"FLYIO_SIGNING_SECRET": " "}, "", "FLYIO_SIGNING_SECRET is empty"},
 		{"empty second secret", map[string]string{"FLYIO_SIGNING_SECRET": "s,"}, "", "FLYIO_SIGNING_SECRET has an empty value"},
-		{"empty token", with("FLYIO_BEARER_TOKEN", ""), "", "FLYIO_BEARER_TOKEN is set, but empty"},
-		{"empty key", with("LOGJAM_KEY", ""), "", "LOGJAM_KEY is set, but empty"},
-		{"bad key", with("LOGJAM_KEY", "k"), "", "LOGJAM_KEY: the key is not 32 bytes"},
-		{"token without secret", map[string]string{"FLYIO_BEARER_TOKEN": "t"}, "", "FLYIO_SIGNING_SECRET is not"},
-		{"client without secret", with("FLYIO_CLIENT_ID", "c"), "", "of FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET"},
-		{"client secret without client", with("FLYIO_CLIENT_SECRET", "c"), "", "of FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET"},
-		{"empty client", with("FLYIO_CLIENT_ID", ""), "", "FLYIO_CLIENT_ID is set, but empty"},
-		{"OAuth server without client", with("FLYIO_OAUTH_URL", "https://fly.example"), "", "FLYIO_CLIENT_ID is not"},
+		{"empty token", with("FLYIO_BEARER_TOKEN", ""), "", "FLYIO_BEARER_TOKEN is empty"},
+		{"empty key", with("LOGJAM_KEY", ""), "", "LOGJAM_KEY is empty"},
+		{"bad key", with("LOGJAM_KEY", "k"), "", "LOGJAM_KEY: the key must be 32 bytes"},
+		{"token without secret", map[string]string{"FLYIO_BEARER_TOKEN": "t"}, "", "set FLYIO_SIGNING_SECRET"},
+		{"client without secret", with("FLYIO_CLIENT_ID", "c"), "", "FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET need each other"},
+		{"client secret without client", with("FLYIO_CLIENT_SECRET", "c"), "", "FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET need each other"},
+		{"empty client", with("FLYIO_CLIENT_ID", ""), "", "FLYIO_CLIENT_ID is empty"},
+		{"OAuth server without client", with("FLYIO_OAUTH_URL", "https://fly.example"), "", "set FLYIO_CLIENT_ID"},
 		{"OAuth server over plain http", withClient("FLYIO_OAUTH_URL", "http://fly.example"), "-addr 127.0.0.1:0", "OAuthURL"},
 		{"dashboard over plain http", withClient("", ""), "-addr 127.0.0.1:0 -base-url http://logjam.example/flyio", "BaseURL"},
-		{"unknown generation", withClient("", ""), "-sso-generation 3", "neither 1 nor 2"},
-		{"generation without client", served, "-sso-generation 1", "FLYIO_CLIENT_ID is not set"},
-		{"client without signing secret", map[string]string{"FLYIO_CLIENT_ID": "c", "FLYIO_CLIENT_SECRET": "c"}, "", "FLYIO_SIGNING_SECRET is not"},
+		{"unknown generation", withClient("", ""), "-sso-generation 3", "invalid -sso-generation"},
+		{"generation without client", served, "-sso-generation 1", "set FLYIO_CLIENT_ID"},
+		{"client without signing secret", map[string]string{"FLYIO_CLIENT_ID": "c", "FLYIO_CLIENT_SECRET": "c"}, "", "set FLYIO_SIGNING_SECRET"},
 		{"base URL without secret", nil, "-base-url https://logjam.example", "FLYIO_SIGNING_SECRET"},
-		{"show beyond loopback", nil, "-addr :0", "loopback"},
-		{"show and server", served, "-once", "-once"},
-		{"no base URL beyond loopback", served, "-addr :0", "-base-url is missing"},
+		{"demo beyond loopback", nil, "-addr :0", "loopback"},
+		{"demo and server", served, "-once", "-once"},
+		{"no base URL beyond loopback", served, "-addr :0", "missing -base-url"},
 		{"base URL without scheme", served, "-addr 127.0.0.1:0 -base-url logjam.example", "BaseURL"},
 		{"base URL with a query", served, "-addr 127.0.0.1:0 -base-url https://logjam.example/?a=b", "query"},
 		{"base URL with a wildcard", served, "-addr 127.0.0.1:0 -base-url https://logjam.example/{id}", "brace"},
 		{"address in use", served, "-addr " + taken.Addr().String(), "in use"},
 		{"no address", served, "-addr nowhere -base-url https://logjam.example", "nowhere"},
-		{"webhook secret without signing secret", map[string]string{"FLYIO_WEBHOOK_SECRET": "w"}, "", "FLYIO_SIGNING_SECRET is not"},
-		{"empty webhook secret", with("FLYIO_WEBHOOK_SECRET", ""), "", "FLYIO_WEBHOOK_SECRET is set, but empty"},
-		{"webhook URL without secret", with("FLYIO_WEBHOOK_URL", "https://fly.example"), "", "FLYIO_WEBHOOK_SECRET is not"},
+		{"webhook secret without signing secret", map[string]string{"FLYIO_WEBHOOK_SECRET": "w"}, "", "set FLYIO_SIGNING_SECRET"},
+		{"empty webhook secret", with("FLYIO_WEBHOOK_SECRET", ""), "", "FLYIO_WEBHOOK_SECRET is empty"},
+		{"webhook URL without secret", with("FLYIO_WEBHOOK_URL", "https://fly.example"), "", "set FLYIO_WEBHOOK_SECRET"},
 		{"webhooks over plain http", withWebhooks("FLYIO_WEBHOOK_URL", "http://fly.example"), "-addr 127.0.0.1:0", "https"},
-		{"webhooks without secret", served, "-webhooks list", "FLYIO_WEBHOOK_SECRET is not"},
-		{"webhooks in the show", nil, "-webhooks list", "FLYIO_WEBHOOK_SECRET is not"},
-		{"unknown action on webhooks", withWebhooks("", ""), "-webhooks drop", "neither list nor retry"},
+		{"webhooks without secret", served, "-webhooks list", "set FLYIO_WEBHOOK_SECRET"},
+		{"webhooks in the demo", nil, "-webhooks list", "set FLYIO_WEBHOOK_SECRET"},
+		{"unknown action on webhooks", withWebhooks("", ""), "-webhooks drop", "invalid -webhooks"},
 		{"two databases", with("LOGJAM_KEY", testKey), "-database-url postgres://127.0.0.1:1/x", "-db and -database-url"},
-		{"PostgreSQL without a key", served, "-database-url postgres://127.0.0.1:1/x -db=", "LOGJAM_KEY is not"},
+		{"PostgreSQL without a key", served, "-database-url postgres://127.0.0.1:1/x -db=", "set LOGJAM_KEY"},
 		{"no PostgreSQL", with("LOGJAM_KEY", testKey), "-database-url postgres://u:secret@127.0.0.1:1/x?sslmode=disable -db=", "connect"},
 		{"no PostgreSQL at DATABASE_URL", map[string]string{
 			"FLYIO_SIGNING_SECRET": "s", "LOGJAM_KEY": testKey, "DATABASE_URL": "postgres://u:secret@127.0.0.1:1/x?sslmode=disable",
 		}, "-db=", "connect"},
-		{"no URL of a Redis", served, "-addr 127.0.0.1:0 -redis-url redis://u:secret@%zz", "redis: not a URL"},
-		{"no URL of a Redis at REDIS_URL", with("REDIS_URL", "http://u:secret@127.0.0.1"), "-addr 127.0.0.1:0", "redis: not a URL"},
-		{"empty REDIS_URL", with("REDIS_URL", ""), "", "REDIS_URL is set, but empty"},
-		{"no URL of a database", with("LOGJAM_KEY", testKey), "-database-url postgres://u:secret@%zz -db=", "database: "},
-		{"a debug address for all", served, "-addr 127.0.0.1:0 -debug-addr 0.0.0.0:0", "choose an address on loopback"},
-		{"a debug address without a server", nil, "-debug-addr 127.0.0.1:0 -db=", "-debug-addr is for a server"},
-		{"a debug address that is taken", served, "-addr 127.0.0.1:0 -debug-addr " + taken.Addr().String(), "address already in use"},
+		{"malformed Redis URL", served, "-addr 127.0.0.1:0 -redis-url redis://u:secret@%zz", "redis: invalid URL"},
+		{"malformed REDIS_URL", with("REDIS_URL", "http://u:secret@127.0.0.1"), "-addr 127.0.0.1:0", "redis: invalid URL"},
+		{"empty REDIS_URL", with("REDIS_URL", ""), "", "REDIS_URL is empty"},
+		{"malformed database URL", with("LOGJAM_KEY", testKey), "-database-url postgres://u:secret@%zz -db=", "database: "},
+		{"debug address beyond loopback", served, "-addr 127.0.0.1:0 -debug-addr 0.0.0.0:0", "must be a loopback address"},
+		{"debug address in the demo", nil, "-debug-addr 127.0.0.1:0 -db=", "omit -debug-addr"},
+		{"debug address in use", served, "-addr 127.0.0.1:0 -debug-addr " + taken.Addr().String(), "address already in use"},
 		{"no directory", served, "-addr 127.0.0.1:0 -db missing/logjam.db", "missing/logjam.db"},
 	}
 	for _, test := range tests {
@@ -115,22 +115,22 @@ func TestBadConfiguration(t *testing.T) {
 			if !strings.Contains(test.args, "-db") {
 				args = append([]string{"-db", filepath.Join(t.TempDir(), "logjam.db")}, args...)
 			}
-			// If it starts all the same, it does not serve for ever.
+			// If Logjam starts by mistake, the timeout stops it.
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
 			var stdout, stderr bytes.Buffer
 			if status := run(ctx, &testServers, args, lookup(test.env), &stdout, &stderr); status != 2 {
-				t.Errorf("exit status %d", status)
+				t.Errorf("exit status %d, want 2", status)
 			}
 			text := stderr.String()
 			if !strings.HasPrefix(text, "logjam: ") || strings.Count(text, "\n") != 1 || !strings.Contains(text, test.want) {
 				t.Errorf("stderr is %q, want one line with %q", text, test.want)
 			}
 			if strings.Contains(text, "secret@") || strings.Contains(text, ":secret") {
-				t.Errorf("stderr has the database's password: %q", text)
+				t.Errorf("stderr contains the database's password: %q", text)
 			}
 			if stdout.Len() > 0 {
-				t.Errorf("stdout is %q", &stdout)
+				t.Errorf("stdout is %q, want it empty", &stdout)
 			}
 		})
 	}
@@ -140,21 +140,21 @@ func TestHelp(t *testing.T) {
 	t.Parallel()
 	var stdout, stderr bytes.Buffer
 	if status := run(t.Context(), nil, []string{"-help"}, lookup(nil), &stdout, &stderr); status != 0 {
-		t.Errorf("exit status %d", status)
+		t.Errorf("exit status %d, want 0", status)
 	}
 	for line := range strings.Lines(stderr.String()) {
 		if len(strings.TrimRight(strings.ReplaceAll(line, "\t", "    "), "\n")) > columns {
-			t.Errorf("a long line: %s", line)
+			t.Errorf("line of more than %d columns: %s", columns, line)
 		}
 	}
 	for _, want := range []string{"FLYIO_SIGNING_SECRET", "FLYIO_CLIENT_ID", "-base-url", "-once", "-database-url", "-redis-url", "REDIS_URL", "FLYIO_WEBHOOK_SECRET", "-webhooks"} {
 		if !strings.Contains(stderr.String(), want) {
-			t.Errorf("no %s in %s", want, &stderr)
+			t.Errorf("the help does not mention %s:\n%s", want, &stderr)
 		}
 	}
 }
 
-// TestVerifier is the way from the environment to who is let in.
+// TestVerifier checks which requests each configuration accepts.
 func TestVerifier(t *testing.T) {
 	t.Parallel()
 	const newSecret, oldSecret, token = "new", "old", "t"
@@ -173,7 +173,7 @@ func TestVerifier(t *testing.T) {
 	}{
 		{"X-Signature", secrets, flytest.XSignature(newSecret), true},
 		{"X-Signature, old secret", secrets, flytest.XSignature(oldSecret), true},
-		{"X-Signature beside a token", withToken, flytest.XSignature(newSecret), true},
+		{"X-Signature with a token configured", withToken, flytest.XSignature(newSecret), true},
 		{"token and signature", withToken, flytest.All(bearer, message(newSecret)), true},
 		{"token and signature, old secret", withToken, flytest.All(bearer, message(oldSecret)), true},
 
@@ -215,10 +215,10 @@ func TestColours(t *testing.T) {
 		p.heading("heading")
 		p.show(cyan, strings.Repeat("x", 100))
 		if got := strings.Contains(out.String(), "\x1b["); got != colours {
-			t.Errorf("colours: %t, want %t", got, colours)
+			t.Errorf("the output has colours: %t, want %t", got, colours)
 		}
 	}
 	if newPage(new(bytes.Buffer), lookup(nil)).colours {
-		t.Error("colours for what is no terminal")
+		t.Error("colours without a terminal")
 	}
 }

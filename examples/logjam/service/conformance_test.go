@@ -14,17 +14,17 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// TestConformance: Logjam meets every requirement of the protocol, in both
-// generations of its signatures and of its sign-on.
+// TestConformance checks that Logjam meets every requirement of the protocol, with
+// both generations of its signatures and of its sign-on.
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	skipped := map[flytest.Format][]string{ // what the format does not have
+	skipped := map[flytest.Format][]string{ // requirements that do not apply to the format
 		flytest.FormatXSignature: {"bearer-missing", "bearer-wrong", "coverage"},
 		flytest.FormatRFC9421:    {"replay-as-delete", "timestamp-text"},
 		flytest.FormatDraft05:    {"replay-as-delete", "timestamp-text"},
 		flytest.FormatCavage:     {"changed-body", "changed-host", "replay-as-delete", "timestamp-text"},
 	}
-	events := []string{"event", "event-again", "event-signature", "event-type"} // generation 2 has them
+	events := []string{"event", "event-again", "event-signature", "event-type"} // only in generation 2
 	for _, format := range flytest.Formats() {
 		for _, generation := range []flyext.Generation{flyext.Generation1, flyext.Generation2} {
 			t.Run(fmt.Sprintf("%s, sign-on of generation %d", format, generation), func(t *testing.T) {
@@ -33,11 +33,11 @@ func TestConformance(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				want := append(slices.Clone(skipped[format]), "kept-connection") // the client has no connections
+				want := append(slices.Clone(skipped[format]), "kept-connection") // the client keeps no connections
 				if format.Generation() == flyext.Generation1 {
 					want = append(want, events...)
 				}
-				if generation == flyext.Generation1 { // where a token does not say whose it is
+				if generation == flyext.Generation1 { // its tokens do not name their application
 					want = append(want, "sso-foreign-token")
 				}
 				var got []string
@@ -59,7 +59,8 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// TestConformanceOnPostgreSQL: the database makes no difference to Fly.io.
+// TestConformanceOnPostgreSQL checks that Logjam meets the requirements with
+// PostgreSQL too.
 func TestConformanceOnPostgreSQL(t *testing.T) {
 	t.Parallel()
 	report, err := conformanceOf(t, flytest.FormatXSignature, flyext.Generation2, newPostgreSQL(t)).Run(t.Context())
@@ -73,8 +74,8 @@ func TestConformanceOnPostgreSQL(t *testing.T) {
 	}
 }
 
-// conformanceOf starts Logjam and a played Fly.io, and returns the test of one
-// by the other.
+// conformanceOf starts Logjam and a Fly.io simulator, and returns the conformance
+// test of Logjam.
 func conformanceOf(t *testing.T, format flytest.Format, sso flyext.Generation, db string) *flytest.Conformance {
 	t.Helper()
 	fly := httptest.NewUnstartedServer(nil)
@@ -103,7 +104,7 @@ func conformanceOf(t *testing.T, format flytest.Format, sso flyext.Generation, d
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.logjam.webhooks.stop(context.Background()) })
-	// A customer does something on the dashboard, which Fly.io is told of.
+	// A customer makes a change on the dashboard, and Logjam sends a webhook.
 	provision(t, s.logjam, &flyext.ProvisionRequest{ID: "told", Name: "told", OrganizationID: collider})
 	if err := s.logjam.setStatus(t.Context(), &session{OrganizationID: collider}, "told", asleep); err != nil {
 		t.Fatal(err)
@@ -124,8 +125,8 @@ func conformanceOf(t *testing.T, format flytest.Format, sso flyext.Generation, d
 	}
 }
 
-// TestSignOnOfGeneration1: nobody says who an admin is, and the dashboard does
-// not make somebody up.
+// TestSignOnOfGeneration1 checks that the dashboard shows only the organization's
+// id for a user, because generation 1 does not identify the user.
 func TestSignOnOfGeneration1(t *testing.T) {
 	t.Parallel()
 	conformance := conformanceOf(t, flytest.FormatXSignature, flyext.Generation1, dbPath(t))
@@ -143,6 +144,6 @@ func TestSignOnOfGeneration1(t *testing.T) {
 	if visit.Last().Response.StatusCode != http.StatusOK || !strings.Contains(page, "collider-prod") ||
 		!strings.Contains(page, "admin-of-"+collider) || strings.Contains(page, nathan) {
 		_, _ = io.WriteString(t.Output(), page)
-		t.Errorf("%s at %s", visit.Last().Response.Status, visit.Last().Request.URL)
+		t.Errorf("%s answered %s, want the dashboard with the user %q", visit.Last().Request.URL, visit.Last().Response.Status, "admin-of-"+collider)
 	}
 }

@@ -9,11 +9,12 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// What customers do to their streams on the dashboard, Fly.io does not know
-// unless it is told: each of these enters that in the transaction of the change.
+// Fly.io does not know about changes that customers make on the dashboard. Each
+// method that makes such a change therefore enters a webhook job in the
+// transaction of the change.
 
-// findStreamOf returns a stream of an organization. Of another's it says what it
-// says of none.
+// findStreamOf returns a stream of an organization. The error for another
+// organization's stream is the same as for an unknown stream.
 func findStreamOf(ctx context.Context, tx *sql.Tx, organizationID, id string) (*stream, error) {
 	s, err := findStream(ctx, tx, id)
 	if err == nil && s.organizationID != organizationID {
@@ -22,7 +23,8 @@ func findStreamOf(ctx context.Context, tx *sql.Tx, organizationID, id string) (*
 	return s, err
 }
 
-// setStatus puts a stream to sleep, or wakes it. To do it again changes nothing.
+// setStatus puts a stream to sleep, or wakes it up. It changes nothing if the
+// stream already has that status.
 func (l *Logjam) setStatus(ctx context.Context, by *session, id string, status flyext.Status) error {
 	what := map[flyext.Status]string{asleep: "Put to sleep", flyext.Ready: "Woken up"}[status]
 	return l.store.inTx(ctx, func(tx *sql.Tx) error {
@@ -76,7 +78,7 @@ func (d *dashboard) wake(r *http.Request, s *session) (*screen, error) {
 	})
 }
 
-// confirmDeletion asks before a stream is deleted.
+// confirmDeletion asks the customer to confirm before a stream is deleted.
 func (d *dashboard) confirmDeletion(r *http.Request, s *session) (*screen, error) {
 	page, err := d.stream(r, s)
 	if content, ok := page.contentOfStream(); ok {
@@ -91,8 +93,8 @@ func (d *dashboard) remove(r *http.Request, s *session) (*screen, error) {
 	})
 }
 
-// change answers a customer's request to change a stream, and leads to what
-// there is to see then.
+// change answers a customer's request to change a stream. It redirects to the page
+// that do returns, which confirms the change.
 func (d *dashboard) change(r *http.Request, s *session, do func(id string) (flyext.Destination, error)) (*screen, error) {
 	at := flyext.Destination{ExtensionID: r.PathValue("id")}
 	if s == nil {
@@ -108,8 +110,9 @@ func (d *dashboard) change(r *http.Request, s *session, do func(id string) (flye
 	return &screen{redirect: destinationPath(to) + "?done"}, nil
 }
 
-// doneBy confirms, on the page that a change leads to, what was done: the newest
-// activity, and nothing that a link could say.
+// doneBy returns the text that confirms a change, on the page that [dashboard.change]
+// redirects to. The text comes from the newest activity, so a forged link cannot
+// choose it.
 func doneBy(r *http.Request, recent []activity) string {
 	if !r.URL.Query().Has("done") || len(recent) == 0 {
 		return ""
@@ -121,7 +124,7 @@ func doneBy(r *http.Request, recent []activity) string {
 	case "Woken up":
 		return last.StreamTitle() + " is awake."
 	case "Deleted":
-		return last.StreamTitle() + " is deleted."
+		return last.StreamTitle() + " was deleted."
 	}
 	return ""
 }

@@ -11,23 +11,23 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// A dashboard is what customers see of their streams in a browser. What a
-// session may see is what belongs to its organization, and for everything else
-// the answer is the one for what does not exist.
+// A dashboard shows customers their streams in a browser. A session gives access to
+// one organization. The answer for another organization's page is the same as for a
+// page that does not exist.
 type dashboard struct {
 	logjam *Logjam
 	store  *store   // Logjam's
-	base   *url.URL // of the provider
-	secure bool     // it is https
+	base   *url.URL // base URL of the provider
+	secure bool     // the base URL is https
 	now    func() time.Time
 	log    *slog.Logger
 }
 
-// serve adds the dashboard to what Logjam answers.
+// serve adds the dashboard's routes to mux.
 func (d *dashboard) serve(mux *http.ServeMux, signOn *flyext.SignOn) {
-	// A route of Logjam's own, for the dashboard of a whole organization. It is
-	// below the base path as the provider's are: the cookies of handshakes are
-	// sent only there, and only where they are seen can they be kept few.
+	// Logjam's own route for an organization's dashboard. It is below the base path
+	// because browsers send the cookies of handshakes only there. flyext must see
+	// these cookies to limit their number.
 	mux.HandleFunc(d.basePath()+"organizations/{id}/sso", func(w http.ResponseWriter, r *http.Request) {
 		signOn.Begin(w, r, flyext.Destination{OrganizationID: r.PathValue("id")})
 	})
@@ -39,8 +39,8 @@ func (d *dashboard) serve(mux *http.ServeMux, signOn *flyext.SignOn) {
 
 	ownSite := http.NewCrossOriginProtection()
 	ownSite.SetDenyHandler(d.show(func(*http.Request, *session) (*screen, error) {
-		return messageScreen(http.StatusForbidden, "Nothing was changed", message{
-			Text: "Another site tried to do that in your name. To do it yourself, use the button.",
+		return messageScreen(http.StatusForbidden, "Request blocked", message{
+			Text: "The request came from another site, so nothing was changed. To make the change, use the button on the Logjam page.",
 		}), nil
 	}))
 	mux.Handle("POST /sign-out", ownSite.Handler(http.HandlerFunc(d.signOut)))
@@ -50,7 +50,8 @@ func (d *dashboard) serve(mux *http.ServeMux, signOn *flyext.SignOn) {
 	mux.Handle("POST /streams/{id}/delete", ownSite.Handler(d.show(d.remove)))
 }
 
-// show answers with a screen for the session that the browser has, or nil.
+// show returns a handler that answers with the page from build. The session that
+// build gets is nil if the browser is not signed in.
 func (d *dashboard) show(build func(*http.Request, *session) (*screen, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s, err := d.session(r)
@@ -67,11 +68,11 @@ func (d *dashboard) show(build func(*http.Request, *session) (*screen, error)) h
 	})
 }
 
-// fail answers for an error that is not the customer's.
+// fail logs an internal error, and answers with a page that does not reveal it.
 func (d *dashboard) fail(w http.ResponseWriter, r *http.Request, err error) {
 	d.log.ErrorContext(r.Context(), "page failed", slog.String("pattern", r.Pattern), slog.String("error", err.Error()))
-	page := messageScreen(http.StatusInternalServerError, "This page cannot be shown", message{
-		Text: "Something went wrong at Logjam. Try again in a moment.",
+	page := messageScreen(http.StatusInternalServerError, "Something went wrong", message{
+		Text: "Logjam could not complete your request. Try again in a moment.",
 	})
 	if err := page.write(w, r, nil); err != nil {
 		d.log.ErrorContext(r.Context(), "error page failed", slog.String("error", err.Error()))
@@ -82,8 +83,8 @@ func (d *dashboard) home(_ *http.Request, s *session) (*screen, error) {
 	if s != nil {
 		return &screen{redirect: destinationPath(flyext.Destination{OrganizationID: s.OrganizationID})}, nil
 	}
-	return messageScreen(http.StatusOK, "You are not signed in", message{
-		Text: "To see one of your log streams, let flyctl open it:", Command: "flyctl ext logjam dashboard",
+	return messageScreen(http.StatusOK, "You are signed out", message{
+		Text: "To open one of your log streams, run:", Command: "flyctl ext logjam dashboard",
 	}), nil
 }
 
@@ -140,7 +141,8 @@ func (d *dashboard) organization(r *http.Request, s *session) (*screen, error) {
 	return &screen{template: organizationTemplate, status: http.StatusOK, title: s.OrganizationTitle(), content: content}, nil
 }
 
-// signInScreen says nothing about whether there is what was asked for.
+// signInScreen asks the user to sign in. It does not reveal whether the destination
+// exists.
 func (d *dashboard) signInScreen(to flyext.Destination) *screen {
 	return messageScreen(http.StatusForbidden, "You are not signed in", message{
 		Text:     "Sign in with Fly.io to see this page.",
@@ -148,19 +150,22 @@ func (d *dashboard) signInScreen(to flyext.Destination) *screen {
 	})
 }
 
-// missingScreen is for what does not exist and for what is another's alike.
+// missingScreen is the same for a destination that does not exist and for one that
+// belongs to another organization.
 func (d *dashboard) missingScreen(title string, to flyext.Destination) *screen {
 	return messageScreen(http.StatusNotFound, title, message{
-		Text:     "It was deleted, or it does not belong to the organization that you are signed in for.",
-		LinkPath: d.signOnPath(to), LinkText: "Ask Fly.io again",
+		Text:     "It was deleted, or it belongs to another organization. If you are a member of that organization, sign in again.",
+		LinkPath: d.signOnPath(to), LinkText: "Sign in with Fly.io",
 	})
 }
 
-// forget is a style sheet without styles, in the pages of those who are not
-// signed in. Chromium keeps pages for its back button, in spite of no-store and
-// of the session cookie being gone, and the page that the user has just left is
-// kept only after the next one has come: too late for a header of that one.
-// Without scripts, this is how to have them dropped.
+// forget answers with an empty style sheet that clears the browser's cache. Pages
+// shown without a session include it, so that the Back button cannot show the pages
+// of the session that ended.
+//
+// Chromium keeps pages for its Back button despite no-store, and after the session
+// cookie is gone. It stores the last page only after it has received the next one, so
+// a header of the next page would come too early.
 func forget(w http.ResponseWriter, _ *http.Request) {
 	setScreenHeaders(w.Header())
 	w.Header().Set("Clear-Site-Data", `"cache"`)
@@ -169,7 +174,7 @@ func forget(w http.ResponseWriter, _ *http.Request) {
 
 func (d *dashboard) cookies() sessionCookies { return sessionCookies{d.store.sessionKey, d.secure} }
 
-// signOut ends the session here, and not only in the browser.
+// signOut ends the session in the database, and removes the cookie.
 func (d *dashboard) signOut(w http.ResponseWriter, r *http.Request) {
 	err := d.store.inTx(r.Context(), func(tx *sql.Tx) error {
 		return endSession(r.Context(), tx, d.cookies().read(r))

@@ -11,20 +11,19 @@ import (
 	"runtime/metrics"
 )
 
-// A vitals answer tells an operator whether Logjam keeps what it should have let
-// go.
+// A vitals answer helps an operator find leaks of goroutines or memory.
 type vitals struct {
 	Goroutines int    `json:"goroutines"`
-	HeapBytes  uint64 `json:"heap_bytes"` // of objects, those that nobody needs any more included
+	HeapBytes  uint64 `json:"heap_bytes"` // objects on the heap, including garbage
 }
 
-// debugRoutes is what only the machine's own operator may see. It leaves out what
-// net/http/pprof and expvar tell beside: the command line, in which the database's
-// password may be.
+// debugRoutes serves profiles and figures to the machine's operator. It leaves out
+// the command line, which net/http/pprof and expvar serve, because it may contain
+// the database's password.
 func debugRoutes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /debug/vitals", func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Query().Has("collect") { // and so what is left is needed
+		if r.URL.Query().Has("collect") { // then HeapBytes has little garbage
 			debug.FreeOSMemory()
 		}
 		heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
@@ -36,17 +35,17 @@ func debugRoutes() http.Handler {
 		mux.Handle("GET /debug/pprof/"+profile, pprof.Handler(profile))
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// A page elsewhere may have its own name lead to this machine.
+		// DNS rebinding: another site's host name can resolve to this machine.
 		if !isLoopback(r.Host) {
-			http.Error(w, "This is for the machine itself.", http.StatusForbidden)
+			http.Error(w, "Use a loopback address, such as 127.0.0.1.", http.StatusForbidden)
 			return
 		}
 		mux.ServeHTTP(w, r)
 	})
 }
 
-// serveDebug serves them until the listener is closed.
+// serveDebug serves the debug routes until the listener is closed.
 func serveDebug(listener net.Listener, log *slog.Logger) {
 	server := newHTTPServer(debugRoutes(), log)
-	server.Serve(listener) // which always ends with an error
+	server.Serve(listener) // it always returns an error
 }

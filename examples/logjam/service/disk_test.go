@@ -18,13 +18,14 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// A disk is where a database is, and can be filled.
+// A disk has the directory of a database, and can be filled and freed.
 type disk struct {
 	dir        string
 	fill, free func(t *testing.T, s *store)
 }
 
-// boundDisk is full when SQLite says so: anybody can have that.
+// boundDisk returns a disk that is full because of a limit in SQLite. It needs no
+// privileges.
 func boundDisk(t *testing.T) disk {
 	bound := func(t *testing.T, s *store, pages string) {
 		t.Helper()
@@ -35,17 +36,17 @@ func boundDisk(t *testing.T) disk {
 	}
 	return disk{
 		dir:  t.TempDir(),
-		fill: func(t *testing.T, s *store) { bound(t, s, "1") }, // which makes it as many as there are
+		fill: func(t *testing.T, s *store) { bound(t, s, "1") }, // SQLite raises it to the current number of pages
 		free: func(t *testing.T, s *store) { bound(t, s, "1000000") },
 	}
 }
 
-// smallDisk is a file system of its own that something else fills. Only root can
-// have that, and not everywhere: without it boundDisk has to do.
+// smallDisk returns a disk that is a small file system, which another file fills. It
+// returns false if the process may not mount a file system.
 func smallDisk(t *testing.T) (d disk, ok bool) {
 	d.dir = t.TempDir()
 	if output, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", d.dir).CombinedOutput(); err != nil {
-		t.Logf("no disk to fill: %v: %s", err, output)
+		t.Logf("testing without a small file system, because mount failed: %v: %s", err, output)
 		return d, false
 	}
 	t.Cleanup(func() { exec.Command("umount", d.dir).Run() })
@@ -53,7 +54,7 @@ func smallDisk(t *testing.T) (d disk, ok bool) {
 	d.fill = func(t *testing.T, _ *store) {
 		t.Helper()
 		if err := os.WriteFile(filler, make([]byte, 4<<20), 0o600); err == nil {
-			t.Error("the disk is not full")
+			t.Error("the file system is not full")
 		}
 	}
 	d.free = func(t *testing.T, _ *store) {
@@ -65,9 +66,9 @@ func smallDisk(t *testing.T) (d disk, ok bool) {
 	return d, true
 }
 
-// TestDiskFull: without room Logjam answers 500 and says nothing of it to a
-// stranger, makes nothing by halves, goes on reading, and writes again as soon as
-// there is room.
+// TestDiskFull checks Logjam on a full disk. Logjam answers 500 without a reason,
+// leaves no partial changes, and still reads. As soon as the disk has space, it
+// writes again.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	disks := map[string]disk{"SQLite's bound": boundDisk(t)}
@@ -112,12 +113,12 @@ func testDiskFull(t *testing.T, d disk) {
 
 	d.fill(t, s.logjam.store)
 	n := 1
-	for ; ; n++ { // there was room in what SQLite has already
+	for ; ; n++ { // SQLite first uses the free space in its pages
 		if secrets[n], err = provision(n); err != nil {
 			break
 		}
 		if n == 5000 {
-			t.Fatal("the disk is not full")
+			t.Fatal("the disk is not full after 5000 streams")
 		}
 	}
 	before := countRows(t, s.logjam.store)
@@ -126,41 +127,41 @@ func testDiskFull(t *testing.T, d disk) {
 		_, err := provision(n)
 		e, ok := errors.AsType[*flyext.Error](err)
 		if !ok || e.Status != http.StatusInternalServerError || string(answer) != `{"error":"internal","message":"Internal Server Error"}` {
-			t.Fatalf("without room it answered %v: %s", err, answer)
+			t.Fatalf("on a full disk Logjam answered %v: %s", err, answer)
 		}
 		if _, err := fly.Fetch(t.Context(), "stream-0"); err != nil {
-			t.Errorf("what is there cannot be read: %v", err)
+			t.Errorf("on a full disk Logjam cannot read a stream: %v", err)
 		}
 		_, err = fly.Fetch(t.Context(), fmt.Sprint("stream-", n))
 		if e, ok := errors.AsType[*flyext.Error](err); !ok || e.Status != http.StatusNotFound {
-			t.Errorf("what could not be made is there: %v", err)
+			t.Errorf("the stream of the failed request: got %v, want 404", err)
 		}
 	}
 	if after := countRows(t, s.logjam.store); after != before {
-		t.Errorf("a failure left something: there were rows %s, and are %s", before, after)
+		t.Errorf("the failed requests changed the number of rows from %s to %s", before, after)
 	}
 
 	d.free(t, s.logjam.store)
 	if secrets[n], err = provision(n); err != nil {
-		t.Errorf("there is room again, and it answers %v", err)
+		t.Errorf("the disk has space again, but Logjam answered %v", err)
 	}
 	for i, secret := range secrets {
 		if again, err := provision(i); err != nil || again != secret || secret == "" {
-			t.Errorf("stream-%d: other secrets than before: %v", i, err)
+			t.Errorf("stream-%d: the secrets changed, %v", i, err)
 		}
 	}
 	mu.Lock()
 	defer mu.Unlock()
 	if got := strings.Count(log.String(), "full"); got < attempts {
-		t.Errorf("the log says %d times that the disk is full:\n%.2000s", got, &log)
+		t.Errorf("the log says %d times that the disk is full, want at least %d:\n%.2000s", got, attempts, &log)
 	}
 	for _, secret := range secrets {
 		if strings.Contains(log.String(), secret) {
-			t.Error("a secret is in the log")
+			t.Error("the log contains a stream's secret")
 		}
 	}
 	if strings.Contains(log.String(), testSecret) {
-		t.Error("the signing secret is in the log")
+		t.Error("the log contains the signing secret")
 	}
 }
 

@@ -9,15 +9,15 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// rememberEvents is for how long an event is known, in seconds: longer than
-// anybody goes on sending it.
+// rememberEvents is how long Logjam remembers an event, in seconds. Senders stop
+// retrying earlier.
 const rememberEvents = 7 * 24 * 60 * 60
 
-// ReceiveEvent implements [flyext.EventReceiver]: what happened to a machine is
-// an activity of the streams that collect its logs. What Fly.io sends twice is
-// shown once, since the event is kept in the transaction of its activities. An
-// event of a machine that is nobody's is received too: to refuse it would have
-// it sent again.
+// ReceiveEvent implements [flyext.EventReceiver]. It records an event of a machine
+// as an activity of each stream that collects the machine's logs. A duplicate is
+// not recorded again, because the event is stored in the transaction of its
+// activities. An event of an unknown machine is accepted too: Fly.io would retry
+// an event that is refused.
 func (l *Logjam) ReceiveEvent(ctx context.Context, e *flyext.Event) error {
 	if e.MachineID == "" {
 		return nil

@@ -11,9 +11,9 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// TestEvent: what happened to a machine is an activity of the streams that
-// collect its logs, and of no other; once, however often it is sent, and to
-// whichever machine of Logjam's.
+// TestEvent checks that an event of a machine becomes one activity of each stream
+// that collects the machine's logs, and of no other stream. Duplicates count once,
+// even if they reach different machines of Logjam.
 func TestEvent(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, db string) {
@@ -49,25 +49,25 @@ func TestEvent(t *testing.T) {
 			}
 		}
 		send(flyext.Event{ID: "1", MachineID: "5683977ad31768", Status: "failed"})
-		send(flyext.Event{ID: "2", MachineID: "5683977ad31768"}) // says no more than its type
+		send(flyext.Event{ID: "2", MachineID: "5683977ad31768"}) // no status, so the type is shown
 		send(flyext.Event{ID: "3", MachineID: "unknown", Status: "failed"})
 		send(flyext.Event{ID: "4", Type: "io.fly.account.renamed", Data: []byte(`{}`)})
 		want := []string{
 			"Machine 5683977ad31768: io.fly.machine.started stream 42: Fly.io", "Machine 5683977ad31768: failed stream 42: Fly.io",
-			"Provisioned stream 42: Fly.io",
+			"Created stream 42: Fly.io",
 		}
 		if got := activities(t, l.store, "org", "42"); !slices.Equal(got, want) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 		for _, other := range []string{"43", "44"} {
 			if got := activities(t, l.store, "org", other); len(got) != 1 {
-				t.Errorf("stream %s has %q", other, got)
+				t.Errorf("stream %s has the activities %q, want one", other, got)
 			}
 		}
 	})
 }
 
-// TestEventInDashboard: its text is Fly.io's, and shown as text.
+// TestEventInDashboard checks that the page escapes the text of an event.
 func TestEventInDashboard(t *testing.T) {
 	t.Parallel()
 	d := newDashboardTest(t)
@@ -82,11 +82,12 @@ func TestEventInDashboard(t *testing.T) {
 	r := httptest.NewRequest("GET", "https://logjam.example/streams/alpha", nil)
 	r.AddCookie(d.in(collider))
 	if page := d.do(r).Body.String(); !strings.Contains(page, "Machine 5683977ad31768: failed") {
-		t.Errorf("the page is %s", page)
+		t.Errorf("the page does not show the event:\n%s", page)
 	}
 }
 
-// TestEventFails: what was not kept is sent again.
+// TestEventFails checks that ReceiveEvent fails if it cannot store the event, so that
+// Fly.io retries.
 func TestEventFails(t *testing.T) {
 	t.Parallel()
 	l := newLogjam(t, dbPath(t))
@@ -94,6 +95,6 @@ func TestEventFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := l.ReceiveEvent(t.Context(), &flyext.Event{ID: "1", Source: "s", MachineID: "m"}); err == nil {
-		t.Error("it was received, and is nowhere")
+		t.Error("ReceiveEvent accepted an event without storing it")
 	}
 }

@@ -20,45 +20,46 @@ import (
 	"github.com/flyext/flyext/internal/testscale"
 )
 
-// A burden is two machines that sell log streams, their customers, and a Fly.io
-// that answers as it likes.
+// A burden is a load test: two machines of Logjam, their customers, and a webhook
+// receiver that sometimes fails.
 type burden struct {
 	t         *testing.T
-	logjam    *Logjam // on their database
+	logjam    *Logjam // on the machines' database
 	fly       *flytest.WebhookReceiver
 	env       []string
 	db        string
 	session   *http.Cookie
 	machines  [2]atomic.Pointer[process]
-	remaining atomic.Int64  // changes to be made
-	patience  time.Duration // of an operator with webhooks that failed
-	impatient bool          // they also have webhooks of killed machines taken over
+	remaining atomic.Int64  // changes not made yet
+	patience  time.Duration // how long to wait before retrying failed webhooks
+	impatient bool          // take over the webhooks of killed machines at once
 	client    *http.Client
 
 	mu      sync.Mutex
 	streams map[string]*customersStream
-	took    []time.Duration // of the changes that were answered at once
+	took    []time.Duration // of the changes whose first attempt was answered
 }
 
-// A customersStream is what Fly.io's customers, and Fly.io, did to a stream.
+// A customersStream records the changes that Fly.io made to a stream.
 type customersStream struct {
-	deletedByFly, renamedByFly time.Time // when that was answered
+	deletedByFly, renamedByFly time.Time // when Logjam answered
 }
 
-// TestToldUnderLoad: machines are killed in turn while they are asked for
-// changes, and Fly.io fails 30 % of the webhooks and hangs now and then. In the
-// end it knows of every stream what the database does.
+// TestToldUnderLoad kills machines in turn while customers make changes. Fly.io fails
+// 30 % of the webhooks and sometimes does not answer. At the end, Fly.io must have
+// the database's state of every stream.
 //
-// FLYEXT_TEST_SCALE multiplies the changes. The README's figures are of a factor of
-// 50 with PostgreSQL and of 10 with SQLite. Without a factor the test itself has a
-// killed machine's webhooks taken over, which takes the other machine a minute.
+// FLYEXT_TEST_SCALE multiplies the changes. The figures in docs/webhooks.md are from
+// a factor of 50 with PostgreSQL and of 10 with SQLite. Without a factor, the test
+// takes over the webhooks of a killed machine itself. The other machine would take a
+// minute.
 func TestToldUnderLoad(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name             string
 		db               func(t *testing.T) string
-		changes, streams int // by the factor; streams are no more than maxStreams
-		maxStreams       int
+		changes, streams int // multiplied by the factor
+		maxStreams       int // limit for streams
 		perKill          int // changes between two kills
 	}{
 		{"PostgreSQL", newPostgreSQL, 200, 24, 200, 300},
@@ -80,8 +81,8 @@ func TestToldUnderLoad(t *testing.T) {
 			b.wait()
 			stats := b.fly.Stats()
 			slices.Sort(b.took)
-			t.Logf("%d changes of %d streams in %v, %d times SIGKILL; told %v later: %d webhooks sent, %d accepted, %d of these repeated; "+
-				"half of the changes were answered in %v, 99 of 100 in %v",
+			t.Logf("%d changes of %d streams in %v, with SIGKILL %d times; the webhooks ended %v later: %d sent, %d accepted, %d of these duplicates; "+
+				"half of the changes were answered within %v, 99 %% within %v",
 				changes, len(b.streams), loaded.Round(time.Second), kills, (time.Since(began) - loaded).Round(time.Second),
 				stats.Received, stats.Accepted, stats.Repeated,
 				b.took[len(b.took)/2].Round(time.Millisecond), b.took[len(b.took)*99/100].Round(time.Millisecond))
@@ -121,9 +122,8 @@ func newBurden(t *testing.T, db string) *burden {
 	return b
 }
 
-// nowAndThen is a Fly.io that has a bad day: of a hundred webhooks it fails 15
-// before it has looked at them and 15 after, and of a thousand it never answers
-// three.
+// nowAndThen makes Fly.io fail 15 % of the webhooks before it reads them and 15 %
+// after. It never answers 0.3 %.
 func nowAndThen(sound http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch n := rand.N(1000); {
@@ -139,8 +139,8 @@ func nowAndThen(sound http.Handler) http.Handler {
 	})
 }
 
-// load makes changes, and kills the machines in turn, at even distances, so that
-// changes follow the last kill.
+// load makes changes and kills the machines in turn. The kills are evenly spread over
+// the changes, and changes follow the last kill.
 func (b *burden) load(changes, streams, kills int) {
 	b.t.Helper()
 	const customers = 8
@@ -159,15 +159,15 @@ func (b *burden) load(changes, streams, kills int) {
 		machine := &b.machines[kill%len(b.machines)]
 		machine.Load().Process.Kill()
 		if err := machine.Load().wait(); err == nil || machine.Load().ProcessState.Exited() {
-			b.t.Errorf("it was not killed, it ended: %v\n%s", err, &machine.Load().stderr)
+			b.t.Errorf("the process exited before it was killed: %v\n%s", err, &machine.Load().stderr)
 		}
 		machine.Store(start(b.t, b.db, b.env...))
 	}
 	done.Wait()
 }
 
-// customer changes streams of their own, one after the other, and makes a new
-// one for each that is removed.
+// customer changes the streams of one customer, one after the other. It creates a new
+// stream for each one that is deleted.
 func (b *burden) customer(number, streams int) {
 	var own []string
 	made := 0
@@ -182,7 +182,7 @@ func (b *burden) customer(number, streams int) {
 		id := own[i]
 		switch n := rand.N(1000); {
 		case n < 10:
-			b.post(id, "remove", http.StatusNotFound) // again what was done, and not answered
+			b.post(id, "delete", http.StatusNotFound) // 404 if an earlier attempt got no answer
 			own = append(own[:i], own[i+1:]...)
 		case n < 15:
 			b.deprovision(id)
@@ -197,7 +197,7 @@ func (b *burden) customer(number, streams int) {
 	}
 }
 
-// again does something on one machine or the other until it is answered.
+// again calls do with a random machine until it succeeds.
 func (b *burden) again(what string, do func(p *process) error) {
 	var err error
 	for attempt := range 200 {
@@ -215,7 +215,7 @@ func (b *burden) again(what string, do func(p *process) error) {
 	b.t.Errorf("%s: %v", what, err)
 }
 
-// post presses a button of the dashboard.
+// post presses a button of the dashboard. It accepts orStatus as success too.
 func (b *burden) post(id, action string, orStatus int) {
 	b.again(action+" "+id, func(p *process) error {
 		target := strings.TrimSuffix(p.fly.BaseURL, "/flyio") + "/streams/" + id + "/" + action
@@ -265,8 +265,8 @@ func (b *burden) streamOf(id string) *customersStream {
 	return b.streams[id]
 }
 
-// wait returns when there is nothing left to tell. An operator who loses patience
-// has what Fly.io failed tried again at once.
+// wait returns when all webhook jobs have ended. After b.patience it retries the
+// failed webhooks at once, as an operator can.
 func (b *burden) wait() {
 	b.t.Helper()
 	began := time.Now()
@@ -284,14 +284,14 @@ func (b *burden) wait() {
 		}
 		if waited > 4*time.Minute {
 			text, err := b.untold("list")
-			b.t.Fatalf("something is left: %v\n%s", err, text)
+			b.t.Fatalf("jobs are left after %v: %v\n%s", waited, err, text)
 		}
 	}
 }
 
-// takeOver does at once to webhooks that a killed machine was sending what the
-// other machine's queue does after a minute. A machine that lives may be sending
-// one of them: Fly.io then hears it twice, as it may.
+// takeOver makes the jobs of killed machines available at once. The queue of another
+// machine would do so after a minute. If a living machine is working one of them,
+// Fly.io receives a duplicate, which the protocol allows.
 func (b *burden) takeOver() {
 	b.t.Helper()
 	_, err := b.logjam.store.db.ExecContext(b.t.Context(), `UPDATE river_job SET state = 'available' WHERE state = 'running'`)
@@ -300,7 +300,7 @@ func (b *burden) takeOver() {
 	}
 }
 
-// untold runs the program as an operator does.
+// untold runs the program with -webhooks, as an operator does.
 func (b *burden) untold(action string) (string, error) {
 	var out strings.Builder
 	c := databaseConfig(b.db)
@@ -309,7 +309,7 @@ func (b *burden) untold(action string) (string, error) {
 	return out.String(), err
 }
 
-// stop asks the machines to end, as a deployment does.
+// stop sends the machines SIGTERM, as a deployment does.
 func (b *burden) stop() {
 	b.t.Helper()
 	for i := range b.machines {
@@ -318,17 +318,17 @@ func (b *burden) stop() {
 			b.t.Error(err)
 		}
 		if err := p.wait(); err != nil {
-			b.t.Errorf("asked to end, it ended with %v", err)
+			b.t.Errorf("after SIGTERM a machine exited with %v", err)
 		}
 		for line := range strings.Lines(p.stderr.String()) {
 			if strings.Contains(line, "level=ERROR") {
-				b.t.Errorf("a machine that was never killed logged: %s", line)
+				b.t.Errorf("a machine that was not killed logged an error: %s", line)
 			}
 		}
 	}
 }
 
-// count counts jobs.
+// count returns the number of jobs for which the SQL condition is true.
 func (b *burden) count(where string) (n int) {
 	b.t.Helper()
 	err := b.logjam.store.db.QueryRowContext(b.t.Context(), `SELECT count(*) FROM river_job WHERE `+where).Scan(&n)
@@ -338,7 +338,7 @@ func (b *burden) count(where string) (n int) {
 	return n
 }
 
-// check compares what Fly.io knows with the database.
+// check compares Fly.io's state of every stream with the database.
 func (b *burden) check() {
 	b.t.Helper()
 	if lost := b.count("state IN ('cancelled', 'discarded')"); lost > 0 {
@@ -346,7 +346,7 @@ func (b *burden) check() {
 	}
 	stats := b.fly.Stats()
 	if stats.Refused > 0 {
-		b.t.Errorf("%d webhooks were no good", stats.Refused)
+		b.t.Errorf("Fly.io refused %d webhooks as invalid", stats.Refused)
 	}
 	known := 0
 	for id, customers := range b.streams {
@@ -361,19 +361,19 @@ func (b *burden) check() {
 		}
 		switch {
 		case deleted && !customers.deletedByFly.IsZero() && (!ok || hook.Received.Before(customers.deletedByFly)):
-			// Fly.io knows, and nobody told it otherwise since.
+			// Fly.io deleted it, and received no webhook about it since.
 		case deleted:
 			if !hook.Deleted() {
-				b.t.Errorf("stream %s is no more, and Fly.io believes %s, %+v", id, hook.Action, hook.Resource)
+				b.t.Errorf("stream %s is deleted, but Fly.io has %s, %+v", id, hook.Action, hook.Resource)
 			}
-		case !ok && x.Status == flyext.Ready: // as it was made
+		case !ok && x.Status == flyext.Ready: // as Fly.io created it
 		case hook.Deleted() || hook.Resource.Status != x.Status:
-			b.t.Errorf("stream %s is %s, and Fly.io believes %s, %+v", id, x.Status, hook.Action, hook.Resource)
+			b.t.Errorf("stream %s is %s, but Fly.io has %s, %+v", id, x.Status, hook.Action, hook.Resource)
 		case hook.Received.After(customers.renamedByFly) && hook.Resource.Name != x.Name:
-			b.t.Errorf("stream %s is called %q, and Fly.io was told %q since", id, x.Name, hook.Resource.Name)
+			b.t.Errorf("stream %s has the name %q, but a later webhook has %q", id, x.Name, hook.Resource.Name)
 		}
 	}
 	if known < len(b.streams)/2 {
-		b.t.Errorf("Fly.io was told of %d of %d streams", known, len(b.streams))
+		b.t.Errorf("Fly.io received webhooks for %d of %d streams, want at least half", known, len(b.streams))
 	}
 }

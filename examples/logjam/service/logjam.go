@@ -20,27 +20,28 @@ import (
 // [flyext.Fetcher], [flyext.Deprovisioner] and [flyext.EventReceiver].
 type Logjam struct {
 	store    *store
-	webhooks *webhooks // of what Fly.io did not ask for; nil means none
+	webhooks *webhooks // for changes on the dashboard; nil means no webhooks
 }
 
-// plans are what a customer may order, the default first.
+// plans are the plans that a customer can order. The first one is the default.
 var plans = []string{"starter", "pro", "scale"}
 
-// planOf reads an option of Logjam's own, which flyctl sends beside the
-// protocol's parameters.
+// planOf reads Logjam's own option "plan" from the parameters that are not part of
+// the protocol. If the option is absent, planOf returns otherwise.
 func planOf(extra map[string]json.RawMessage, otherwise string) (string, error) {
 	raw, ok := extra["plan"]
 	if !ok {
 		return otherwise, nil
 	}
-	plan := plans[0] // which null leaves as it is
+	plan := plans[0] // null selects the default
 	if err := json.Unmarshal(raw, &plan); err != nil || !slices.Contains(plans, plan) {
-		return "", flyext.Invalid(fmt.Sprintf("Choose one of the plans %s; there is no plan %s.", strings.Join(plans, ", "), raw))
+		return "", flyext.Invalid(fmt.Sprintf("There is no plan %[2]s. Choose one of: %[1]s.", strings.Join(plans, ", "), raw))
 	}
 	return plan, nil
 }
 
-// machineOf reads the other such option: whose logs are collected.
+// machineOf reads Logjam's option "machine_id", the machine whose logs the stream
+// collects. If the option is absent, machineOf returns otherwise.
 func machineOf(extra map[string]json.RawMessage, otherwise string) (string, error) {
 	raw, ok := extra["machine_id"]
 	if !ok {
@@ -48,13 +49,13 @@ func machineOf(extra map[string]json.RawMessage, otherwise string) (string, erro
 	}
 	machine := ""
 	if err := json.Unmarshal(raw, &machine); err != nil {
-		return "", flyext.Invalid("The option machine_id is not the id of a machine.")
+		return "", flyext.Invalid("The option machine_id must be the id of a machine, as a string.")
 	}
 	return machine, nil
 }
 
-// asleep is the status of a stream that its customer put to sleep: it keeps
-// what it has, and takes nothing in.
+// asleep is the status of a stream that its customer put to sleep. The stream keeps
+// its logs, and collects no new ones.
 const asleep flyext.Status = "asleep"
 
 // A stream is one customer's extension.
@@ -68,11 +69,11 @@ type stream struct {
 	ipAddress      netip.Addr
 	sealedPassword []byte
 	status         flyext.Status
-	machineID      string // whose logs it collects, or ""
+	machineID      string // machine whose logs it collects; "" means no particular one
 }
 
-// resource is what Fly.io may know of a stream at any time: no secrets, which
-// it has from the first answer.
+// resource returns what Fly.io may know about a stream at any time. It has no
+// secrets, because Fly.io has them from the first answer.
 func (s *stream) resource() *flyext.Extension {
 	plan, _ := json.Marshal(s.plan) // a string
 	return &flyext.Extension{
@@ -81,20 +82,20 @@ func (s *stream) resource() *flyext.Extension {
 	}
 }
 
-// What a customer reads whose stream cannot be had.
+// These errors are the answers to requests for a stream that is not available. The
+// customer sees their messages.
 var (
 	errNotFound = flyext.NotFound("There is no such log stream.")
 	errDeleted  = flyext.Gone("This log stream was deleted.")
 	errForeign  = flyext.Conflict("This log stream belongs to another organization.")
 )
 
-// Provision implements [flyext.Provisioner]. Organization, user and stream are
-// there together or not at all. Asked again, it changes nothing of the stream
-// and returns the secrets of the first time; but never to an organization that
-// they are not of.
+// Provision implements [flyext.Provisioner]. It stores the organization, the user
+// and the stream in one transaction. A retry leaves the stream unchanged and returns
+// the same secrets, but only to the organization that owns the stream.
 //
-// An id that was deprovisioned stays so: a POST that arrives after the DELETE
-// is a late retry, and a stream made for it would be one that nobody deletes.
+// The id of a deleted stream cannot be used again. A POST that arrives after the
+// DELETE is a late retry, and Fly.io would never delete the stream made for it.
 func (l *Logjam) Provision(ctx context.Context, req *flyext.ProvisionRequest) (*flyext.Extension, error) {
 	plan, err := planOf(req.Extra, plans[0])
 	if err != nil {
@@ -135,7 +136,7 @@ func (l *Logjam) Provision(ctx context.Context, req *flyext.ProvisionRequest) (*
 			return err
 		}
 		return recordActivity(ctx, tx, s.organizationID, activity{
-			What: "Provisioned", StreamID: s.id, StreamName: s.name, Who: actor(req.UserEmail, req.UserID),
+			What: "Created", StreamID: s.id, StreamName: s.name, Who: actor(req.UserEmail, req.UserID),
 		})
 	})
 	if err != nil {
@@ -144,8 +145,8 @@ func (l *Logjam) Provision(ctx context.Context, req *flyext.ProvisionRequest) (*
 	return l.extension(s)
 }
 
-// Update implements [flyext.Provisioner]. What the request does not mention
-// stays as it is.
+// Update implements [flyext.Provisioner]. Fields that are not in the request stay
+// unchanged.
 func (l *Logjam) Update(ctx context.Context, id string, req *flyext.UpdateRequest) (*flyext.Extension, error) {
 	var s *stream
 	err := l.store.inTx(ctx, func(tx *sql.Tx) (err error) {
@@ -191,15 +192,15 @@ func (l *Logjam) Update(ctx context.Context, id string, req *flyext.UpdateReques
 	return l.extension(s)
 }
 
-// apply sets what is present; null is the empty value.
+// apply sets *to if the field is in the request. For null it sets the zero value.
 func apply[T any](to *T, o flyext.Optional[T]) {
 	if o.Present {
 		*to = o.Value
 	}
 }
 
-// Fetch implements [flyext.Fetcher]. It leaves out the secrets: flyctl has them
-// from the first answer.
+// Fetch implements [flyext.Fetcher]. The answer has no secrets, because Fly.io has
+// them from the first answer.
 func (l *Logjam) Fetch(ctx context.Context, id string) (*flyext.Extension, error) {
 	var s *stream
 	err := l.store.inTx(ctx, func(tx *sql.Tx) (err error) {
@@ -212,9 +213,9 @@ func (l *Logjam) Fetch(ctx context.Context, id string) (*flyext.Extension, error
 	return s.resource(), nil
 }
 
-// Deprovision implements [flyext.Deprovisioner]. To delete again what was
-// deleted is a success. An id that Logjam never saw is not: the request means
-// a stream that is somewhere else, and goes on costing its customer money.
+// Deprovision implements [flyext.Deprovisioner]. Deleting a deleted stream again
+// succeeds. An unknown id is an error: the stream may exist elsewhere, where it would
+// keep costing the customer money.
 func (l *Logjam) Deprovision(ctx context.Context, id string) error {
 	return l.store.inTx(ctx, func(tx *sql.Tx) error {
 		if err := countChange(ctx, tx, id); err != nil {
@@ -231,14 +232,14 @@ func (l *Logjam) Deprovision(ctx context.Context, id string) error {
 	})
 }
 
-// secretName is the environment variable that a customer's app reads.
+// secretName is the environment variable with the secret in the customer's app.
 const secretName = "LOGJAM_URL"
 
-// extension is the answer for a stream, with its secrets.
+// extension returns the answer for a stream, with its secrets.
 func (l *Logjam) extension(s *stream) (*flyext.Extension, error) {
 	password, err := l.store.box.open(s.sealedPassword, s.id)
 	if err != nil {
-		return nil, fmt.Errorf("the stream's password does not open: %w", err)
+		return nil, fmt.Errorf("cannot decrypt the stream's password: %w", err)
 	}
 	u := url.URL{Scheme: "https", User: url.UserPassword(s.id, password), Host: "logjam.example"}
 	x := s.resource()

@@ -17,10 +17,10 @@ import (
 	"github.com/flyext/flyext/internal/testscale"
 )
 
-// oneAddress is that of several machines.
+// oneAddress is the base URL that several machines share.
 const oneAddress = "http://logjam.test/flyio"
 
-// A copy is a signed request, to be sent several times.
+// A copied request is a signed request that can be sent several times.
 type copied struct {
 	*http.Request
 	body []byte
@@ -39,7 +39,8 @@ func sign(t *testing.T, fly *flytest.Platform, method, path, body string) copied
 	return copied{r, signed}
 }
 
-// send returns the status and the body of a machine's answer.
+// send sends the request to a machine, and returns the status and the body of the
+// answer.
 func (c copied) send(ctx context.Context, p *process) (int, string, error) {
 	r := c.Request.Clone(ctx)
 	r.Body = io.NopCloser(bytes.NewReader(c.body))
@@ -52,8 +53,8 @@ func (c copied) send(ctx context.Context, p *process) (int, string, error) {
 	return answer.StatusCode, string(body), err
 }
 
-// toEach sends each machine a request at the same instant, and returns statuses
-// and bodies.
+// toEach sends each machine a request at the same time, and returns the statuses and
+// bodies.
 func toEach(t *testing.T, machines [2]*process, requests [2]copied) (statuses [2]int, bodies [2]string) {
 	t.Helper()
 	var ready, done sync.WaitGroup
@@ -72,7 +73,7 @@ func toEach(t *testing.T, machines [2]*process, requests [2]copied) (statuses [2
 	return statuses, bodies
 }
 
-// inParallel does something n times from several goroutines.
+// inParallel calls do with 1 to n, from several goroutines.
 func inParallel(n int, do func(i int)) {
 	var workers sync.WaitGroup
 	var next atomic.Int64
@@ -86,12 +87,12 @@ func inParallel(n int, do func(i int)) {
 	workers.Wait()
 }
 
-// TestSeveralMachines has two processes behind one address, on one PostgreSQL. Each
-// signed request that both get at the same instant is admitted once; and of two
-// requests for one extension, which are admitted both, comes one extension.
+// TestSeveralMachines runs two processes behind one address, on one PostgreSQL. A
+// signed request that both get at the same time is admitted once. Two requests for
+// one extension are both admitted, and create one extension.
 //
-// FLYEXT_TEST_SCALE multiplies the 50 requests; the figure in the README is of
-// 10,000, a factor of 200.
+// FLYEXT_TEST_SCALE multiplies the 50 requests. The figure in docs/scaling.md is from
+// a factor of 200.
 func TestSeveralMachines(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -99,7 +100,7 @@ func TestSeveralMachines(t *testing.T) {
 		env         func(t *testing.T) []string
 	}{
 		{"Redis", "redis://", func(t *testing.T) []string {
-			// Everybody's, so that Logjam's prefix is not to be shared.
+			// Logjam's key prefix is fixed, so the test needs its own Redis.
 			return []string{"REDIS_URL=" + servertest.Redis(t, "--appendfsync", "everysec").RedisURL()}
 		}},
 		{"PostgreSQL", "database", func(t *testing.T) []string { return nil }},
@@ -111,7 +112,7 @@ func TestSeveralMachines(t *testing.T) {
 			for i := range machines {
 				machines[i] = startAt(t, oneAddress, db, env...)
 				if !strings.HasPrefix(machines[i].replay, test.where) {
-					t.Fatalf("nonces are kept in %s", machines[i].replay)
+					t.Fatalf("the replay store is %s, want %s", machines[i].replay, test.where)
 				}
 			}
 			replays := 50 * testscale.Factor(t)
@@ -119,7 +120,7 @@ func TestSeveralMachines(t *testing.T) {
 			t.Run("the same extension", func(t *testing.T) { sameExtensionOn(t, machines, replays/5) })
 			logjam := newLogjam(t, db)
 			for table, want := range map[string]int{
-				"streams": replays + replays/5, "activities WHERE what = 'Provisioned'": replays + replays/5,
+				"streams": replays + replays/5, "activities WHERE what = 'Created'": replays + replays/5,
 			} {
 				var got int
 				if err := logjam.store.db.QueryRowContext(t.Context(), "SELECT count(*) FROM "+table).Scan(&got); err != nil || got != want {
@@ -130,7 +131,7 @@ func TestSeveralMachines(t *testing.T) {
 	}
 }
 
-// perOrganization is fewer extensions than there are activities kept.
+// perOrganization extensions have fewer activities than an organization keeps.
 const perOrganization = keptActivities / 2
 
 // replaysOn sends each machine the same request.
@@ -148,12 +149,12 @@ func replaysOn(t *testing.T, machines [2]*process, replays int) {
 			t.Errorf("request %d: got %d %q", i, statuses, bodies)
 		}
 	})
-	t.Logf("of %d requests, sent to both machines, one admitted %d and the other %d; none was admitted by both or by neither",
+	t.Logf("of %d requests sent to both machines, the first machine admitted %d and the second %d",
 		replays, admittedBy[0].Load(), admittedBy[1].Load())
 }
 
-// sameExtensionOn sends the machines two requests for one extension, as Fly.io
-// does that got no answer to the first.
+// sameExtensionOn sends the machines two requests for one extension, as Fly.io does
+// when it retries.
 func sameExtensionOn(t *testing.T, machines [2]*process, extensions int) {
 	inParallel(extensions, func(i int) {
 		order := fmt.Sprintf(`{"id":"s%d","organization_id":"s%d"}`, i, i/perOrganization)
@@ -166,15 +167,15 @@ func sameExtensionOn(t *testing.T, machines [2]*process, extensions int) {
 	})
 }
 
-// TestRedisAway: a Logjam starts without Redis, admits nothing until it is there,
-// and nothing twice over its restart.
+// TestRedisAway checks that Logjam starts without Redis, admits no request until
+// Redis runs, and admits no replay after Redis has restarted.
 func TestRedisAway(t *testing.T) {
 	t.Parallel()
 	redis := servertest.Redis(t)
 	redis.Kill()
 	p := start(t, dbPath(t), "REDIS_URL="+strings.Replace(redis.RedisURL(), "redis://", "redis://:hunter2@", 1))
 	if !strings.Contains(p.replay, redis.Addr()) || strings.Contains(p.replay, "hunter2") {
-		t.Errorf("its log has the store as %s", p.replay)
+		t.Errorf("the log names the replay store as %s, want its address without the password", p.replay)
 	}
 	r := sign(t, p.fly, http.MethodPost, "/extensions", `{"id":"x1","organization_id":"o1"}`)
 	want := func(r copied, status int, code string) {

@@ -1,6 +1,6 @@
-// Package service is Logjam, a small Fly.io extension provider that sells log
-// streams: the provider, its database, its dashboard and its webhooks. The
-// programs examples/logjam and examples/logjam/machines run it.
+// Package service implements Logjam, a small Fly.io extension provider that sells
+// log streams. It has the provider, the database, the dashboard and the webhooks.
+// The programs examples/logjam and examples/logjam/machines run it.
 package service
 
 import (
@@ -18,20 +18,21 @@ import (
 	"github.com/flyext/flyext/examples/logjam/backend"
 )
 
-// Main runs Logjam with the process's arguments and environment, and exits.
-// Servers opens PostgreSQL and Redis; a program without their drivers passes nil.
+// Main runs Logjam with the process's arguments and environment, and exits. The
+// parameter servers opens PostgreSQL and Redis. Pass nil in a program without
+// their drivers.
 func Main(servers *backend.Servers) {
 	signaled, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	ctx, cancel := context.WithCancel(context.Background())
 	context.AfterFunc(signaled, func() {
-		stop() // first, so that a second signal ends it at once
+		stop() // from now on a second signal kills the process
 		cancel()
 	})
 	os.Exit(run(ctx, servers, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr))
 }
 
-// run returns the exit status: 2 for what keeps Logjam from starting, 1 for
-// what ends it later.
+// run returns the exit status: 0 for success, 2 if Logjam could not start, and 1
+// for a later error.
 func run(ctx context.Context, servers *backend.Servers, args []string, lookupEnv func(string) (string, bool), stdout, stderr io.Writer) int {
 	c, err := readConfig(servers, args, lookupEnv, stderr)
 	switch {
@@ -41,8 +42,8 @@ func run(ctx context.Context, servers *backend.Servers, args []string, lookupEnv
 		err = &startError{err}
 	case c.webhookAction != "":
 		err = untold(ctx, c, stdout, slog.New(slog.NewTextHandler(stderr, nil)))
-	case c.plays():
-		err = play(ctx, c, newPage(stdout, lookupEnv), stderr)
+	case c.isDemo():
+		err = runDemo(ctx, c, newPage(stdout, lookupEnv), stderr)
 	default:
 		err = serve(ctx, c, slog.New(slog.NewTextHandler(stderr, nil)))
 	}
@@ -56,13 +57,13 @@ func run(ctx context.Context, servers *backend.Servers, args []string, lookupEnv
 	return 1
 }
 
-// A startError is what keeps Logjam from starting.
+// A startError is an error that kept Logjam from starting.
 type startError struct{ reason error }
 
 func (e *startError) Error() string { return e.reason.Error() }
 func (e *startError) Unwrap() error { return e.reason }
 
-// serve is Logjam as Fly.io knows it.
+// serve serves Fly.io until the context ends.
 func serve(ctx context.Context, c config, log *slog.Logger) error {
 	s, err := newServer(ctx, c, log)
 	if err != nil {
@@ -77,7 +78,7 @@ func serve(ctx context.Context, c config, log *slog.Logger) error {
 		log.Info("debugging", "address", listener.Addr().String())
 		go serveDebug(listener, log)
 	}
-	s.http.RegisterOnShutdown(func() { log.Info("stopping") }) // nobody is let in any more
+	s.http.RegisterOnShutdown(func() { log.Info("stopping") }) // it accepts no new connections
 	log.Info("listening", "address", s.listener.Addr().String(), "base_url", s.baseURL, "replay_store", s.replay.where)
 	err = s.serve(ctx)
 	log.Info("stopped")

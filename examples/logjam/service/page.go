@@ -15,7 +15,7 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// A page is text for a person at a terminal, 80 columns wide.
+// A page writes text for a terminal that is 80 columns wide.
 type page struct {
 	w       io.Writer
 	colours bool
@@ -26,8 +26,8 @@ const (
 	margin  = "  "
 )
 
-// newPage uses colours on a terminal whose user wants them
-// (https://no-color.org).
+// newPage returns a page that writes to w. It uses colours if w is a terminal,
+// unless the user has set NO_COLOR (https://no-color.org).
 func newPage(w io.Writer, lookupEnv func(string) (string, bool)) *page {
 	noColour, _ := lookupEnv("NO_COLOR")
 	kind, _ := lookupEnv("TERM")
@@ -44,7 +44,8 @@ func isTerminal(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// A style is a terminal's code for how text looks (ECMA-48, section 8.3.117).
+// A style is a terminal's code for a colour or weight of text (ECMA-48, section
+// 8.3.117).
 type style string
 
 const (
@@ -91,8 +92,7 @@ func (p *page) wrap(s style, indent, text string) {
 	p.exactly(s, indent, line)
 }
 
-// exactly writes a line character for character, and goes on in the next where
-// it is too long for one.
+// exactly writes text with its spaces. It breaks text that is longer than a line.
 func (p *page) exactly(s style, indent, text string) {
 	runes := []rune(text)
 	for room := columns - utf8.RuneCountInString(indent); len(runes) > room; runes = runes[room:] {
@@ -101,7 +101,7 @@ func (p *page) exactly(s style, indent, text string) {
 	p.line(s, indent, string(runes))
 }
 
-// show writes lines as they are.
+// show writes lines without wrapping between words, and then an empty line.
 func (p *page) show(s style, lines ...string) {
 	for _, line := range lines {
 		p.exactly(s, margin, line)
@@ -109,8 +109,8 @@ func (p *page) show(s style, lines ...string) {
 	p.line(plain, "", "")
 }
 
-// request shows a request as it was sent, but with white space in its query
-// and its body.
+// request shows a request. For reading, it splits the query into lines and indents
+// the body.
 func (p *page) request(e flytest.Exchange) {
 	r := e.Request
 	p.exactly(cyan, margin, r.Method+" "+r.URL.EscapedPath())
@@ -127,7 +127,7 @@ func (p *page) request(e flytest.Exchange) {
 	p.show(plain, indentJSON(e.RequestBody)...)
 }
 
-// answer shows an answer: status and body.
+// answer shows the status and the body of an answer.
 func (p *page) answer(e flytest.Exchange) {
 	s := green
 	if e.Response.StatusCode >= 400 {
@@ -137,7 +137,7 @@ func (p *page) answer(e flytest.Exchange) {
 	p.show(plain, indentJSON(e.ResponseBody)...)
 }
 
-// redirect shows where an answer sends a browser.
+// redirect shows the status and the location of a redirect.
 func (p *page) redirect(status string, to *url.URL) {
 	p.exactly(green, margin, status)
 	p.exactly(plain, margin, "Location: "+to.Scheme+"://"+to.Host+to.Path)
@@ -152,7 +152,8 @@ func (p *page) redirect(status string, to *url.URL) {
 	p.line(plain, "", "")
 }
 
-// indentJSON returns the lines of a JSON text, and of any other the one.
+// indentJSON returns the lines of an indented JSON text. It returns any other text
+// as one line.
 func indentJSON(text []byte) []string {
 	if len(text) == 0 {
 		return nil

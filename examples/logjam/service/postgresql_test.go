@@ -12,7 +12,7 @@ import (
 // testServers opens the databases that the tests start.
 var testServers = shared.New()
 
-// testKey is LOGJAM_KEY for databases without a key file.
+// testKey is the value of LOGJAM_KEY for databases without a key file.
 const testKey = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 
 // newPostgreSQL returns the URL of an empty database.
@@ -21,7 +21,8 @@ func newPostgreSQL(t *testing.T) string {
 	return servertest.SharedDatabase(t)
 }
 
-// onEach runs a test on an empty database of each kind: a file's path, or a URL.
+// onEach runs a test on an empty database of each kind. The argument db is the path
+// of a SQLite file or the URL of a PostgreSQL database.
 func onEach(t *testing.T, test func(t *testing.T, db string)) {
 	t.Helper()
 	t.Run("SQLite", func(t *testing.T) {
@@ -45,7 +46,7 @@ func another(t *testing.T, db string) string {
 
 func isPostgreSQL(db string) bool { return strings.HasPrefix(db, "postgres:") }
 
-// databaseConfig is the configuration of one of them.
+// databaseConfig returns the configuration for the database db.
 func databaseConfig(db string) config {
 	if isPostgreSQL(db) {
 		return config{databaseURL: db, key: testKey, servers: &testServers}
@@ -53,7 +54,7 @@ func databaseConfig(db string) config {
 	return config{db: db}
 }
 
-// openDatabase opens one of them.
+// openDatabase opens the database db.
 func openDatabase(ctx context.Context, db string) (*store, error) {
 	return openStore(ctx, databaseConfig(db))
 }

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// The documentation shows functions of Logjam, and so they compile.
+// TestDocumentation checks that the functions in docs/webhooks.md and
+// docs/events.md are functions of Logjam, so that they compile.
 func TestDocumentation(t *testing.T) {
 	t.Parallel()
 	var chapters string
@@ -27,13 +28,13 @@ func TestDocumentation(t *testing.T) {
 	}
 	snippets := strings.Split(chapters, "```go\n")[1:]
 	if len(snippets) != 4 {
-		t.Errorf("the pages show %d pieces of code", len(snippets))
+		t.Errorf("the pages have %d code snippets, want 4", len(snippets))
 	}
 	for _, snippet := range snippets {
 		snippet, _, _ = strings.Cut(snippet, "```")
 		for function := range strings.SplitSeq(strings.TrimSpace(snippet), "\n\nfunc ") {
 			if !strings.Contains(source.String(), strings.TrimPrefix(function, "func ")+"\n") {
-				t.Errorf("the documentation shows a function that Logjam does not have:\n%s", function)
+				t.Errorf("the documentation shows a function that differs from Logjam's:\n%s", function)
 			}
 		}
 	}

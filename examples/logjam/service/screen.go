@@ -27,28 +27,29 @@ func parseScreen(name string) *template.Template {
 	return template.Must(template.ParseFS(screenFiles, "screens/layout.html", "screens/activities.html", "screens/"+name+".html"))
 }
 
-// screenStyle is in every page: one request less than a file of its own, and
-// allowed by its hash.
+// screenStyle is part of every page, which saves a request. [screenPolicy] allows
+// it by its hash.
 var screenStyle = func() string {
 	style, err := screenFiles.ReadFile("screens/style.css")
 	if err != nil {
-		panic(err) // it is embedded
+		panic(err) // unreachable: the file is embedded
 	}
 	return string(style)
 }()
 
-// screenPolicy allows that style, and a form that leads back here; no script,
-// no frame, no image, and nothing from elsewhere.
+// screenPolicy is the Content-Security-Policy of every page. It allows
+// [screenStyle], style sheets from Logjam, and forms that post to Logjam. It forbids
+// everything else, such as scripts, frames and images.
 var screenPolicy = func() string {
 	hash := sha256.Sum256([]byte(screenStyle))
 	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) +
 		"' 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 }()
 
-// setScreenHeaders keeps what customers see out of caches, and what they do out
-// of other sites' reach. The referrer policy is not no-referrer, which would take
-// the origin from the sign-out's request too, and that is known by it in browsers
-// without Sec-Fetch-Site.
+// setScreenHeaders keeps pages out of caches, and out of the reach of other sites.
+// The referrer policy is same-origin, because no-referrer would also remove the
+// Origin header of the dashboard's own forms. Browsers without Sec-Fetch-Site need
+// that header for the cross-origin check.
 func setScreenHeaders(h http.Header) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Security-Policy", screenPolicy)
@@ -56,7 +57,7 @@ func setScreenHeaders(h http.Header) {
 	h.Set("X-Content-Type-Options", "nosniff")
 }
 
-// A screen is a page to answer with, or a redirect to another.
+// A screen is a page, or a redirect to a page.
 type screen struct {
 	template *template.Template
 	status   int
@@ -65,14 +66,14 @@ type screen struct {
 	redirect string
 }
 
-// write answers. After an error nothing is answered yet.
+// write sends the page. If it returns an error, nothing has been sent.
 func (page *screen) write(w http.ResponseWriter, r *http.Request, s *session) error {
 	setScreenHeaders(w.Header())
 	if page.redirect != "" {
 		http.Redirect(w, r, page.redirect, http.StatusSeeOther)
 		return nil
 	}
-	var html bytes.Buffer // so that half a page is never sent
+	var html bytes.Buffer // send a whole page or none
 	err := page.template.ExecuteTemplate(&html, "layout.html", map[string]any{
 		"Style": template.CSS(screenStyle), "Title": page.title, "Session": s, "Content": page.content,
 	})
@@ -81,15 +82,15 @@ func (page *screen) write(w http.ResponseWriter, r *http.Request, s *session) er
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(page.status)
-	_, _ = html.WriteTo(w) // whoever left before the answer cannot be told so
+	_, _ = html.WriteTo(w) // an error means that the client has disconnected
 	return nil
 }
 
-// A message is the content of a page that says one thing.
+// A message is the content of a page with one message.
 type message struct {
 	Text               string
-	Command            string // to type in a terminal, or ""
-	LinkPath, LinkText string // or ""
+	Command            string // command to run in a terminal; "" means none
+	LinkPath, LinkText string // "" means no link
 }
 
 func messageScreen(status int, title string, content message) *screen {
@@ -99,16 +100,17 @@ func messageScreen(status int, title string, content message) *screen {
 type streamContent struct {
 	Stream     streamView
 	Activities []activity
-	Done       string // what was just done, or ""
+	Done       string // confirmation of a change; "" means none
 }
 
 type organizationContent struct {
 	Streams    []streamView
 	Activities []activity
-	Done       string // what was just done, or ""
+	Done       string // confirmation of a change; "" means none
 }
 
-// A streamView is what is shown of a stream: of its secret, the name.
+// A streamView holds what a page shows of a stream. It has the name of the
+// stream's secret, and not its value.
 type streamView struct {
 	ID, Name      string
 	Status        string
@@ -132,8 +134,8 @@ func viewOf(s *stream) streamView {
 	return view
 }
 
-// contentOfStream returns what a stream's screen shows; ok is false for another
-// screen, and for none.
+// contentOfStream returns the stream that a page shows. It returns false if page
+// is nil or shows something else.
 func (page *screen) contentOfStream() (view streamView, ok bool) {
 	if page == nil {
 		return view, false
@@ -142,16 +144,16 @@ func (page *screen) contentOfStream() (view streamView, ok bool) {
 	return content.Stream, ok
 }
 
-// Title is what a person knows the stream by.
+// Title returns the stream's name or, if it has no name, its id.
 func (v streamView) Title() string { return cmp.Or(v.Name, v.ID) }
 
-// Path is where its screen is.
+// Path returns the path of the stream's page.
 func (v streamView) Path() string { return destinationPath(flyext.Destination{ExtensionID: v.ID}) }
 
-// OrganizationTitle is what a person knows the organization by.
+// OrganizationTitle returns the organization's name or, if it has no name, its id.
 func (s *session) OrganizationTitle() string { return cmp.Or(s.OrganizationName, s.OrganizationID) }
 
-// OrganizationPath is where its screen is.
+// OrganizationPath returns the path of the organization's page.
 func (s *session) OrganizationPath() string {
 	return destinationPath(flyext.Destination{OrganizationID: s.OrganizationID})
 }

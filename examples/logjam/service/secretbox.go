@@ -16,8 +16,8 @@ import (
 	"strings"
 )
 
-// A secretBox encrypts what the database must keep and nobody who reads the
-// file may see: AES-256 in GCM, with a nonce of its own for each secret.
+// A secretBox encrypts the secrets in the database, so that a copy of the database
+// does not reveal them. It uses AES-256-GCM with a random nonce for each secret.
 type secretBox struct{ aead cipher.AEAD }
 
 func newSecretBox(key []byte) (secretBox, error) {
@@ -29,8 +29,8 @@ func newSecretBox(key []byte) (secretBox, error) {
 	return secretBox{aead}, err
 }
 
-// seal encrypts a secret for one owner. Sealed for one, it opens for no other:
-// whoever can write to the database cannot move it to a row of their own.
+// seal encrypts a secret for one owner. It opens only for the same owner, so an
+// attacker who can write to the database cannot move it to another row.
 func (b secretBox) seal(secret, owner string) []byte {
 	return b.aead.Seal(nil, nil, []byte(secret), []byte(owner))
 }
@@ -42,15 +42,15 @@ func (b secretBox) open(sealed []byte, owner string) (string, error) {
 
 const keySize = 32
 
-// What other keys are for. A key is for one thing alone.
+// The purposes of derived keys. Each key has only one purpose.
 const (
 	forStates   = "logjam: state of Fly.io's sign-on"
 	forSessions = "logjam: session cookies"
 )
 
-// deriveKey makes another key of the one that there is, by HKDF (RFC 5869):
-// machines that share the one share the other, and who has the other cannot get
-// at the one.
+// deriveKey derives a key for a purpose from Logjam's key, by HKDF (RFC 5869).
+// Machines with the same key derive the same keys. A derived key does not reveal
+// the key that it comes from.
 func deriveKey(key []byte, purpose string) (string, error) {
 	derived, err := hkdf.Key(sha256.New, key, nil, purpose, keySize)
 	return string(derived), err
@@ -59,19 +59,20 @@ func deriveKey(key []byte, purpose string) (string, error) {
 func parseKey(text string) ([]byte, error) {
 	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
 	if err != nil || len(key) != keySize {
-		return nil, fmt.Errorf("the key is not %d bytes in base64 (make one with: openssl rand -base64 %[1]d)", keySize)
+		return nil, fmt.Errorf("the key must be %d bytes in base64 (make one with: openssl rand -base64 %[1]d)", keySize)
 	}
 	return key, nil
 }
 
-// readKeyFile reads a key that its owner alone may read.
+// readKeyFile reads a key. It refuses a file that users other than its owner may
+// read.
 func readKeyFile(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
 	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("others may read the key file %s (repair it with: chmod 600)", path)
+		return nil, fmt.Errorf("other users may read the key file; run: chmod 600 %s", path)
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -84,8 +85,8 @@ func readKeyFile(path string) ([]byte, error) {
 	return key, nil
 }
 
-// createKeyFile makes a new key, unless there is one. The file appears whole or
-// not at all: half a key after a crash would be the loss of every secret.
+// createKeyFile makes a new key, unless the file exists. The file appears complete
+// or not at all, because half a key after a crash would lose every secret.
 func createKeyFile(path string) error {
 	key := make([]byte, keySize)
 	rand.Read(key)
@@ -105,10 +106,10 @@ func createKeyFile(path string) error {
 	return syncDir(filepath.Dir(path))
 }
 
-// syncDir makes the name of a new file as durable as its content.
+// syncDir makes the directory entry of a new file durable.
 func syncDir(path string) error {
 	if runtime.GOOS == "windows" {
-		return nil // which has no such call, and needs none
+		return nil // Windows has no such call, and needs none
 	}
 	dir, err := os.Open(path)
 	if err != nil {

@@ -13,11 +13,12 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// messageKeyID is the key id that Fly.io's proposal signs under.
+// messageKeyID is the key id of message signatures in Fly.io's first proposal.
 const messageKeyID = "flyio-signing-secret"
 
-// verifier accepts what Fly.io sends today and, given a bearer token, also the
-// pair of token and message signature that its proposal describes.
+// verifier accepts the X-Signature header that Fly.io sends today. If a bearer
+// token is configured, verifier also accepts the bearer token together with a
+// message signature, as Fly.io's first proposal describes.
 func verifier(c config) flyext.Verifier {
 	today := flyext.XSignature(c.signingSecrets...)
 	if len(c.bearerTokens) == 0 {
@@ -30,7 +31,7 @@ func verifier(c config) flyext.Verifier {
 	return flyext.AnyOf(today, flyext.AllOf(flyext.BearerToken(c.bearerTokens...), flyext.MessageSignature(keys...)))
 }
 
-// A server is Logjam, listening.
+// A server is a Logjam whose listener is open.
 type server struct {
 	http     *http.Server
 	listener net.Listener
@@ -39,8 +40,8 @@ type server struct {
 	replay   replayMemory
 }
 
-// newServer opens the database and listens, so that whatever is wrong with the
-// configuration shows before anything is served.
+// newServer opens the database and the listener. Configuration errors show here,
+// before the first request.
 func newServer(ctx context.Context, c config, log *slog.Logger) (_ *server, err error) {
 	store, err := openStore(ctx, c)
 	if err != nil {
@@ -84,7 +85,7 @@ func newServer(ctx context.Context, c config, log *slog.Logger) (_ *server, err 
 	return &server{newHTTPServer(handler, log), listener, logjam, c.baseURL, replay}, nil
 }
 
-// routes is everything that Logjam answers.
+// routes returns the handler of the provider and, if configured, the dashboard.
 func routes(c config, logjam *Logjam, replay flyext.ReplayStore, log *slog.Logger) (http.Handler, error) {
 	base, err := url.Parse(c.baseURL)
 	if err != nil {
@@ -112,8 +113,9 @@ func routes(c config, logjam *Logjam, replay flyext.ReplayStore, log *slog.Logge
 	return mux, nil
 }
 
-// newHTTPServer bounds what a stranger can hold open. To answer takes the
-// Provisioner 25 seconds at most, so the answer is given more.
+// newHTTPServer returns a server whose limits keep slow clients from holding
+// connections open. WriteTimeout is longer than the 25 seconds that flyext gives
+// a Provisioner.
 func newHTTPServer(handler http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           handler,
@@ -126,8 +128,8 @@ func newHTTPServer(handler http.Handler, log *slog.Logger) *http.Server {
 	}
 }
 
-// listen listens on the configured address. Where it may choose, it takes the
-// default one or, if that is in use, any that is free.
+// listen listens on the configured address. Without one, it uses the default address
+// or, if that is in use, any free port on loopback.
 func listen(c config) (net.Listener, error) {
 	if c.addr != "" {
 		return net.Listen("tcp", c.addr)
@@ -139,7 +141,7 @@ func listen(c config) (net.Listener, error) {
 	return listener, err
 }
 
-// localURL is the base URL for those who reach the listener directly.
+// localURL returns the base URL for clients that connect to the listener directly.
 func localURL(addr string, listener net.Listener) string {
 	local := listener.Addr().(*net.TCPAddr)
 	host := local.IP.String()
@@ -149,11 +151,11 @@ func localURL(addr string, listener net.Listener) string {
 	return "http://" + net.JoinHostPort(host, fmt.Sprint(local.Port)) + "/flyio"
 }
 
-// shutdownPatience is longer than any answer takes.
+// shutdownPatience is longer than the slowest answer.
 const shutdownPatience = 65 * time.Second
 
-// serve answers requests and sends webhooks until the context ends, and then
-// finishes what is in flight.
+// serve answers requests and sends webhooks until the context ends. Then it
+// finishes the requests and webhooks in flight.
 func (s *server) serve(ctx context.Context) error {
 	failed := make(chan error, 1)
 	err := s.logjam.webhooks.start(ctx)

@@ -11,8 +11,8 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// openPostgreSQL opens the database at the configured URL. Its key is
-// LOGJAM_KEY's value: a database that machines share has no file next to it.
+// openPostgreSQL opens the database at the configured URL. The key comes from
+// LOGJAM_KEY, because machines that share a database share no key file.
 func openPostgreSQL(ctx context.Context, c config) (_ *store, err error) {
 	opened, err := c.servers.PostgreSQL(ctx, c.databaseURL)
 	if err != nil {
@@ -32,19 +32,19 @@ func openPostgreSQL(ctx context.Context, c config) (_ *store, err error) {
 	return s, nil
 }
 
-// replayTimeout leaves most of the five seconds that Fly.io waits.
+// replayTimeout leaves most of the five seconds that Fly.io waits for an answer.
 const replayTimeout = 2 * time.Second
 
-// A replayMemory knows which requests came before.
+// A replayMemory is an open replay store.
 type replayMemory struct {
-	flyext.ReplayStore        // nil is one of this process
+	flyext.ReplayStore        // nil means the memory of this process
 	where              string // for the log
 	close              func() error
 }
 
-// openReplay opens the replay store that Logjam's machines share: Redis, or the
-// PostgreSQL that they share anyway. SQLite is for one machine, whose own memory
-// is enough.
+// openReplay opens the replay store that Logjam's machines share: Redis if it is
+// configured, or their PostgreSQL. With SQLite there is only one machine, so its
+// memory is enough.
 func openReplay(ctx context.Context, c config, s *store, log *slog.Logger) (replayMemory, error) {
 	nothing := func() error { return nil }
 	switch {
@@ -64,7 +64,8 @@ func openReplay(ctx context.Context, c config, s *store, log *slog.Logger) (repl
 	return replayMemory{nil, "memory", nothing}, nil
 }
 
-// oneLine is an error's text on one line. The drivers' errors hold no password.
+// oneLine returns an error with the text of err on one line. The drivers' errors
+// contain no password.
 func oneLine(err error) error {
 	return errors.New(strings.Join(strings.Fields(err.Error()), " "))
 }

@@ -14,28 +14,28 @@ import (
 	"time"
 )
 
-// sessionLifetime is how long Logjam goes without asking Fly.io again. Who is
-// taken out of an organization can look at its streams for so long: a working
-// day, not a month.
+// sessionLifetime is how long a session lasts before the user must sign in again.
+// A user removed from an organization at Fly.io keeps access for that long, so it
+// is a working day.
 const sessionLifetime = 8 * time.Hour
 
-// A session is a user who signed in, and the organization that Fly.io said they
-// are in.
+// A session records that a user signed in, and for which organization.
 //
-// The browser has a random id (128 bits or more: OWASP ASVS 7.2.3), and the
-// database its hash. A signed cookie that carries the session itself would
-// save the look into the database that every screen takes anyway; but signing
-// out would then only ask the browser to forget it, and whoever had copied it
-// would stay in. The hash is for those who get to read the database: none of it
-// can be sent as a cookie. It needs no salt, as nobody can guess what is random.
+// The browser has a random id (at least 128 bits: OWASP ASVS 7.2.3), and the
+// database has the hash of the id. The alternative, a signed cookie that contains
+// the session, would save one query per page. But signing out could not revoke a
+// copy of that cookie.
+//
+// The database stores only a hash, so a reader of the database cannot make a
+// cookie. The hash needs no salt, because a random id cannot be guessed.
 type session struct {
 	UserID, UserName                 string
 	OrganizationID, OrganizationName string
 }
 
-// startSession returns the id of a new session. That a session never keeps the
-// id of one before is what makes an id useless that somebody else put into the
-// browser.
+// startSession starts a session and returns its id. The id is always new, which
+// prevents session fixation: an id that an attacker has put into the browser does
+// not become the id of the session.
 func startSession(ctx context.Context, tx *sql.Tx, s session, now time.Time) (id string, err error) {
 	if _, err := tx.ExecContext(ctx, `DELETE FROM sessions WHERE expires_at <= $1`, now.Unix()); err != nil {
 		return "", err
@@ -47,7 +47,8 @@ func startSession(ctx context.Context, tx *sql.Tx, s session, now time.Time) (id
 	return id, err
 }
 
-// findSession returns a session that is not over, or nil.
+// findSession returns the session with an id. It returns nil if the session does not
+// exist or has expired.
 func findSession(ctx context.Context, tx *sql.Tx, id string, now time.Time) (*session, error) {
 	var s session
 	err := tx.QueryRowContext(ctx, `
@@ -71,18 +72,20 @@ func hashOf(id string) []byte {
 	return hash[:]
 }
 
-// sessionCookies are how session ids travel: signed, so that what was never one
-// of Logjam's does not get as far as the database.
+// sessionCookies writes and reads cookies with a signed session id. The signature
+// lets Logjam drop made-up ids without a query.
 type sessionCookies struct {
 	key    string
 	secure bool // the base URL is https
 }
 
-// write returns the cookie of a session id; of "", the one to take it away with.
-// Its name makes a browser refuse it from plain http and from sibling domains,
-// which could otherwise sign a user in as somebody else; on loopback without
-// TLS there is no such name. Lax is the strictest that comes along on the way
-// here from Fly.io.
+// write returns the cookie for a session id. For the id "" it returns a cookie that
+// removes the one in the browser.
+//
+// The prefix __Host- makes a browser refuse the cookie from plain http and from
+// sibling domains, which could otherwise sign a user in as another user. Without
+// TLS, on loopback, the prefix is not possible. SameSite is Lax because browsers
+// do not send Strict cookies when the user comes from Fly.io.
 func (c sessionCookies) write(id string) *http.Cookie {
 	cookie := &http.Cookie{
 		Name: c.name(), Value: id + "." + c.sign(id), Path: "/", MaxAge: int(sessionLifetime / time.Second),
@@ -101,7 +104,8 @@ func (c sessionCookies) name() string {
 	return "logjam-session"
 }
 
-// read returns the id that a browser sent, or "".
+// read returns the id in the request's cookie. It returns "" if there is no cookie
+// or if its signature is wrong.
 func (c sessionCookies) read(r *http.Request) (id string) {
 	cookie, err := r.Cookie(c.name())
 	if err != nil {

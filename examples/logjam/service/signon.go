@@ -11,7 +11,7 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// sso is how Fly.io's customers come into the dashboard.
+// sso returns the configuration with which Fly.io's customers sign in.
 func (d *dashboard) sso(c config) *flyext.SSOConfig {
 	return &flyext.SSOConfig{
 		ClientID: c.clientID, ClientSecret: c.clientSecret, OAuthURL: c.oauthURL,
@@ -34,19 +34,19 @@ func (d *dashboard) organizationOf(ctx context.Context, extensionID string) (org
 	return organizationID, err
 }
 
-var errNoCustomer = flyext.NotFound("This organization has no log streams. Make one with: flyctl ext logjam create")
+var errNoCustomer = flyext.NotFound("This organization has no log streams. Create one with: flyctl ext logjam create")
 
-// signIn starts the session of a user whom Fly.io vouches for. The session that
-// the browser had before is over: it was another user's or organization's.
+// signIn starts a session for a user that Fly.io has identified. It ends the
+// browser's previous session, which belonged to another user or organization.
 func (d *dashboard) signIn(w http.ResponseWriter, r *http.Request, user *flyext.Identity) error {
 	ctx := r.Context()
-	// Generation 1 says of which organization somebody is an admin, and not who.
+	// Generation 1 identifies the organization of an admin, but not the admin.
 	userID := cmp.Or(user.UserID, "admin-of-"+user.OrganizationID)
 	name := cmp.Or(user.Name, user.Email, userID)
 	var id string
 	err := d.store.inTx(ctx, func(tx *sql.Tx) error {
-		// Fly.io vouches for the members of any organization. Who is not a
-		// customer leaves no trace.
+		// Members of every Fly.io organization can get here. Store nothing about an
+		// organization that is not a customer.
 		known, err := hasOrganization(ctx, tx, user.OrganizationID)
 		if err != nil {
 			return err
@@ -60,7 +60,7 @@ func (d *dashboard) signIn(w http.ResponseWriter, r *http.Request, user *flyext.
 			if err != nil {
 				return err
 			}
-			if s.organizationID != user.OrganizationID { // it was, when Fly.io was asked
+			if s.organizationID != user.OrganizationID { // the stream moved during the sign-in
 				return errNotFound
 			}
 			a.StreamID, a.StreamName = s.id, s.name
@@ -92,12 +92,13 @@ func (d *dashboard) signIn(w http.ResponseWriter, r *http.Request, user *flyext.
 	return nil
 }
 
-// signedIn sends those on who are signed in for this organization. Without a
-// database nobody is.
+// signedIn returns the path of the destination if the browser has a session for
+// its organization. Otherwise, or if the database fails, it returns "", and the
+// user signs in at Fly.io.
 func (d *dashboard) signedIn(r *http.Request, to flyext.Destination) (location string) {
 	s, err := d.session(r)
 	if err != nil {
-		d.log.Error("session not read", slog.String("error", err.Error()))
+		d.log.Error("cannot read session", slog.String("error", err.Error()))
 		return ""
 	}
 	if s == nil || s.OrganizationID != to.OrganizationID {
@@ -106,7 +107,7 @@ func (d *dashboard) signedIn(r *http.Request, to flyext.Destination) (location s
 	return destinationPath(to)
 }
 
-// session returns the session of the browser, or nil.
+// session returns the browser's session, or nil if the browser is not signed in.
 func (d *dashboard) session(r *http.Request) (s *session, err error) {
 	id := d.cookies().read(r)
 	if id == "" {
@@ -124,7 +125,7 @@ func hasOrganization(ctx context.Context, tx *sql.Tx, id string) (has bool, err 
 	return has, err
 }
 
-// destinationPath is the path of a screen.
+// destinationPath returns the path of the page for a destination.
 func destinationPath(to flyext.Destination) string {
 	if to.ExtensionID != "" {
 		return "/streams/" + url.PathEscape(to.ExtensionID)
@@ -132,7 +133,7 @@ func destinationPath(to flyext.Destination) string {
 	return "/organizations/" + url.PathEscape(to.OrganizationID)
 }
 
-// signOnPath is where the handshake for a destination begins.
+// signOnPath returns the path that starts the sign-in for a destination.
 func (d *dashboard) signOnPath(to flyext.Destination) string {
 	if to.ExtensionID != "" {
 		return d.basePath() + "extensions/" + url.PathEscape(to.ExtensionID) + "/sso"
@@ -140,5 +141,5 @@ func (d *dashboard) signOnPath(to flyext.Destination) string {
 	return d.basePath() + "organizations/" + url.PathEscape(to.OrganizationID) + "/sso"
 }
 
-// basePath is the path of the base URL, with a slash at its end.
+// basePath returns the path of the base URL, with a slash at its end.
 func (d *dashboard) basePath() string { return d.base.JoinPath("/").EscapedPath() }

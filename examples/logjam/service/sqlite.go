@@ -17,16 +17,16 @@ import (
 //go:embed sqlite.sql
 var sqliteSchema string
 
-// sqliteColumns are those that came after the tables.
+// sqliteColumns are the columns added after the first version of the tables.
 var sqliteColumns = []struct{ table, name, definition string }{
 	{"streams", "status", "TEXT NOT NULL DEFAULT 'ready'"},
 	{"streams", "machine_id", "TEXT NOT NULL DEFAULT ''"},
 }
 
-// openSQLite opens the database in a file, which it makes if there is none. The
-// key is LOGJAM_KEY's value or, where that is empty, in the file beside it.
+// openSQLite opens the database in a file, and creates a missing file. If key,
+// LOGJAM_KEY's value, is empty, the key comes from the file path+".key".
 func openSQLite(ctx context.Context, path, key string) (_ *store, err error) {
-	// SQLite would make it readable to everyone.
+	// SQLite would create a file that all users can read.
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
@@ -38,8 +38,8 @@ func openSQLite(ctx context.Context, path, key string) (_ *store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	// SQLite has one writer at a time. The queue of database/sql is fairer to
-	// those who wait than polling for a lock.
+	// SQLite has one writer at a time. Transactions that wait in the queue of
+	// database/sql get a fairer turn than those that poll for SQLite's lock.
 	db.SetMaxOpenConns(1)
 	defer func() {
 		if err != nil {
@@ -75,12 +75,13 @@ func migrateSQLite(ctx context.Context, db *sql.DB) error {
 	return err
 }
 
-// dataSource asks for what survives: in WAL mode, synchronous=FULL has every
-// commit on the disk before it returns.
+// dataSource returns the data source name for a file. The options make commits
+// durable: in WAL mode with synchronous=FULL, a commit returns after it is on the
+// disk.
 func dataSource(path string) string {
 	options := url.Values{
 		"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)"},
-		"_txlock": {"immediate"}, // a transaction that writes later than it reads could not be isolated
+		"_txlock": {"immediate"}, // a transaction that first reads and then writes could fail otherwise
 	}
 	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: options.Encode()}).String()
 }

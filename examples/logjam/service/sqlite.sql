@@ -1,5 +1,5 @@
--- Everything is keyed on the ids that Fly.io sends. Names and e-mail addresses
--- may be blank, may collide and may change.
+-- The keys are the ids that Fly.io sends. Names and e-mail addresses may be empty,
+-- may change, and need not be unique.
 CREATE TABLE IF NOT EXISTS organizations (
 	id    TEXT PRIMARY KEY,
 	name  TEXT NOT NULL,
@@ -36,18 +36,18 @@ CREATE TABLE IF NOT EXISTS key_check (
 	sealed BLOB NOT NULL
 ) STRICT;
 
--- How often a stream was changed; it outlives the stream.
+-- The number of changes to each stream. The row stays when the stream is deleted.
 CREATE TABLE IF NOT EXISTS revisions (
 	stream_id TEXT PRIMARY KEY,
 	revision  INTEGER NOT NULL
 ) STRICT;
 
--- What the dashboard keeps beside the streams.
+-- The dashboard's history and sessions.
 CREATE TABLE IF NOT EXISTS activities (
 	id              INTEGER PRIMARY KEY,
 	at              INTEGER NOT NULL DEFAULT (unixepoch()),
 	organization_id TEXT NOT NULL REFERENCES organizations (id),
-	stream_id       TEXT NOT NULL, -- of one that may be gone by now
+	stream_id       TEXT NOT NULL, -- the stream may have been deleted
 	stream_name     TEXT NOT NULL,
 	what            TEXT NOT NULL,
 	who             TEXT NOT NULL
@@ -61,7 +61,7 @@ CREATE TABLE IF NOT EXISTS sessions (
 	expires_at      INTEGER NOT NULL
 ) STRICT;
 
--- The events that were received, so that none is shown twice.
+-- The events received, to detect duplicates.
 CREATE TABLE IF NOT EXISTS events (
 	source TEXT NOT NULL,
 	id     TEXT NOT NULL,

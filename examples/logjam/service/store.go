@@ -10,18 +10,18 @@ import (
 	"github.com/flyext/flyext/examples/logjam/backend"
 )
 
-// A riverQueue is the job queue in either database.
+// A riverQueue is River's driver for either database.
 type riverQueue = backend.Queue
 
-// A store is the database and the key to the secrets in it. The queries are
-// the same for SQLite and PostgreSQL, with parameters that both know as $1; the
-// tables are in sqlite.sql and in package shared.
+// A store is the database, with the keys for its secrets. SQLite and PostgreSQL run
+// the same queries, because both accept parameters such as $1. The tables are in
+// sqlite.sql and in package shared.
 type store struct {
 	db         *sql.DB
 	queue      riverQueue
 	box        secretBox
-	stateKey   string // for the sign-on
-	sessionKey string // for the cookies
+	stateKey   string // signs the state of sign-ons
+	sessionKey string // signs session cookies
 }
 
 // openStore opens the database that the configuration names.
@@ -32,12 +32,13 @@ func openStore(ctx context.Context, c config) (*store, error) {
 	return openSQLite(ctx, c.db, c.key)
 }
 
-// migrationAttempts is more than there are steps.
+// migrationAttempts exceeds the number of steps.
 const migrationAttempts = 20
 
-// migrate runs steps that do nothing where they were done before. Of processes
-// that start at once, each may take the same step, and all but one fail at it:
-// when they have, the step is done, and they go on behind it.
+// migrate runs steps until they succeed, at most migrationAttempts times. A step must
+// do nothing if it is already done. If several processes start at once and take the
+// same step, all but one may fail. The step is done then, so the next attempt gets
+// further.
 func migrate(ctx context.Context, steps func() error) error {
 	for attempt := 1; ; attempt++ {
 		err := steps()
@@ -47,15 +48,14 @@ func migrate(ctx context.Context, steps func() error) error {
 	}
 }
 
-// keyCheckOwner is the owner of the sealed text by which a key is known to fit.
-// It is no stream's id: Fly.io sends none that is empty.
+// keyCheckOwner is the owner of the sealed text in the table key_check. It is empty,
+// so it cannot be the id of a stream.
 const keyCheckOwner = ""
 
-var errWrongKey = errors.New("the key (LOGJAM_KEY, or the .key file beside the database) does not fit this database")
+var errWrongKey = errors.New("the key (LOGJAM_KEY, or the .key file next to the database) does not fit this database; restore the key that the database was created with")
 
-// unlock finds the key and makes sure that it is the one that this database's
-// secrets are sealed with: a second key would split them in two halves of
-// which one is always unreadable.
+// unlock reads the key, and checks that this database's secrets are sealed with it.
+// Two keys in one database would leave some secrets unreadable.
 func (s *store) unlock(ctx context.Context, keyFile, text string) error {
 	var sealed []byte
 	err := s.db.QueryRowContext(ctx, `SELECT sealed FROM key_check`).Scan(&sealed)
@@ -87,7 +87,7 @@ func (s *store) unlock(ctx context.Context, keyFile, text string) error {
 		if err != nil {
 			return err
 		}
-		// Another process may have been faster, and with another key.
+		// Another process may have stored its key check first, with another key.
 		if err := s.db.QueryRowContext(ctx, `SELECT sealed FROM key_check`).Scan(&sealed); err != nil {
 			return err
 		}
@@ -108,7 +108,7 @@ func findKey(keyFile, text string) ([]byte, error) {
 	}
 	key, err := readKeyFile(keyFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("the database has secrets, and its key %s is gone (set LOGJAM_KEY if you keep it elsewhere)", keyFile)
+		return nil, fmt.Errorf("missing key file %s; restore it, or set LOGJAM_KEY", keyFile)
 	}
 	return key, err
 }
@@ -136,7 +136,7 @@ func (s *store) tryTx(ctx context.Context, f func(tx *sql.Tx) error) error {
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback() // without effect after the commit
+	defer tx.Rollback() // no effect after the commit
 	if err := f(tx); err != nil {
 		return err
 	}

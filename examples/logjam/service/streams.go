@@ -10,7 +10,8 @@ import (
 	"unicode/utf8"
 )
 
-// findStream returns a stream, or the error to answer with where there is none.
+// findStream returns a stream. If the stream does not exist, the error is the answer
+// to the request.
 func findStream(ctx context.Context, tx *sql.Tx, id string) (*stream, error) {
 	if !isText(id) {
 		return nil, errNotFound
@@ -22,11 +23,12 @@ func findStream(ctx context.Context, tx *sql.Tx, id string) (*stream, error) {
 	return s, err
 }
 
-// isText says whether PostgreSQL can keep an id. SQLite keeps any, and a stranger
-// can ask for any.
+// isText reports whether PostgreSQL can store an id as text. A request may contain an
+// id that it cannot store.
 func isText(id string) bool { return utf8.ValidString(id) && !strings.Contains(id, "\x00") }
 
-// missing tells a stream that was deprovisioned from one that never was.
+// missing returns errDeleted for a stream that was deleted, and errNotFound for a
+// stream that never existed.
 func missing(ctx context.Context, tx *sql.Tx, id string) error {
 	var was bool
 	err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM deprovisioned WHERE id = $1)`, id).Scan(&was)
@@ -39,10 +41,10 @@ func missing(ctx context.Context, tx *sql.Tx, id string) error {
 	return errNotFound
 }
 
-// streamColumns are what [scanStream] reads.
+// streamColumns are the columns that [scanStream] reads.
 const streamColumns = `id, organization_id, name, plan, primary_region, read_regions, ip_address, sealed_password, status, machine_id`
 
-// streamsOf returns an organization's streams, in the order that people read.
+// streamsOf returns an organization's streams, sorted by name.
 func streamsOf(ctx context.Context, tx *sql.Tx, organizationID string) ([]*stream, error) {
 	return queryStreams(ctx, tx, `SELECT `+streamColumns+` FROM streams WHERE organization_id = $1 ORDER BY name, id`, organizationID)
 }
@@ -69,7 +71,7 @@ func queryStreams(ctx context.Context, tx *sql.Tx, query string, args ...any) (s
 	return streams, rows.Err()
 }
 
-// scanStream reads a row.
+// scanStream reads a row of [streamColumns].
 func scanStream(scan func(columns ...any) error) (*stream, error) {
 	var s stream
 	var readRegions, ipAddress string
@@ -87,7 +89,7 @@ func scanStream(scan func(columns ...any) error) (*stream, error) {
 	return &s, err
 }
 
-// saveStream inserts a stream or brings its row up to date.
+// saveStream inserts or updates a stream.
 func saveStream(ctx context.Context, tx *sql.Tx, s *stream) error {
 	readRegions, err := json.Marshal(s.readRegions)
 	if err != nil {
@@ -109,7 +111,8 @@ func saveStream(ctx context.Context, tx *sql.Tx, s *stream) error {
 	return err
 }
 
-// removeStream leaves of a stream that it was.
+// removeStream deletes a stream. It remembers the id, so that later requests get
+// errDeleted.
 func removeStream(ctx context.Context, tx *sql.Tx, s *stream, who string) error {
 	if _, err := tx.ExecContext(ctx, `DELETE FROM streams WHERE id = $1`, s.id); err != nil {
 		return err
@@ -122,15 +125,15 @@ func removeStream(ctx context.Context, tx *sql.Tx, s *stream, who string) error 
 	})
 }
 
-// An owner is the organization that a stream belongs to and the user who asked
-// for it. Generation 1 of the protocol may name no user.
+// An owner is the organization that owns a stream, and the user of the request. In
+// generation 1 of the protocol the user may be missing.
 type owner struct {
 	organizationID, organizationName, organizationEmail string
 	userID, userEmail, userRole                         string
 }
 
-// saveOwner provisions account and user inline, as Fly.io recommends. What a
-// request leaves blank keeps its value.
+// saveOwner creates or updates the organization and the user of a request, as Fly.io
+// recommends. Empty fields of the request leave the stored values unchanged.
 func saveOwner(ctx context.Context, tx *sql.Tx, o owner) error {
 	_, err := tx.ExecContext(ctx, `
 		INSERT INTO organizations (id, name, email) VALUES ($1, $2, $3)

@@ -16,9 +16,9 @@ import (
 	"github.com/riverqueue/river/rivertype"
 )
 
-// untold is for an operator: it lists what Fly.io could not be told so far, or
-// has it tried again at once, such as after a mistake was mended. It fails if
-// anything is given up, so that a monitor can run it.
+// untold lists or retries the failed webhooks for an operator, as c.webhookAction
+// says. The list returns an error if a webhook was given up, so that a monitor can
+// run it. Retry after you have fixed the cause of the failures.
 func untold(ctx context.Context, c config, stdout io.Writer, log *slog.Logger) error {
 	store, err := openStore(ctx, c)
 	if err != nil {
@@ -39,14 +39,14 @@ func untold(ctx context.Context, c config, stdout io.Writer, log *slog.Logger) e
 				return err
 			}
 		}
-		fmt.Fprintf(stdout, "%d webhooks will be tried again at once.\n", len(jobs))
+		fmt.Fprintf(stdout, "%d webhooks will be retried now by the running servers.\n", len(jobs))
 		return nil
 	}
 	return list(stdout, jobs)
 }
 
-// failing returns the jobs that were given up, and those that failed and will be
-// tried again.
+// failing returns the jobs that were given up, and the failed or postponed jobs that
+// will be retried.
 func (w *webhooks) failing(ctx context.Context) (jobs []*rivertype.JobRow, err error) {
 	params := river.NewJobListParams().Kinds(tellFlyio{}.Kind()).First(1000).
 		OrderBy(river.JobListOrderByID, river.SortOrderAsc).States(append(unfinished(), givenUp()...)...)
@@ -67,7 +67,8 @@ func (w *webhooks) failing(ctx context.Context) (jobs []*rivertype.JobRow, err e
 	}
 }
 
-// retry has a job worked at once. One that was given up begins anew.
+// retry makes a job available now. A job that was given up is replaced by a new job,
+// with all its attempts.
 func (w *webhooks) retry(ctx context.Context, job *rivertype.JobRow) error {
 	return w.store.inTx(ctx, func(tx *sql.Tx) error {
 		if slices.Contains(givenUp(), job.State) {
@@ -84,13 +85,13 @@ func (w *webhooks) retry(ctx context.Context, job *rivertype.JobRow) error {
 
 func streamOfJob(job *rivertype.JobRow) string {
 	var args tellFlyio
-	_ = json.Unmarshal(job.EncodedArgs, &args) // it was written as one
+	_ = json.Unmarshal(job.EncodedArgs, &args) // InsertTx encoded it
 	return args.StreamID
 }
 
 func list(stdout io.Writer, jobs []*rivertype.JobRow) error {
 	if len(jobs) == 0 {
-		fmt.Fprintln(stdout, "Fly.io was told everything, or will be in a moment.")
+		fmt.Fprintln(stdout, "No failed webhooks.")
 		return nil
 	}
 	lost := 0
@@ -102,7 +103,7 @@ func list(stdout io.Writer, jobs []*rivertype.JobRow) error {
 			lost++
 			next = "given up"
 		}
-		reason := "put off by Fly.io"
+		reason := "postponed by Fly.io"
 		if n := len(job.Errors); n > 0 {
 			reason = job.Errors[n-1].Error
 		}
@@ -112,7 +113,7 @@ func list(stdout io.Writer, jobs []*rivertype.JobRow) error {
 		return err
 	}
 	if lost > 0 {
-		return fmt.Errorf("%d webhooks were given up; mend the cause, and run this with -webhooks retry", lost)
+		return fmt.Errorf("%d webhooks were given up; fix the cause, and run with -webhooks retry", lost)
 	}
 	return nil
 }

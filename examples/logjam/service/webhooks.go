@@ -17,32 +17,36 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// webhooks tell Fly.io what becomes of streams, other than by its own requests:
-// at least once, the latest state last, from any number of machines.
+// webhooks tells Fly.io about the changes that customers make on the dashboard.
+// Delivery is at least once, and the latest state of a stream comes last. Any number
+// of machines can send.
 //
-// A webhook says what a stream is now. So what has to be kept is only "tell
-// Fly.io about stream X": one job, entered in the transaction that changes the
-// stream. Whoever works it reads the stream as it is by then.
+// A webhook states what a stream is now. A job therefore says only "tell Fly.io about
+// stream X". It is entered in the transaction that changes the stream. The worker
+// reads the stream when it works the job.
 //
-// There is one job for a stream at a time, so no two webhooks of it race each
-// other. A stream that changes while its job is being worked gets no second
-// one; so the worker reads the stream's revision before the stream, and when it
-// has sent, it compares, in the transaction that ends the job:
+// A stream has at most one job at a time, so its webhooks cannot overtake each other.
+// A change while the job is running adds no second job. The worker therefore reads
+// the stream's revision before the stream. After sending, it compares the revision in
+// the transaction that ends the job:
 //
-//   - The change came first: the revision is another one, and the job starts
-//     over.
-//   - The end came first: the change waits for it, since both begin by locking
-//     the revision, finds no job, and enters one.
+//   - If the change came first, the revision differs, and the job starts over.
+//   - If the end came first, the change waits for it, because both begin by locking
+//     the revision. The change then finds no job, and enters a new one.
 //
-// A process that dies leaves its job running; another one takes it over after
-// rescueAfter, reads and sends anew. A process that was merely frozen for so
-// long, and wakes up, may send what is out of date by then, beside another
-// worker. It finds that when it compares, and counts as a change itself: then
-// another worker, be it done or not, is out of date too, and Fly.io is told
-// once more. A request that arrives after its sender has died or given it up is
-// all that nobody here can see; its timestamp is how Fly.io can.
+// A process that dies leaves its job running. After rescueAfter, another worker takes
+// the job over, reads the stream and sends again.
 //
-// A nil *webhooks tells nobody.
+// A process that was frozen for that long may wake up and send an outdated state,
+// while or after the other worker sends. It detects this when it compares the
+// revisions, and increments the revision itself. That makes the other worker's state
+// outdated too, and enters a new job if the other worker has ended its job. Fly.io
+// gets another webhook in either case.
+//
+// One case cannot be detected here: a request that arrives after its sender has died
+// or given up. Fly.io can detect it by the webhook's timestamp.
+//
+// A nil *webhooks sends nothing.
 type webhooks struct {
 	store  *store
 	sender *flyext.Webhooks
@@ -51,19 +55,19 @@ type webhooks struct {
 }
 
 const (
-	providerName = "logjam" // as Fly.io calls it
+	providerName = "logjam" // the provider's name at Fly.io
 
 	sendTimeout = 10 * time.Second
-	workTimeout = sendTimeout + 10*time.Second // with the transactions before and after
+	workTimeout = sendTimeout + 10*time.Second // includes the transactions before and after
 	rescueAfter = workTimeout + 10*time.Second
 
-	maxWorkers  = 20               // webhooks on their way from one process
+	maxWorkers  = 20               // webhooks in flight from one process
 	maxBackoff  = time.Hour        // between two attempts
 	maxAttempts = 75               // about two days
-	keepTold    = 10 * time.Minute // of jobs that are done
+	keepTold    = 10 * time.Minute // how long completed jobs are kept
 )
 
-// tellFlyio is the job. It says nothing of the stream, which changes.
+// tellFlyio is the job. It has only the stream's id, because the stream may change.
 type tellFlyio struct {
 	StreamID string `json:"stream_id"`
 }
@@ -71,8 +75,8 @@ type tellFlyio struct {
 // Kind implements [river.JobArgs].
 func (tellFlyio) Kind() string { return "tell-flyio" }
 
-// InsertOpts implements [river.JobArgsWithInsertOpts]: one job for a stream
-// until Fly.io was told, also where it was given up.
+// InsertOpts implements [river.JobArgsWithInsertOpts]. A stream has one job at a time,
+// including a job that was given up.
 func (tellFlyio) InsertOpts() river.InsertOpts {
 	return river.InsertOpts{
 		MaxAttempts: maxAttempts,
@@ -80,7 +84,7 @@ func (tellFlyio) InsertOpts() river.InsertOpts {
 	}
 }
 
-// unfinished are the states of jobs that will be worked, or are.
+// unfinished returns the states of jobs that are waiting or running.
 func unfinished() []rivertype.JobState {
 	return []rivertype.JobState{
 		rivertype.JobStateAvailable, rivertype.JobStatePending, rivertype.JobStateRetryable,
@@ -88,20 +92,20 @@ func unfinished() []rivertype.JobState {
 	}
 }
 
-// givenUp are the states of jobs that Fly.io refused, or that failed for days.
+// givenUp returns the states of jobs that Fly.io refused, or that failed for days.
 func givenUp() []rivertype.JobState {
 	return []rivertype.JobState{rivertype.JobStateCancelled, rivertype.JobStateDiscarded}
 }
 
-// newWebhooks makes the queue's tables where they are missing. Without a secret
-// it returns nil.
+// newWebhooks returns the webhooks, and creates the queue's missing tables. Without a
+// webhook secret it returns nil.
 func newWebhooks(ctx context.Context, c config, s *store, log *slog.Logger) (*webhooks, error) {
 	if c.webhookSecret == "" {
 		return nil, nil
 	}
 	sender, err := flyext.NewWebhooks(flyext.WebhookConfig{
 		ProviderName: providerName, Secret: c.webhookSecret, Endpoint: c.webhookURL,
-		Attempts: 1, Timeout: sendTimeout, // the queue tries again
+		Attempts: 1, Timeout: sendTimeout, // the queue retries
 	})
 	if err != nil {
 		return nil, err
@@ -125,8 +129,8 @@ func newWebhooks(ctx context.Context, c config, s *store, log *slog.Logger) (*we
 		Queues:   map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: maxWorkers}},
 		Workers:  workers,
 		Logger:   queueLog,
-		PollOnly: true, // every second, which both databases can
-		// A job that was given up stays until somebody has seen to it.
+		PollOnly: true, // every second, because SQLite cannot notify
+		// A job that was given up stays until it is retried.
 		CancelledJobRetentionPeriod: -1,
 		DiscardedJobRetentionPeriod: -1,
 		CompletedJobRetentionPeriod: keepTold,
@@ -147,7 +151,8 @@ func (w *webhooks) start(ctx context.Context) error {
 	return w.client.Start(context.WithoutCancel(ctx))
 }
 
-// stop ends once the webhooks on their way have arrived, or failed.
+// stop stops the workers. It returns when the webhooks in flight have ended, or with
+// an error when the context ends.
 func (w *webhooks) stop(ctx context.Context) error {
 	if w == nil {
 		return nil
@@ -155,8 +160,8 @@ func (w *webhooks) stop(ctx context.Context) error {
 	return w.client.Stop(ctx)
 }
 
-// tell has Fly.io told about a stream once the transaction is committed. The
-// transaction has called [countChange].
+// tell enters a job for a stream, which runs after the transaction has committed. The
+// transaction must have called [countChange].
 func (w *webhooks) tell(ctx context.Context, tx *sql.Tx, streamID string) error {
 	if w == nil {
 		return nil
@@ -165,7 +170,7 @@ func (w *webhooks) tell(ctx context.Context, tx *sql.Tx, streamID string) error 
 	if err != nil || !entered.UniqueSkippedAsDuplicate || !slices.Contains(givenUp(), entered.Job.State) {
 		return err
 	}
-	// What was given up begins anew, with all of its attempts.
+	// Replace the job that was given up by a new job, with all its attempts.
 	if _, err := w.client.JobDeleteTx(ctx, tx, entered.Job.ID); err != nil {
 		return err
 	}
@@ -173,9 +178,9 @@ func (w *webhooks) tell(ctx context.Context, tx *sql.Tx, streamID string) error 
 	return err
 }
 
-// countChange is the beginning of every transaction that changes a stream. In
-// PostgreSQL it makes the transactions of one id wait for each other, whether or
-// not there is a stream yet; SQLite has one writer anyway.
+// countChange increments a stream's revision. Every transaction that changes a stream
+// begins with it. In PostgreSQL, transactions for the same id thereby wait for each
+// other, even before the stream exists. SQLite has only one writer.
 func countChange(ctx context.Context, tx *sql.Tx, streamID string) error {
 	if !isText(streamID) {
 		return errNotFound
@@ -186,7 +191,7 @@ func countChange(ctx context.Context, tx *sql.Tx, streamID string) error {
 	return err
 }
 
-// lockRevision returns a stream's revision, which stays so until the end of the
+// lockRevision returns a stream's revision, and locks it until the end of the
 // transaction.
 func lockRevision(ctx context.Context, tx *sql.Tx, streamID string) (revision int64, err error) {
 	err = tx.QueryRowContext(ctx, `
@@ -224,8 +229,8 @@ func (t *teller) Work(ctx context.Context, job *river.Job[tellFlyio]) error {
 	return nil
 }
 
-// read returns a stream, or nil if it is no more, and a revision that it had
-// then or before.
+// read returns a stream, or nil if it was deleted. The revision is read first, so it
+// is the stream's revision or an earlier one.
 func (t *teller) read(ctx context.Context, id string) (revision int64, s *stream, err error) {
 	err = t.store.inTx(ctx, func(tx *sql.Tx) error {
 		err := tx.QueryRowContext(ctx, `SELECT revision FROM revisions WHERE stream_id = $1`, id).Scan(&revision)
@@ -240,10 +245,11 @@ func (t *teller) read(ctx context.Context, id string) (revision int64, s *stream
 	return revision, s, err
 }
 
-// settle ends a job that was sent, or says that it has to be sent again. One
-// that failed may have arrived all the same, so it is compared too.
+// settle ends the job if the webhook was sent and the stream has not changed since. It
+// returns true if the stream has changed, and the webhook must be sent again. It also
+// compares after a failure, because a webhook that failed may have arrived.
 func (t *teller) settle(ctx context.Context, job *river.Job[tellFlyio], revision int64, sent bool) (again bool, err error) {
-	// The context may have ended for what was sent a moment before.
+	// The job's context may have ended while the webhook was sent.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), workTimeout-sendTimeout)
 	defer cancel()
 	id := job.Args.StreamID
@@ -257,7 +263,7 @@ func (t *teller) settle(ctx context.Context, job *river.Job[tellFlyio], revision
 			if err := countChange(ctx, tx, id); err != nil {
 				return err
 			}
-			return t.tell(ctx, tx, id) // which is this very job, unless it was taken over
+			return t.tell(ctx, tx, id) // finds this job, unless another worker has ended it
 		case sent:
 			_, err = river.JobCompleteTx[riverQueue](ctx, tx, job)
 			return err
@@ -267,8 +273,9 @@ func (t *teller) settle(ctx context.Context, job *river.Job[tellFlyio], revision
 	return again, err
 }
 
-// failed decides what becomes of a job whose webhook was not accepted. It is not
-// given up for what is out of date: what the stream is now was not tried yet.
+// failed decides whether a job whose webhook was not accepted is retried or given up.
+// An outdated job is not given up, because the stream's current state has not been
+// sent yet.
 func (t *teller) failed(job *river.Job[tellFlyio], err error, outdated bool) error {
 	attrs := []any{slog.String("stream", job.Args.StreamID), slog.Int("attempt", job.Attempt), slog.String("error", err.Error())}
 	webhook, ok := errors.AsType[*flyext.WebhookError](err)
@@ -276,24 +283,25 @@ func (t *teller) failed(job *river.Job[tellFlyio], err error, outdated bool) err
 	switch {
 	case ok && !refused && webhook.RetryAfter > 0:
 		wait := min(webhook.RetryAfter, maxBackoff)
-		t.log.Warn("webhook put off by Fly.io", append(attrs, slog.Duration("wait", wait))...)
+		t.log.Warn("webhook postponed by Fly.io", append(attrs, slog.Duration("wait", wait))...)
 		return river.JobSnooze(wait)
 	case (refused || lastTime) && outdated:
-		t.log.Warn("webhook failed and is out of date", attrs...)
+		t.log.Warn("outdated webhook failed; sending the current state", attrs...)
 		return river.JobSnooze(time.Second)
 	case refused:
-		t.log.Error("webhook refused and given up", attrs...)
+		t.log.Error("webhook refused by Fly.io; giving up", attrs...)
 		return river.JobCancel(err)
 	case lastTime:
-		t.log.Error("webhook failed too often and given up", attrs...)
+		t.log.Error("webhook failed too often; giving up", attrs...)
 	default:
-		t.log.Warn("webhook failed and will be sent again", attrs...)
+		t.log.Warn("webhook failed; retrying", attrs...)
 	}
 	return err
 }
 
-// NextRetry implements [river.Worker]: after about 1, 2, 4, … seconds and at
-// last every hour, somewhere in the later half of that, so that many spread.
+// NextRetry implements [river.Worker]. The waits are 1, 2, 4, … seconds, and at most an
+// hour. Each wait is reduced by a random part of up to a half, so that the retries of
+// many jobs spread.
 func (t *teller) NextRetry(job *river.Job[tellFlyio]) time.Time {
 	wait := maxBackoff
 	if doublings := job.Attempt - 1; doublings < 12 {
@@ -302,7 +310,7 @@ func (t *teller) NextRetry(job *river.Job[tellFlyio]) time.Time {
 	return time.Now().Add(wait/2 + rand.N(wait/2))
 }
 
-// warnings are what is worth a line of what a job queue has to say.
+// warnings drops the queue's log records below the level of warnings.
 type warnings struct{ slog.Handler }
 
 // Enabled implements [slog.Handler].

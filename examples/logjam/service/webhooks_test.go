@@ -1,12 +1,10 @@
 package service
 
 import (
-	"context"
 	"database/sql"
 	"errors"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -21,8 +19,8 @@ import (
 
 const webhookSecret = "a webhook secret"
 
-// A told is Logjam with webhooks, and a Fly.io that receives them. Jobs are
-// worked when a test says so.
+// A told is a Logjam with webhooks, and a receiver for them. The workers run only
+// when a test calls work.
 type told struct {
 	t *testing.T
 	*Logjam
@@ -49,12 +47,12 @@ func newToldAt(t *testing.T, db string, fly *flytest.WebhookReceiver, url string
 	return &told{t, l, fly}
 }
 
-// nathanOf is a session of an organization.
+// nathanOf returns a session of the user nathan for an organization.
 func nathanOf(organizationID string) *session {
 	return &session{UserID: nathan, UserName: "Nathan", OrganizationID: organizationID}
 }
 
-// do fails the test unless it is done.
+// do stops the test if err is not nil.
 func (d *told) do(err error) {
 	d.t.Helper()
 	if err != nil {
@@ -66,12 +64,13 @@ func (d *told) sleep(id string) {
 	d.t.Helper()
 	d.do(d.setStatus(d.t.Context(), nathanOf("org"), id, asleep))
 }
+
 func (d *told) wake(id string) {
 	d.t.Helper()
 	d.do(d.setStatus(d.t.Context(), nathanOf("org"), id, flyext.Ready))
 }
 
-// jobs returns the jobs in some states, or in all.
+// jobs returns the jobs in the given states, or all jobs if none is given.
 func (d *told) jobs(states ...rivertype.JobState) []*rivertype.JobRow {
 	d.t.Helper()
 	if len(states) == 0 {
@@ -82,21 +81,22 @@ func (d *told) jobs(states ...rivertype.JobState) []*rivertype.JobRow {
 	return list.Jobs
 }
 
-// work starts the workers, and stops them when nothing is left to do.
+// work starts the workers, and stops them when all jobs have ended.
 func (d *told) work() {
 	d.t.Helper()
 	d.do(d.webhooks.start(d.t.Context()))
 	deadline := time.Now().Add(time.Minute)
 	for len(d.jobs(unfinished()...)) > 0 {
 		if time.Now().After(deadline) {
-			d.t.Fatal("there is something left to do after a minute")
+			d.t.Fatal("jobs are left after a minute")
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
 	d.do(d.webhooks.stop(d.t.Context()))
 }
 
-// wantTold checks what Fly.io knows of a stream: a status, "deleted" or "".
+// wantTold checks the last webhook that Fly.io received for a stream: its status,
+// "deleted", or "" for none.
 func (d *told) wantTold(id, want string) {
 	d.t.Helper()
 	got := ""
@@ -107,24 +107,24 @@ func (d *told) wantTold(id, want string) {
 		}
 	}
 	if got != want {
-		d.t.Errorf("Fly.io believes of stream %s that it is %q, want %q", id, got, want)
+		d.t.Errorf("Fly.io has the status %q of stream %s, want %q", got, id, want)
 	}
 }
 
-// TestTold is the way from the dashboard's button to Fly.io.
+// TestTold checks which changes send which webhook.
 func TestTold(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name   string
 		change func(d *told)
-		want   string // what Fly.io is told of stream 42
+		want   string // status in the webhook for stream 42; "" means no webhook
 	}{
 		{"put to sleep", func(d *told) { d.sleep("42") }, "asleep"},
 		{"put to sleep twice", func(d *told) { d.sleep("42"); d.sleep("42") }, "asleep"},
 		{"woken up", func(d *told) { d.sleep("42"); d.wake("42") }, "ready"},
 		{"awake already", func(d *told) { d.wake("42") }, ""},
-		{"removed", func(d *told) { d.do(d.remove(d.t.Context(), nathanOf("org"), "42")) }, "deleted"},
-		{"removed before the first webhook", func(d *told) {
+		{"deleted", func(d *told) { d.do(d.remove(d.t.Context(), nathanOf("org"), "42")) }, "deleted"},
+		{"deleted before the first webhook", func(d *told) {
 			d.sleep("42")
 			d.do(d.remove(d.t.Context(), nathanOf("org"), "42"))
 		}, "deleted"},
@@ -132,7 +132,7 @@ func TestTold(t *testing.T) {
 			d.sleep("42")
 			d.do(d.Deprovision(d.t.Context(), "42"))
 		}, "deleted"},
-		{"changed by Fly.io alone", func(d *told) {
+		{"changed only by Fly.io", func(d *told) {
 			_, err := d.Update(d.t.Context(), "42", &flyext.UpdateRequest{Name: flyext.OptionalOf("new")})
 			d.do(err)
 		}, ""},
@@ -163,17 +163,17 @@ func TestTold(t *testing.T) {
 				provision(t, d.Logjam, order42())
 				test.change(d)
 				if jobs := len(d.jobs()); jobs > 1 || (jobs == 1) != (test.want != "") {
-					t.Errorf("%d jobs", jobs)
+					t.Errorf("%d jobs, want one only if a webhook is due", jobs)
 				}
 				d.work()
 				d.wantTold("42", test.want)
 				if hooks := d.fly.Webhooks(); len(hooks) > 1 {
-					t.Errorf("%d webhooks", len(hooks))
+					t.Errorf("%d webhooks, want at most one", len(hooks))
 				}
 				if hook, ok := d.fly.Resource("42"); ok && !hook.Deleted() {
 					x, err := d.Fetch(t.Context(), "42")
 					if err != nil || x.Name != hook.Resource.Name || string(x.Extra["plan"]) != string(hook.Resource.Extra["plan"]) {
-						t.Errorf("Fly.io is told %+v, and answered %+v, %v", hook.Resource, x, err)
+						t.Errorf("the webhook has %+v, but Fetch returns %+v, %v", hook.Resource, x, err)
 					}
 				}
 			})
@@ -181,7 +181,8 @@ func TestTold(t *testing.T) {
 	})
 }
 
-// TestWebhooksOff: without a secret nobody is told, and there is no queue.
+// TestWebhooksOff checks that without a webhook secret there are no webhooks and no
+// queue.
 func TestWebhooksOff(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, db string) {
@@ -198,155 +199,13 @@ func TestWebhooksOff(t *testing.T) {
 			t.Error(err)
 		}
 		if _, err := l.store.db.ExecContext(t.Context(), `SELECT 1 FROM river_job`); err == nil {
-			t.Error("the queue's tables are there")
+			t.Error("the queue's tables exist")
 		}
 	})
 }
 
-// whileOnItsWay runs something while a webhook is on its way, the first time: Fly.io
-// has it, and has not answered.
-func (d *told) whileOnItsWay(do func()) {
-	var once sync.Once
-	d.fly.SetFault(func(sound http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			once.Do(do)
-			sound.ServeHTTP(w, r)
-		})
-	})
-}
-
-// TestChangeWhileOnItsWay: what changes after the worker has read the stream is
-// told too, and last, whoever changed it.
-func TestChangeWhileOnItsWay(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		name   string
-		change func(d *told)
-		want   string
-	}{
-		{"woken up", func(d *told) { d.wake("42") }, "ready"},
-		{"removed", func(d *told) { d.do(d.remove(d.t.Context(), nathanOf("org"), "42")) }, "deleted"},
-		{"deleted by Fly.io", func(d *told) { d.do(d.Deprovision(d.t.Context(), "42")) }, "deleted"},
-		{"woken up, and put to sleep", func(d *told) { d.wake("42"); d.sleep("42") }, "asleep"},
-	}
-	onEach(t, func(t *testing.T, db string) {
-		for _, test := range tests {
-			t.Run(test.name, func(t *testing.T) {
-				d := newTold(t, another(t, db))
-				provision(t, d.Logjam, order42())
-				d.sleep("42")
-				d.whileOnItsWay(func() { test.change(d) })
-				d.work()
-				d.wantTold("42", test.want)
-				if hooks := d.fly.Webhooks(); len(hooks) != 2 {
-					t.Errorf("%d webhooks, want 2", len(hooks))
-				}
-			})
-		}
-	})
-}
-
-// TestRefusedAndOutOfDate: what Fly.io refuses is not given up where the stream
-// has changed since.
-func TestRefusedAndOutOfDate(t *testing.T) {
-	t.Parallel()
-	onEach(t, func(t *testing.T, db string) {
-		d := newTold(t, db)
-		provision(t, d.Logjam, order42())
-		d.sleep("42")
-		var once sync.Once
-		d.fly.SetFault(func(sound http.Handler) http.Handler {
-			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				answer := sound
-				once.Do(func() {
-					d.do(d.Deprovision(t.Context(), "42"))
-					answer = flytest.StatusAnswer(http.StatusUnprocessableEntity)(sound)
-				})
-				answer.ServeHTTP(w, r)
-			})
-		})
-		d.work()
-		d.wantTold("42", "deleted")
-	})
-}
-
-// A lateTeller works as a teller does, and something happens just then, the
-// first time: when it is done, and the queue does not know yet.
-type lateTeller struct {
-	*teller
-	once sync.Once
-	do   func()
-}
-
-func (w *lateTeller) Work(ctx context.Context, job *river.Job[tellFlyio]) error {
-	err := w.teller.Work(ctx, job)
-	w.once.Do(w.do)
-	return err
-}
-
-// TestChangeAtTheEnd: the job of a stream ends in the transaction that compares,
-// so that what changes after it finds none.
-func TestChangeAtTheEnd(t *testing.T) {
-	t.Parallel()
-	onEach(t, func(t *testing.T, db string) {
-		d := newTold(t, db)
-		provision(t, d.Logjam, order42())
-		d.sleep("42")
-		workers := river.NewWorkers()
-		river.AddWorker(workers, &lateTeller{teller: &teller{webhooks: d.webhooks}, do: func() { d.wake("42") }})
-		client, err := river.NewClient(d.store.queue, &river.Config{
-			Queues:  map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 1}},
-			Workers: workers, PollOnly: true, Logger: testLog(t),
-		})
-		d.do(err)
-		usual := d.webhooks.client
-		d.webhooks.client = client
-		d.work()
-		d.webhooks.client = usual
-		d.work()
-		d.wantTold("42", "ready")
-	})
-}
-
-// TestFrozenWorker: a worker that was taken for dead, and sends what is out of
-// date by then, sees to it that Fly.io is told again.
-func TestFrozenWorker(t *testing.T) {
-	t.Parallel()
-	onEach(t, func(t *testing.T, db string) {
-		d := newTold(t, db)
-		provision(t, d.Logjam, order42())
-		d.sleep("42")
-		frozen := &teller{webhooks: d.webhooks}
-		revision, s, err := frozen.read(t.Context(), "42")
-		d.do(err)
-
-		// Another worker took the job over and has ended it; the stream changed,
-		// and that was told too.
-		d.wake("42")
-		d.work()
-		d.wantTold("42", "ready")
-		job := d.jobs()[0]
-
-		d.do(frozen.sender.Updated(t.Context(), s.resource())) // it wakes up
-		d.wantTold("42", "asleep")
-		again, err := frozen.settle(t.Context(), &river.Job[tellFlyio]{JobRow: job, Args: tellFlyio{"42"}}, revision, true)
-		if !again || err != nil {
-			t.Errorf("got %t, %v", again, err)
-		}
-		d.work()
-		d.wantTold("42", "ready")
-
-		// The other one may be at it still: it is out of date by that, too.
-		current, _, err := frozen.read(t.Context(), "42")
-		d.do(err)
-		if current <= revision+1 {
-			t.Errorf("revision %d after %d: who sends now does not find out", current, revision)
-		}
-	})
-}
-
-// TestGivenUp: what Fly.io refuses is shown to an operator and tried again when
-// they say so, or when the stream changes.
+// TestGivenUp checks that a refused webhook is listed for the operator. It is retried
+// when the operator asks, or when the stream changes.
 func TestGivenUp(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, db string) {
@@ -365,34 +224,34 @@ func TestGivenUp(t *testing.T) {
 			provision(t, d.Logjam, order)
 			d.sleep(id)
 		}
-		if text, err := operator("list"); err != nil || !strings.Contains(text, "told everything") {
-			t.Errorf("before: %s, %v", text, err)
+		if text, err := operator("list"); err != nil || !strings.Contains(text, "No failed webhooks") {
+			t.Errorf("the list before the failure is %s, %v", text, err)
 		}
 		d.fly.SetFault(flytest.StatusAnswer(http.StatusUnauthorized))
 		d.work()
 		text, err := operator("list")
 		if err == nil || !strings.Contains(err.Error(), "2 webhooks were given up") || strings.Count(text, "given up") != 2 ||
 			!strings.Contains(text, `"42"`) || !strings.Contains(text, "status 401") {
-			t.Errorf("the list is %s, %v", text, err)
+			t.Errorf("the list after the failure is %s, %v", text, err)
 		}
 
 		d.fly.SetFault(nil)
-		d.wake("43") // which needs no operator
+		d.wake("43") // a change retries without an operator
 		d.work()
 		d.wantTold("43", "ready")
 		d.wantTold("42", "")
 		if text, err = operator("retry"); err != nil || !strings.HasPrefix(text, "1 webhooks") {
-			t.Errorf("retry: %s, %v", text, err)
+			t.Errorf("retry printed %s, %v", text, err)
 		}
 		d.work()
 		d.wantTold("42", "asleep")
-		if text, err := operator("list"); err != nil || !strings.Contains(text, "told everything") {
-			t.Errorf("at the end: %s, %v", text, err)
+		if text, err := operator("list"); err != nil || !strings.Contains(text, "No failed webhooks") {
+			t.Errorf("the list at the end is %s, %v", text, err)
 		}
 	})
 }
 
-// TestFailed is what becomes of a job that failed.
+// TestFailed checks which failed jobs are cancelled, snoozed or retried.
 func TestFailed(t *testing.T) {
 	t.Parallel()
 	d := newTold(t, dbPath(t))
@@ -406,7 +265,7 @@ func TestFailed(t *testing.T) {
 		err      error
 		attempt  int
 		outdated bool
-		want     error // nil is the error itself
+		want     error // nil means that failed returns err itself
 		snooze   time.Duration
 	}{
 		{"no answer", &flyext.WebhookError{Err: errors.New("connection refused")}, 1, false, nil, 0},
@@ -431,10 +290,10 @@ func TestFailed(t *testing.T) {
 			} else if snooze, ok := errors.AsType[*rivertype.JobSnoozeError](err); ok {
 				got = snoozed
 				if snooze.Duration != test.snooze {
-					t.Errorf("put off by %v, want %v", snooze.Duration, test.snooze)
+					t.Errorf("snoozed for %v, want %v", snooze.Duration, test.snooze)
 				}
 			} else if err != test.err {
-				t.Errorf("got %v", err)
+				t.Errorf("got %v, want %v", err, test.err)
 			}
 			if got != test.want {
 				t.Errorf("got %v, want %v", err, test.want)
@@ -453,17 +312,17 @@ func TestNextRetry(t *testing.T) {
 			longest = min(time.Second<<(attempt-1), maxBackoff)
 		}
 		if wait > longest || wait < longest/2-time.Second/10 {
-			t.Errorf("after attempt %d it waits %v, want up to %v", attempt, wait, longest)
+			t.Errorf("after attempt %d the wait is %v, want %v to %v", attempt, wait, longest/2, longest)
 		}
 		total += wait
 	}
 	if total < 24*time.Hour {
-		t.Errorf("it is given up after %v, want days", total)
+		t.Errorf("the job is given up after %v, want at least a day", total)
 	}
 }
 
-// TestStartedAtOnce: machines that start together make one set of tables and
-// one key check.
+// TestStartedAtOnce checks that machines that start at the same time create one set
+// of tables and one key check.
 func TestStartedAtOnce(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, db string) {
@@ -488,33 +347,5 @@ func TestStartedAtOnce(t *testing.T) {
 		d.sleep("42")
 		d.work()
 		d.wantTold("42", "asleep")
-	})
-}
-
-// TestProvisionOnTwoMachines: whoever comes second gets the first one's secret.
-func TestProvisionOnTwoMachines(t *testing.T) {
-	t.Parallel()
-	onEach(t, func(t *testing.T, db string) {
-		machines := []*Logjam{newLogjam(t, db), newLogjam(t, db)}
-		for range 20 {
-			order := order42()
-			order.ID = strings.Repeat("x", 1+len(order.ID)) + time.Now().Format(time.RFC3339Nano)
-			secrets := make([]string, 8)
-			var calls sync.WaitGroup
-			for i := range secrets {
-				calls.Go(func() {
-					x, err := machines[i%2].Provision(t.Context(), order)
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					secrets[i] = x.Secrets[secretName]
-				})
-			}
-			calls.Wait()
-			if slices.Sort(secrets); secrets[0] != secrets[len(secrets)-1] {
-				t.Fatal("one stream has two secrets")
-			}
-		}
 	})
 }

@@ -19,7 +19,7 @@ import (
 //go:embed postgresql.sql
 var schema string
 
-// maxConnections is for one process: several share what the server has.
+// maxConnections limits one process, because several processes share the server.
 const maxConnections = 20
 
 func openPostgreSQL(ctx context.Context, url string) (*backend.Database, error) {

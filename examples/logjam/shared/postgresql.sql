@@ -1,5 +1,5 @@
--- The same as sqlite.sql: see there. Times are unix seconds in both, so that
--- one set of queries does.
+-- The tables of sqlite.sql, which explains them. Times are Unix seconds in both
+-- databases, so the same queries work on both.
 CREATE TABLE IF NOT EXISTS organizations (
 	id    TEXT PRIMARY KEY,
 	name  TEXT NOT NULL,

@@ -13,12 +13,12 @@ import (
 	redisstore "github.com/flyext/flyext/stores/redis"
 )
 
-// openRedis does not need Redis to run yet. Until Redis answers, every request
-// gets 503.
+// openRedis succeeds even if Redis is not running yet. Until Redis answers, every
+// request gets 503.
 func openRedis(ctx context.Context, text string, timeout time.Duration, log *slog.Logger) (*backend.Redis, error) {
 	options, err := redis.ParseURL(text)
-	if err != nil { // which may hold the password
-		return nil, errors.New("not a URL such as redis://user:password@host:6379/0")
+	if err != nil { // err may contain the password
+		return nil, errors.New("invalid URL; use one such as redis://user:password@host:6379/0")
 	}
 	options.ContextTimeoutEnabled = true
 	client := redis.NewClient(options)
@@ -27,7 +27,7 @@ func openRedis(ctx context.Context, text string, timeout time.Duration, log *slo
 		return nil, errors.Join(err, client.Close())
 	}
 	if err := nonces.Check(ctx); err != nil {
-		log.Warn("Redis may forget which requests came, or is not there", "error", err.Error())
+		log.Warn("Redis is unreachable, or may lose nonces", "error", err.Error())
 	}
 	where := "redis"
 	if u, err := url.Parse(text); err == nil {
@@ -37,7 +37,7 @@ func openRedis(ctx context.Context, text string, timeout time.Duration, log *slo
 	return &backend.Redis{ReplayStore: nonces, Where: where, Close: client.Close}, nil
 }
 
-// quiet keeps the client from writing to standard error past the log.
+// quiet discards what the Redis client would write to standard error.
 type quiet struct{}
 
 // Printf implements the client's logger.

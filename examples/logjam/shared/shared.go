@@ -1,4 +1,4 @@
-// Package shared opens PostgreSQL and Redis for Logjam on several machines.
+// Package shared opens PostgreSQL and Redis, which Logjam's machines share.
 package shared
 
 import (
@@ -7,8 +7,8 @@ import (
 	"github.com/flyext/flyext/examples/logjam/backend"
 )
 
-// New returns Logjam's servers. It silences the Redis client's own log: Logjam's
-// log has each failure, with the request id.
+// New returns the functions that open Logjam's servers. It turns off the Redis
+// client's log, because Logjam's log already has each failure with its request id.
 func New() backend.Servers {
 	redis.SetLogger(quiet{})
 	return backend.Servers{PostgreSQL: openPostgreSQL, Nonces: openNonces, Redis: openRedis}

@@ -10,16 +10,16 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// A playedSignOn is the played Fly.io's OAuth server, listening.
-type playedSignOn struct {
+// A demoSignOn is a simulated Fly.io sign-on, whose listener is open.
+type demoSignOn struct {
 	listener net.Listener
 	url      string
 }
 
-// listenSignOn listens on loopback, under a host name that is not Logjam's: to a
-// browser localhost and 127.0.0.1 are two sites, as Logjam and Fly.io are, and
-// cookies are treated accordingly.
-func listenSignOn(logjamAddr string) (*playedSignOn, error) {
+// listenDemoSignOn listens on loopback. Its host name differs from Logjam's:
+// browsers treat localhost and 127.0.0.1 as two sites, so cookies behave as they
+// do between Logjam and Fly.io.
+func listenDemoSignOn(logjamAddr string) (*demoSignOn, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -29,26 +29,26 @@ func listenSignOn(logjamAddr string) (*playedSignOn, error) {
 		host = "127.0.0.1"
 	}
 	_, port, err := net.SplitHostPort(listener.Addr().String())
-	return &playedSignOn{listener, "http://" + net.JoinHostPort(host, port)}, err
+	return &demoSignOn{listener, "http://" + net.JoinHostPort(host, port)}, err
 }
 
-// register makes Logjam an application of the played Fly.io.
-func (p *playedSignOn) register(c *config) {
+// register configures Logjam as an OAuth application of the simulated sign-on.
+func (p *demoSignOn) register(c *config) {
 	c.clientID, c.clientSecret, c.oauthURL = "logjam", rand.Text(), p.url
 }
 
-// serve serves until the server that it returns is closed.
-func (p *playedSignOn) serve(c config, baseURL string, log *slog.Logger) *http.Server {
+// serve starts serving, until the caller closes the returned server.
+func (p *demoSignOn) serve(c config, baseURL string, log *slog.Logger) *http.Server {
 	fly := &flytest.OAuthServer{ClientID: c.clientID, ClientSecret: c.clientSecret, RedirectURLs: []string{baseURL + "/callback"}}
-	fly.SetUsers(playedUsers()...)
+	fly.SetUsers(demoUsers()...)
 	server := newHTTPServer(fly, log)
 	go server.Serve(p.listener) // until it is closed
 	return server
 }
 
-// playedUsers are an admin and a member of the organization that has the show's
-// streams, and somebody who is in another.
-func playedUsers() []flytest.User {
+// demoUsers returns an admin and a member of the organization that owns the demo's
+// streams, and a user of another organization.
+func demoUsers() []flytest.User {
 	of := func(id, name, role string) []flytest.UserOrganization {
 		return []flytest.UserOrganization{{OrganizationID: id, OrganizationName: name, Role: role}}
 	}
