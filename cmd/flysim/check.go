@@ -16,18 +16,19 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-const checkHelp = `Check tests whether a provider does what Fly.io's protocol requires, and refuses
-what it has to. It provisions extensions whose ids begin with "flytest-", and
-removes them again. What the provider does not offer is skipped.
+const checkHelp = `Check tests whether a provider meets the requirements of Fly.io's protocol. It
+provisions extensions whose ids begin with "flytest-", and removes them. It skips
+the requirements of features that the provider does not offer.
 
-To have the sign-on tested, too, start the provider with the OAuth URL
-http://127.0.0.1:4000, where check plays Fly.io's OAuth server, and set the
-client id and secret that the provider has. With --verbose every request and
-answer of a failure is shown.
+To test the sign-on, start the provider with the OAuth URL http://127.0.0.1:4000,
+at which check runs an OAuth server. Set FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET
+to the values that the provider has.
 
-To have the webhooks verified that the provider sends meanwhile, start it with
-the webhook endpoint http://127.0.0.1:4001/, set the webhook secret that it has,
-and --webhook-addr 127.0.0.1:4001.
+To test the webhooks, start the provider with the webhook endpoint
+http://127.0.0.1:4001/. Set FLYIO_WEBHOOK_SECRET to the value that the provider
+has, and pass --webhook-addr 127.0.0.1:4001.
+
+With --verbose, check shows all requests and answers of each failure.
 
 ` + exitCodes
 
@@ -63,22 +64,22 @@ const (
 func (p *program) checkCommand() *cobra.Command {
 	var c checking
 	cmd := &cobra.Command{
-		Use: "check [URL] [flags]", Short: "Test whether a provider does all that is required", Long: checkHelp, Args: baseURLArgument,
+		Use: "check [URL] [flags]", Short: "Test whether a provider meets all requirements", Long: checkHelp, Args: baseURLArgument,
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.check(cmd.Context(), &c) },
 	}
 	flags := cmd.Flags()
-	flags.StringArrayVar(&c.only, "only", nil, "test these requirements alone: their `ids`, with commas or spaces between them")
-	flags.BoolVar(&c.list, "list", false, "list the requirements and where they are from, and test nothing")
-	flags.StringVar(&c.junit, "junit", "", "also write the report to this `file`, as JUnit XML, which CI systems read")
+	flags.StringArrayVar(&c.only, "only", nil, "test only these requirements: their `ids`, separated by commas or spaces")
+	flags.BoolVar(&c.list, "list", false, "list the requirements and their sources, and test nothing")
+	flags.StringVar(&c.junit, "junit", "", "also write the report to this `file` as JUnit XML, for CI systems")
 	flags.StringArrayVar(&c.options, "option", nil, optionHelp)
 	flags.StringVar(&c.params, "params", "", paramsHelp)
-	flags.StringVar(&c.recordDir, "record", "", "write the requests and answers of each failure to a HAR file in this `directory`; the files hold secrets")
-	flags.StringVar(&c.oauthAddr, "oauth-addr", defaultOAuthAddr, oauthAddrHelp+", if there are a client id and secret")
-	flags.StringVar(&c.webhookAddr, "webhook-addr", "", "receive and verify what the provider tells Fly.io on this loopback `address`, at any path (default off)")
+	flags.StringVar(&c.recordDir, "record", "", "write the requests and answers of each failure to a HAR file in this `directory`; the files contain secrets")
+	flags.StringVar(&c.oauthAddr, "oauth-addr", defaultOAuthAddr, oauthAddrHelp+", which runs if a client id and secret are set")
+	flags.StringVar(&c.webhookAddr, "webhook-addr", "", "receive and verify the provider's webhooks at this loopback `address`, at any path (default off)")
 	flags.IntVar(&c.ssoGeneration, "sso-generation", 0, ssoGenerationHelp)
-	flags.StringToStringVar(&c.words, "status", nil, "a status `word=status` of the provider's own that Fly.io maps, such as ACTIVE_HEALTHY=ready")
-	flags.DurationVar(&c.patience, "patience", defaultPatience, "give up on an extension that is not ready after this `duration`; flyctl waits 4m")
-	flags.DurationVar(&c.budget, "budget", defaultBudget, "the `duration` that an answer may take")
+	flags.StringToStringVar(&c.words, "status", nil, "map a provider-specific status, as `word=status`, such as ACTIVE_HEALTHY=ready; repeatable")
+	flags.DurationVar(&c.patience, "patience", defaultPatience, "the `duration` to wait until an extension is ready; flyctl waits 4m")
+	flags.DurationVar(&c.budget, "budget", defaultBudget, "the longest `duration` that an answer may take")
 	return cmd
 }
 

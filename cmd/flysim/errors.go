@@ -24,11 +24,11 @@ const (
 )
 
 const exitCodes = `Exit status:
-  0    all is well
+  0    success
   1    the provider answered with an error, or a requirement is not met
-  2    flysim was not used or configured rightly
+  2    a flag, an argument or the configuration is invalid
   3    the provider did not answer
-  130  interrupted, by Ctrl-C`
+  130  interrupted by Ctrl-C`
 
 // A usageError is a mistake in flags, arguments or configuration.
 type usageError struct{ reason error }

@@ -17,12 +17,13 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-const eventHelp = `Event is a machine of the customer's that started, stopped or failed: it sends
-the provider a CloudEvent, POST {base}/extensions/events. A provider answers 2xx
-also to types that it does not know, and to an event that it has received before
-(--again): Fly.io sends again what was answered with an error.
+const eventHelp = `Event simulates a machine of the customer that started, stopped or failed. It
+sends the provider a CloudEvent, POST {base}/extensions/events. The provider must
+answer with a 2xx status, including for types that it does not know and for
+duplicates (--again). Fly.io repeats an event after an error.
 
-What is not given is made up: a new id each time, and a machine that started.`
+Flysim makes up the values that you do not set: a new id each time, and a machine
+that started.`
 
 // An occurrence is what the flags of event say.
 type occurrence struct {
@@ -43,20 +44,20 @@ const (
 func (p *program) eventCommand() *cobra.Command {
 	var o occurrence
 	cmd := &cobra.Command{
-		Use: "event [flags]", Short: "Tell the provider what happened to a machine", Long: eventHelp, Args: noArguments,
+		Use: "event [flags]", Short: "Send machine events", Long: eventHelp, Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.event(cmd, &o) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.Type, "type", defaultEventType, "the event's `type`")
-	flags.StringVar(&o.ID, "id", "", "its `id`, which with the source is what a duplicate is known by (default a new one)")
-	flags.StringVar(&o.Source, "source", defaultEventSource, "its source, a `URI`")
-	flags.StringVar(&o.Subject, "subject", "", "its `subject`")
-	flags.StringVar(&o.MachineID, "machine", defaultMachine, "the machine's `id`, in the data")
-	flags.StringVar(&o.Status, "status", "", "the machine's `status`, in the data (default the last word of the type)")
-	flags.StringVar(&o.data, "data", "", "the data instead: `JSON`, @file, or - for standard input")
-	flags.StringVar(&o.mode, "mode", flytest.BinaryMode.String(), "how it travels: `binary|structured|batched`; x-signature can sign no batch")
-	flags.IntVar(&o.count, "count", 1, "send this `number` of events, in one request if the mode is batched")
-	flags.BoolVar(&o.again, "again", false, "send each request a second time, signed anew: that has to be a success, too")
+	flags.StringVar(&o.Type, "type", defaultEventType, "the `type` of the event")
+	flags.StringVar(&o.ID, "id", "", "the `id` of the event, which with the source identifies duplicates (default a new one)")
+	flags.StringVar(&o.Source, "source", defaultEventSource, "the source of the event, a `URI`")
+	flags.StringVar(&o.Subject, "subject", "", "the `subject` of the event")
+	flags.StringVar(&o.MachineID, "machine", defaultMachine, "the `id` of the machine, in the data")
+	flags.StringVar(&o.Status, "status", "", "the `status` of the machine, in the data (default the last word of the type)")
+	flags.StringVar(&o.data, "data", "", "the data of the event, instead of machine and status: `JSON`, @FILE, or - for standard input")
+	flags.StringVar(&o.mode, "mode", flytest.BinaryMode.String(), "the `mode` of sending: binary, structured or batched; x-signature cannot sign batches")
+	flags.IntVar(&o.count, "count", 1, "the `number` of events to send; batched mode sends them in one request")
+	flags.BoolVar(&o.again, "again", false, "send each request twice, signed anew; the provider must answer the duplicate with a success too")
 	return cmd
 }
 
@@ -233,23 +234,23 @@ func (p *program) showSending(mode flytest.EventMode, s *sending) {
 	if s.again {
 		what += ", again"
 	}
-	p.out.besideAs(dim, label("event"), plain, what)
+	p.out.hangAs(dim, label("event"), plain, what)
 	for _, e := range s.events[:min(len(s.events), maxShownIDs)] {
-		p.out.besideAs(dim, label("id"), plain, e.ID)
+		p.out.hangAs(dim, label("id"), plain, e.ID)
 	}
 	if more := len(s.events) - maxShownIDs; more > 0 {
-		p.out.besideAs(dim, label("id"), plain, fmt.Sprintf("… and %d more", more))
+		p.out.hangAs(dim, label("id"), plain, fmt.Sprintf("… and %d more", more))
 	}
-	p.out.besideAs(dim, label("source"), plain, first.Source)
+	p.out.hangAs(dim, label("source"), plain, first.Source)
 	if first.Subject != "" {
-		p.out.besideAs(dim, label("subject"), plain, first.Subject)
+		p.out.hangAs(dim, label("subject"), plain, first.Subject)
 	}
-	p.out.besideAs(dim, label("data"), plain, dataOf(first))
+	p.out.hangAs(dim, label("data"), plain, dataOf(first))
 	style := green
 	if s.exchange.Response.StatusCode/100 != 2 {
 		style = red
 	}
-	p.out.besideAs(dim, label("answer"), style, s.exchange.Response.Status)
+	p.out.hangAs(dim, label("answer"), style, s.exchange.Response.Status)
 	p.out.blank()
 }
 

@@ -10,13 +10,18 @@ import (
 	"github.com/flyext/flyext/cmd/flysim/internal/explain"
 )
 
-const explainHelp = `Explain says why the signature of a captured request does not verify. It names
-the format, the reading that fits, the exact bytes that are signed, and the
-first byte at which the text that your provider signs differs. It sends nothing.
+const explainHelp = `Explain says why the signature of a captured request does not verify. It shows
+the format, the interpretation that matches, the exact bytes that are signed, and
+the first byte at which the text that your provider signs differs. It sends
+nothing.
 
-  flysim explain request.txt               # as curl -v or raw HTTP shows it
-  flysim explain session.har               # the last request of a HAR file
-  flysim explain --body body.json < head   # the head and the body apart
+  # A request as curl -v or raw HTTP shows it
+  flysim explain request.txt
+  # The last request of a HAR file
+  flysim explain session.har
+  # The head and the body in two files
+  flysim explain --body body.json < head
+  # Compare with the text that your provider signs
   flysim explain request.txt --base signed.txt`
 
 // An explaining is what the flags of explain say.
@@ -28,13 +33,13 @@ type explaining struct {
 func (p *program) explainCommand() *cobra.Command {
 	var e explaining
 	cmd := &cobra.Command{
-		Use: "explain [FILE] [flags]", Short: "Say why a captured signature does not verify", Long: explainHelp, Args: cobra.MaximumNArgs(1),
+		Use: "explain [FILE] [flags]", Short: "Explain why a captured signature does not verify", Long: explainHelp, Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error { return p.explainRequest(args, &e) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&e.body, "body", "", "the body of the request is in this `file`, byte for byte")
-	flags.StringVar(&e.base, "base", "", "compare with the text that the provider signs, in this `file`")
-	flags.StringVar(&e.at, "at", "", "judge the timestamp by this `time`, such as 2026-01-31T12:00:00Z (default now)")
+	flags.StringVar(&e.body, "body", "", "the `file` with the body of the request, byte for byte")
+	flags.StringVar(&e.base, "base", "", "the `file` with the text that your provider signs, for comparison")
+	flags.StringVar(&e.at, "at", "", "the `time` at which to judge the timestamp, such as 2026-01-31T12:00:00Z (default now)")
 	return cmd
 }
 
@@ -54,7 +59,7 @@ func (p *program) explainRequest(args []string, e *explaining) error {
 	} else {
 		p.out.say("%s %s: format %s", q.Request.Method, q.Request.Target, answer.Format)
 		for _, finding := range answer.Findings {
-			p.out.beside(plain, "* ", p.redact(finding))
+			p.out.hang(plain, "* ", p.redact(finding))
 		}
 		if len(answer.Base) > 0 {
 			p.out.line(yellow, "", "--- signed bytes")

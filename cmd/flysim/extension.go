@@ -14,9 +14,9 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-const updateHelp = `Update changes an extension. Only what is given is sent, because absent is not
-the same as empty: without --read-region the read regions stay what they are,
-and --no-read-regions removes them all.`
+const updateHelp = `Update changes an extension. It sends only the values that you set, because an
+absent value differs from an empty one. Without --read-region the read regions do
+not change, and --no-read-regions removes them all.`
 
 // A change is what the flags of update say.
 type change struct {
@@ -35,12 +35,12 @@ func (p *program) updateCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error { return p.update(cmd, args[0], &c) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&c.name, "name", "", "the new `name`; it may be empty")
+	flags.StringVar(&c.name, "name", "", "the new `name`, which may be empty")
 	flags.StringVar(&c.region, "region", "", "the new primary `region`")
-	flags.StringArrayVar(&c.readRegions, "read-region", nil, "a `region` for replicas, instead of all that are; repeat it for more")
-	flags.BoolVar(&c.noReadRegions, "no-read-regions", false, "have no read regions: the empty list")
+	flags.StringArrayVar(&c.readRegions, "read-region", nil, "a `region` for replicas, which replaces all current ones; repeatable")
+	flags.BoolVar(&c.noReadRegions, "no-read-regions", false, "remove all read regions by sending an empty list")
 	flags.StringArrayVar(&c.options, "option", nil, optionHelp)
-	flags.StringArrayVar(&c.unset, "unset", nil, "send the member `key` as null; repeat it for more")
+	flags.StringArrayVar(&c.unset, "unset", nil, "send the member `key` as null; repeatable")
 	flags.StringVar(&c.params, "params", "", paramsHelp)
 	return cmd
 }
@@ -99,8 +99,8 @@ func (p *program) update(cmd *cobra.Command, id string, c *change) error {
 	return p.showExtension(x)
 }
 
-const fetchHelp = `Fetch asks for an extension and shows what the provider answers. Providers need
-not offer that: Fly.io asks when a provision is answered with another status
+const fetchHelp = `Fetch asks for an extension and shows the answer. The route is optional for
+providers. Fly.io uses it if the answer to a provision request has a status other
 than "ready".`
 
 func (p *program) fetchCommand() *cobra.Command {
@@ -109,7 +109,7 @@ func (p *program) fetchCommand() *cobra.Command {
 		Use: "fetch ID [flags]", Short: "Show an extension", Long: fetchHelp, Args: oneID,
 		RunE: func(cmd *cobra.Command, args []string) error { return p.fetch(cmd, args[0], wait) },
 	}
-	cmd.Flags().BoolVar(&wait, "wait", false, "ask again every 2s for up to 4m, as flyctl does, until the status is ready or error")
+	cmd.Flags().BoolVar(&wait, "wait", false, "ask every 2s for up to 4m, as flyctl does, until the status is ready or error")
 	return cmd
 }
 
@@ -157,7 +157,7 @@ func (p *program) showExtension(x *flyext.Extension) error {
 		{"secrets", strings.Join(slices.Sorted(maps.Keys(x.Secrets)), ", ")},
 	} {
 		if member.value != "" {
-			p.out.besideAs(dim, (member.label + "         ")[:9], plain, member.value)
+			p.out.hangAs(dim, (member.label + "         ")[:9], plain, member.value)
 		}
 	}
 	return nil
@@ -166,7 +166,7 @@ func (p *program) showExtension(x *flyext.Extension) error {
 func (p *program) deprovisionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "deprovision ID [flags]", Short: "Remove an extension", Args: oneID,
-		Long: "Deprovision removes an extension. A provider has to take it well if that\ncomes a second time.",
+		Long: "Deprovision removes an extension. The provider must also accept a second request\nfor the same extension.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			fly, err := p.platform()
 			if err != nil {

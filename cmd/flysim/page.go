@@ -100,12 +100,12 @@ func (p *page) wrap(s style, indent, text string) {
 	}
 }
 
-// beside writes a text to the right of a label, and its further lines below the
-// first.
-func (p *page) beside(s style, label, text string) { p.besideAs(plain, label, s, text) }
+// hang writes a label and, to its right, a text. The text is wrapped with a
+// hanging indent.
+func (p *page) hang(s style, label, text string) { p.hangAs(plain, label, s, text) }
 
-// besideAs is beside with a label in a style.
-func (p *page) besideAs(of style, label string, s style, text string) {
+// hangAs is hang with a label in a style.
+func (p *page) hangAs(of style, label string, s style, text string) {
 	name := strings.TrimSpace(label)
 	before, after, _ := strings.Cut(label, name)
 	indent := before + p.styled(of, name) + after

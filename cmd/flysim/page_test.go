@@ -28,8 +28,8 @@ func TestWrap(t *testing.T) {
 	var b bytes.Buffer
 	p := &page{w: &b}
 	p.wrap(plain, "  ", strings.Repeat("word ", 30)+strings.Repeat("ä", 200))
-	p.beside(plain, "label  ", strings.Repeat("ö ", 100))
-	p.beside(plain, "empty  ", "")
+	p.hang(plain, "label  ", strings.Repeat("ö ", 100))
+	p.hang(plain, "empty  ", "")
 	narrow(t, b.String())
 	if strings.Contains(b.String(), " \n") {
 		t.Error("a line ends with a blank")

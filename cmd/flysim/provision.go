@@ -20,20 +20,21 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-const provisionHelp = `Provision is a customer who types "flyctl ext <provider> create": it asks for an
-extension, waits until it is ready as flyctl does, and shows what the customer
-would see, on standard error. The secrets go to standard output, as lines that
-a POSIX shell can source:
+const provisionHelp = `Provision simulates a customer who runs "flyctl ext <provider> create". It asks
+for an extension, waits until the extension is ready as flyctl does, and shows
+the customer's terminal on standard error. The secrets go to standard output, as
+lines that a POSIX shell can source:
 
   flysim provision --prefix LOGJAM_ > app.env
   set -a; . ./app.env; set +a
 
-Sourcing a file sets each variable that it names. The provider chooses the
-names, so flysim writes only those that begin with --prefix as variables, and
-the others as comments. Without --prefix, all are comments.
+A sourced file sets each variable that it names, and the provider chooses the
+names. Flysim therefore writes a secret as a variable only if its name begins
+with --prefix, and as a comment otherwise. Without --prefix, all are comments.
 
-What is not given is made up: a new id each time, an organization and a user.
-With an id that the provider knows it has to answer with the same secrets.`
+Flysim makes up the values that you do not set: a new id each time, an
+organization and a user. For an id that the provider knows, the provider must
+answer with the same secrets.`
 
 // The customer of whom nothing else is said.
 const (
@@ -55,30 +56,30 @@ type order struct {
 func (p *program) provisionCommand() *cobra.Command {
 	var o order
 	cmd := &cobra.Command{
-		Use: "provision [URL] [flags]", Short: "Ask for an extension, as flyctl ext create does", Long: provisionHelp, Args: baseURLArgument,
+		Use: "provision [URL] [flags]", Short: "Provision an extension, as flyctl ext create does", Long: provisionHelp, Args: baseURLArgument,
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.provision(cmd, &o) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.ID, "id", "", "the extension's `id` (default a new one)")
-	flags.StringVar(&o.Name, "name", "", "its `name` (default collider-<id>)")
-	flags.StringVar(&o.OrganizationID, "org", defaultOrganization, "the organization's `id`")
-	flags.StringVar(&o.OrganizationName, "org-name", defaultOrgName, "its `name`")
-	flags.StringVar(&o.OrganizationEmail, "org-email", "", "the `alias` of its admins (default <org>"+aliasDomain+")")
-	flags.StringVar(&o.UserID, "user-id", defaultUser, "the provisioning user's `id`")
-	flags.StringVar(&o.UserEmail, "user-email", "", "the user's `alias` (default <user-id>"+aliasDomain+")")
-	flags.StringVar(&o.UserRole, "user-role", "admin", "the user's `role`: admin or member")
+	flags.StringVar(&o.ID, "id", "", "the `id` of the extension (default a new one)")
+	flags.StringVar(&o.Name, "name", "", "the `name` of the extension (default collider-<id>)")
+	flags.StringVar(&o.OrganizationID, "org", defaultOrganization, "the `id` of the organization")
+	flags.StringVar(&o.OrganizationName, "org-name", defaultOrgName, "the `name` of the organization")
+	flags.StringVar(&o.OrganizationEmail, "org-email", "", "the email `alias` of the organization's admins (default <org>"+aliasDomain+")")
+	flags.StringVar(&o.UserID, "user-id", defaultUser, "the `id` of the user who provisions")
+	flags.StringVar(&o.UserEmail, "user-email", "", "the email `alias` of the user (default <user-id>"+aliasDomain+")")
+	flags.StringVar(&o.UserRole, "user-role", "admin", "the `role` of the user: admin or member")
 	flags.StringVar(&o.PrimaryRegion, "region", "mad", "the primary `region`")
-	flags.StringArrayVar(&o.ReadRegions, "read-region", nil, "a `region` for replicas; repeat it for more")
-	flags.StringVar(&o.ip, "ip", "", "the extension's IPv6 `address` on the customer's network")
+	flags.StringArrayVar(&o.ReadRegions, "read-region", nil, "a `region` for replicas; repeatable")
+	flags.StringVar(&o.ip, "ip", "", "the IPv6 `address` of the extension on the customer's network")
 	flags.StringArrayVar(&o.options, "option", nil, optionHelp)
 	flags.StringVar(&o.params, "params", "", paramsHelp)
-	flags.StringVar(&o.prefix, "prefix", "", "write the secrets whose names begin with this `prefix` as variables, such as LOGJAM_ (or FLYSIM_SECRET_PREFIX)")
+	flags.StringVar(&o.prefix, "prefix", "", "write secrets whose names begin with this `prefix` as variables, such as LOGJAM_ (or set FLYSIM_SECRET_PREFIX)")
 	return cmd
 }
 
 const (
-	optionHelp = "an option of the provider's own, as `key=value`; a value that is JSON is sent as such, any other as a string; repeat it for more"
-	paramsHelp = "further members of the request: the JSON object in this `file`, or - for standard input"
+	optionHelp = "a provider-specific option, as `key=value`; a value that is JSON is sent as JSON, any other as a string; repeatable"
+	paramsHelp = "the `file` with a JSON object whose members are added to the request; - reads standard input"
 )
 
 func (p *program) provision(cmd *cobra.Command, o *order) error {

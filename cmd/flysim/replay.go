@@ -19,12 +19,12 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-const replayHelp = `Replay sends the last request of a HAR file again, to the provider at the base
-URL: signed anew, with another timestamp and nonce. flysim check --record DIR
-writes such files.
+const replayHelp = `Replay sends the last request of a HAR file to the provider at the base URL. It
+signs the request again, with a new timestamp and nonce. Flysim check --record
+DIR writes such files.
 
-With --same-bytes the request is sent as it was recorded. A provider refuses
-that as a replay, or because it is too old.`
+With --same-bytes, replay sends the recorded signature, timestamp and nonce. A
+provider must reject that as a replay or as too old.`
 
 func (p *program) replayCommand() *cobra.Command {
 	var same bool
@@ -38,7 +38,7 @@ func (p *program) replayCommand() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return p.replay(cmd.Context(), args[0], same) },
 	}
-	cmd.Flags().BoolVar(&same, "same-bytes", false, "send the recorded signature, time and nonce, too")
+	cmd.Flags().BoolVar(&same, "same-bytes", false, "send the recorded signature, timestamp and nonce")
 	return cmd
 }
 

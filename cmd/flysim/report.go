@@ -88,7 +88,7 @@ func (r *report) result(result flytest.Result) {
 func (p *page) row(of style, label, text, source string) {
 	room := p.columns() - utf8.RuneCountInString(label) - utf8.RuneCountInString(source) - 1
 	if utf8.RuneCountInString(text) > room {
-		p.besideAs(of, label, plain, text)
+		p.hangAs(of, label, plain, text)
 		p.wrap(dim, strings.Repeat(" ", verdictWidth), source)
 		return
 	}
@@ -110,19 +110,19 @@ func (r *report) begin() {
 // failure tells what was sent, what came back, what should have, and what to do.
 func (r *report) failure(result flytest.Result, indent string) {
 	label := func(text string) string { return fmt.Sprintf("%s%-*s", indent, labelWidth, text) }
-	r.out.besideAs(dim, label("id"), plain, result.ID)
+	r.out.hangAs(dim, label("id"), plain, result.ID)
 	if sent, details := sentOf(result); sent != "" {
-		r.out.besideAs(dim, label("sent"), plain, sent)
+		r.out.hangAs(dim, label("sent"), plain, sent)
 		for _, detail := range details {
-			r.out.beside(plain, label(""), detail)
+			r.out.hang(plain, label(""), detail)
 		}
 	}
-	r.out.besideAs(dim, label("want"), plain, result.Want)
-	r.out.besideAs(dim, label("got"), red, result.Got)
+	r.out.hangAs(dim, label("want"), plain, result.Want)
+	r.out.hangAs(dim, label("got"), red, result.Got)
 	if n := len(result.Trials); n > 0 {
-		r.out.besideAs(dim, label("tried"), plain, triedOf(result.Trials))
+		r.out.hangAs(dim, label("tried"), plain, triedOf(result.Trials))
 	}
-	r.out.besideAs(dim, label("fix"), plain, result.Fix)
+	r.out.hangAs(dim, label("fix"), plain, result.Fix)
 	if !r.verbose {
 		return
 	}

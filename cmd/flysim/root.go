@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -11,40 +10,27 @@ import (
 	"github.com/spf13/pflag"
 )
 
-const rootHelp = `Flysim plays Fly.io towards an extension provider, in any language, at a URL: it
-signs requests as Fly.io does and sends them, and shows what a customer would
-see. It sends nothing anywhere else.
+const rootHelp = `Flysim is a Fly.io simulator for extension providers in any language. It signs
+requests as Fly.io does, sends them to the provider's base URL, and shows what a
+customer would see. It contacts no other service.
 
-  export FLYIO_SIGNING_SECRET=...     # what the provider has
-  flysim check http://localhost:8080/flyio      # is all there that is required?
+  # The signing secret of the provider
+  export FLYIO_SIGNING_SECRET=...
+  # Test the requirements of the protocol
+  flysim check http://localhost:8080/flyio
 
   export FLYSIM_BASE_URL=http://localhost:8080/flyio
-  flysim provision --prefix LOGJAM_ > app.env   # be a customer, get secrets
-  flysim provision -v                           # see every byte that is signed
+  # Provision an extension and keep its secrets
+  flysim provision --prefix LOGJAM_ > app.env
+  # Show each request, answer and signed byte
+  flysim provision --verbose
 
 ` + secretsHelp + "\n\n" + exitCodes
-
-// usageTemplate is cobra's, 80 columns wide.
-const usageTemplate = `Usage:{{if and .Runnable .HasParent}}
-  {{.UseLine}}{{end}}{{if .HasAvailableSubCommands}}
-  {{.CommandPath}} COMMAND [flags]
-
-Commands:{{range .Commands}}{{if .IsAvailableCommand}}
-  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}{{if .HasAvailableLocalFlags}}
-
-Flags:
-{{.LocalFlags.FlagUsagesWrapped 80 | trimTrailingWhitespaces}}{{end}}{{if .HasAvailableInheritedFlags}}
-
-Flags of all commands:
-{{.InheritedFlags.FlagUsagesWrapped 80 | trimTrailingWhitespaces}}{{end}}{{if .HasAvailableSubCommands}}
-
-"{{.CommandPath}} COMMAND --help" tells more about a command.{{end}}
-`
 
 func (p *program) rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "flysim",
-		Short:         "Play Fly.io towards an extension provider",
+		Short:         "A Fly.io simulator for extension providers",
 		Long:          rootHelp,
 		Version:       version(),
 		SilenceErrors: true,
@@ -53,31 +39,40 @@ func (p *program) rootCommand() *cobra.Command {
 			if len(args) == 0 {
 				return nil
 			}
-			text := fmt.Sprintf("there is no command %q", args[0])
-			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-				text += "; did you mean " + strings.Join(near, " or ") + "?"
-			}
-			return usagef("%s (flysim --help lists all)", text)
+			return unknownCommand(cmd, args[0])
 		},
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.SuggestionsMinimumDistance = 2
-	root.SetUsageTemplate(usageTemplate)
 	root.SetFlagErrorFunc(flagError)
-	root.SetHelpCommand(&cobra.Command{Use: "no-help", Hidden: true}) // --help does it
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { p.showHelp(cmd) })
 	root.PersistentFlags().SortFlags = false
 	p.addFlags(root.PersistentFlags())
+	help := p.helpCommand()
+	help.DisableFlagsInUseLine = true
+	root.SetHelpCommand(help)
 	commands := []*cobra.Command{
 		p.provisionCommand(), p.updateCommand(), p.fetchCommand(), p.deprovisionCommand(),
 		p.eventCommand(), p.ssoCommand(), p.checkCommand(), p.serveCommand(), p.explainCommand(), p.sendCommand(), p.replayCommand(),
 	}
 	for _, cmd := range commands {
-		cmd.Flags().SortFlags = false
 		cmd.DisableFlagsInUseLine = true
+		args := cmd.Args
+		cmd.Args = func(cmd *cobra.Command, given []string) error {
+			if p.helpAll {
+				return pflag.ErrHelp // cobra shows the help
+			}
+			return args(cmd, given)
+		}
 		cmd.PreRunE = func(cmd *cobra.Command, _ []string) error { return p.resolve(cmd) }
 		root.AddCommand(cmd)
 	}
+	for _, cmd := range append(commands, root, help) {
+		cmd.Flags().SortFlags = false
+		cmd.Flags().BoolP("help", "h", false, "show this help")
+	}
+	root.Flags().Bool("version", false, "show the version")
 	return root
 }
 

@@ -14,23 +14,24 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-const sendHelp = `Send signs a request as Fly.io does and sends it: for signed routes of your own,
-and for a request that no other command sends. PATH is below the base URL. The
-answer's body goes to standard output.
+const sendHelp = `Send signs a request as Fly.io does and sends it. Use it for signed routes of
+your own, and for requests that no other command sends. PATH is relative to the
+base URL. The body of the answer goes to standard output.
 
-  flysim send PUT /organizations/m03f/subscription --body '{"plan": "pro"}'
-  flysim send POST /extensions/eligibility --body @request.json
-  flysim send GET '/extensions/x?detail=1' -v`
+  flysim send PUT /organizations/m03f/subscription \
+    --body '{"plan": "pro"}'
+  flysim send POST /extensions/eligibility --body @body.json
+  flysim send GET '/extensions/x?detail=1' --verbose`
 
 func (p *program) sendCommand() *cobra.Command {
 	var body string
 	cmd := &cobra.Command{
-		Use: "send METHOD PATH [flags]", Short: "Sign any request and send it", Long: sendHelp, Args: methodAndPath,
+		Use: "send METHOD PATH [flags]", Short: "Sign and send any request", Long: sendHelp, Args: methodAndPath,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.send(cmd, strings.ToUpper(args[0]), args[1], body)
 		},
 	}
-	cmd.Flags().StringVar(&body, "body", "", "the `text` of the body; @FILE is a file's content, and - standard input (default {} where a body is signed)")
+	cmd.Flags().StringVar(&body, "body", "", "the `text` of the body, @FILE, or - for standard input (default {} if a body is signed)")
 	return cmd
 }
 

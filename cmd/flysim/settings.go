@@ -31,6 +31,7 @@ type settings struct {
 
 	json, verbose bool
 	timeout       time.Duration
+	helpAll       bool
 
 	formatName string
 	gen        int
@@ -51,24 +52,25 @@ var fromEnvironment = []struct{ flag, variable string }{
 const defaultTimeout = 30 * time.Second
 
 func (s *settings) addFlags(flags *pflag.FlagSet) {
-	flags.StringVar(&s.baseURL, "base-url", "", "the provider's base `URL`, as Fly.io is given it, such as http://localhost:8080/flyio (or FLYSIM_BASE_URL)")
-	flags.StringVar(&s.formatName, "format", "", "sign in this `format`: x-signature, which Fly.io uses today, or rfc9421, draft-05 or cavage, of generation 1")
-	flags.IntVar(&s.gen, "generation", 0, "speak this generation `1|2` of the protocol: 2 signs with x-signature, 1 with rfc9421 (default 2)")
-	flags.StringVar(&s.signingSecret, "signing-secret", "", "the `secret` that requests are signed with (or FLYIO_SIGNING_SECRET)")
-	flags.StringVar(&s.bearerToken, "bearer-token", "", "the `token` that generation 1 sends beside a signature (or FLYIO_BEARER_TOKEN)")
-	flags.StringVar(&s.clientID, "client-id", "", "the OAuth client `id` that the provider signs customers on with (or FLYIO_CLIENT_ID)")
-	flags.StringVar(&s.clientSecret, "client-secret", "", "the OAuth client `secret` (or FLYIO_CLIENT_SECRET)")
-	flags.StringVar(&s.webhookSecret, "webhook-secret", "", "the `secret` that the provider signs its webhooks with (or FLYIO_WEBHOOK_SECRET)")
+	flags.StringVar(&s.baseURL, "base-url", "", "the provider's base `URL` as registered with Fly.io, such as http://localhost:8080/flyio (or set FLYSIM_BASE_URL)")
+	flags.StringVar(&s.formatName, "format", "", "the signature `format`: x-signature, or rfc9421, draft-05 or cavage in generation 1 (default x-signature)")
+	flags.IntVar(&s.gen, "generation", 0, "the generation `N` of the protocol: 2 signs with x-signature, 1 with rfc9421 (default 2)")
+	flags.StringVar(&s.signingSecret, "signing-secret", "", "the `secret` that signs requests (or set FLYIO_SIGNING_SECRET)")
+	flags.StringVar(&s.bearerToken, "bearer-token", "", "the `token` that generation 1 sends in addition to a signature (or set FLYIO_BEARER_TOKEN)")
+	flags.StringVar(&s.clientID, "client-id", "", "the OAuth client `id` of the provider's sign-on (or set FLYIO_CLIENT_ID)")
+	flags.StringVar(&s.clientSecret, "client-secret", "", "the OAuth client `secret` of the provider's sign-on (or set FLYIO_CLIENT_SECRET)")
+	flags.StringVar(&s.webhookSecret, "webhook-secret", "", "the `secret` that signs the provider's webhooks (or set FLYIO_WEBHOOK_SECRET)")
 	flags.StringVar(&s.keyID, "key-id", "", "the `id` of the signing key in generation 1 (default "+flytest.DefaultKeyID+")")
-	flags.StringVar(&s.envFile, "env-file", "", "read what is in neither flags nor environment from this `file` of KEY=VALUE lines; values are literal")
-	flags.DurationVar(&s.timeout, "timeout", defaultTimeout, "give up on an answer after this `duration`; Fly.io waits 5s")
-	flags.BoolVar(&s.json, "json", false, "write one JSON document to standard output, for machines")
-	flags.BoolVarP(&s.verbose, "verbose", "v", false, "show requests and answers as they go over the wire, and the exact bytes that are signed, on standard error; the bearer token is left out, but answers hold secrets")
+	flags.StringVar(&s.envFile, "env-file", "", "read the settings that are in neither flags nor environment from this `file` of KEY=VALUE lines; values are literal")
+	flags.DurationVar(&s.timeout, "timeout", defaultTimeout, "the `duration` to wait for an answer; Fly.io waits 5s")
+	flags.BoolVar(&s.json, "json", false, "write one JSON document to standard output")
+	flags.BoolVarP(&s.verbose, "verbose", "v", false, "show each request, each answer and the exact signed bytes on standard error; the bearer token is hidden, but answers contain secrets")
+	flags.BoolVar(&s.helpAll, "help-all", false, "show the help of a command with the flags of all commands")
 }
 
-const secretsHelp = `A secret in a flag is seen by other users of the machine and stays in the
-shell's history: better set the environment variables, or use --env-file.
-Flags win over the environment, and the environment over the file.`
+const secretsHelp = `Other users of the machine can see a secret in a flag, and the shell keeps it in
+its history. Set environment variables instead, or use --env-file. Flags override
+environment variables, and environment variables override the file.`
 
 // resolve completes the settings from environment and file, and refuses what
 // does not fit together.

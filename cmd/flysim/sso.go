@@ -16,17 +16,19 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-const ssoHelp = `Sso is a customer who opens the dashboard of an extension: it walks through the
+const ssoHelp = `Sso simulates a customer who opens the dashboard of an extension. It follows the
 provider's single sign-on as a browser does, and shows each step.
 
-Flysim plays Fly.io's OAuth server for that. Start the provider with the URL
-http://127.0.0.1:4000 in place of https://api.fly.io (of generation 1:
-https://fly.io), such as FLYIO_OAUTH_URL of the examples, and give flysim the
-client id and secret that the provider has.
+Flysim runs an OAuth server in place of Fly.io's. Start the provider with the
+OAuth URL http://127.0.0.1:4000 instead of https://api.fly.io (generation 1:
+https://fly.io). The examples read this URL from FLYIO_OAUTH_URL. Set
+FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET to the values that the provider has.
 
-It is a success if an admin is let in and a stranger is not; whether a member
-is, is the provider's choice. Letting somebody in without asking who it is, is
-a failure always. With --open it is you who signs in, with your own browser.`
+The sign-on succeeds if an admin gets in and a stranger does not. Members may get
+in or not, as the provider chooses. The sign-on always fails if the provider lets
+a user in without asking Fly.io for the user's identity.
+
+With --open, you sign in with your own browser.`
 
 // A signOn is what the flags of sso say.
 type signOn struct {
@@ -38,8 +40,8 @@ type signOn struct {
 
 const (
 	defaultOAuthAddr  = "127.0.0.1:4000"
-	oauthAddrHelp     = "play the OAuth server on this loopback `address`"
-	ssoGenerationHelp = "the generation `1|2` of the sign-on (default that of the requests)"
+	oauthAddrHelp     = "the loopback `address` of the OAuth server"
+	ssoGenerationHelp = "the generation `N` of the sign-on, 1 or 2 (default that of the requests)"
 )
 
 func (p *program) ssoCommand() *cobra.Command {
@@ -56,11 +58,11 @@ func (p *program) ssoCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&s.addr, "oauth-addr", defaultOAuthAddr, oauthAddrHelp)
-	flags.StringVar(&s.as, "as", "admin", "be this `user`: an admin or member of the organization, or a stranger to it")
+	flags.StringVar(&s.as, "as", "admin", "the `user` who signs on: admin or member of the organization, or stranger to it")
 	flags.StringVar(&s.org, "org", defaultOrganization, "the `id` of the organization that the extension was provisioned for")
-	flags.StringVar(&s.organization, "organization", "", "open the dashboard of the organization with this `id`, in place of an extension's: GET {base}/organizations/{id}/sso")
+	flags.StringVar(&s.organization, "organization", "", "open the dashboard of the organization with this `id` instead of an extension's: GET {base}/organizations/{id}/sso")
 	flags.IntVar(&s.generation, "sso-generation", 0, ssoGenerationHelp)
-	flags.BoolVar(&s.open, "open", false, "open your own browser, and serve it until Ctrl-C")
+	flags.BoolVar(&s.open, "open", false, "sign on with your own browser, and run the OAuth server until Ctrl-C")
 	return cmd
 }
 
@@ -233,7 +235,7 @@ func (p *program) showVisit(visit *flytest.Visit, as, outcome string, verdict er
 		return &toldError{verdict}
 	}
 	for i, e := range visit.Exchanges {
-		p.out.beside(plain, fmt.Sprintf("%2d  ", i+1), e.Request.Method+" "+withoutQuery(e.Request.URL))
+		p.out.hang(plain, fmt.Sprintf("%2d  ", i+1), e.Request.Method+" "+withoutQuery(e.Request.URL))
 		s := green
 		if e.Response.StatusCode >= 400 {
 			s = red

@@ -113,33 +113,35 @@ func TestSecretsOnATerminal(t *testing.T) {
 	}
 }
 
-// TestWidthOfTheTerminal: the lines of a report are as long as the terminal is
-// wide, from 60 to 120 columns.
+// TestWidthOfTheTerminal: the lines of a report and of a help are as long as the
+// terminal is wide, from 60 to 120 columns.
 func TestWidthOfTheTerminal(t *testing.T) {
 	t.Parallel()
 	base := serveStatus(t, 500, strings.Repeat("out of order ", 20))
 	for columns, want := range map[uint16]int{40: 60, 60: 60, 100: 100, 200: 120, 0: 80} {
-		t.Run(fmt.Sprint(columns), func(t *testing.T) {
-			t.Parallel()
-			terminal, other := openTerminal(t)
-			if err := unix.IoctlSetWinsize(int(other.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: columns}); err != nil {
-				t.Fatal(err)
-			}
-			cmd := process(t, []string{"TERM=dumb"}, "check", "--base-url", base)
-			cmd.Stdout, cmd.Stderr = terminal, terminal
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			terminal.Close()
-			shown, _ := io.ReadAll(other) // ends with an error, when nobody has the terminal open
-			_ = cmd.Wait()                // with status 1: the provider fails
-			widest := 0
-			for line := range strings.Lines(string(shown)) {
-				widest = max(widest, len([]rune(strings.TrimRight(line, "\r\n"))))
-			}
-			if widest > want || widest < want-12 {
-				t.Errorf("the widest line has %d columns, want about %d:\n%s", widest, want, shown)
-			}
-		})
+		for name, args := range map[string][]string{"check": {"check", "--base-url", base}, "help": {"help"}} {
+			t.Run(fmt.Sprint(name, columns), func(t *testing.T) {
+				t.Parallel()
+				terminal, other := openTerminal(t)
+				if err := unix.IoctlSetWinsize(int(other.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: columns}); err != nil {
+					t.Fatal(err)
+				}
+				cmd := process(t, []string{"TERM=dumb"}, args...)
+				cmd.Stdout, cmd.Stderr = terminal, terminal
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				terminal.Close()
+				shown, _ := io.ReadAll(other) // the error at the end says that the process closed the terminal
+				_ = cmd.Wait()                // the status of check is 1, because the provider fails
+				widest := 0
+				for line := range strings.Lines(string(shown)) {
+					widest = max(widest, len([]rune(strings.TrimRight(line, "\r\n"))))
+				}
+				if widest > want || widest < want-12 {
+					t.Errorf("the widest line has %d columns, want about %d:\n%s", widest, want, shown)
+				}
+			})
+		}
 	}
 }
