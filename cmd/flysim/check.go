@@ -32,7 +32,7 @@ With --verbose, check shows all requests and answers of each failure.
 
 ` + exitCodes
 
-// A checking is what the flags of check say.
+// A checking holds the flags of check.
 type checking struct {
 	only             []string
 	list             bool
@@ -44,10 +44,10 @@ type checking struct {
 	options          []string
 	params           string
 	recordDir        string
-	words            map[string]string // statuses of the provider's own
+	words            map[string]string // provider-specific statuses
 }
 
-// statuses returns the provider's own words for flytest.
+// statuses returns the provider-specific statuses for flytest.
 func (c *checking) statuses() map[string]flyext.Status {
 	all := make(map[string]flyext.Status, len(c.words))
 	for word, status := range c.words {
@@ -96,14 +96,14 @@ func (p *program) check(ctx context.Context, c *checking) error {
 		return err
 	}
 	if c.patience <= 0 || c.budget <= 0 {
-		return usagef("--patience and --budget have to be more than 0")
+		return usagef("--patience and --budget must be more than 0")
 	}
 	generation, err := p.parseSSOGeneration(c.ssoGeneration)
 	if err != nil {
 		return err
 	}
 	if c.webhookAddr != "" && p.webhookSecret == "" {
-		return usagef("--webhook-addr: which secret signs the webhooks? Set FLYIO_WEBHOOK_SECRET to what the provider has")
+		return usagef("missing webhook secret for --webhook-addr; set FLYIO_WEBHOOK_SECRET to the value that the provider has")
 	}
 	params, err := p.extra(c.options, c.params)
 	if err != nil {
@@ -130,7 +130,7 @@ func (p *program) check(ctx context.Context, c *checking) error {
 		}
 		defer stop()
 	}
-	junit, err := createJUnit(c.junit) // when nothing else can be wrong: it empties the file
+	junit, err := createJUnit(c.junit) // last, because it empties the file
 	if err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func choose(only []string) ([]flytest.Requirement, error) {
 	all := flytest.Requirements()
 	for _, id := range only {
 		if !slices.ContainsFunc(all, func(r flytest.Requirement) bool { return r.ID == id }) {
-			return nil, usagef("--only: there is no requirement %q (flysim check --list lists them)", id)
+			return nil, usagef("--only: unknown requirement %q; flysim check --list lists all requirements", id)
 		}
 	}
 	if len(only) > 0 {
@@ -163,8 +163,8 @@ func choose(only []string) ([]flytest.Requirement, error) {
 	return all, nil
 }
 
-// endCheck writes what can be written when all results are there, or those
-// before the run broke off.
+// endCheck writes the end of the report, and the JUnit file. err is the error with
+// which the run ended early, or nil.
 func (p *program) endCheck(ctx context.Context, report *report, results *flytest.Report, junit *os.File, err error) error {
 	if err != nil && !isType[*flytest.UnreachableError](err) && ctx.Err() == nil {
 		err = &usageError{err} // of the configuration, as Run documents
@@ -232,7 +232,7 @@ func createJUnit(name string) (*os.File, error) {
 	return file, nil
 }
 
-// failedIDs returns what to test again.
+// failedIDs returns the ids of the failed requirements.
 func failedIDs(results *flytest.Report) []string {
 	var ids []string
 	for _, r := range results.Results {

@@ -25,7 +25,7 @@ duplicates (--again). Fly.io repeats an event after an error.
 Flysim makes up the values that you do not set: a new id each time, and a machine
 that started.`
 
-// An occurrence is what the flags of event say.
+// An occurrence holds the flags of event.
 type occurrence struct {
 	flyext.Event
 	data, mode string
@@ -94,23 +94,23 @@ func parseMode(name string) (flytest.EventMode, error) {
 			return mode, nil
 		}
 	}
-	return 0, usagef("--mode %q: there are binary, structured and batched", name)
+	return 0, usagef("unknown mode %q; --mode is binary, structured or batched", name)
 }
 
-// events returns what is to be sent, with ids.
+// events returns the events to send, with ids.
 func (p *program) events(cmd *cobra.Command, o *occurrence) ([]flyext.Event, error) {
 	switch {
 	case o.count < 1 || o.count > maxEvents:
-		return nil, usagef("--count is 1 to %d", maxEvents)
+		return nil, usagef("--count must be 1 to %d", maxEvents)
 	case o.count > 1 && o.ID != "":
-		return nil, usagef("--id names one event, and --count says %d; to send one twice there is --again", o.count)
+		return nil, usagef("--id is for one event, but --count is %d; use --again to send an event twice", o.count)
 	case o.Type == "" || o.Source == "":
-		return nil, usagef("--type and --source may not be empty")
+		return nil, usagef("--type and --source must not be empty")
 	}
 	first := o.Event
 	if cmd.Flags().Changed("data") {
 		if cmd.Flags().Changed("machine") || cmd.Flags().Changed("status") {
-			return nil, usagef(`--data is all of the data: have the machine's "machine_id" and "status" in it`)
+			return nil, usagef(`--data excludes --machine and --status; put "machine_id" and "status" into the data`)
 		}
 		var err error
 		if first.Data, err = p.readData(o.data); err != nil {
@@ -129,7 +129,7 @@ func (p *program) events(cmd *cobra.Command, o *occurrence) ([]flyext.Event, err
 }
 
 func (p *program) readData(data string) ([]byte, error) {
-	text, where := []byte(data), "it"
+	text, where := []byte(data), "the text"
 	var err error
 	switch name, isFile := strings.CutPrefix(data, "@"); {
 	case data == "-":
@@ -144,12 +144,13 @@ func (p *program) readData(data string) ([]byte, error) {
 	}
 	var value any
 	if err := jsonv2.Unmarshal(text, &value); err != nil {
-		return nil, usagef("--data: %s is no JSON", where)
+		return nil, usagef("--data: %s is not valid JSON", where)
 	}
 	return bytes.TrimSpace(text), nil
 }
 
-// checkSigns refuses what the format cannot sign, before anything is sent.
+// checkSigns returns an error for events that the format cannot sign, before
+// flysim sends a request.
 func (p *program) checkSigns(ctx context.Context, fly *flytest.Platform, mode flytest.EventMode, events []flyext.Event) error {
 	_, err := fly.NewEventRequest(ctx, mode, events...)
 	if err == nil {
@@ -157,14 +158,14 @@ func (p *program) checkSigns(ctx context.Context, fly *flytest.Platform, mode fl
 	}
 	reason := strings.TrimPrefix(err.Error(), "flytest: ")
 	if p.format != flytest.FormatXSignature {
-		return usagef("the event cannot be sent: %s", reason)
+		return usagef("cannot send the event: %s", reason)
 	}
-	why := "--format x-signature cannot sign this event: it puts a timestamp, a nonce and the URL into the JSON object in the body"
+	const why = "x-signature cannot sign this event. It adds a timestamp, a nonce and the URL to a JSON object in the body"
 	switch mode {
 	case flytest.BatchedMode:
-		return usagef("%s, and a batch is an array. Send --mode structured, or choose a format of generation 1, such as rfc9421", why)
+		return usagef("%s, but a batch is an array. Use --mode structured, or a format of generation 1 such as --format rfc9421", why)
 	case flytest.BinaryMode:
-		return usagef("%s, which in binary mode is the data (%s). Send --mode structured", why, reason)
+		return usagef("%s, which in binary mode is the data (%s). Use --mode structured", why, reason)
 	}
 	return usagef("%s (%s)", why, reason)
 }
@@ -176,7 +177,7 @@ type sending struct {
 	exchange flytest.Exchange
 }
 
-// sendEvents sends until one is refused.
+// sendEvents sends events until the provider refuses a request.
 func (p *program) sendEvents(ctx context.Context, fly *flytest.Platform, mode flytest.EventMode, batches [][]flyext.Event, again bool) error {
 	var all []sending
 	observe := fly.Observe
@@ -217,22 +218,22 @@ func (p *program) sendEvents(ctx context.Context, fly *flytest.Platform, mode fl
 	return nil
 }
 
-// A duplicateError is the refusal of an event that was received before.
+// A duplicateError is the refusal of a duplicate event.
 type duplicateError struct{ reason error }
 
 func (e *duplicateError) Error() string { return e.reason.Error() }
 func (e *duplicateError) Unwrap() error { return e.reason }
 
-// showSending shows what was sent and answered.
+// showSending shows a request with events and its answer.
 func (p *program) showSending(mode flytest.EventMode, s *sending) {
 	first := s.events[0]
 	label := func(text string) string { return fmt.Sprintf("%-9s", text) }
 	what := first.Type + ", " + mode.String()
 	if n := len(s.events); n > 1 {
-		what = fmt.Sprintf("%s, %d of them, %s", first.Type, n, mode)
+		what = fmt.Sprintf("%s, %d events, %s", first.Type, n, mode)
 	}
 	if s.again {
-		what += ", again"
+		what += ", duplicate"
 	}
 	p.out.hangAs(dim, label("event"), plain, what)
 	for _, e := range s.events[:min(len(s.events), maxShownIDs)] {
@@ -254,7 +255,7 @@ func (p *program) showSending(mode flytest.EventMode, s *sending) {
 	p.out.blank()
 }
 
-// dataOf says what the data is, in a line or a few.
+// dataOf describes the data briefly.
 func dataOf(e flyext.Event) string {
 	if e.Data == nil {
 		return "machine " + cmp.Or(e.MachineID, "none") + ", " + cmp.Or(e.Status, "no status")
@@ -265,7 +266,7 @@ func dataOf(e flyext.Event) string {
 	return string(e.Data)
 }
 
-// A jsonSendings is what event --json writes.
+// A jsonSendings is the output of event --json.
 type jsonSendings struct {
 	Mode     string        `json:"mode"`
 	Requests []jsonSending `json:"requests"`

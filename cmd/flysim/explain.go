@@ -24,7 +24,7 @@ nothing.
   # Compare with the text that your provider signs
   flysim explain request.txt --base signed.txt`
 
-// An explaining is what the flags of explain say.
+// An explaining holds the flags of explain.
 type explaining struct {
 	body, base string
 	at         string
@@ -33,7 +33,7 @@ type explaining struct {
 func (p *program) explainCommand() *cobra.Command {
 	var e explaining
 	cmd := &cobra.Command{
-		Use: "explain [FILE] [flags]", Short: "Explain why a captured signature does not verify", Long: explainHelp, Args: cobra.MaximumNArgs(1),
+		Use: "explain [FILE] [flags]", Short: "Explain why a captured signature does not verify", Long: explainHelp, Args: oneFile,
 		RunE: func(_ *cobra.Command, args []string) error { return p.explainRequest(args, &e) },
 	}
 	flags := cmd.Flags()
@@ -45,7 +45,7 @@ func (p *program) explainCommand() *cobra.Command {
 
 func (p *program) explainRequest(args []string, e *explaining) error {
 	if p.signingSecret == "" {
-		return usagef("which secret signs the requests? Set FLYIO_SIGNING_SECRET, in the environment or in an --env-file, to what the provider has")
+		return errNoSigningSecret
 	}
 	q, err := p.question(args, e)
 	if err != nil {
@@ -64,7 +64,7 @@ func (p *program) explainRequest(args []string, e *explaining) error {
 		if len(answer.Base) > 0 {
 			p.out.line(yellow, "", "--- signed bytes")
 			p.out.raw(p.redact(string(answer.Base)) + "\n")
-			p.out.line(yellow, "", "--- end of the signed bytes")
+			p.out.line(yellow, "", "--- end of signed bytes")
 		}
 		if answer.Expected != "" {
 			p.out.line(plain, "", "right value  "+answer.Expected)
@@ -76,7 +76,15 @@ func (p *program) explainRequest(args []string, e *explaining) error {
 	return nil
 }
 
-// question reads the files.
+// oneFile accepts the name of a file as the only argument, or no argument.
+func oneFile(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return usagef("too many arguments; %s takes one file", cmd.CommandPath())
+	}
+	return nil
+}
+
+// question reads the files that the arguments and flags name.
 func (p *program) question(args []string, e *explaining) (*explain.Question, error) {
 	q := &explain.Question{Secret: p.signingSecret, BaseURL: p.baseURL, Now: time.Now()}
 	var captured []byte
@@ -87,10 +95,10 @@ func (p *program) question(args []string, e *explaining) (*explain.Question, err
 		captured, err = os.ReadFile(args[0])
 	}
 	if err != nil {
-		return nil, usagef("the captured request: %w", err)
+		return nil, usagef("cannot read the captured request: %w", err)
 	}
 	if q.Request, err = explain.Parse(captured); err != nil {
-		return nil, usagef("the captured request: %w", err)
+		return nil, usagef("cannot read the captured request: %w", err)
 	}
 	if e.body != "" {
 		if q.Request.Body, err = os.ReadFile(e.body); err != nil {
@@ -104,7 +112,7 @@ func (p *program) question(args []string, e *explaining) (*explain.Question, err
 	}
 	if e.at != "" {
 		if q.Now, err = time.Parse(time.RFC3339, e.at); err != nil {
-			return nil, usagef("--at: %q is no time such as 2026-01-31T12:00:00Z", e.at)
+			return nil, usagef("--at: invalid time %q; use one such as 2026-01-31T12:00:00Z", e.at)
 		}
 	}
 	return q, nil

@@ -2,8 +2,8 @@ package main
 
 import "testing"
 
-// TestExplain: what flysim -v shows is a capture, and explain finds out why its
-// signature does not verify.
+// TestExplain: explain reads the output of flysim -v, and says why its signature
+// does not verify.
 func TestExplain(t *testing.T) {
 	t.Parallel()
 	term := newTerminal((&memory{}).serve(t, "", 0))

@@ -18,7 +18,7 @@ const updateHelp = `Update changes an extension. It sends only the values that y
 absent value differs from an empty one. Without --read-region the read regions do
 not change, and --no-read-regions removes them all.`
 
-// A change is what the flags of update say.
+// A change holds the flags of update.
 type change struct {
 	name, region  string
 	readRegions   []string
@@ -59,7 +59,7 @@ func (p *program) update(cmd *cobra.Command, id string, c *change) error {
 	}
 	for _, name := range c.unset {
 		if _, twice := req.Extra[name]; twice || name == "" {
-			return usagef("--unset %q: it is empty, or set as well", name)
+			return usagef("--unset %q: the key is empty or also set; use a key that is not set", name)
 		}
 		req.Extra[name] = json.RawMessage("null")
 	}
@@ -72,7 +72,7 @@ func (p *program) update(cmd *cobra.Command, id string, c *change) error {
 	}
 	switch {
 	case c.noReadRegions && len(c.readRegions) > 0:
-		return usagef("--read-region and --no-read-regions cannot both be")
+		return usagef("--read-region and --no-read-regions exclude each other; use one of them")
 	case c.noReadRegions:
 		req.ReadRegions = flyext.OptionalOf([]string{})
 	case len(c.readRegions) > 0:
@@ -86,11 +86,11 @@ func (p *program) update(cmd *cobra.Command, id string, c *change) error {
 		}
 		changes++
 		if _, twice := req.Extra[name]; twice {
-			return usagef("%q is set twice", name)
+			return usagef("%q is set twice; set it once", name)
 		}
 	}
 	if changes == 0 {
-		return usagef("what is to change? %s --help lists what can", cmd.CommandPath())
+		return usagef("nothing to change; %s --help lists the flags that set values", cmd.CommandPath())
 	}
 	x, err := fly.Update(cmd.Context(), id, req)
 	if err != nil {
@@ -141,8 +141,8 @@ func (p *program) fetch(cmd *cobra.Command, id string, wait bool) error {
 	return p.showExtension(x)
 }
 
-// showExtension shows what a provider answered. Fly.io takes no secrets from
-// any answer but the first, so they are named and not shown.
+// showExtension shows the extension in an answer. It shows only the names of the
+// secrets, because Fly.io reads secrets from the first answer only.
 func (p *program) showExtension(x *flyext.Extension) error {
 	if p.json {
 		p.writeJSON(newJSONExtension(x))
@@ -151,7 +151,7 @@ func (p *program) showExtension(x *flyext.Extension) error {
 	for _, member := range []struct{ label, value string }{
 		{"id", x.ID},
 		{"name", x.Name},
-		{"status", cmp.Or(string(x.Status), "not told, which is ready")},
+		{"status", cmp.Or(string(x.Status), "missing, which means ready")},
 		{"message", x.Message},
 		{"app", x.FlyAppName},
 		{"secrets", strings.Join(slices.Sorted(maps.Keys(x.Secrets)), ", ")},

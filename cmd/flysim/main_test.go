@@ -15,9 +15,10 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// TestMain lets a test start flysim as a process: the test's own binary.
+// TestMain lets a test start flysim as a process, from the test's own binary.
 func TestMain(m *testing.M) {
-	// httptest.Server.Close must not close idle connections of tests in parallel.
+	// With this type, httptest.Server.Close does not close the idle connections of
+	// parallel tests.
 	http.DefaultTransport = struct{ http.RoundTripper }{http.DefaultTransport}
 	if os.Getenv("FLYSIM_TEST_PROCESS") != "" {
 		main()
@@ -34,7 +35,7 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// process returns flysim as a process, with an environment of its own.
+// process returns flysim as a process with the given environment.
 func process(t *testing.T, env []string, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
@@ -46,7 +47,8 @@ func process(t *testing.T, env []string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// The environment's proxy would get to know every request and its answer.
+// TestNoProxy: flysim ignores the environment's proxy, which would see all requests
+// and answers.
 func TestNoProxy(t *testing.T) {
 	t.Parallel()
 	asked := make(chan string, 10)
@@ -62,7 +64,7 @@ func TestNoProxy(t *testing.T) {
 	}
 	select {
 	case url := <-asked:
-		t.Errorf("the proxy was asked for %s", url)
+		t.Errorf("the proxy got a request for %s, want none", url)
 	default:
 	}
 }
@@ -70,15 +72,15 @@ func TestNoProxy(t *testing.T) {
 func TestInterrupt(t *testing.T) {
 	t.Parallel()
 	for name, args := range map[string][]string{
-		"amid a request": {"provision"},
-		"amid a check":   {"check"},
+		"during a request": {"provision"},
+		"during a check":   {"check"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			asked := make(chan struct{}, 10)
 			server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 				asked <- struct{}{}
-				io.Copy(io.Discard, r.Body) // the server notices only then that the client is gone
+				io.Copy(io.Discard, r.Body) // the server notices the end of the connection only after this
 				<-r.Context().Done()
 			}))
 			defer server.Close()
@@ -110,8 +112,8 @@ func TestSlowAnswer(t *testing.T) {
 	}
 	fly.Observe(flytest.Exchange{Duration: 4900 * time.Millisecond})
 	if text := p.err.w.(*strings.Builder).String(); text != "" {
-		t.Errorf("4.9 seconds are too long: %s", text)
+		t.Errorf("4.9 seconds: got the warning %q, want none", text)
 	}
 	fly.Observe(flytest.Exchange{Duration: 6200 * time.Millisecond})
-	contains(t, words(p.err.w.(*strings.Builder).String()), "That took 6.2s. Fly.io waits 5s")
+	contains(t, words(p.err.w.(*strings.Builder).String()), "The answer took 6.2s. Fly.io waits 5s")
 }

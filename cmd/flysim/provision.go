@@ -36,7 +36,7 @@ Flysim makes up the values that you do not set: a new id each time, an
 organization and a user. For an id that the provider knows, the provider must
 answer with the same secrets.`
 
-// The customer of whom nothing else is said.
+// The default customer.
 const (
 	defaultOrganization = "g1lx9my4pzemqwk7"
 	defaultOrgName      = "Supercollider"
@@ -44,7 +44,7 @@ const (
 	aliasDomain         = "@customer.fly.io"
 )
 
-// An order is what the flags of provision say.
+// An order holds the flags of provision.
 type order struct {
 	flyext.ProvisionRequest
 	ip      string
@@ -98,15 +98,15 @@ func (p *program) provision(cmd *cobra.Command, o *order) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.Extra)) {
 		if flag, ok := provisionMembers[name]; ok {
-			return usagef("%q is --%s's to set", name, flag)
+			return usagef("--option and --params cannot set %q; use --%s", name, flag)
 		}
 	}
-	fly.Registration.Async = true // so that a slow provider is polled
+	fly.Registration.Async = true // so that Create polls a slow provider
 	made, err := fly.Create(cmd.Context(), o.ProvisionRequest)
 	if err == nil {
 		err = checkEnv(made.Extension.Secrets)
 	}
-	if isUnreachable(err) || cmd.Context().Err() != nil { // of which no customer reads
+	if isUnreachable(err) || cmd.Context().Err() != nil { // flyctl shows no such error
 		return err
 	}
 	if p.json {
@@ -117,12 +117,13 @@ func (p *program) provision(cmd *cobra.Command, o *order) error {
 		return err
 	}
 	p.err.blank()
-	p.err.line(plain, "", "Its id: "+made.Extension.ID)
+	p.err.line(plain, "", "Id of the extension: "+made.Extension.ID)
 	return p.writeSecrets(made, o.prefix)
 }
 
-// writeSecrets writes the secrets to standard output: byte for byte, or without
-// what a terminal obeys. A terminal that shows them already gets them once.
+// writeSecrets writes the secrets to standard output. A terminal gets them with
+// control characters escaped, and only if standard error does not show them on a
+// terminal already. Any other output gets them byte for byte.
 func (p *program) writeSecrets(made flytest.Creation, prefix string) error {
 	secrets := made.Extension.Secrets
 	if p.out.terminal {
@@ -135,12 +136,12 @@ func (p *program) writeSecrets(made flytest.Creation, prefix string) error {
 		return usagef("standard output: %w", err)
 	}
 	if prefix == "" && len(secrets) > 0 {
-		p.err.wrap(yellow, "", "The secrets are comments, because the provider chooses their names and a shell obeys some. To have variables: --prefix "+suggestedPrefix(secrets))
+		p.err.wrap(yellow, "", "The secrets are comments, because the provider chooses their names and a shell obeys some names. Add --prefix "+suggestedPrefix(secrets)+" to write variables.")
 	}
 	return nil
 }
 
-// tells reports whether a text shows every secret.
+// tells reports whether a text contains all secrets.
 func tells(text string, secrets flyext.Secrets) bool {
 	for name, value := range secrets {
 		if !strings.Contains(text, name) || !strings.Contains(text, value) {
@@ -150,17 +151,17 @@ func tells(text string, secrets flyext.Secrets) bool {
 	return true
 }
 
-// provisionMembers are the members of a request that have a flag, by whose name.
+// provisionMembers maps the members of a request to their flags.
 var provisionMembers = map[string]string{
 	"id": "id", "name": "name", "organization_id": "org", "organization_name": "org-name", "organization_email": "org-email",
 	"user_id": "user-id", "user_email": "user-email", "user_role": "user-role", "primary_region": "region",
 	"read_regions": "read-region", "ip_address": "ip",
 }
 
-// complete makes up what is missing.
+// complete sets the missing values.
 func (o *order) complete() error {
 	if o.OrganizationID == "" {
-		return usagef("--org is empty")
+		return usagef("--org is empty; set the id of an organization")
 	}
 	if o.ID == "" {
 		o.ID = strings.ToLower(rand.Text()[:12])
@@ -175,7 +176,7 @@ func (o *order) complete() error {
 	}
 	var err error
 	if o.IPAddress, err = netip.ParseAddr(o.ip); err != nil || !o.IPAddress.Is6() {
-		return usagef("--ip: %q is no IPv6 address such as fdaa:0:47fb:0:1::1f", o.ip)
+		return usagef("--ip: invalid IPv6 address %q; use one such as fdaa:0:47fb:0:1::1f", o.ip)
 	}
 	return nil
 }
@@ -189,10 +190,10 @@ func (p *program) extra(options []string, params string) (map[string]json.RawMes
 	for _, option := range options {
 		name, value, ok := strings.Cut(option, "=")
 		if !ok || name == "" {
-			return nil, usagef("--option takes key=value")
+			return nil, usagef("--option must be key=value")
 		}
 		if _, twice := extra[name]; twice {
-			return nil, usagef("%q is set twice, by --option or --params", name)
+			return nil, usagef("%q is set twice by --option or --params; set it once", name)
 		}
 		if extra == nil {
 			extra = make(map[string]json.RawMessage)
@@ -203,7 +204,7 @@ func (p *program) extra(options []string, params string) (map[string]json.RawMes
 	}
 	for _, name := range []string{"timestamp", "nonce", "url"} {
 		if _, ok := extra[name]; ok && p.format == flytest.FormatXSignature {
-			return nil, usagef("%q is a parameter of the signature, which flysim sets", name)
+			return nil, usagef("--option and --params cannot set %q, because it is a parameter of the signature", name)
 		}
 	}
 	return extra, nil
@@ -236,12 +237,12 @@ func (p *program) readParams(name string) (map[string]json.RawMessage, error) {
 	}
 	var members map[string]json.RawMessage
 	if err := jsonv2.Unmarshal(text, &members); err != nil || members == nil {
-		return nil, usagef("--params: %s holds no JSON object", cmp.Or(map[bool]string{true: "standard input"}[name == "-"], name))
+		return nil, usagef("--params: %s must contain a JSON object", cmp.Or(map[bool]string{true: "standard input"}[name == "-"], name))
 	}
 	return members, nil
 }
 
-// A jsonCreation is what provision --json writes. It has the secrets.
+// A jsonCreation is the output of provision --json. It contains the secrets.
 type jsonCreation struct {
 	JSONExtension
 	Terminal string     `json:"terminal,omitempty"`
@@ -262,8 +263,8 @@ func (p *program) provisionJSON(made flytest.Creation, err error) error {
 	return &toldError{err}
 }
 
-// A JSONExtension is an extension with its secrets, which an
-// [flyext.Extension] does not show.
+// A JSONExtension is an extension with its secrets, which the JSON of an
+// [flyext.Extension] leaves out.
 type JSONExtension struct {
 	ID         string            `json:"id,omitempty"`
 	Name       string            `json:"name,omitempty"`
@@ -277,18 +278,18 @@ func newJSONExtension(x *flyext.Extension) JSONExtension {
 	return JSONExtension{x.ID, x.Name, x.Status, x.Message, x.FlyAppName, x.Secrets}
 }
 
-// checkEnv refuses secrets that no shell can take: a name that is not a
-// variable's, the name of a variable that is obeyed, and a NUL.
+// checkEnv returns an error for secrets that are unsafe in a shell's environment: an
+// invalid name, the name of a variable that shells or programs obey, or a NUL.
 func checkEnv(secrets flyext.Secrets) error {
 	for _, name := range slices.Sorted(maps.Keys(secrets)) {
 		if !isEnvName(name) {
-			return errors.New("the provider's secret " + strconv.QuoteToASCII(name) + " has a name that no environment variable can have")
+			return errors.New("the provider's secret " + strconv.QuoteToASCII(name) + " has an invalid name for an environment variable")
 		}
 		if isObeyed(name) {
-			return errors.New("the provider's secret " + name + " has the name of a variable that shells and what they start obey")
+			return errors.New("the provider's secret " + name + " has the name of a variable that shells or other programs obey")
 		}
 		if strings.ContainsRune(secrets[name], 0) {
-			return errors.New("the provider's secret " + name + " has a NUL, which no environment variable can have")
+			return errors.New("the provider's secret " + name + " contains a NUL, which is invalid in an environment variable")
 		}
 	}
 	return nil

@@ -18,7 +18,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// golden compares a text with that of a file in testdata.
+// golden compares a text with a file in testdata.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	file := filepath.Join("testdata", name)
@@ -32,11 +32,11 @@ func golden(t *testing.T, name, got string) {
 		t.Fatal(err)
 	}
 	if got != string(want) {
-		t.Errorf("it is not what %s has (go test -update rewrites it):\n%s", file, got)
+		t.Errorf("the output differs from %s; go test -update rewrites the file:\n%s", file, got)
 	}
 }
 
-// example is a report with everything that a report can have.
+// example returns a report with all parts that a report can have.
 func example(t *testing.T) *flytest.Report {
 	t.Helper()
 	fly := flytest.Platform{
@@ -98,7 +98,7 @@ func example(t *testing.T) *flytest.Report {
 	}
 }
 
-// showExample has a report print the example.
+// showExample returns the output of the example.
 func showExample(t *testing.T, p *program) (stdout, stderr string) {
 	t.Helper()
 	var out, err bytes.Buffer
@@ -125,10 +125,10 @@ func TestReport(t *testing.T) {
 	golden(t, "report.txt", stdout)
 	narrow(t, stdout)
 	if stderr != "" {
-		t.Errorf("standard error, which is no terminal, has %q", stderr)
+		t.Errorf("standard error is %q, want none without a terminal", stderr)
 	}
 	if strings.ContainsAny(stdout, "\x1b\r\x00") {
-		t.Error("it has control characters")
+		t.Error("the report has control characters")
 	}
 }
 
@@ -139,11 +139,11 @@ func TestVerboseReport(t *testing.T) {
 	stdout, _ := showExample(t, p)
 	contains(t, stdout, "> DELETE /flyio/extensions/x HTTP/1.1", "< no answer\n", " bytes, no newline at the end\n(request-target): post /flyio/extensions\n")
 	if strings.Contains(stdout, "> GET ") {
-		t.Error("it shows requests of what has not failed")
+		t.Error("the report shows the requests of a requirement that did not fail")
 	}
 }
 
-// On a terminal there are colours, and a line that tells how far it is.
+// TestReportOnATerminal: on a terminal the report has colours and a line of progress.
 func TestReportOnATerminal(t *testing.T) {
 	t.Parallel()
 	p := plainProgram()
@@ -152,11 +152,11 @@ func TestReportOnATerminal(t *testing.T) {
 	contains(t, stdout, "\x1b[32mpassed", "\x1b[31mFAILED", "\x1b[33mskipped", "\x1b[2m#answers")
 	contains(t, stderr, "\x1b[2m1/5  An order is answered", "\r\x1b[K", "4/5  A request works once")
 	if !strings.HasSuffix(stderr, "\r\x1b[K") {
-		t.Error("the line stays")
+		t.Error("the line of progress stays")
 	}
 	for line := range strings.SplitSeq(strings.NewReplacer("\x1b[2m", "", "\x1b[0m", "", "\x1b[K", "").Replace(stderr), "\r") {
 		if len([]rune(line)) >= columns {
-			t.Errorf("the line is as wide as the terminal, which breaks it: %q", line)
+			t.Errorf("the line of progress has %d columns, and the terminal breaks it: %q", len([]rune(line)), line)
 		}
 	}
 	plain, _ := showExample(t, plainProgram())
@@ -169,7 +169,7 @@ func TestReportOnATerminal(t *testing.T) {
 		b.WriteByte(stdout[i])
 	}
 	if b.String() != plain {
-		t.Error("it is another text in colours")
+		t.Error("the text with colours differs from the text without")
 	}
 }
 
@@ -181,7 +181,7 @@ func TestJSONReport(t *testing.T) {
 	p.writeJSON(p.newJSONReport(example(t), nil))
 	golden(t, "report.json", out.String())
 	if strings.Contains(out.String(), "hunter2") {
-		t.Error("it holds a secret")
+		t.Error("the report contains a secret")
 	}
 }
 
@@ -194,7 +194,7 @@ func TestJUnit(t *testing.T) {
 	}
 	golden(t, "report.xml", out.String())
 	if strings.Contains(out.String(), "hunter2") {
-		t.Error("it holds a secret")
+		t.Error("the report contains a secret")
 	}
 	var got junitSuites
 	dec := xml.NewDecoder(&out)
@@ -208,14 +208,14 @@ func TestJUnit(t *testing.T) {
 	tests, failures, skipped := 0, 0, 0
 	for _, suite := range got.Suites {
 		if suite.Tests != len(suite.Cases) {
-			t.Errorf("%s has %d cases, and says %d", suite.Name, len(suite.Cases), suite.Tests)
+			t.Errorf("%s has %d cases, but the count %d", suite.Name, len(suite.Cases), suite.Tests)
 		}
 		tests += suite.Tests
 		failures += suite.Failures
 		skipped += suite.Skipped
 	}
 	if tests != got.Tests || failures != got.Failures || skipped != got.Skipped {
-		t.Error("the suites do not add up")
+		t.Error("the sums of the suites differ from the totals")
 	}
 	replay := got.Suites[1].Cases[0]
 	if got.Suites[1].Name != "Signatures & time <once>" || replay.Failure == nil || !strings.Contains(replay.Failure.Text, "fix: Keep the nonces") {

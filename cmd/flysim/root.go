@@ -61,7 +61,7 @@ func (p *program) rootCommand() *cobra.Command {
 		args := cmd.Args
 		cmd.Args = func(cmd *cobra.Command, given []string) error {
 			if p.helpAll {
-				return pflag.ErrHelp // cobra shows the help
+				return pflag.ErrHelp // makes cobra show the help
 			}
 			return args(cmd, given)
 		}
@@ -76,20 +76,20 @@ func (p *program) rootCommand() *cobra.Command {
 	return root
 }
 
-// flagError says what is wrong with a flag. It never has a flag's value, as
-// pflag's own errors do, because it may be a secret.
+// flagError describes an invalid flag. Unlike pflag's errors it never contains the
+// value, which may be a secret.
 func flagError(cmd *cobra.Command, err error) error {
-	help := " (" + cmd.CommandPath() + " --help lists them)"
+	help := "; " + cmd.CommandPath() + " --help-all lists all flags"
 	if e, ok := errors.AsType[*pflag.NotExistError](err); ok {
 		if name := e.GetSpecifiedShortnames(); name != "" {
-			return usagef("there is no flag -%s; all but -v and -h begin with two dashes%s", e.GetSpecifiedName(), help)
+			return usagef("unknown flag -%s; flags other than -v and -h begin with two dashes%s", e.GetSpecifiedName(), help)
 		}
-		return usagef("there is no flag --%s%s", e.GetSpecifiedName(), help)
+		return usagef("unknown flag --%s%s", e.GetSpecifiedName(), help)
 	}
 	if e, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
 		name := e.GetFlag().Name
 		if slices.Contains([]string{"signing-secret", "bearer-token", "client-secret", "webhook-secret"}, name) {
-			return usagef("--%s: that cannot be", name)
+			return usagef("--%s: invalid value", name)
 		}
 	}
 	return &usageError{err}
@@ -99,15 +99,15 @@ func flagError(cmd *cobra.Command, err error) error {
 func oneID(cmd *cobra.Command, args []string) error {
 	switch {
 	case len(args) == 0 || args[0] == "":
-		return usagef("which extension? %s takes its id, which flysim provision tells", cmd.CommandPath())
+		return usagef("missing id of the extension; %s takes the id that flysim provision shows", cmd.CommandPath())
 	case len(args) > 1:
-		return usagef("%s takes one id, and there are %d", cmd.CommandPath(), len(args))
+		return usagef("too many arguments; %s takes one id", cmd.CommandPath())
 	}
 	return nil
 }
 
-// noArguments refuses arguments. It repeats none but a URL, since one may be a
-// secret.
+// noArguments accepts no arguments. Its error repeats only a URL, because any other
+// argument may be a secret.
 func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -118,7 +118,7 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	return usagef("unexpected argument; %s takes flags only", cmd.CommandPath())
 }
 
-// baseURLArgument takes the base URL as the only argument.
+// baseURLArgument accepts the base URL as the only argument, or no argument.
 func baseURLArgument(cmd *cobra.Command, args []string) error {
 	switch {
 	case len(args) == 0:
@@ -126,7 +126,7 @@ func baseURLArgument(cmd *cobra.Command, args []string) error {
 	case len(args) > 1 || !strings.HasPrefix(args[0], "http://") && !strings.HasPrefix(args[0], "https://"):
 		return usagef("unexpected argument; %s takes the base URL, such as http://localhost:8080/flyio", cmd.CommandPath())
 	case cmd.Flags().Changed("base-url"):
-		return usagef("the base URL is there twice, as an argument and as --base-url")
+		return usagef("the base URL is set twice; use either the argument or --base-url")
 	}
 	return cmd.Flags().Set("base-url", args[0])
 }

@@ -38,9 +38,9 @@ func (p *program) sendCommand() *cobra.Command {
 func methodAndPath(cmd *cobra.Command, args []string) error {
 	switch {
 	case len(args) != 2:
-		return usagef("%s takes a method and a path, such as: flysim send PUT /organizations/m03f/subscription", cmd.CommandPath())
+		return usagef("invalid arguments; %s takes a method and a path, such as: flysim send PUT /organizations/m03f/subscription", cmd.CommandPath())
 	case !strings.HasPrefix(args[1], "/"):
-		return usagef("the path begins with a slash; it is below the base URL")
+		return usagef("the path must begin with a slash; it is relative to the base URL")
 	}
 	return nil
 }
@@ -56,7 +56,7 @@ func (p *program) send(cmd *cobra.Command, method, path, text string) error {
 	}
 	r, err := fly.NewRequest(cmd.Context(), method, path, body)
 	if err != nil {
-		return &usageError{err} // nothing was sent
+		return &usageError{err} // flysim sent no request
 	}
 	answer, err := fly.Do(r)
 	if err != nil {
@@ -69,7 +69,7 @@ func (p *program) send(cmd *cobra.Command, method, path, text string) error {
 	return p.showSent(answer, got)
 }
 
-// bodyOf returns the body that --body names.
+// bodyOf returns the body that --body sets.
 func (p *program) bodyOf(method, text string) ([]byte, error) {
 	signsQuery := method == http.MethodGet || method == http.MethodHead || method == http.MethodDelete
 	name, isFile := strings.CutPrefix(text, "@")
@@ -91,7 +91,7 @@ func (p *program) bodyOf(method, text string) ([]byte, error) {
 	return body, nil
 }
 
-// showSent shows an answer of any shape.
+// showSent shows an answer with any body.
 func (p *program) showSent(answer *http.Response, body []byte) error {
 	if p.json {
 		told := map[string]any{"status": answer.StatusCode, "body": string(body)}

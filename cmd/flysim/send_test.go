@@ -11,7 +11,7 @@ import (
 	"github.com/flyext/flyext/internal/readings"
 )
 
-// TestSend: any method and path is signed as Fly.io signs it.
+// TestSend: send signs any method and path as Fly.io does.
 func TestSend(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -61,7 +61,7 @@ func TestSend(t *testing.T) {
 	}
 }
 
-// TestPositionalURL: the base URL may be the only argument.
+// TestPositionalURL: check and provision accept the base URL as their only argument.
 func TestPositionalURL(t *testing.T) {
 	t.Parallel()
 	base := (&memory{}).serve(t, "", 0)
@@ -72,7 +72,7 @@ func TestPositionalURL(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"check", base, "--base-url", base}, "the base URL is there twice"},
+		{[]string{"check", base, "--base-url", base}, "the base URL is set twice"},
 		{[]string{"check", base, "more"}, "unexpected argument"},
 		{[]string{"check", signingSecret}, "unexpected argument; flysim check takes the base URL"},
 		{[]string{"event", base}, "unexpected argument " + base + "; use --base-url " + base},

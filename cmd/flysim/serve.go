@@ -34,16 +34,16 @@ Anyone who can open the page can use the secrets. Serve therefore listens on thi
 machine only. Ctrl-C ends it after the pending requests. A second Ctrl-C ends it
 immediately.`
 
-// The bounds of one request and its answer. The page asks the provider
-// meanwhile, which may take 30 seconds.
+// The limits of one request to the page. The page may call the provider meanwhile,
+// which takes up to 30 seconds.
 const (
 	headerTimeout   = 10 * time.Second
 	writeTimeout    = 45 * time.Second
 	shutdownTimeout = 45 * time.Second
-	maxHeader       = 64 << 10 // bytes, of an answer too; the page keeps those of all
+	maxHeader       = 64 << 10 // bytes; also of an answer, because the page keeps the headers of all
 )
 
-// serveOptions are the flags of serve.
+// serveOptions holds the flags of serve.
 type serveOptions struct {
 	addr          string
 	ssoGeneration int
@@ -75,16 +75,16 @@ func (p *program) serveCommand() *cobra.Command {
 	return cmd
 }
 
-// serve serves until ctx ends, which is the only way to end it.
+// serve serves the page until ctx ends.
 func (p *program) serve(ctx context.Context, o serveOptions) error {
 	switch {
 	case p.json:
-		return usagef("serve has no document to write: --json is for other commands")
+		return usagef("serve writes no JSON document; omit --json")
 	case p.verbose:
-		return usagef("the page shows every request and answer: --verbose is for other commands")
+		return usagef("the page of serve shows all requests and answers; omit --verbose")
 	}
 	if o.dataSecrets && o.data == "" {
-		return usagef("--data-secrets is for --data")
+		return usagef("--data-secrets needs --data; set a directory or omit the flag")
 	}
 	if err := p.needProvider(); err != nil {
 		return err
@@ -114,15 +114,15 @@ func (p *program) serve(ctx context.Context, o serveOptions) error {
 	running, cancel := context.WithCancel(ctx)
 	defer cancel()
 	polled := make(chan error, 1)
-	go func() { polled <- page.Run(running) }() // it ends the pages' streams, too, which Shutdown would wait for
+	go func() { polled <- page.Run(running) }() // its end also ends the pages' streams, for which Shutdown would wait
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	p.out.line(plain, "", "Fly.io is at "+own+". Press Ctrl-C to end it.")
+	p.out.line(plain, "", "Fly.io simulator: "+own+" (press Ctrl-C to end)")
 	if p.webhookSecret != "" {
-		p.out.line(plain, "", "Webhooks go to "+own+console.WebhookPath+".")
+		p.out.line(plain, "", "Webhook endpoint: "+own+console.WebhookPath)
 	}
 	select {
-	case err = <-served: // by itself, which it should not
+	case err = <-served: // only on an error
 	case <-ctx.Done():
 		shutDown(server)
 		err = ctx.Err()
@@ -132,7 +132,7 @@ func (p *program) serve(ctx context.Context, o serveOptions) error {
 	return err
 }
 
-// shutDown lets what is under way end, if it does in time.
+// shutDown stops the server after the pending requests, or after shutdownTimeout.
 func shutDown(server *http.Server) {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()

@@ -20,13 +20,13 @@ func TestServe(t *testing.T) {
 	stop := serving(t, term, addr)
 	term.run(t, "serve", "--addr", addr).want(t, 2)
 	got := stop().want(t, 130)
-	contains(t, got.stdout, "Fly.io is at http://"+addr+".")
-	if strings.Contains(got.stdout, "Webhooks") {
-		t.Errorf("it has no webhook secret, and says:\n%s", got.stdout)
+	contains(t, got.stdout, "Fly.io simulator: http://"+addr+" ")
+	if strings.Contains(got.stdout, "Webhook") {
+		t.Errorf("without a webhook secret there is a webhook endpoint:\n%s", got.stdout)
 	}
 }
 
-// What the settings say is what the page does.
+// TestServeSettings: the page obeys the settings.
 func TestServeSettings(t *testing.T) {
 	t.Parallel()
 	m := &memory{}
@@ -38,11 +38,10 @@ func TestServeSettings(t *testing.T) {
 	contains(t, fetched(t, "http://"+addr+"/users"), "&#34;permission&#34;:&#34;admin&#34;") // the scope of generation 1
 	term.run(t, "provision", "--id", "told").want(t, 0)
 	contains(t, fetched(t, "http://"+addr+"/webhooks"), "resource.updated, with the status “ready”", "About <bdi>told</bdi>")
-	contains(t, stop().want(t, 130).stdout, "Webhooks go to http://"+addr+"/webhooks.")
+	contains(t, stop().want(t, 130).stdout, "Webhook endpoint: http://"+addr+"/webhooks\n")
 }
 
-// A page that is open, and a request under way, end as they should: Ctrl-C waits
-// for the answer, and not for the page.
+// TestServeEnds: Ctrl-C waits for a pending answer, and not for an open page.
 func TestServeEnds(t *testing.T) {
 	t.Parallel()
 	asked, answer := make(chan struct{}), make(chan struct{})
@@ -74,7 +73,7 @@ func TestServeEnds(t *testing.T) {
 	<-asked
 	ended := make(chan output, 1)
 	go func() { ended <- stop() }()
-	io.Copy(io.Discard, live.Body) // the page's stream ends first
+	io.Copy(io.Discard, live.Body) // the stream of the page ends first
 	close(answer)
 	if err := <-posted; err != nil {
 		t.Error(err)
@@ -82,7 +81,8 @@ func TestServeEnds(t *testing.T) {
 	(<-ended).want(t, 130)
 }
 
-// serving starts flysim serve, waits until it answers, and returns how it ends.
+// serving starts flysim serve and waits until it answers. stop ends it and returns
+// its output.
 func serving(t *testing.T, term *terminal, addr string, args ...string) (stop func() output) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -96,7 +96,7 @@ func serving(t *testing.T, term *terminal, addr string, args ...string) (stop fu
 		}
 		select {
 		case got := <-ended:
-			t.Fatalf("it ended with %d\n%s", got.status, got.stderr)
+			t.Fatalf("flysim serve ended with the status %d\n%s", got.status, got.stderr)
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
@@ -108,7 +108,7 @@ func serving(t *testing.T, term *terminal, addr string, args ...string) (stop fu
 	return stop
 }
 
-// fetched returns a page of what serves.
+// fetched returns a page of flysim serve.
 func fetched(t *testing.T, url string) string {
 	t.Helper()
 	answer, err := http.Get(url)

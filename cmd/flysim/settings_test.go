@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// Flags win over the environment, and the environment over the file.
+// TestPrecedence: flags override the environment, and the environment overrides the
+// file.
 func TestPrecedence(t *testing.T) {
 	t.Parallel()
 	good := newTerminal((&memory{}).serve(t, "", 0))
@@ -54,7 +55,7 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
-// No error may have a secret, whichever way it was given.
+// TestErrorsHoldNoSecrets: no error contains a secret, from whatever source.
 func TestErrorsHoldNoSecrets(t *testing.T) {
 	t.Parallel()
 	good := (&memory{}).serve(t, "", 0)
@@ -95,11 +96,11 @@ func TestErrorsHoldNoSecrets(t *testing.T) {
 			t.Parallel()
 			got := newTerminal(c.url).with(client...).run(t, c.args...)
 			if got.status == 0 {
-				t.Error("the exit status is 0")
+				t.Error("the exit status is 0, want an error")
 			}
 			for _, secret := range []string{signingSecret, bearerToken, clientSecret, webhookSecret} {
 				if strings.Contains(strings.Join(strings.Fields(got.stdout+got.stderr), ""), secret) {
-					t.Errorf("%q is in:\n%s%s", secret, got.stdout, got.stderr)
+					t.Errorf("the output contains %q:\n%s%s", secret, got.stdout, got.stderr)
 				}
 			}
 		})

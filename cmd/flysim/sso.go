@@ -30,10 +30,10 @@ a user in without asking Fly.io for the user's identity.
 
 With --open, you sign in with your own browser.`
 
-// A signOn is what the flags of sso say.
+// A signOn holds the flags of sso.
 type signOn struct {
 	addr, as, org string
-	organization  string // whose dashboard is opened, in place of an extension's
+	organization  string // opens the dashboard of this organization instead of an extension's
 	generation    int
 	open          bool
 }
@@ -66,7 +66,7 @@ func (p *program) ssoCommand() *cobra.Command {
 	return cmd
 }
 
-// users are who can sign in, by what --as calls them.
+// users returns the users who can sign on. Their names are the values of --as.
 func users(org string) []flytest.User {
 	of := func(id, role string) []flytest.UserOrganization {
 		return []flytest.UserOrganization{{OrganizationID: id, OrganizationName: id, Role: role}}
@@ -97,10 +97,10 @@ func (p *program) sso(cmd *cobra.Command, id string, s signOn) error {
 	all := users(s.org)
 	user := slices.IndexFunc(all, func(u flytest.User) bool { return u.Name == s.as })
 	if user < 0 || s.org == "" {
-		return usagef("--as is admin, member or stranger, and --org is an organization")
+		return usagef("invalid user or organization; --as is admin, member or stranger, and --org must not be empty")
 	}
 	if s.open && p.json {
-		return usagef("--open is for a person and --json for a machine")
+		return usagef("--open and --json exclude each other; use one of them")
 	}
 	server := p.oauthServer(generation)
 	server.SetUsers(all...)
@@ -131,12 +131,12 @@ func (p *program) sso(cmd *cobra.Command, id string, s signOn) error {
 	}
 	outcome, verdict := judgeVisit(visit, server.Requests(), s.as, oauthURL)
 	if err != nil {
-		outcome, verdict = "the browser gave up", err
+		outcome, verdict = "an error in the browser", err
 	}
 	return p.showVisit(visit, s.as, outcome, verdict)
 }
 
-// oauthServer returns a server that the provider is an application of.
+// oauthServer returns an OAuth server that knows the provider's client.
 func (p *program) oauthServer(generation flyext.Generation) *flytest.OAuthServer {
 	return &flytest.OAuthServer{
 		ClientID: p.clientID, ClientSecret: p.clientSecret, Generation: generation,
@@ -144,38 +144,39 @@ func (p *program) oauthServer(generation flyext.Generation) *flytest.OAuthServer
 	}
 }
 
-// serveHandler serves on the address that a flag says, until stop is called.
+// serveHandler serves at the address of a flag until the caller calls stop.
 func serveHandler(flag, addr string, handler http.Handler) (url string, stop func(), err error) {
 	listener, url, err := listen(flag, addr)
 	if err != nil {
 		return "", nil, err
 	}
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
-	go server.Serve(listener) // until it is closed
+	go server.Serve(listener) // until server.Close
 	return url, func() { server.Close() }, nil
 }
 
 func (p *program) openSSO(ctx context.Context, target, oauthURL string) error {
-	p.out.say("The played OAuth server is at %s, which is what the provider has to be started with. Press Ctrl-C to end it. The dashboard is at", oauthURL)
+	p.out.say("The simulated OAuth server is at %s. Start the provider with this OAuth URL. Press Ctrl-C to end the server. The dashboard is at", oauthURL)
 	p.out.blank()
 	p.out.line(cyan, "  ", target)
 	p.out.blank()
 	if err := p.browse(target); err != nil {
-		p.out.say("No browser could be opened from here: open that URL in yours.")
+		p.out.say("Flysim could not open a browser. Open this URL in yours.")
 	}
 	<-ctx.Done()
 	return ctx.Err()
 }
 
-// judgeVisit says where a visit ended, and whether that is right for who came.
+// judgeVisit returns where a visit ended. It returns an error if that is wrong for
+// the user as.
 func judgeVisit(visit *flytest.Visit, asked []flytest.OAuthRequest, as, oauthURL string) (outcome string, err error) {
 	last := visit.Last()
 	ended := last.Response.Status + " of " + withoutQuery(last.Request.URL)
 	status := last.Response.StatusCode
 	if to := visit.Elsewhere; to != nil {
-		ended = "a redirect to " + withoutQuery(to) + ", where flysim does not go"
+		ended = "a redirect to " + withoutQuery(to) + ", which flysim does not follow"
 		if strings.HasSuffix(to.Path, flytest.AuthorizeEndpoint) {
-			return ended, fmt.Errorf("the provider sends browsers to the sign-on at %s://%s, and not to the played one: start it with the OAuth URL %s", to.Scheme, to.Host, oauthURL)
+			return ended, fmt.Errorf("the provider redirects browsers to the sign-on at %s://%s; start it with the OAuth URL %s of the simulator", to.Scheme, to.Host, oauthURL)
 		}
 	}
 	has := func(endpoint string) bool {
@@ -186,13 +187,13 @@ func judgeVisit(visit *flytest.Visit, asked []flytest.OAuthRequest, as, oauthURL
 	case status >= 500:
 		return ended, errors.New("the provider failed: " + last.Response.Status)
 	case in && !has(flytest.AuthorizeEndpoint):
-		return ended, errors.New("the provider let a browser in without asking Fly.io who it is")
+		return ended, errors.New("the provider let a browser in without asking Fly.io for the user's identity")
 	case in && !has(flytest.TokenEndpoint):
-		return ended, errors.New("the provider let a browser in without redeeming the code, which anybody can make up")
+		return ended, errors.New("the provider let a browser in without redeeming the code, which an attacker can make up")
 	case as == "stranger" && in:
-		return ended, errors.New("the provider let in a stranger to the organization")
+		return ended, errors.New("the provider let in a user who does not belong to the organization")
 	case as == "admin" && !in:
-		return ended, fmt.Errorf("the provider did not let in an admin of the organization (is it the one of --org?): %s", last.Response.Status)
+		return ended, fmt.Errorf("the provider did not let in an admin of the organization: %s; check that --org is the organization of the extension", last.Response.Status)
 	}
 	return ended, nil
 }
@@ -203,7 +204,7 @@ func withoutQuery(u *url.URL) string {
 	return plain.Redacted()
 }
 
-// A jsonVisit is what sso --json writes.
+// A jsonVisit is the output of sso --json.
 type jsonVisit struct {
 	As      string     `json:"as"`
 	LetIn   bool       `json:"let_in"`
@@ -212,7 +213,7 @@ type jsonVisit struct {
 	Error   *jsonError `json:"error,omitempty"`
 }
 
-// A jsonStep is a request; its URL is without the query, which has codes.
+// A jsonStep is a request. Its URL has no query, because a query can contain a code.
 type jsonStep struct {
 	Method string `json:"method"`
 	URL    string `json:"url"`
@@ -243,7 +244,7 @@ func (p *program) showVisit(visit *flytest.Visit, as, outcome string, verdict er
 		p.out.line(s, "    ", e.Response.Status)
 	}
 	p.out.blank()
-	p.out.say("It ended with %s.", outcome)
+	p.out.say("The sign-on ended with %s.", outcome)
 	if verdict == nil {
 		p.out.say("The %s was %s.", as, map[bool]string{true: "let in", false: "refused"}[letIn])
 	}
