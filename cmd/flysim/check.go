@@ -32,8 +32,8 @@ With --verbose, check shows all requests and answers of each failure.
 
 ` + exitCodes
 
-// A checking holds the flags of check.
-type checking struct {
+// checkOptions holds the flags of check.
+type checkOptions struct {
 	only             []string
 	list             bool
 	junit            string
@@ -48,7 +48,7 @@ type checking struct {
 }
 
 // statuses returns the provider-specific statuses for flytest.
-func (c *checking) statuses() map[string]flyext.Status {
+func (c *checkOptions) statuses() map[string]flyext.Status {
 	all := make(map[string]flyext.Status, len(c.words))
 	for word, status := range c.words {
 		all[word] = flyext.Status(status)
@@ -62,7 +62,7 @@ const (
 )
 
 func (p *program) checkCommand() *cobra.Command {
-	var c checking
+	var c checkOptions
 	cmd := &cobra.Command{
 		Use: "check [URL] [flags]", Short: "Test whether a provider meets all requirements", Long: checkHelp, Args: baseURLArgument,
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.check(cmd.Context(), &c) },
@@ -83,7 +83,7 @@ func (p *program) checkCommand() *cobra.Command {
 	return cmd
 }
 
-func (p *program) check(ctx context.Context, c *checking) error {
+func (p *program) check(ctx context.Context, c *checkOptions) error {
 	c.only = strings.FieldsFunc(strings.Join(c.only, " "), func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
 	requirements, err := choose(c.only)
 	if err != nil {
@@ -187,7 +187,7 @@ func (p *program) endCheck(ctx context.Context, report *report, results *flytest
 	}
 	switch {
 	case err != nil:
-		return &toldError{err}
+		return &reportedError{err}
 	case results.Count(flytest.Failed) > 0:
 		return errRequirements
 	}

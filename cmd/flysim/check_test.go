@@ -78,12 +78,12 @@ func TestCheckWithoutSignOn(t *testing.T) {
 func TestCheckJSON(t *testing.T) {
 	t.Parallel()
 	term := newTerminal((&memory{}).serve(t, "", 0))
-	var told jsonReport
-	term.run(t, "check", "--json", "--only", "provision").want(t, 0).decode(t, &told)
-	if told.Passed != 1 || told.Failed != 0 || len(told.Results) != 1 || told.Format != "x-signature" {
-		t.Errorf("the document is %+v", told)
+	var doc jsonReport
+	term.run(t, "check", "--json", "--only", "provision").want(t, 0).decode(t, &doc)
+	if doc.Passed != 1 || doc.Failed != 0 || len(doc.Results) != 1 || doc.Format != "x-signature" {
+		t.Errorf("the document is %+v", doc)
 	}
-	if r := told.Results[0]; r.ID != "provision" || r.Verdict != "passed" || len(r.Requests) == 0 || r.Requests[0].Status != 200 || r.Fix != "" {
+	if r := doc.Results[0]; r.ID != "provision" || r.Verdict != "passed" || len(r.Requests) == 0 || r.Requests[0].Status != 200 || r.Fix != "" {
 		t.Errorf("the result is %+v", r)
 	}
 }
@@ -106,9 +106,9 @@ func TestCheckFails(t *testing.T) {
 	if err := xml.Unmarshal(text, &suites); err != nil || suites.Failures != 1 {
 		t.Errorf("the report for CI is %s, %v", text, err)
 	}
-	var told jsonReport
-	newTerminal(url).run(t, "check", "--only", "provision", "--json").want(t, 1).decode(t, &told)
-	if r := told.Results[0]; r.Verdict != "failed" || r.Want != "2xx" || r.Fix == "" || r.Requests[0].Body == "" {
+	var doc jsonReport
+	newTerminal(url).run(t, "check", "--only", "provision", "--json").want(t, 1).decode(t, &doc)
+	if r := doc.Results[0]; r.Verdict != "failed" || r.Want != "2xx" || r.Fix == "" || r.Requests[0].Body == "" {
 		t.Errorf("the result is %+v", r)
 	}
 	contains(t, newTerminal(url).run(t, "check", "--only", "provision", "-v").want(t, 1).stdout,
@@ -122,7 +122,7 @@ func TestCheckWebhooks(t *testing.T) {
 		name, secret string // of the provider; "" means that it sends no webhooks
 		listens      bool
 		verdict      flytest.Verdict
-		told         string
+		text         string
 	}{
 		{"sound", webhookSecret, true, flytest.Passed, ""},
 		{"forged", "another secret", true, flytest.Failed, "X-Signature is not the HMAC-SHA256 of the body"},
@@ -134,7 +134,7 @@ func TestCheckWebhooks(t *testing.T) {
 			addr := freeAddr(t)
 			m := &memory{}
 			if c.secret != "" {
-				m.telling(t, c.secret, "http://"+addr+"/hooks/logjam")
+				m.sendWebhooks(t, c.secret, "http://"+addr+"/hooks/logjam")
 			}
 			args := []string{"--only", "provision,webhooks"}
 			if c.listens {
@@ -142,8 +142,8 @@ func TestCheckWebhooks(t *testing.T) {
 			}
 			got := newTerminal(m.serve(t, "", 0)).with("FLYIO_WEBHOOK_SECRET", webhookSecret).check(t, args...)
 			last := got.Results[len(got.Results)-1]
-			if last.ID != "webhooks" || last.Verdict != string(c.verdict) || !strings.Contains(last.Got+last.Reason, c.told) {
-				t.Errorf("the last result is %+v, want webhooks with the verdict %s and %q", last, c.verdict, c.told)
+			if last.ID != "webhooks" || last.Verdict != string(c.verdict) || !strings.Contains(last.Got+last.Reason, c.text) {
+				t.Errorf("the last result is %+v, want webhooks with the verdict %s and %q", last, c.verdict, c.text)
 			}
 		})
 	}
@@ -160,10 +160,10 @@ func TestCheckUnreachable(t *testing.T) {
 	if err := xml.Unmarshal(text, &suites); err != nil || suites.Errors != 1 || suites.Tests != 1 {
 		t.Errorf("the report for CI is %s, %v", text, err)
 	}
-	var told map[string]jsonError
-	term.run(t, "check", "--json").want(t, 3).decode(t, &told)
-	if told["error"].Kind != "unreachable" {
-		t.Errorf("the document is %v", told)
+	var doc map[string]jsonError
+	term.run(t, "check", "--json").want(t, 3).decode(t, &doc)
+	if doc["error"].Kind != "unreachable" {
+		t.Errorf("the document is %v", doc)
 	}
 }
 
@@ -209,16 +209,16 @@ func TestCheckList(t *testing.T) {
 	term := &terminal{} // without a provider
 	got := term.run(t, "check", "--list").want(t, 0)
 	narrow(t, got.stdout)
-	var told []flytest.Requirement
-	term.run(t, "check", "--list", "--json").want(t, 0).decode(t, &told)
+	var doc []flytest.Requirement
+	term.run(t, "check", "--list", "--json").want(t, 0).decode(t, &doc)
 	all := flytest.Requirements()
-	if len(told) != len(all) {
-		t.Fatalf("there are %d requirements, want %d", len(told), len(all))
+	if len(doc) != len(all) {
+		t.Fatalf("there are %d requirements, want %d", len(doc), len(all))
 	}
 	for i, r := range all {
 		contains(t, words(got.stdout), r.ID+", "+r.Source, words(r.Text))
-		if told[i] != r {
-			t.Errorf("requirement %d is %+v, want %+v", i, told[i], r)
+		if doc[i] != r {
+			t.Errorf("requirement %d is %+v, want %+v", i, doc[i], r)
 		}
 	}
 	contains(t, term.run(t, "check", "--list", "--only", "provision,idempotent", "--only", "replay\n unsigned").want(t, 0).stdout, "requirements: 4\n")

@@ -130,7 +130,7 @@ func (p *program) report(err error) {
 			p.err.wrap(plain, "", hint)
 		}
 	}
-	if p.json && !isType[*toldError](err) {
+	if p.json && !isType[*reportedError](err) {
 		p.writeJSON(map[string]*jsonError{"error": p.newJSONError(err)})
 	}
 }
@@ -152,21 +152,21 @@ func (p *program) hint(status int) string {
 }
 
 func (p *program) newJSONError(err error) *jsonError {
-	told := &jsonError{Kind: "provider", Message: p.explain(err)}
+	doc := &jsonError{Kind: "provider", Message: p.explain(err)}
 	if e, ok := errors.AsType[*flyext.Error](err); ok {
-		told.Status, told.Code, told.Message = e.Status, e.Code, e.Message
+		doc.Status, doc.Code, doc.Message = e.Status, e.Code, e.Message
 	} else if isUnreachable(err) {
-		told.Kind = "unreachable"
+		doc.Kind = "unreachable"
 	}
-	told.Code, told.Message = p.redact(told.Code), p.redact(told.Message)
-	return told
+	doc.Code, doc.Message = p.redact(doc.Code), p.redact(doc.Message)
+	return doc
 }
 
-// A toldError is an error that the JSON on standard output already contains.
-type toldError struct{ reason error }
+// A reportedError is an error that the JSON on standard output already contains.
+type reportedError struct{ reason error }
 
-func (e *toldError) Error() string { return e.reason.Error() }
-func (e *toldError) Unwrap() error { return e.reason }
+func (e *reportedError) Error() string { return e.reason.Error() }
+func (e *reportedError) Unwrap() error { return e.reason }
 
 // A jsonError is a failure in the output of --json.
 type jsonError struct {

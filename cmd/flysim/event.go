@@ -25,8 +25,8 @@ duplicates (--again). Fly.io repeats an event after an error.
 Flysim makes up the values that you do not set: a new id each time, and a machine
 that started.`
 
-// An occurrence holds the flags of event.
-type occurrence struct {
+// eventOptions holds the flags of event.
+type eventOptions struct {
 	flyext.Event
 	data, mode string
 	count      int
@@ -42,7 +42,7 @@ const (
 )
 
 func (p *program) eventCommand() *cobra.Command {
-	var o occurrence
+	var o eventOptions
 	cmd := &cobra.Command{
 		Use: "event [flags]", Short: "Send machine events", Long: eventHelp, Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.event(cmd, &o) },
@@ -61,7 +61,7 @@ func (p *program) eventCommand() *cobra.Command {
 	return cmd
 }
 
-func (p *program) event(cmd *cobra.Command, o *occurrence) error {
+func (p *program) event(cmd *cobra.Command, o *eventOptions) error {
 	fly, err := p.platform()
 	if err != nil {
 		return err
@@ -98,7 +98,7 @@ func parseMode(name string) (flytest.EventMode, error) {
 }
 
 // events returns the events to send, with ids.
-func (p *program) events(cmd *cobra.Command, o *occurrence) ([]flyext.Event, error) {
+func (p *program) events(cmd *cobra.Command, o *eventOptions) ([]flyext.Event, error) {
 	switch {
 	case o.count < 1 || o.count > maxEvents:
 		return nil, usagef("--count must be 1 to %d", maxEvents)
@@ -213,7 +213,7 @@ func (p *program) sendEvents(ctx context.Context, fly *flytest.Platform, mode fl
 	}
 	p.writeJSON(p.newJSONSendings(mode, all, err))
 	if err != nil {
-		return &toldError{err}
+		return &reportedError{err}
 	}
 	return nil
 }
@@ -290,7 +290,7 @@ type jsonEvent struct {
 }
 
 func (p *program) newJSONSendings(mode flytest.EventMode, all []sending, err error) *jsonSendings {
-	told := &jsonSendings{Mode: mode.String()}
+	doc := &jsonSendings{Mode: mode.String()}
 	for _, s := range all {
 		one := jsonSending{Again: s.again, Seconds: seconds(s.exchange.Duration)}
 		for _, e := range s.events {
@@ -299,10 +299,10 @@ func (p *program) newJSONSendings(mode flytest.EventMode, all []sending, err err
 		if s.exchange.Response != nil {
 			one.Status = s.exchange.Response.StatusCode
 		}
-		told.Requests = append(told.Requests, one)
+		doc.Requests = append(doc.Requests, one)
 	}
 	if err != nil {
-		told.Error = p.newJSONError(err)
+		doc.Error = p.newJSONError(err)
 	}
-	return told
+	return doc
 }

@@ -113,21 +113,21 @@ func TestEventCount(t *testing.T) {
 			t.Parallel()
 			m := &memory{}
 			term := newTerminal(m.serve(t, "", 0))
-			var told jsonSendings
-			term.run(t, "event", "--format", "rfc9421", "--mode", mode, "--count", "3", "--json").want(t, 0).decode(t, &told)
+			var doc jsonSendings
+			term.run(t, "event", "--format", "rfc9421", "--mode", mode, "--count", "3", "--json").want(t, 0).decode(t, &doc)
 			ids := map[string]bool{}
 			for _, e := range m.received() {
 				ids[e.ID] = true
 			}
-			for _, r := range told.Requests {
+			for _, r := range doc.Requests {
 				for _, e := range r.Events {
 					if !ids[e.ID] {
 						t.Errorf("the output has the event %s, which the provider did not receive", e.ID)
 					}
 				}
 			}
-			if len(ids) != 3 || len(told.Requests) != requests || told.Mode != mode || told.Requests[0].Status != 200 || told.Error != nil {
-				t.Errorf("received %d events, and the document is %+v", len(ids), told)
+			if len(ids) != 3 || len(doc.Requests) != requests || doc.Mode != mode || doc.Requests[0].Status != 200 || doc.Error != nil {
+				t.Errorf("received %d events, and the document is %+v", len(ids), doc)
 			}
 		})
 	}
@@ -138,10 +138,10 @@ func TestEventAgain(t *testing.T) {
 	t.Parallel()
 	m := &memory{}
 	sound := newTerminal(m.serve(t, "", 0))
-	var told jsonSendings
-	sound.run(t, "event", "--again", "--json").want(t, 0).decode(t, &told)
-	if len(told.Requests) != 2 || told.Requests[0].Again || !told.Requests[1].Again || told.Requests[0].Events[0] != told.Requests[1].Events[0] {
-		t.Errorf("the document is %+v", told)
+	var doc jsonSendings
+	sound.run(t, "event", "--again", "--json").want(t, 0).decode(t, &doc)
+	if len(doc.Requests) != 2 || doc.Requests[0].Again || !doc.Requests[1].Again || doc.Requests[0].Events[0] != doc.Requests[1].Events[0] {
+		t.Errorf("the document is %+v", doc)
 	}
 	if n := len(m.received()); n != 1 {
 		t.Errorf("received %d events, want 1", n)
@@ -165,10 +165,10 @@ func TestEventAgain(t *testing.T) {
 	if len(signatures) != 2 {
 		t.Errorf("there are %d signatures, want 2", len(signatures))
 	}
-	told = jsonSendings{}
-	newTerminal(server.URL).run(t, "event", "--again", "--json").want(t, 1).decode(t, &told)
-	if told.Error == nil || told.Error.Status != 409 || len(told.Requests) != 2 {
-		t.Errorf("the document is %+v", told)
+	doc = jsonSendings{}
+	newTerminal(server.URL).run(t, "event", "--again", "--json").want(t, 1).decode(t, &doc)
+	if doc.Error == nil || doc.Error.Status != 409 || len(doc.Requests) != 2 {
+		t.Errorf("the document is %+v", doc)
 	}
 }
 

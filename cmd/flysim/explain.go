@@ -24,14 +24,14 @@ nothing.
   # Compare with the text that your provider signs
   flysim explain request.txt --base signed.txt`
 
-// An explaining holds the flags of explain.
-type explaining struct {
+// explainOptions holds the flags of explain.
+type explainOptions struct {
 	body, base string
 	at         string
 }
 
 func (p *program) explainCommand() *cobra.Command {
-	var e explaining
+	var e explainOptions
 	cmd := &cobra.Command{
 		Use: "explain [FILE] [flags]", Short: "Explain why a captured signature does not verify", Long: explainHelp, Args: oneFile,
 		RunE: func(_ *cobra.Command, args []string) error { return p.explainRequest(args, &e) },
@@ -43,7 +43,7 @@ func (p *program) explainCommand() *cobra.Command {
 	return cmd
 }
 
-func (p *program) explainRequest(args []string, e *explaining) error {
+func (p *program) explainRequest(args []string, e *explainOptions) error {
 	if p.signingSecret == "" {
 		return errNoSigningSecret
 	}
@@ -85,7 +85,7 @@ func oneFile(cmd *cobra.Command, args []string) error {
 }
 
 // question reads the files that the arguments and flags name.
-func (p *program) question(args []string, e *explaining) (*explain.Question, error) {
+func (p *program) question(args []string, e *explainOptions) (*explain.Question, error) {
 	q := &explain.Question{Secret: p.signingSecret, BaseURL: p.baseURL, Now: time.Now()}
 	var captured []byte
 	var err error

@@ -18,8 +18,8 @@ const updateHelp = `Update changes an extension. It sends only the values that y
 absent value differs from an empty one. Without --read-region the read regions do
 not change, and --no-read-regions removes them all.`
 
-// A change holds the flags of update.
-type change struct {
+// updateOptions holds the flags of update.
+type updateOptions struct {
 	name, region  string
 	readRegions   []string
 	noReadRegions bool
@@ -29,7 +29,7 @@ type change struct {
 }
 
 func (p *program) updateCommand() *cobra.Command {
-	var c change
+	var c updateOptions
 	cmd := &cobra.Command{
 		Use: "update ID [flags]", Short: "Change an extension", Long: updateHelp, Args: oneID,
 		RunE: func(cmd *cobra.Command, args []string) error { return p.update(cmd, args[0], &c) },
@@ -45,7 +45,7 @@ func (p *program) updateCommand() *cobra.Command {
 	return cmd
 }
 
-func (p *program) update(cmd *cobra.Command, id string, c *change) error {
+func (p *program) update(cmd *cobra.Command, id string, c *updateOptions) error {
 	fly, err := p.platform()
 	if err != nil {
 		return err
@@ -127,9 +127,9 @@ func (p *program) fetch(cmd *cobra.Command, id string, wait bool) error {
 	p.err.clear()
 	if e, ok := errors.AsType[*flytest.ProvisioningError](err); ok {
 		if p.json {
-			told := jsonCreation{JSONExtension: newJSONExtension(e.Extension), Error: p.newJSONError(err)}
-			p.writeJSON(told)
-			return &toldError{err}
+			doc := jsonCreation{JSONExtension: newJSONExtension(e.Extension), Error: p.newJSONError(err)}
+			p.writeJSON(doc)
+			return &reportedError{err}
 		}
 		if err := p.showExtension(e.Extension); err != nil {
 			return err

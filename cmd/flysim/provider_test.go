@@ -34,16 +34,16 @@ const (
 
 // A memory is a provider that keeps its extensions in memory.
 type memory struct {
-	mu      sync.Mutex
-	streams map[string]flyext.ProvisionRequest
-	deleted map[string]bool
-	updates []flyext.UpdateRequest
-	events  []flyext.Event
-	polls   int // number of GETs to answer with "provisioning"
-	failed  string
-	tell    *flyext.Webhooks // receives each provisioned extension; may be nil
-	secrets func(id string) flyext.Secrets
-	url     string // of the provider, without the path of the base URL
+	mu       sync.Mutex
+	streams  map[string]flyext.ProvisionRequest
+	deleted  map[string]bool
+	updates  []flyext.UpdateRequest
+	events   []flyext.Event
+	polls    int // number of GETs to answer with "provisioning"
+	failed   string
+	webhooks *flyext.Webhooks // receives each provisioned extension; may be nil
+	secrets  func(id string) flyext.Secrets
+	url      string // of the provider, without the path of the base URL
 }
 
 func (m *memory) extension(id string) *flyext.Extension {
@@ -72,8 +72,8 @@ func (m *memory) Provision(ctx context.Context, r *flyext.ProvisionRequest) (*fl
 	if _, ok := m.streams[r.ID]; !ok {
 		m.streams[r.ID] = *r
 	}
-	if m.tell != nil {
-		_ = m.tell.Updated(ctx, &flyext.Extension{ID: r.ID, Status: flyext.Ready}) // the receiver checks the result
+	if m.webhooks != nil {
+		_ = m.webhooks.Updated(ctx, &flyext.Extension{ID: r.ID, Status: flyext.Ready}) // the receiver checks the result
 	}
 	return m.extension(r.ID), nil
 }
@@ -175,12 +175,12 @@ func (m *memory) serve(t *testing.T, oauthURL string, generation flyext.Generati
 	return config.BaseURL
 }
 
-// telling makes the provider send a webhook to an endpoint for each provisioned
+// sendWebhooks makes the provider send a webhook to an endpoint for each provisioned
 // extension.
-func (m *memory) telling(t *testing.T, secret, endpoint string) {
+func (m *memory) sendWebhooks(t *testing.T, secret, endpoint string) {
 	t.Helper()
 	var err error
-	m.tell, err = flyext.NewWebhooks(flyext.WebhookConfig{ProviderName: "logjam", Secret: secret, Endpoint: endpoint, Attempts: 1})
+	m.webhooks, err = flyext.NewWebhooks(flyext.WebhookConfig{ProviderName: "logjam", Secret: secret, Endpoint: endpoint, Attempts: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -146,21 +146,21 @@ func startPython(t *testing.T, mistake string, env ...string) provider {
 	return startProvider(t, cmd, "listening on ")
 }
 
-// A checked is the output and the exit status of check --json.
-type checked struct {
+// A checkOutput is the output and the exit status of check --json.
+type checkOutput struct {
 	jsonReport
 	status int
 }
 
-func (term *terminal) check(t *testing.T, args ...string) checked {
+func (term *terminal) check(t *testing.T, args ...string) checkOutput {
 	t.Helper()
 	got := term.run(t, append([]string{"check", "--json"}, args...)...)
-	c := checked{status: got.status}
+	c := checkOutput{status: got.status}
 	got.decode(t, &c.jsonReport)
 	return c
 }
 
-func (c *checked) ids(v flytest.Verdict) []string {
+func (c *checkOutput) ids(v flytest.Verdict) []string {
 	ids := []string{}
 	for _, result := range c.Results {
 		if result.Verdict == string(v) {

@@ -44,8 +44,8 @@ const (
 	aliasDomain         = "@customer.fly.io"
 )
 
-// An order holds the flags of provision.
-type order struct {
+// provisionOptions holds the flags of provision.
+type provisionOptions struct {
 	flyext.ProvisionRequest
 	ip      string
 	options []string
@@ -54,7 +54,7 @@ type order struct {
 }
 
 func (p *program) provisionCommand() *cobra.Command {
-	var o order
+	var o provisionOptions
 	cmd := &cobra.Command{
 		Use: "provision [URL] [flags]", Short: "Provision an extension, as flyctl ext create does", Long: provisionHelp, Args: baseURLArgument,
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.provision(cmd, &o) },
@@ -82,7 +82,7 @@ const (
 	paramsHelp = "the `file` with a JSON object whose members are added to the request; - reads standard input"
 )
 
-func (p *program) provision(cmd *cobra.Command, o *order) error {
+func (p *program) provision(cmd *cobra.Command, o *provisionOptions) error {
 	fly, err := p.platform()
 	if err != nil {
 		return err
@@ -127,7 +127,7 @@ func (p *program) provision(cmd *cobra.Command, o *order) error {
 func (p *program) writeSecrets(made flytest.Creation, prefix string) error {
 	secrets := made.Extension.Secrets
 	if p.out.terminal {
-		if !p.err.terminal || !tells(made.Terminal, secrets) {
+		if !p.err.terminal || !containsAll(made.Terminal, secrets) {
 			p.out.raw(dotenv(secrets, prefix))
 		}
 		return nil
@@ -141,8 +141,8 @@ func (p *program) writeSecrets(made flytest.Creation, prefix string) error {
 	return nil
 }
 
-// tells reports whether a text contains all secrets.
-func tells(text string, secrets flyext.Secrets) bool {
+// containsAll reports whether a text contains all secrets.
+func containsAll(text string, secrets flyext.Secrets) bool {
 	for name, value := range secrets {
 		if !strings.Contains(text, name) || !strings.Contains(text, value) {
 			return false
@@ -159,7 +159,7 @@ var provisionMembers = map[string]string{
 }
 
 // complete sets the missing values.
-func (o *order) complete() error {
+func (o *provisionOptions) complete() error {
 	if o.OrganizationID == "" {
 		return usagef("--org is empty; set the id of an organization")
 	}
@@ -250,17 +250,17 @@ type jsonCreation struct {
 }
 
 func (p *program) provisionJSON(made flytest.Creation, err error) error {
-	told := jsonCreation{Terminal: p.redact(made.Terminal)}
+	doc := jsonCreation{Terminal: p.redact(made.Terminal)}
 	if made.Extension != nil {
-		told.JSONExtension = newJSONExtension(made.Extension)
+		doc.JSONExtension = newJSONExtension(made.Extension)
 	}
 	if err == nil {
-		p.writeJSON(told)
+		p.writeJSON(doc)
 		return nil
 	}
-	told.Error = p.newJSONError(err)
-	p.writeJSON(told)
-	return &toldError{err}
+	doc.Error = p.newJSONError(err)
+	p.writeJSON(doc)
+	return &reportedError{err}
 }
 
 // A JSONExtension is an extension with its secrets, which the JSON of an

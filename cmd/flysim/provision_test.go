@@ -112,10 +112,10 @@ func TestProvisionFails(t *testing.T) {
 	if text.stdout != "" {
 		t.Errorf("standard output is %q", text.stdout)
 	}
-	var told jsonCreation
-	term.run(t, "provision", "--id", "x", "--json").want(t, 1).decode(t, &told)
-	if told.Error == nil || told.Error.Message != "No room in mad." {
-		t.Errorf("the document is %+v", told)
+	var doc jsonCreation
+	term.run(t, "provision", "--id", "x", "--json").want(t, 1).decode(t, &doc)
+	if doc.Error == nil || doc.Error.Message != "No room in mad." {
+		t.Errorf("the document is %+v", doc)
 	}
 	contains(t, term.run(t, "fetch", "x", "--wait").want(t, 1).stdout, "status   error\nmessage  No room in mad.\n")
 }

@@ -282,12 +282,12 @@ type jsonRequest struct {
 }
 
 func (p *program) newJSONReport(results *flytest.Report, err error) *jsonReport {
-	told := &jsonReport{
+	doc := &jsonReport{
 		BaseURL: p.baseURL, Format: string(p.format), Seconds: seconds(results.Duration), Results: []jsonResult{},
 		Passed: results.Count(flytest.Passed), Failed: results.Count(flytest.Failed), Warned: results.Count(flytest.Warned), Skipped: results.Count(flytest.Skipped),
 	}
 	if err != nil {
-		told.Error = p.newJSONError(err)
+		doc.Error = p.newJSONError(err)
 	}
 	for _, result := range results.Results {
 		one := jsonResult{
@@ -308,9 +308,9 @@ func (p *program) newJSONReport(results *flytest.Report, err error) *jsonReport 
 			}
 			one.Requests = append(one.Requests, request)
 		}
-		told.Results = append(told.Results, one)
+		doc.Results = append(doc.Results, one)
 	}
-	return told
+	return doc
 }
 
 // maxJSONBody is the size in bytes up to which a report contains a body. Only the

@@ -94,11 +94,11 @@ func (p *program) bodyOf(method, text string) ([]byte, error) {
 // showSent shows an answer with any body.
 func (p *program) showSent(answer *http.Response, body []byte) error {
 	if p.json {
-		told := map[string]any{"status": answer.StatusCode, "body": string(body)}
+		doc := map[string]any{"status": answer.StatusCode, "body": string(body)}
 		if json.Valid(body) {
-			told["body"] = json.RawMessage(body)
+			doc["body"] = json.RawMessage(body)
 		}
-		p.writeJSON(told)
+		p.writeJSON(doc)
 	} else {
 		p.err.line(plain, "", fmt.Sprintf("%s %s", answer.Proto, answer.Status))
 		if p.out.terminal {

@@ -48,13 +48,13 @@ func TestSend(t *testing.T) {
 		}
 	}
 	term.with("FLYIO_SIGNING_SECRET", "another").run(t, "send", "GET", "/x").want(t, exitRefused)
-	var told struct {
+	var doc struct {
 		Status int    `json:"status"`
 		Body   string `json:"body"`
 	}
-	term.run(t, "send", "GET", "/x", "--json").want(t, 0).decode(t, &told)
-	if told.Status != http.StatusOK || told.Body != "GET /flyio/x " {
-		t.Errorf("the document is %+v", told)
+	term.run(t, "send", "GET", "/x", "--json").want(t, 0).decode(t, &doc)
+	if doc.Status != http.StatusOK || doc.Body != "GET /flyio/x " {
+		t.Errorf("the document is %+v", doc)
 	}
 	for _, args := range [][]string{{"send"}, {"send", "GET"}, {"send", "GET", "x"}, {"send", "PUT", "/x", "--body", "@nosuch"}, {"send", "PUT", "/x", "--body", "text"}} {
 		term.run(t, args...).want(t, exitUsage)

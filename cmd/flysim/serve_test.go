@@ -33,7 +33,7 @@ func TestServeSettings(t *testing.T) {
 	base := m.serve(t, "", 0)
 	term := newTerminal(base).with("FLYIO_CLIENT_ID", clientID, "FLYIO_CLIENT_SECRET", clientSecret, "FLYIO_WEBHOOK_SECRET", webhookSecret)
 	addr := freeAddr(t)
-	m.telling(t, webhookSecret, "http://"+addr+"/webhooks")
+	m.sendWebhooks(t, webhookSecret, "http://"+addr+"/webhooks")
 	stop := serving(t, term, addr, "--sso-generation", "1")
 	contains(t, fetched(t, "http://"+addr+"/users"), "&#34;permission&#34;:&#34;admin&#34;") // the scope of generation 1
 	term.run(t, "provision", "--id", "told").want(t, 0)

@@ -237,7 +237,7 @@ func (p *program) platform() (*flytest.Platform, error) {
 		client.Transport = &p.wire
 	}
 	fly.Observe = func(e flytest.Exchange) {
-		p.tellConsole(e)
+		p.reportToConsole(e)
 		if p.verbose {
 			p.showAnswer(e)
 		}

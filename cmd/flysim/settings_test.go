@@ -60,7 +60,7 @@ func TestErrorsHoldNoSecrets(t *testing.T) {
 	t.Parallel()
 	good := (&memory{}).serve(t, "", 0)
 	echo := serveStatus(t, http.StatusInternalServerError, "no "+signingSecret+" or "+bearerToken+" or "+clientSecret+" or "+webhookSecret)
-	told := serveStatus(t, http.StatusBadRequest, `{"error": "`+bearerToken+`", "message": "`+signingSecret+`"}`)
+	badRequest := serveStatus(t, http.StatusBadRequest, `{"error": "`+bearerToken+`", "message": "`+signingSecret+`"}`)
 	file := filepath.Join(t.TempDir(), "secrets.env")
 	if err := os.WriteFile(file, []byte("FLYIO_SIGNING_SECRET="+signingSecret+"\n"+signingSecret+" !\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -78,17 +78,17 @@ func TestErrorsHoldNoSecrets(t *testing.T) {
 		"echo":                {echo, []string{"provision"}},
 		"echo, JSON":          {echo, []string{"provision", "--json"}},
 		"echo, shown":         {echo, []string{"provision", "-v"}},
-		"message":             {told, []string{"provision"}},
-		"message, JSON":       {told, []string{"provision", "--json"}},
-		"message of fetch":    {told, []string{"fetch", "x", "--json"}},
-		"event":               {told, []string{"event"}},
-		"event, JSON":         {told, []string{"event", "--json"}},
+		"message":             {badRequest, []string{"provision"}},
+		"message, JSON":       {badRequest, []string{"provision", "--json"}},
+		"message of fetch":    {badRequest, []string{"fetch", "x", "--json"}},
+		"event":               {badRequest, []string{"event"}},
+		"event, JSON":         {badRequest, []string{"event", "--json"}},
 		"event, shown":        {echo, []string{"event", "-v"}},
 		"webhook secret":      {good, []string{"check", "-webhook-secret=" + webhookSecret}},
-		"check":               {told, []string{"check"}},
-		"check, JSON":         {told, []string{"check", "--json"}},
-		"check, shown":        {told, []string{"check", "--verbose", "--generation", "1"}},
-		"sign-on":             {told, []string{"sso", "x", "--oauth-addr", "127.0.0.1:0"}},
+		"check":               {badRequest, []string{"check"}},
+		"check, JSON":         {badRequest, []string{"check", "--json"}},
+		"check, shown":        {badRequest, []string{"check", "--verbose", "--generation", "1"}},
+		"sign-on":             {badRequest, []string{"sso", "x", "--oauth-addr", "127.0.0.1:0"}},
 		"refused, shown":      {good, []string{"fetch", "x", "-v", "--generation", "1", "--key-id", "other"}},
 		"base URL of secrets": {good, []string{"check", "--base-url", "http://x:" + signingSecret + "@logjam.io:port/"}},
 	} {

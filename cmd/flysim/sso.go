@@ -30,8 +30,8 @@ a user in without asking Fly.io for the user's identity.
 
 With --open, you sign in with your own browser.`
 
-// A signOn holds the flags of sso.
-type signOn struct {
+// ssoOptions holds the flags of sso.
+type ssoOptions struct {
 	addr, as, org string
 	organization  string // opens the dashboard of this organization instead of an extension's
 	generation    int
@@ -45,7 +45,7 @@ const (
 )
 
 func (p *program) ssoCommand() *cobra.Command {
-	var s signOn
+	var s ssoOptions
 	cmd := &cobra.Command{
 		Use: "sso ID [flags]", Short: "Sign on to an extension's dashboard", Long: ssoHelp,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -78,7 +78,7 @@ func users(org string) []flytest.User {
 	}
 }
 
-func (p *program) sso(cmd *cobra.Command, id string, s signOn) error {
+func (p *program) sso(cmd *cobra.Command, id string, s ssoOptions) error {
 	fly, err := p.platform()
 	if err != nil {
 		return err
@@ -223,17 +223,17 @@ type jsonStep struct {
 func (p *program) showVisit(visit *flytest.Visit, as, outcome string, verdict error) error {
 	letIn := visit.Last().Response.StatusCode < 400
 	if p.json {
-		told := jsonVisit{As: as, LetIn: letIn && verdict == nil, Outcome: p.redact(outcome)}
+		doc := jsonVisit{As: as, LetIn: letIn && verdict == nil, Outcome: p.redact(outcome)}
 		for _, e := range visit.Exchanges {
-			told.Steps = append(told.Steps, jsonStep{e.Request.Method, withoutQuery(e.Request.URL), e.Response.StatusCode})
+			doc.Steps = append(doc.Steps, jsonStep{e.Request.Method, withoutQuery(e.Request.URL), e.Response.StatusCode})
 		}
 		if verdict == nil {
-			p.writeJSON(told)
+			p.writeJSON(doc)
 			return nil
 		}
-		told.Error = p.newJSONError(verdict)
-		p.writeJSON(told)
-		return &toldError{verdict}
+		doc.Error = p.newJSONError(verdict)
+		p.writeJSON(doc)
+		return &reportedError{verdict}
 	}
 	for i, e := range visit.Exchanges {
 		p.out.hang(plain, fmt.Sprintf("%2d  ", i+1), e.Request.Method+" "+withoutQuery(e.Request.URL))

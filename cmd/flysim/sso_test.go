@@ -41,10 +41,10 @@ func TestSSO(t *testing.T) {
 			contains(t, words(got.stdout), c.stdout, "1 GET "+m.url+"/flyio/extensions/x/sso 302 Found 2 GET http://"+addr+"/oauth/authorize")
 			narrow(t, got.stdout)
 
-			var told jsonVisit
-			term.run(t, append(strings.Fields(c.args), "sso", "x", "--oauth-addr", addr, "--json")...).want(t, c.status).decode(t, &told)
-			if want := strings.Contains(c.stdout, "let in"); told.LetIn != want || len(told.Steps) < 3 {
-				t.Errorf("the document is %+v", told)
+			var doc jsonVisit
+			term.run(t, append(strings.Fields(c.args), "sso", "x", "--oauth-addr", addr, "--json")...).want(t, c.status).decode(t, &doc)
+			if want := strings.Contains(c.stdout, "let in"); doc.LetIn != want || len(doc.Steps) < 3 {
+				t.Errorf("the document is %+v", doc)
 			}
 			if text := got.stdout + got.stderr; strings.Contains(text, "code=") || strings.Contains(text, "state=") {
 				t.Errorf("the output contains a code or a state:\n%s", text)
@@ -160,8 +160,8 @@ func TestSSOOpensTheBrowser(t *testing.T) {
 				t.Errorf("the browser opened %q", opened)
 			}
 			contains(t, stdout.String(), opened)
-			if told := strings.Contains(words(stdout.String()), "Flysim could not open a browser"); told != (broken != nil) {
-				t.Errorf("the browser is missing: %v, and the output says so: %v\n%s", broken != nil, told, stdout.String())
+			if said := strings.Contains(words(stdout.String()), "Flysim could not open a browser"); said != (broken != nil) {
+				t.Errorf("the browser is missing: %v, and the output says so: %v\n%s", broken != nil, said, stdout.String())
 			}
 		})
 	}

@@ -15,9 +15,9 @@ import (
 // shows the requests of other commands.
 const consoleVariable = "FLYSIM_CONSOLE"
 
-// tellConsole reports an exchange to the page that FLYSIM_CONSOLE names. It ignores
+// reportToConsole reports an exchange to the page that FLYSIM_CONSOLE names. It ignores
 // errors, because commands also work without a page.
-func (p *program) tellConsole(e flytest.Exchange) {
+func (p *program) reportToConsole(e flytest.Exchange) {
 	if p.lookupEnv == nil {
 		return
 	}
