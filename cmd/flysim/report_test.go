@@ -63,18 +63,18 @@ func example(t *testing.T) *flytest.Report {
 			{
 				Requirement: flytest.Requirement{
 					ID: "provision", Group: "Provisioning", Source: "docs/protocol.md#answers",
-					Text: "An order is answered with an extension and its secrets", Fix: "Answer.",
+					Text: "POST answers with an extension and its secrets", Fix: "Answer.",
 				},
 				Verdict: flytest.Passed, Duration: 12 * time.Millisecond, Exchanges: []flytest.Exchange{exchange("POST", "/extensions", "{}", 200)},
 			},
 			{
 				Requirement: flytest.Requirement{
 					ID: "concurrent-duplicates", Group: "Provisioning", Source: "docs/protocol.md#what-is-idempotent-and-what-is-not-and-why-that-is",
-					Text: "Requests for one id that come at the same time, as they do when an answer is late, make one extension with one set of secrets",
-					Fix:  "Make the id unique in the database and read the extension that is there when inserting it fails, or hold a lock on it for as long as it is being made.",
+					Text: "Concurrent requests for one id make one extension with one set of secrets, including a retry after a late answer",
+					Fix:  "Make the id unique in the database, and read the existing extension if an insert fails. Alternatively, hold a lock on the id while you make the extension.",
 				},
 				Verdict: flytest.Failed, Duration: 1500 * time.Millisecond,
-				Want: "the same secrets in both answers", Got: `LOGJAM_URL is another one in the second answer`,
+				Want: "the same secrets in both answers", Got: "a different LOGJAM_URL in the second answer",
 				Exchanges: []flytest.Exchange{exchange("POST", "/extensions", long, 200), exchange("POST", "/extensions", long, 200)},
 			},
 			{
@@ -88,7 +88,7 @@ func example(t *testing.T) *flytest.Report {
 			{
 				Requirement: flytest.Requirement{
 					ID: "replay", Group: "Signatures & time <once>", Source: "docs/protocol.md#freshness",
-					Text: "A request works once", Fix: "Keep the nonces that were used for as long as a request is fresh.",
+					Text: "A request is accepted once", Fix: "Keep used nonces until their requests are too old.",
 				},
 				Verdict: flytest.Failed, Duration: 2 * time.Second,
 				Want: "an answer", Got: "none: \x1b[2Jconnection reset\x00 by " + strings.Repeat("peer", 30),
@@ -150,7 +150,7 @@ func TestReportOnATerminal(t *testing.T) {
 	p.out.colours, p.err.colours, p.err.transient = true, true, true
 	stdout, stderr := showExample(t, p)
 	contains(t, stdout, "\x1b[32mpassed", "\x1b[31mFAILED", "\x1b[33mskipped", "\x1b[2m#answers")
-	contains(t, stderr, "\x1b[2m1/5  An order is answered", "\r\x1b[K", "4/5  A request works once")
+	contains(t, stderr, "\x1b[2m1/5  POST answers with", "\r\x1b[K", "4/5  A request is accepted once")
 	if !strings.HasSuffix(stderr, "\r\x1b[K") {
 		t.Error("the line of progress stays")
 	}
@@ -189,7 +189,7 @@ func TestJUnit(t *testing.T) {
 	t.Parallel()
 	p := plainProgram()
 	var out bytes.Buffer
-	if err := p.writeJUnit(&out, example(t), errors.New("it broke & off")); err != nil {
+	if err := p.writeJUnit(&out, example(t), errors.New("connection reset & closed")); err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "report.xml", out.String())
@@ -218,7 +218,7 @@ func TestJUnit(t *testing.T) {
 		t.Error("the sums of the suites differ from the totals")
 	}
 	replay := got.Suites[1].Cases[0]
-	if got.Suites[1].Name != "Signatures & time <once>" || replay.Failure == nil || !strings.Contains(replay.Failure.Text, "fix: Keep the nonces") {
+	if got.Suites[1].Name != "Signatures & time <once>" || replay.Failure == nil || !strings.Contains(replay.Failure.Text, "fix: Keep used nonces") {
 		t.Errorf("the case is %+v", replay)
 	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -87,12 +86,27 @@ func flagError(cmd *cobra.Command, err error) error {
 		return usagef("unknown flag --%s%s", e.GetSpecifiedName(), help)
 	}
 	if e, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
-		name := e.GetFlag().Name
-		if slices.Contains([]string{"signing-secret", "bearer-token", "client-secret", "webhook-secret"}, name) {
-			return usagef("--%s: invalid value", name)
-		}
+		return usagef("invalid value of --%s; use %s", e.GetFlag().Name, expectedValue(e.GetFlag()))
 	}
-	return &usageError{err}
+	if e, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
+		return usagef("missing value of --%s; use %s", e.GetFlag().Name, expectedValue(e.GetFlag()))
+	}
+	return usagef("invalid syntax of a flag%s", help)
+}
+
+// expectedValue describes the values of a flag by their type.
+func expectedValue(flag *pflag.Flag) string {
+	switch flag.Value.Type() {
+	case "duration":
+		return "a duration such as 30s"
+	case "int":
+		return "a number"
+	case "bool":
+		return "true, false or no value"
+	case "stringToString":
+		return "word=status"
+	}
+	return "--" + flag.Name + "=VALUE"
 }
 
 // oneID accepts the id of an extension as the only argument.
