@@ -20,7 +20,7 @@ const (
 	exitRefused     = 1
 	exitUsage       = 2
 	exitUnreachable = 3
-	exitInterrupted = 130 // as a shell reports SIGINT: 128 + 2
+	exitInterrupted = 130 // 128 + 2, as shells report SIGINT
 )
 
 const exitCodes = `Exit status:
@@ -60,7 +60,7 @@ func isType[E error](err error) bool {
 }
 
 // isUnreachable reports whether an error is a connection error. A *url.Error that
-// reports an invalid URL in an answer is not.
+// reports an invalid URL in an answer is not one.
 func isUnreachable(err error) bool {
 	if e, ok := errors.AsType[*url.Error](err); ok && e.Op != "parse" {
 		return true

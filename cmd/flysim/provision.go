@@ -106,7 +106,7 @@ func (p *program) provision(cmd *cobra.Command, o *provisionOptions) error {
 	if err == nil {
 		err = checkEnv(made.Extension.Secrets)
 	}
-	if isUnreachable(err) || cmd.Context().Err() != nil { // flyctl shows no such error
+	if isUnreachable(err) || cmd.Context().Err() != nil { // errors that no customer sees
 		return err
 	}
 	if p.json {
@@ -141,7 +141,7 @@ func (p *program) writeSecrets(made flytest.Creation, prefix string) error {
 	return nil
 }
 
-// containsAll reports whether a text contains all secrets.
+// containsAll reports whether a text contains the names and values of all secrets.
 func containsAll(text string, secrets flyext.Secrets) bool {
 	for name, value := range secrets {
 		if !strings.Contains(text, name) || !strings.Contains(text, value) {
@@ -263,8 +263,8 @@ func (p *program) provisionJSON(made flytest.Creation, err error) error {
 	return &reportedError{err}
 }
 
-// A JSONExtension is an extension with its secrets, which the JSON of an
-// [flyext.Extension] leaves out.
+// A JSONExtension is an extension with its secrets. The JSON of a
+// [flyext.Extension] has no values of secrets.
 type JSONExtension struct {
 	ID         string            `json:"id,omitempty"`
 	Name       string            `json:"name,omitempty"`

@@ -29,7 +29,7 @@ func newReport(p *program, total int) *report { return &report{program: p, total
 
 // started shows the current requirement on a terminal.
 func (r *report) started(requirement flytest.Requirement) {
-	if r.tested == 0 { // not earlier: now the provider has answered
+	if r.tested == 0 { // the head comes only after the provider has answered
 		r.begin()
 	}
 	r.err.show(fmt.Sprintf("%d/%d  %s", r.tested+1, r.total, requirement.Text))

@@ -18,7 +18,7 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// Settings are the values of the flags of all commands.
+// settings holds the values of the flags that all commands share.
 type settings struct {
 	baseURL    string
 	format     flytest.Format

@@ -167,8 +167,8 @@ func (p *program) openSSO(ctx context.Context, target, oauthURL string) error {
 	return ctx.Err()
 }
 
-// judgeVisit returns where a visit ended. It returns an error if that is wrong for
-// the user as.
+// judgeVisit returns where a visit ended. It returns an error if the user, whose
+// name is as, must not end there.
 func judgeVisit(visit *flytest.Visit, asked []flytest.OAuthRequest, as, oauthURL string) (outcome string, err error) {
 	last := visit.Last()
 	ended := last.Response.Status + " of " + withoutQuery(last.Request.URL)
