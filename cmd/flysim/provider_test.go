@@ -152,6 +152,9 @@ func (m *memory) serve(t *testing.T, oauthURL string, generation flyext.Generati
 		config.SSO = &flyext.SSOConfig{
 			ClientID: clientID, ClientSecret: clientSecret, StateKey: strings.Repeat("k", 32),
 			OAuthURL: oauthURL, Generation: generation,
+			// Each run of flysim has its own OAuth server at this address, so a connection
+			// to the last one must not be reused.
+			HTTPClient: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
 			OrganizationOf: func(_ context.Context, id string) (string, error) {
 				if stream := m.request(id); stream.ID != "" {
 					return stream.OrganizationID, nil
