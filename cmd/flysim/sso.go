@@ -156,7 +156,7 @@ func serveHandler(flag, addr string, handler http.Handler) (url string, stop fun
 }
 
 func (p *program) openSSO(ctx context.Context, target, oauthURL string) error {
-	p.out.say("The simulated OAuth server is at %s. Start the provider with this OAuth URL. Press Ctrl-C to end the server. The dashboard is at", oauthURL)
+	p.out.say("The simulated OAuth server is at %s. Start the provider with this OAuth URL. Press Ctrl-C to end the server. Dashboard:", oauthURL)
 	p.out.blank()
 	p.out.line(cyan, "  ", target)
 	p.out.blank()
