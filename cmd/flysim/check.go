@@ -16,23 +16,24 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-const checkHelp = `Check tests whether a provider does what Fly.io's protocol requires, and refuses
-what it has to. It provisions extensions whose ids begin with "flytest-", and
-removes them again. What the provider does not offer is skipped.
+const checkHelp = `Check tests whether a provider meets the requirements of Fly.io's protocol. It
+provisions extensions whose ids begin with "flytest-", and removes them. It skips
+the requirements of features that the provider does not offer.
 
-To have the sign-on tested, too, start the provider with the OAuth URL
-http://127.0.0.1:4000, where check plays Fly.io's OAuth server, and set the
-client id and secret that the provider has. With --verbose every request and
-answer of a failure is shown.
+To test the sign-on, start the provider with the OAuth URL http://127.0.0.1:4000,
+at which check runs an OAuth server. Set FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET
+to the values that the provider has.
 
-To have the webhooks verified that the provider sends meanwhile, start it with
-the webhook endpoint http://127.0.0.1:4001/, set the webhook secret that it has,
-and --webhook-addr 127.0.0.1:4001.
+To test the webhooks, start the provider with the webhook endpoint
+http://127.0.0.1:4001/. Set FLYIO_WEBHOOK_SECRET to the value that the provider
+has, and pass --webhook-addr 127.0.0.1:4001.
+
+With --verbose, check shows all requests and answers of each failure.
 
 ` + exitCodes
 
-// A checking is what the flags of check say.
-type checking struct {
+// checkOptions holds the flags of check.
+type checkOptions struct {
 	only             []string
 	list             bool
 	junit            string
@@ -43,11 +44,11 @@ type checking struct {
 	options          []string
 	params           string
 	recordDir        string
-	words            map[string]string // statuses of the provider's own
+	words            map[string]string // provider-specific statuses
 }
 
-// statuses returns the provider's own words for flytest.
-func (c *checking) statuses() map[string]flyext.Status {
+// statuses returns the provider-specific statuses for flytest.
+func (c *checkOptions) statuses() map[string]flyext.Status {
 	all := make(map[string]flyext.Status, len(c.words))
 	for word, status := range c.words {
 		all[word] = flyext.Status(status)
@@ -61,28 +62,28 @@ const (
 )
 
 func (p *program) checkCommand() *cobra.Command {
-	var c checking
+	var c checkOptions
 	cmd := &cobra.Command{
-		Use: "check [URL] [flags]", Short: "Test whether a provider does all that is required", Long: checkHelp, Args: baseURLArgument,
+		Use: "check [URL] [flags]", Short: "Test whether a provider meets all requirements", Long: checkHelp, Args: baseURLArgument,
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.check(cmd.Context(), &c) },
 	}
 	flags := cmd.Flags()
-	flags.StringArrayVar(&c.only, "only", nil, "test these requirements alone: their `ids`, with commas or spaces between them")
-	flags.BoolVar(&c.list, "list", false, "list the requirements and where they are from, and test nothing")
-	flags.StringVar(&c.junit, "junit", "", "also write the report to this `file`, as JUnit XML, which CI systems read")
+	flags.StringArrayVar(&c.only, "only", nil, "test only these requirements: their `ids`, separated by commas or spaces")
+	flags.BoolVar(&c.list, "list", false, "list the requirements and their sources, and test nothing")
+	flags.StringVar(&c.junit, "junit", "", "also write the report to this `file` as JUnit XML, for CI systems")
 	flags.StringArrayVar(&c.options, "option", nil, optionHelp)
 	flags.StringVar(&c.params, "params", "", paramsHelp)
-	flags.StringVar(&c.recordDir, "record", "", "write the requests and answers of each failure to a HAR file in this `directory`; the files hold secrets")
-	flags.StringVar(&c.oauthAddr, "oauth-addr", defaultOAuthAddr, oauthAddrHelp+", if there are a client id and secret")
-	flags.StringVar(&c.webhookAddr, "webhook-addr", "", "receive and verify what the provider tells Fly.io on this loopback `address`, at any path (default off)")
+	flags.StringVar(&c.recordDir, "record", "", "write the requests and answers of each failure to a HAR file in this `directory`; the files contain secrets")
+	flags.StringVar(&c.oauthAddr, "oauth-addr", defaultOAuthAddr, oauthAddrHelp+", which runs if a client id and secret are set")
+	flags.StringVar(&c.webhookAddr, "webhook-addr", "", "receive and verify the provider's webhooks at this loopback `address`, at any path (default off)")
 	flags.IntVar(&c.ssoGeneration, "sso-generation", 0, ssoGenerationHelp)
-	flags.StringToStringVar(&c.words, "status", nil, "a status `word=status` of the provider's own that Fly.io maps, such as ACTIVE_HEALTHY=ready")
-	flags.DurationVar(&c.patience, "patience", defaultPatience, "give up on an extension that is not ready after this `duration`; flyctl waits 4m")
-	flags.DurationVar(&c.budget, "budget", defaultBudget, "the `duration` that an answer may take")
+	flags.StringToStringVar(&c.words, "status", nil, "map a provider-specific status, as `word=status`, such as ACTIVE_HEALTHY=ready; repeatable")
+	flags.DurationVar(&c.patience, "patience", defaultPatience, "the `duration` to wait until an extension is ready; flyctl waits 4m")
+	flags.DurationVar(&c.budget, "budget", defaultBudget, "the longest `duration` that an answer may take")
 	return cmd
 }
 
-func (p *program) check(ctx context.Context, c *checking) error {
+func (p *program) check(ctx context.Context, c *checkOptions) error {
 	c.only = strings.FieldsFunc(strings.Join(c.only, " "), func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
 	requirements, err := choose(c.only)
 	if err != nil {
@@ -95,14 +96,14 @@ func (p *program) check(ctx context.Context, c *checking) error {
 		return err
 	}
 	if c.patience <= 0 || c.budget <= 0 {
-		return usagef("--patience and --budget have to be more than 0")
+		return usagef("--patience and --budget must be more than 0")
 	}
 	generation, err := p.parseSSOGeneration(c.ssoGeneration)
 	if err != nil {
 		return err
 	}
 	if c.webhookAddr != "" && p.webhookSecret == "" {
-		return usagef("--webhook-addr: which secret signs the webhooks? Set FLYIO_WEBHOOK_SECRET to what the provider has")
+		return usagef("missing webhook secret for --webhook-addr; set FLYIO_WEBHOOK_SECRET to the value that the provider has")
 	}
 	params, err := p.extra(c.options, c.params)
 	if err != nil {
@@ -129,7 +130,7 @@ func (p *program) check(ctx context.Context, c *checking) error {
 		}
 		defer stop()
 	}
-	junit, err := createJUnit(c.junit) // when nothing else can be wrong: it empties the file
+	junit, err := createJUnit(c.junit) // last, because it empties the file
 	if err != nil {
 		return err
 	}
@@ -158,7 +159,7 @@ func choose(only []string) ([]flytest.Requirement, error) {
 	all := flytest.Requirements()
 	for _, id := range only {
 		if !slices.ContainsFunc(all, func(r flytest.Requirement) bool { return r.ID == id }) {
-			return nil, usagef("--only: there is no requirement %q (flysim check --list lists them)", id)
+			return nil, usagef("--only: unknown requirement %q; flysim check --list lists all requirements", id)
 		}
 	}
 	if len(only) > 0 {
@@ -167,8 +168,8 @@ func choose(only []string) ([]flytest.Requirement, error) {
 	return all, nil
 }
 
-// endCheck writes what can be written when all results are there, or those
-// before the run broke off.
+// endCheck writes the end of the report, and the JUnit file. err is the error with
+// which the run ended early, or nil.
 func (p *program) endCheck(ctx context.Context, report *report, results *flytest.Report, junit *os.File, err error) error {
 	if err != nil && !isType[*flytest.UnreachableError](err) && ctx.Err() == nil {
 		err = &usageError{err} // of the configuration, as Run documents
@@ -191,7 +192,7 @@ func (p *program) endCheck(ctx context.Context, report *report, results *flytest
 	}
 	switch {
 	case err != nil:
-		return &toldError{err}
+		return &reportedError{err}
 	case results.Count(flytest.Failed) > 0:
 		return errRequirements
 	}
@@ -236,7 +237,7 @@ func createJUnit(name string) (*os.File, error) {
 	return file, nil
 }
 
-// failedIDs returns what to test again.
+// failedIDs returns the ids of the failed requirements.
 func failedIDs(results *flytest.Report) []string {
 	var ids []string
 	for _, r := range results.Results {

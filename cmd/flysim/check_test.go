@@ -14,7 +14,7 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// textOf returns what a requirement says.
+// textOf returns the text of a requirement.
 func textOf(t *testing.T, id string) string {
 	t.Helper()
 	for _, r := range flytest.Requirements() {
@@ -43,7 +43,7 @@ func TestCheck(t *testing.T) {
 				t.Errorf("standard error is %q", got.stderr)
 			}
 			if n := strings.Count(got.stdout, "\n  passed   ") + strings.Count(got.stdout, "\n  skipped  ") + strings.Count(got.stdout, "\n  WARNING  "); n != len(flytest.Requirements()) {
-				t.Errorf("it tells of %d requirements", n)
+				t.Errorf("the report has %d requirements, want %d", n, len(flytest.Requirements()))
 			}
 			text, err := os.ReadFile(file)
 			if err != nil {
@@ -62,27 +62,28 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// Without the OAuth client the rest is tested, and it is told how to have all.
+// TestCheckWithoutSignOn: without an OAuth client, check tests the rest and says how
+// to test the sign-on.
 func TestCheckWithoutSignOn(t *testing.T) {
 	t.Parallel()
-	const hint = "To have the sign-on tested, set FLYIO_CLIENT_ID"
+	const hint = "To test the sign-on, set FLYIO_CLIENT_ID"
 	base := (&memory{}).serve(t, "http://"+freeAddr(t), flyext.Generation2)
 	contains(t, words(newTerminal(base).run(t, "check").want(t, 0).stdout), hint)
-	base = (&memory{}).serve(t, "", 0) // which offers none
+	base = (&memory{}).serve(t, "", 0) // offers no sign-on
 	if got := newTerminal(base).run(t, "check").want(t, 0).stdout; strings.Contains(words(got), hint) {
-		t.Errorf("it is told how to have the sign-on tested that is not there:\n%s", got)
+		t.Errorf("the provider has no sign-on, but there is the hint to test it:\n%s", got)
 	}
 }
 
 func TestCheckJSON(t *testing.T) {
 	t.Parallel()
 	term := newTerminal((&memory{}).serve(t, "", 0))
-	var told jsonReport
-	term.run(t, "check", "--json", "--only", "provision").want(t, 0).decode(t, &told)
-	if told.Passed != 1 || told.Failed != 0 || len(told.Results) != 1 || told.Format != "x-signature" {
-		t.Errorf("the document is %+v", told)
+	var doc jsonReport
+	term.run(t, "check", "--json", "--only", "provision").want(t, 0).decode(t, &doc)
+	if doc.Passed != 1 || doc.Failed != 0 || len(doc.Results) != 1 || doc.Format != "x-signature" {
+		t.Errorf("the document is %+v", doc)
 	}
-	if r := told.Results[0]; r.ID != "provision" || r.Verdict != "passed" || len(r.Requests) == 0 || r.Requests[0].Status != 200 || r.Fix != "" {
+	if r := doc.Results[0]; r.ID != "provision" || r.Verdict != "passed" || len(r.Requests) == 0 || r.Requests[0].Status != 200 || r.Fix != "" {
 		t.Errorf("the result is %+v", r)
 	}
 }
@@ -105,23 +106,23 @@ func TestCheckFails(t *testing.T) {
 	if err := xml.Unmarshal(text, &suites); err != nil || suites.Failures != 1 {
 		t.Errorf("the report for CI is %s, %v", text, err)
 	}
-	var told jsonReport
-	newTerminal(url).run(t, "check", "--only", "provision", "--json").want(t, 1).decode(t, &told)
-	if r := told.Results[0]; r.Verdict != "failed" || r.Want != "2xx" || r.Fix == "" || r.Requests[0].Body == "" {
+	var doc jsonReport
+	newTerminal(url).run(t, "check", "--only", "provision", "--json").want(t, 1).decode(t, &doc)
+	if r := doc.Results[0]; r.Verdict != "failed" || r.Want != "2xx" || r.Fix == "" || r.Requests[0].Body == "" {
 		t.Errorf("the result is %+v", r)
 	}
 	contains(t, newTerminal(url).run(t, "check", "--only", "provision", "-v").want(t, 1).stdout,
 		"> POST /extensions HTTP/1.1", "--- signature base: ", "< HTTP/1.1 500 Internal Server Error", "< out of order")
 }
 
-// What the provider sends while it is tested is verified, if that is asked for.
+// TestCheckWebhooks: with --webhook-addr, check verifies the provider's webhooks.
 func TestCheckWebhooks(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		name, secret string // of the provider; "" sends none
+		name, secret string // of the provider; "" means that it sends no webhooks
 		listens      bool
 		verdict      flytest.Verdict
-		told         string
+		text         string
 	}{
 		{"sound", webhookSecret, true, flytest.Passed, ""},
 		{"forged", "another secret", true, flytest.Failed, "X-Signature is not the HMAC-SHA256 of the body"},
@@ -133,7 +134,7 @@ func TestCheckWebhooks(t *testing.T) {
 			addr := freeAddr(t)
 			m := &memory{}
 			if c.secret != "" {
-				m.telling(t, c.secret, "http://"+addr+"/hooks/logjam")
+				m.sendWebhooks(t, c.secret, "http://"+addr+"/hooks/logjam")
 			}
 			args := []string{"--only", "provision,webhooks"}
 			if c.listens {
@@ -141,14 +142,14 @@ func TestCheckWebhooks(t *testing.T) {
 			}
 			got := newTerminal(m.serve(t, "", 0)).with("FLYIO_WEBHOOK_SECRET", webhookSecret).check(t, args...)
 			last := got.Results[len(got.Results)-1]
-			if last.ID != "webhooks" || last.Verdict != string(c.verdict) || !strings.Contains(last.Got+last.Reason, c.told) {
-				t.Errorf("%+v", last)
+			if last.ID != "webhooks" || last.Verdict != string(c.verdict) || !strings.Contains(last.Got+last.Reason, c.text) {
+				t.Errorf("the last result is %+v, want webhooks with the verdict %s and %q", last, c.verdict, c.text)
 			}
 		})
 	}
 }
 
-// CI has to see that a provider was not tested at all.
+// TestCheckUnreachable: the report for CI says that the provider did not answer.
 func TestCheckUnreachable(t *testing.T) {
 	t.Parallel()
 	term := newTerminal("http://" + freeAddr(t))
@@ -159,14 +160,15 @@ func TestCheckUnreachable(t *testing.T) {
 	if err := xml.Unmarshal(text, &suites); err != nil || suites.Errors != 1 || suites.Tests != 1 {
 		t.Errorf("the report for CI is %s, %v", text, err)
 	}
-	var told map[string]jsonError
-	term.run(t, "check", "--json").want(t, 3).decode(t, &told)
-	if told["error"].Kind != "unreachable" {
-		t.Errorf("the document is %v", told)
+	var doc map[string]jsonError
+	term.run(t, "check", "--json").want(t, 3).decode(t, &doc)
+	if doc["error"].Kind != "unreachable" {
+		t.Errorf("the document is %v", doc)
 	}
 }
 
-// The report of the last run is not lost to a mistake in this one.
+// TestCheckKeepsTheReport: an invalid flag does not delete the report of the last
+// run.
 func TestCheckKeepsTheReport(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "report.xml")
@@ -180,7 +182,7 @@ func TestCheckKeepsTheReport(t *testing.T) {
 	}
 }
 
-// CI has to see that a run broke off.
+// TestCheckInterrupted: the report for CI says that the run ended early.
 func TestCheckInterrupted(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -204,19 +206,19 @@ func TestCheckInterrupted(t *testing.T) {
 
 func TestCheckList(t *testing.T) {
 	t.Parallel()
-	term := &terminal{} // it needs no provider
+	term := &terminal{} // without a provider
 	got := term.run(t, "check", "--list").want(t, 0)
 	narrow(t, got.stdout)
-	var told []flytest.Requirement
-	term.run(t, "check", "--list", "--json").want(t, 0).decode(t, &told)
+	var doc []flytest.Requirement
+	term.run(t, "check", "--list", "--json").want(t, 0).decode(t, &doc)
 	all := flytest.Requirements()
-	if len(told) != len(all) {
-		t.Fatalf("there are %d requirements, want %d", len(told), len(all))
+	if len(doc) != len(all) {
+		t.Fatalf("there are %d requirements, want %d", len(doc), len(all))
 	}
 	for i, r := range all {
 		contains(t, words(got.stdout), r.ID+", "+r.Source, words(r.Text))
-		if told[i] != r {
-			t.Errorf("%+v, want %+v", told[i], r)
+		if doc[i] != r {
+			t.Errorf("requirement %d is %+v, want %+v", i, doc[i], r)
 		}
 	}
 	contains(t, term.run(t, "check", "--list", "--only", "provision,idempotent", "--only", "replay\n unsigned").want(t, 0).stdout, "requirements: 4\n")

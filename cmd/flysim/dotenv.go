@@ -10,19 +10,19 @@ import (
 )
 
 // dotenv returns secrets as lines that a POSIX shell can source, and that most
-// readers of .env files read alike. They have passed checkEnv. A name that does
-// not begin with the prefix is in a comment, and with the prefix "" every name:
-// sourcing a file sets each variable that it names, and some variable of some
-// program that runs later can hold a command.
+// readers of .env files read in the same way. The secrets must have passed
+// checkEnv. A secret is in a comment if its name does not begin with the prefix, or
+// if the prefix is "". The reason: a sourced file sets each variable that it names,
+// and a later program may run the value of some variable as a command.
 func dotenv(secrets flyext.Secrets, prefix string) string {
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(secrets)) {
 		line := name + "=" + shellQuote(secrets[name])
 		switch {
 		case prefix == "":
-			b.WriteString("# not set, because no --prefix allows it:\n")
+			b.WriteString("# not set; --prefix is missing:\n")
 		case !strings.HasPrefix(name, prefix):
-			fmt.Fprintf(&b, "# not set, because the name does not begin with %s:\n", prefix)
+			fmt.Fprintf(&b, "# not set; the name does not begin with %s:\n", prefix)
 		default:
 			b.WriteString(line + "\n")
 			continue
@@ -32,16 +32,17 @@ func dotenv(secrets flyext.Secrets, prefix string) string {
 	return b.String()
 }
 
-// checkPrefix refuses a prefix that would allow the variables of a shell.
+// checkPrefix returns an error for a prefix that would allow the variables of a
+// shell.
 func checkPrefix(prefix string) error {
 	if prefix != "" && (!isEnvName(prefix) || len(prefix) < 3 || !strings.HasSuffix(prefix, "_") || isObeyed(prefix+"A")) {
-		return usagef("--prefix: %q is no beginning of your secrets' names, such as LOGJAM_", prefix)
+		return usagef("--prefix: invalid prefix %q; use the beginning of your secrets' names, such as LOGJAM_", prefix)
 	}
 	return nil
 }
 
-// suggestedPrefix returns the prefix that all names have, up to the first
-// underscore, or the prefix of an example.
+// suggestedPrefix returns the prefix that all names share, up to the first
+// underscore. Without one it returns an example.
 func suggestedPrefix(secrets flyext.Secrets) string {
 	common := ""
 	for name := range secrets {
@@ -55,12 +56,12 @@ func suggestedPrefix(secrets flyext.Secrets) string {
 	return common
 }
 
-// inDoubleQuotes escapes the characters that a shell interprets there (POSIX.1-2017,
-// Shell Command Language, section 2.2.3).
+// inDoubleQuotes escapes the characters that a shell interprets in double quotes
+// (POSIX.1-2017, Shell Command Language, section 2.2.3).
 var inDoubleQuotes = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "$", `\$`, "`", "\\`")
 
-// shellQuote quotes a text for a shell. A single quote in it is the one thing
-// that cannot be in single quotes.
+// shellQuote quotes a text for a shell. It uses double quotes only for a text with a
+// single quote, which single quotes cannot contain.
 func shellQuote(text string) string {
 	if !strings.Contains(text, "'") {
 		return "'" + text + "'"
@@ -68,7 +69,7 @@ func shellQuote(text string) string {
 	return `"` + inDoubleQuotes.Replace(text) + `"`
 }
 
-// isEnvName reports whether a name can be an environment variable's (POSIX.1-2017,
+// isEnvName reports whether an environment variable can have a name (POSIX.1-2017,
 // section 8.1).
 func isEnvName(name string) bool {
 	for i, c := range []byte(name) {
@@ -80,10 +81,10 @@ func isEnvName(name string) bool {
 	return name != ""
 }
 
-// obeyed are variables that a shell, the loader or an interpreter obeys. Many can
-// hold a command: PROMPT_COMMAND is run at the next prompt, and bash evaluates
-// what is assigned to RANDOM. The list cannot be complete, which is why dotenv
-// needs a prefix.
+// obeyed lists variables that a shell, the loader or an interpreter obeys. Many can
+// contain a command: a shell runs PROMPT_COMMAND at the next prompt, and bash
+// evaluates a value that is assigned to RANDOM. The list cannot be complete, so
+// dotenv also needs a prefix.
 var obeyed = strings.Fields(`
 	ALIASES ARGV ARGV0 AUTO_RESUME BROWSER CDPATH CHILD_MAX COLUMNS COMMANDS COPROC DIRSTACK DIRSTACKSIZE EDITOR EGID ENV EPOCHREALTIME
 	EPOCHSECONDS ERRNO EUID EXECIGNORE FCEDIT FIGNORE FPATH FUNCNAME FUNCNEST FUNCTIONS GID GLOBIGNORE GLOBSORT GROUPS HOME HOSTFILE
@@ -95,8 +96,8 @@ var obeyed = strings.Fields(`
 // obeyedPrefixes are the prefixes of such variables.
 var obeyedPrefixes = strings.Fields("BASH COMP_ DYLD_ GIT_ HIST LC_ LD_ NODE_ NPM_CONFIG_ PERL PROMPT_ PYTHON READLINE_ RUBY SSH_ ZLE_ ZSH")
 
-// isObeyed reports whether setting a variable is a command. Case does not matter:
-// in zsh, path is PATH.
+// isObeyed reports whether a shell, the loader or an interpreter obeys a variable.
+// Case does not matter, because path is PATH in zsh.
 func isObeyed(name string) bool {
 	name = strings.ToUpper(name)
 	return slices.Contains(obeyed, name) || slices.ContainsFunc(obeyedPrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) ||

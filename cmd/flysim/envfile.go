@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// byteOrderMark is what some editors write at the start of a file.
+// Some editors write byteOrderMark at the start of a file.
 const byteOrderMark = "\ufeff"
 
-// parseEnvFile reads a file of KEY=VALUE lines. A value is literal: there are no
-// variables in it. Quotes around a value are removed. In an unquoted value, a #
-// after a space begins a comment. An error names the line by its number, because
-// its text may be a secret.
+// parseEnvFile reads a file of KEY=VALUE lines. It removes the quotes around a value
+// and expands no variables in it. In an unquoted value, a # after a space begins a
+// comment. An error contains the number of the line and not its text, which may be a
+// secret.
 func parseEnvFile(in io.Reader) (map[string]string, error) {
 	text, err := io.ReadAll(in)
 	if err != nil {
@@ -32,14 +32,14 @@ func parseEnvFile(in io.Reader) (map[string]string, error) {
 			value, ok = unquote(strings.TrimSpace(value))
 		}
 		if !ok || !isEnvName(name) {
-			return nil, fmt.Errorf("line %d is no KEY=VALUE", number)
+			return nil, fmt.Errorf("line %d must be KEY=VALUE", number)
 		}
 		values[name] = value
 	}
 	return values, nil
 }
 
-// unquote returns the text of a value. ok is false where a quote does not end.
+// unquote returns the text of a value. ok is false if the closing quote is missing.
 func unquote(value string) (text string, ok bool) {
 	if value == "" || value[0] != '\'' && value[0] != '"' {
 		value, _, _ = strings.Cut(value, " #")

@@ -10,7 +10,7 @@ func TestEnvFile(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name, file string
-		want       map[string]string // nil: an error
+		want       map[string]string // nil means an error
 	}{
 		{"a dollar is a dollar", "A=ab$CD12ef\nB=\"x$CD${CD}\"\nC='$(id)`id`'", map[string]string{"A": "ab$CD12ef", "B": "x$CD${CD}", "C": "$(id)`id`"}},
 		{"a byte order mark", "\ufeffA=1\n", map[string]string{"A": "1"}},
@@ -30,7 +30,7 @@ func TestEnvFile(t *testing.T) {
 			t.Errorf("%s: %q, %v, want %q", c.name, got, err, c.want)
 		}
 	}
-	for name, secret := range hostile { // what flysim writes, flysim reads
+	for name, secret := range hostile { // flysim reads the secrets that it writes
 		if strings.Contains(secret, "\n") {
 			continue
 		}

@@ -14,23 +14,23 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// The exit statuses, of which exitCodes tells the user.
+// The exit statuses. The text exitCodes describes them to the user.
 const (
 	exitOK          = 0
 	exitRefused     = 1
 	exitUsage       = 2
 	exitUnreachable = 3
-	exitInterrupted = 130 // as a shell reports SIGINT: 128 + 2
+	exitInterrupted = 130 // 128 + 2, as shells report SIGINT
 )
 
 const exitCodes = `Exit status:
-  0    all is well
+  0    success
   1    the provider answered with an error, or a requirement is not met
-  2    flysim was not used or configured rightly
+  2    a flag, an argument or the configuration is invalid
   3    the provider did not answer
-  130  interrupted, by Ctrl-C`
+  130  interrupted by Ctrl-C`
 
-// A usageError is a mistake in flags, arguments or configuration.
+// A usageError is an error in flags, arguments or configuration.
 type usageError struct{ reason error }
 
 func (e *usageError) Error() string { return e.reason.Error() }
@@ -38,8 +38,9 @@ func (e *usageError) Unwrap() error { return e.reason }
 
 func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
 
-// errRequirements is the end of a check that has told all of it.
-var errRequirements = errors.New("not every requirement is met")
+// errRequirements sets the exit status of a command that has already written all
+// failures.
+var errRequirements = errors.New("not all requirements are met")
 
 func exitCode(err error) int {
 	switch {
@@ -58,8 +59,8 @@ func isType[E error](err error) bool {
 	return ok
 }
 
-// isUnreachable says whether an error is that of a connection. A URL in an
-// answer that does not parse is an *url.Error, too, and none.
+// isUnreachable reports whether an error is a connection error. A *url.Error that
+// reports an invalid URL in an answer is not one.
 func isUnreachable(err error) bool {
 	if e, ok := errors.AsType[*url.Error](err); ok && e.Op != "parse" {
 		return true
@@ -68,13 +69,13 @@ func isUnreachable(err error) bool {
 		errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// explain says what an error is to a person.
+// explain describes an error to the user.
 func (p *program) explain(err error) string {
 	if isType[*usageError](err) {
 		return strings.TrimPrefix(err.Error(), "flytest: ")
 	}
 	if e, ok := errors.AsType[*duplicateError](err); ok {
-		return "an event that was received before has to be a success, and " + p.explain(e.reason)
+		return "the provider must accept a duplicate event, but " + p.explain(e.reason)
 	}
 	if errors.Is(err, context.Canceled) {
 		return "interrupted"
@@ -99,22 +100,22 @@ func (p *program) explain(err error) string {
 	return strings.TrimPrefix(err.Error(), "flytest: ")
 }
 
-// reasonOf returns why there is no answer, without the URL, which may be a long
-// one.
+// reasonOf returns why there is no answer, without the URL, which may be long.
 func (p *program) reasonOf(err error) string {
 	e, ok := errors.AsType[*url.Error](err)
 	switch {
 	case ok && e.Timeout():
-		return fmt.Sprintf("none within %v (--timeout)", p.timeout)
+		return fmt.Sprintf("timeout after %v; set --timeout to wait longer", p.timeout)
 	case ok && errors.Is(e.Err, io.EOF):
-		return "it closed the connection"
+		return "the provider closed the connection"
 	case ok:
 		return e.Err.Error()
 	}
 	return strings.TrimPrefix(err.Error(), "flytest: ")
 }
 
-// report tells a person or a machine why flysim ends.
+// report writes the error with which flysim ends: as text to standard error, and
+// with --json as JSON to standard output.
 func (p *program) report(err error) {
 	if errors.Is(err, errRequirements) {
 		return
@@ -129,45 +130,45 @@ func (p *program) report(err error) {
 			p.err.wrap(plain, "", hint)
 		}
 	}
-	if p.json && !isType[*toldError](err) {
+	if p.json && !isType[*reportedError](err) {
 		p.writeJSON(map[string]*jsonError{"error": p.newJSONError(err)})
 	}
 }
 
-// hint says where to look if a provider does not believe that a request is
-// Fly.io's, whose reason it does not tell, or redirects it; else it is "".
+// hint returns what to check after a 401 or a redirect, and "" for any other
+// status. A 401 has no reason in it.
 func (p *program) hint(status int) string {
 	switch {
 	case status/100 == 3:
-		return fmt.Sprintf("Fly.io follows no redirect, because a signature is for one URL. Compare the base URL, from http or https to the last slash, with %s.", p.baseURL)
+		return fmt.Sprintf("Fly.io does not follow redirects, because a signature is valid for one URL only. Compare the base URL, from http or https to the last slash, with %s.", p.baseURL)
 	case status != http.StatusUnauthorized:
 		return ""
 	}
-	text := fmt.Sprintf("A 401 says that the provider did not accept the signature. Its log may say why. Compare its secret with flysim's, its base URL with %s, its clock, and whether it verifies the format %s.", p.baseURL, p.format)
+	text := fmt.Sprintf("The provider did not accept the signature; its log may say why. Compare its secret with flysim's, its base URL with %s, its clock with this machine's, and its signature format with %s.", p.baseURL, p.format)
 	if p.generation == flyext.Generation1 && p.bearerToken == "" {
-		text += " No bearer token was sent: FLYIO_BEARER_TOKEN is not set."
+		text += " Flysim sent no bearer token, because FLYIO_BEARER_TOKEN is not set."
 	}
-	return text + " With --verbose you see what was signed."
+	return text + " Add --verbose to see the signed bytes."
 }
 
 func (p *program) newJSONError(err error) *jsonError {
-	told := &jsonError{Kind: "provider", Message: p.explain(err)}
+	doc := &jsonError{Kind: "provider", Message: p.explain(err)}
 	if e, ok := errors.AsType[*flyext.Error](err); ok {
-		told.Status, told.Code, told.Message = e.Status, e.Code, e.Message
+		doc.Status, doc.Code, doc.Message = e.Status, e.Code, e.Message
 	} else if isUnreachable(err) {
-		told.Kind = "unreachable"
+		doc.Kind = "unreachable"
 	}
-	told.Code, told.Message = p.redact(told.Code), p.redact(told.Message)
-	return told
+	doc.Code, doc.Message = p.redact(doc.Code), p.redact(doc.Message)
+	return doc
 }
 
-// A toldError is one that is in the JSON on standard output already.
-type toldError struct{ reason error }
+// A reportedError is an error that the JSON on standard output already contains.
+type reportedError struct{ reason error }
 
-func (e *toldError) Error() string { return e.reason.Error() }
-func (e *toldError) Unwrap() error { return e.reason }
+func (e *reportedError) Error() string { return e.reason.Error() }
+func (e *reportedError) Unwrap() error { return e.reason }
 
-// A jsonError is what --json says of a failure.
+// A jsonError is a failure in the output of --json.
 type jsonError struct {
 	Kind    string `json:"kind"` // "provider" or "unreachable"
 	Status  int    `json:"status,omitempty"`
@@ -175,11 +176,12 @@ type jsonError struct {
 	Message string `json:"message"`
 }
 
-// minRedacted is how long a secret has to be for its text elsewhere to be it.
+// minRedacted is the length from which redact looks for a secret. The text of a
+// shorter one may be in a message by chance.
 const minRedacted = 8
 
-// redact takes the shared secrets out of a text. No message is made with one,
-// but some quote what a provider or a user wrote.
+// redact replaces the shared secrets in a text. Flysim puts no secret into a
+// message, but a message may quote the provider or the user.
 func (s *settings) redact(text string) string {
 	for _, secret := range []string{s.signingSecret, s.bearerToken, s.clientSecret, s.webhookSecret} {
 		if len(secret) >= minRedacted {

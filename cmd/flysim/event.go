@@ -17,15 +17,16 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-const eventHelp = `Event is a machine of the customer's that started, stopped or failed: it sends
-the provider a CloudEvent, POST {base}/extensions/events. A provider answers 2xx
-also to types that it does not know, and to an event that it has received before
-(--again): Fly.io sends again what was answered with an error.
+const eventHelp = `Event simulates a machine of the customer that started, stopped or failed. It
+sends the provider a CloudEvent, POST {base}/extensions/events. The provider must
+answer with a 2xx status, including for types that it does not know and for
+duplicates (--again). Fly.io repeats an event after an error.
 
-What is not given is made up: a new id each time, and a machine that started.`
+Flysim makes up the values that you do not set: a new id each time, and a machine
+that started.`
 
-// An occurrence is what the flags of event say.
-type occurrence struct {
+// eventOptions holds the flags of event.
+type eventOptions struct {
 	flyext.Event
 	data, mode string
 	count      int
@@ -41,26 +42,26 @@ const (
 )
 
 func (p *program) eventCommand() *cobra.Command {
-	var o occurrence
+	var o eventOptions
 	cmd := &cobra.Command{
-		Use: "event [flags]", Short: "Tell the provider what happened to a machine", Long: eventHelp, Args: noArguments,
+		Use: "event [flags]", Short: "Send machine events", Long: eventHelp, Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.event(cmd, &o) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.Type, "type", defaultEventType, "the event's `type`")
-	flags.StringVar(&o.ID, "id", "", "its `id`, which with the source is what a duplicate is known by (default a new one)")
-	flags.StringVar(&o.Source, "source", defaultEventSource, "its source, a `URI`")
-	flags.StringVar(&o.Subject, "subject", "", "its `subject`")
-	flags.StringVar(&o.MachineID, "machine", defaultMachine, "the machine's `id`, in the data")
-	flags.StringVar(&o.Status, "status", "", "the machine's `status`, in the data (default the last word of the type)")
-	flags.StringVar(&o.data, "data", "", "the data instead: `JSON`, @file, or - for standard input")
-	flags.StringVar(&o.mode, "mode", flytest.BinaryMode.String(), "how it travels: `binary|structured|batched`; x-signature can sign no batch")
-	flags.IntVar(&o.count, "count", 1, "send this `number` of events, in one request if the mode is batched")
-	flags.BoolVar(&o.again, "again", false, "send each request a second time, signed anew: that has to be a success, too")
+	flags.StringVar(&o.Type, "type", defaultEventType, "the `type` of the event")
+	flags.StringVar(&o.ID, "id", "", "the `id` of the event, which with the source identifies duplicates (default a new one)")
+	flags.StringVar(&o.Source, "source", defaultEventSource, "the source of the event, a `URI`")
+	flags.StringVar(&o.Subject, "subject", "", "the `subject` of the event")
+	flags.StringVar(&o.MachineID, "machine", defaultMachine, "the `id` of the machine, in the data")
+	flags.StringVar(&o.Status, "status", "", "the `status` of the machine, in the data (default the last word of the type)")
+	flags.StringVar(&o.data, "data", "", "the data of the event, instead of machine and status: `JSON`, @FILE, or - for standard input")
+	flags.StringVar(&o.mode, "mode", flytest.BinaryMode.String(), "the `mode` of sending: binary, structured or batched; x-signature cannot sign batches")
+	flags.IntVar(&o.count, "count", 1, "the `number` of events to send; batched mode sends them in one request")
+	flags.BoolVar(&o.again, "again", false, "send each request twice, signed anew; the provider must answer the duplicate with a success too")
 	return cmd
 }
 
-func (p *program) event(cmd *cobra.Command, o *occurrence) error {
+func (p *program) event(cmd *cobra.Command, o *eventOptions) error {
 	fly, err := p.platform()
 	if err != nil {
 		return err
@@ -93,23 +94,23 @@ func parseMode(name string) (flytest.EventMode, error) {
 			return mode, nil
 		}
 	}
-	return 0, usagef("--mode %q: there are binary, structured and batched", name)
+	return 0, usagef("unknown mode %q; --mode is binary, structured or batched", name)
 }
 
-// events returns what is to be sent, with ids.
-func (p *program) events(cmd *cobra.Command, o *occurrence) ([]flyext.Event, error) {
+// events returns the events to send, with ids.
+func (p *program) events(cmd *cobra.Command, o *eventOptions) ([]flyext.Event, error) {
 	switch {
 	case o.count < 1 || o.count > maxEvents:
-		return nil, usagef("--count is 1 to %d", maxEvents)
+		return nil, usagef("--count must be 1 to %d", maxEvents)
 	case o.count > 1 && o.ID != "":
-		return nil, usagef("--id names one event, and --count says %d; to send one twice there is --again", o.count)
+		return nil, usagef("--id is for one event, but --count is %d; use --again to send an event twice", o.count)
 	case o.Type == "" || o.Source == "":
-		return nil, usagef("--type and --source may not be empty")
+		return nil, usagef("--type and --source must not be empty")
 	}
 	first := o.Event
 	if cmd.Flags().Changed("data") {
 		if cmd.Flags().Changed("machine") || cmd.Flags().Changed("status") {
-			return nil, usagef(`--data is all of the data: have the machine's "machine_id" and "status" in it`)
+			return nil, usagef(`--data excludes --machine and --status; put "machine_id" and "status" into the data`)
 		}
 		var err error
 		if first.Data, err = p.readData(o.data); err != nil {
@@ -128,7 +129,7 @@ func (p *program) events(cmd *cobra.Command, o *occurrence) ([]flyext.Event, err
 }
 
 func (p *program) readData(data string) ([]byte, error) {
-	text, where := []byte(data), "it"
+	text, where := []byte(data), "the text"
 	var err error
 	switch name, isFile := strings.CutPrefix(data, "@"); {
 	case data == "-":
@@ -143,12 +144,13 @@ func (p *program) readData(data string) ([]byte, error) {
 	}
 	var value any
 	if err := jsonv2.Unmarshal(text, &value); err != nil {
-		return nil, usagef("--data: %s is no JSON", where)
+		return nil, usagef("--data: %s is not valid JSON", where)
 	}
 	return bytes.TrimSpace(text), nil
 }
 
-// checkSigns refuses what the format cannot sign, before anything is sent.
+// checkSigns returns an error for events that the format cannot sign, before
+// flysim sends a request.
 func (p *program) checkSigns(ctx context.Context, fly *flytest.Platform, mode flytest.EventMode, events []flyext.Event) error {
 	_, err := fly.NewEventRequest(ctx, mode, events...)
 	if err == nil {
@@ -156,14 +158,14 @@ func (p *program) checkSigns(ctx context.Context, fly *flytest.Platform, mode fl
 	}
 	reason := strings.TrimPrefix(err.Error(), "flytest: ")
 	if p.format != flytest.FormatXSignature {
-		return usagef("the event cannot be sent: %s", reason)
+		return usagef("cannot send the event: %s", reason)
 	}
-	why := "--format x-signature cannot sign this event: it puts a timestamp, a nonce and the URL into the JSON object in the body"
+	const why = "x-signature cannot sign this event. It adds a timestamp, a nonce and the URL to a JSON object in the body"
 	switch mode {
 	case flytest.BatchedMode:
-		return usagef("%s, and a batch is an array. Send --mode structured, or choose a format of generation 1, such as rfc9421", why)
+		return usagef("%s, but a batch is an array. Use --mode structured, or a format of generation 1 such as --format rfc9421", why)
 	case flytest.BinaryMode:
-		return usagef("%s, which in binary mode is the data (%s). Send --mode structured", why, reason)
+		return usagef("%s, which in binary mode is the data (%s). Use --mode structured", why, reason)
 	}
 	return usagef("%s (%s)", why, reason)
 }
@@ -175,7 +177,7 @@ type sending struct {
 	exchange flytest.Exchange
 }
 
-// sendEvents sends until one is refused.
+// sendEvents sends events until the provider refuses a request.
 func (p *program) sendEvents(ctx context.Context, fly *flytest.Platform, mode flytest.EventMode, batches [][]flyext.Event, again bool) error {
 	var all []sending
 	observe := fly.Observe
@@ -211,49 +213,49 @@ func (p *program) sendEvents(ctx context.Context, fly *flytest.Platform, mode fl
 	}
 	p.writeJSON(p.newJSONSendings(mode, all, err))
 	if err != nil {
-		return &toldError{err}
+		return &reportedError{err}
 	}
 	return nil
 }
 
-// A duplicateError is the refusal of an event that was received before.
+// A duplicateError is the refusal of a duplicate event.
 type duplicateError struct{ reason error }
 
 func (e *duplicateError) Error() string { return e.reason.Error() }
 func (e *duplicateError) Unwrap() error { return e.reason }
 
-// showSending shows what was sent and answered.
+// showSending shows a request with events and its answer.
 func (p *program) showSending(mode flytest.EventMode, s *sending) {
 	first := s.events[0]
 	label := func(text string) string { return fmt.Sprintf("%-9s", text) }
 	what := first.Type + ", " + mode.String()
 	if n := len(s.events); n > 1 {
-		what = fmt.Sprintf("%s, %d of them, %s", first.Type, n, mode)
+		what = fmt.Sprintf("%s, %d events, %s", first.Type, n, mode)
 	}
 	if s.again {
-		what += ", again"
+		what += ", duplicate"
 	}
-	p.out.besideAs(dim, label("event"), plain, what)
+	p.out.hangAs(dim, label("event"), plain, what)
 	for _, e := range s.events[:min(len(s.events), maxShownIDs)] {
-		p.out.besideAs(dim, label("id"), plain, e.ID)
+		p.out.hangAs(dim, label("id"), plain, e.ID)
 	}
 	if more := len(s.events) - maxShownIDs; more > 0 {
-		p.out.besideAs(dim, label("id"), plain, fmt.Sprintf("… and %d more", more))
+		p.out.hangAs(dim, label("id"), plain, fmt.Sprintf("… and %d more", more))
 	}
-	p.out.besideAs(dim, label("source"), plain, first.Source)
+	p.out.hangAs(dim, label("source"), plain, first.Source)
 	if first.Subject != "" {
-		p.out.besideAs(dim, label("subject"), plain, first.Subject)
+		p.out.hangAs(dim, label("subject"), plain, first.Subject)
 	}
-	p.out.besideAs(dim, label("data"), plain, dataOf(first))
+	p.out.hangAs(dim, label("data"), plain, dataOf(first))
 	style := green
 	if s.exchange.Response.StatusCode/100 != 2 {
 		style = red
 	}
-	p.out.besideAs(dim, label("answer"), style, s.exchange.Response.Status)
+	p.out.hangAs(dim, label("answer"), style, s.exchange.Response.Status)
 	p.out.blank()
 }
 
-// dataOf says what the data is, in a line or a few.
+// dataOf describes the data briefly.
 func dataOf(e flyext.Event) string {
 	if e.Data == nil {
 		return "machine " + cmp.Or(e.MachineID, "none") + ", " + cmp.Or(e.Status, "no status")
@@ -264,7 +266,7 @@ func dataOf(e flyext.Event) string {
 	return string(e.Data)
 }
 
-// A jsonSendings is what event --json writes.
+// A jsonSendings is the output of event --json.
 type jsonSendings struct {
 	Mode     string        `json:"mode"`
 	Requests []jsonSending `json:"requests"`
@@ -288,7 +290,7 @@ type jsonEvent struct {
 }
 
 func (p *program) newJSONSendings(mode flytest.EventMode, all []sending, err error) *jsonSendings {
-	told := &jsonSendings{Mode: mode.String()}
+	doc := &jsonSendings{Mode: mode.String()}
 	for _, s := range all {
 		one := jsonSending{Again: s.again, Seconds: seconds(s.exchange.Duration)}
 		for _, e := range s.events {
@@ -297,10 +299,10 @@ func (p *program) newJSONSendings(mode flytest.EventMode, all []sending, err err
 		if s.exchange.Response != nil {
 			one.Status = s.exchange.Response.StatusCode
 		}
-		told.Requests = append(told.Requests, one)
+		doc.Requests = append(doc.Requests, one)
 	}
 	if err != nil {
-		told.Error = p.newJSONError(err)
+		doc.Error = p.newJSONError(err)
 	}
-	return told
+	return doc
 }

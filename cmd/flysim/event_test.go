@@ -27,7 +27,7 @@ func (m *memory) received() []flyext.Event {
 	return slices.Clone(m.events)
 }
 
-// What is not given is a machine that started, and an id that no other event has.
+// TestEvent: by default, an event has a new id and says that a machine started.
 func TestEvent(t *testing.T) {
 	t.Parallel()
 	m := &memory{}
@@ -50,8 +50,8 @@ func TestEvent(t *testing.T) {
 	}
 }
 
-// Every flag is in what the provider receives, in every mode that the format
-// signs.
+// TestEventFlags: the provider receives the values of all flags, in all modes that
+// the format can sign.
 func TestEventFlags(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -113,38 +113,38 @@ func TestEventCount(t *testing.T) {
 			t.Parallel()
 			m := &memory{}
 			term := newTerminal(m.serve(t, "", 0))
-			var told jsonSendings
-			term.run(t, "event", "--format", "rfc9421", "--mode", mode, "--count", "3", "--json").want(t, 0).decode(t, &told)
+			var doc jsonSendings
+			term.run(t, "event", "--format", "rfc9421", "--mode", mode, "--count", "3", "--json").want(t, 0).decode(t, &doc)
 			ids := map[string]bool{}
 			for _, e := range m.received() {
 				ids[e.ID] = true
 			}
-			for _, r := range told.Requests {
+			for _, r := range doc.Requests {
 				for _, e := range r.Events {
 					if !ids[e.ID] {
-						t.Errorf("%s was told of and not received", e.ID)
+						t.Errorf("the output has the event %s, which the provider did not receive", e.ID)
 					}
 				}
 			}
-			if len(ids) != 3 || len(told.Requests) != requests || told.Mode != mode || told.Requests[0].Status != 200 || told.Error != nil {
-				t.Errorf("%d events, told %+v", len(ids), told)
+			if len(ids) != 3 || len(doc.Requests) != requests || doc.Mode != mode || doc.Requests[0].Status != 200 || doc.Error != nil {
+				t.Errorf("received %d events, and the document is %+v", len(ids), doc)
 			}
 		})
 	}
 }
 
-// A duplicate is the same event in a new request.
+// TestEventAgain: --again sends the same event in a new request.
 func TestEventAgain(t *testing.T) {
 	t.Parallel()
 	m := &memory{}
 	sound := newTerminal(m.serve(t, "", 0))
-	var told jsonSendings
-	sound.run(t, "event", "--again", "--json").want(t, 0).decode(t, &told)
-	if len(told.Requests) != 2 || told.Requests[0].Again || !told.Requests[1].Again || told.Requests[0].Events[0] != told.Requests[1].Events[0] {
-		t.Errorf("told %+v", told)
+	var doc jsonSendings
+	sound.run(t, "event", "--again", "--json").want(t, 0).decode(t, &doc)
+	if len(doc.Requests) != 2 || doc.Requests[0].Again || !doc.Requests[1].Again || doc.Requests[0].Events[0] != doc.Requests[1].Events[0] {
+		t.Errorf("the document is %+v", doc)
 	}
 	if n := len(m.received()); n != 1 {
-		t.Errorf("received %d times", n)
+		t.Errorf("received %d events, want 1", n)
 	}
 
 	seen := map[string]bool{}
@@ -160,25 +160,25 @@ func TestEventAgain(t *testing.T) {
 	}))
 	defer server.Close()
 	got := newTerminal(server.URL).run(t, "event", "--again").want(t, 1)
-	contains(t, words(got.stdout), "binary, again", "answer 409 Conflict")
-	contains(t, words(got.stderr), "an event that was received before has to be a success, and the provider answered with 409 Conflict (duplicate): It was here.")
+	contains(t, words(got.stdout), "binary, duplicate", "answer 409 Conflict")
+	contains(t, words(got.stderr), "the provider must accept a duplicate event, but the provider answered with 409 Conflict (duplicate): It was here.")
 	if len(signatures) != 2 {
-		t.Errorf("%d signatures", len(signatures))
+		t.Errorf("there are %d signatures, want 2", len(signatures))
 	}
-	told = jsonSendings{}
-	newTerminal(server.URL).run(t, "event", "--again", "--json").want(t, 1).decode(t, &told)
-	if told.Error == nil || told.Error.Status != 409 || len(told.Requests) != 2 {
-		t.Errorf("told %+v", told)
+	doc = jsonSendings{}
+	newTerminal(server.URL).run(t, "event", "--again", "--json").want(t, 1).decode(t, &doc)
+	if doc.Error == nil || doc.Error.Status != 409 || len(doc.Requests) != 2 {
+		t.Errorf("the document is %+v", doc)
 	}
 }
 
-// It stops at the first refusal.
+// TestEventRefused: event stops at the first refusal.
 func TestEventRefused(t *testing.T) {
 	t.Parallel()
 	url := serveStatus(t, http.StatusNotImplemented, `{"error":"unsupported","message":"No events here."}`)
 	got := newTerminal(url).run(t, "event", "--count", "3").want(t, 1)
 	if n := strings.Count(got.stdout, "answer   501 Not Implemented"); n != 1 {
-		t.Errorf("%d answers are shown:\n%s", n, got.stdout)
+		t.Errorf("the output has %d answers, want 1:\n%s", n, got.stdout)
 	}
 	contains(t, words(got.stderr), "No events here.")
 }

@@ -10,37 +10,42 @@ import (
 	"github.com/flyext/flyext/cmd/flysim/internal/explain"
 )
 
-const explainHelp = `Explain says why the signature of a captured request does not verify. It names
-the format, the reading that fits, the exact bytes that are signed, and the
-first byte at which the text that your provider signs differs. It sends nothing.
+const explainHelp = `Explain says why the signature of a captured request does not verify. It shows
+the format, the interpretation that matches, the exact bytes that are signed, and
+the first byte at which the text that your provider signs differs. It sends
+nothing.
 
-  flysim explain request.txt               # as curl -v or raw HTTP shows it
-  flysim explain session.har               # the last request of a HAR file
-  flysim explain --body body.json < head   # the head and the body apart
+  # A request as curl -v or raw HTTP shows it
+  flysim explain request.txt
+  # The last request of a HAR file
+  flysim explain session.har
+  # The head and the body in two files
+  flysim explain --body body.json < head
+  # Compare with the text that your provider signs
   flysim explain request.txt --base signed.txt`
 
-// An explaining is what the flags of explain say.
-type explaining struct {
+// explainOptions holds the flags of explain.
+type explainOptions struct {
 	body, base string
 	at         string
 }
 
 func (p *program) explainCommand() *cobra.Command {
-	var e explaining
+	var e explainOptions
 	cmd := &cobra.Command{
-		Use: "explain [FILE] [flags]", Short: "Say why a captured signature does not verify", Long: explainHelp, Args: cobra.MaximumNArgs(1),
+		Use: "explain [FILE] [flags]", Short: "Explain why a captured signature does not verify", Long: explainHelp, Args: oneFile,
 		RunE: func(_ *cobra.Command, args []string) error { return p.explainRequest(args, &e) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&e.body, "body", "", "the body of the request is in this `file`, byte for byte")
-	flags.StringVar(&e.base, "base", "", "compare with the text that the provider signs, in this `file`")
-	flags.StringVar(&e.at, "at", "", "judge the timestamp by this `time`, such as 2026-01-31T12:00:00Z (default now)")
+	flags.StringVar(&e.body, "body", "", "the `file` with the body of the request, byte for byte")
+	flags.StringVar(&e.base, "base", "", "the `file` with the text that your provider signs, for comparison")
+	flags.StringVar(&e.at, "at", "", "the `time` at which to judge the timestamp, such as 2026-01-31T12:00:00Z (default now)")
 	return cmd
 }
 
-func (p *program) explainRequest(args []string, e *explaining) error {
+func (p *program) explainRequest(args []string, e *explainOptions) error {
 	if p.signingSecret == "" {
-		return usagef("which secret signs the requests? Set FLYIO_SIGNING_SECRET, in the environment or in an --env-file, to what the provider has")
+		return errNoSigningSecret
 	}
 	q, err := p.question(args, e)
 	if err != nil {
@@ -54,12 +59,12 @@ func (p *program) explainRequest(args []string, e *explaining) error {
 	} else {
 		p.out.say("%s %s: format %s", q.Request.Method, q.Request.Target, answer.Format)
 		for _, finding := range answer.Findings {
-			p.out.beside(plain, "* ", p.redact(finding))
+			p.out.hang(plain, "* ", p.redact(finding))
 		}
 		if len(answer.Base) > 0 {
 			p.out.line(yellow, "", "--- signed bytes")
 			p.out.raw(p.redact(string(answer.Base)) + "\n")
-			p.out.line(yellow, "", "--- end of the signed bytes")
+			p.out.line(yellow, "", "--- end of signed bytes")
 		}
 		if answer.Expected != "" {
 			p.out.line(plain, "", "right value  "+answer.Expected)
@@ -71,8 +76,16 @@ func (p *program) explainRequest(args []string, e *explaining) error {
 	return nil
 }
 
-// question reads the files.
-func (p *program) question(args []string, e *explaining) (*explain.Question, error) {
+// oneFile accepts the name of a file as the only argument, or no argument.
+func oneFile(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return usagef("too many arguments; %s takes one file", cmd.CommandPath())
+	}
+	return nil
+}
+
+// question reads the files that the arguments and flags name.
+func (p *program) question(args []string, e *explainOptions) (*explain.Question, error) {
 	q := &explain.Question{Secret: p.signingSecret, BaseURL: p.baseURL, Now: time.Now()}
 	var captured []byte
 	var err error
@@ -82,10 +95,10 @@ func (p *program) question(args []string, e *explaining) (*explain.Question, err
 		captured, err = os.ReadFile(args[0])
 	}
 	if err != nil {
-		return nil, usagef("the captured request: %w", err)
+		return nil, usagef("cannot read the captured request: %w", err)
 	}
 	if q.Request, err = explain.Parse(captured); err != nil {
-		return nil, usagef("the captured request: %w", err)
+		return nil, usagef("cannot read the captured request: %w", err)
 	}
 	if e.body != "" {
 		if q.Request.Body, err = os.ReadFile(e.body); err != nil {
@@ -99,7 +112,7 @@ func (p *program) question(args []string, e *explaining) (*explain.Question, err
 	}
 	if e.at != "" {
 		if q.Now, err = time.Parse(time.RFC3339, e.at); err != nil {
-			return nil, usagef("--at: %q is no time such as 2026-01-31T12:00:00Z", e.at)
+			return nil, usagef("--at: invalid time %q; use one such as 2026-01-31T12:00:00Z", e.at)
 		}
 	}
 	return q, nil

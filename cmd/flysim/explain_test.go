@@ -2,8 +2,8 @@ package main
 
 import "testing"
 
-// TestExplain: what flysim -v shows is a capture, and explain finds out why its
-// signature does not verify.
+// TestExplain: explain reads the output of flysim -v, and says why its signature
+// does not verify.
 func TestExplain(t *testing.T) {
 	t.Parallel()
 	term := newTerminal((&memory{}).serve(t, "", 0))
@@ -13,14 +13,14 @@ func TestExplain(t *testing.T) {
 		"POST /flyio/extensions: format x-signature", "* The signature is right", "--- signed bytes\n{", "\nright value  ")
 	contains(t, words(capture.with("FLYIO_SIGNING_SECRET", "another").run(t, "explain", "-").want(t, exitRefused).stdout), "Either the secret differs")
 	contains(t, words(capture.run(t, "explain", "--at", "2001-01-01T00:00:00Z").want(t, exitRefused).stdout), "ahead of this clock")
-	var told struct {
+	var doc struct {
 		Format   string   `json:"format"`
 		Right    bool     `json:"right"`
 		Findings []string `json:"findings"`
 	}
-	capture.run(t, "explain", "--json").want(t, 0).decode(t, &told)
-	if told.Format != "x-signature" || !told.Right || len(told.Findings) == 0 {
-		t.Errorf("the document is %+v", told)
+	capture.run(t, "explain", "--json").want(t, 0).decode(t, &doc)
+	if doc.Format != "x-signature" || !doc.Right || len(doc.Findings) == 0 {
+		t.Errorf("the document is %+v", doc)
 	}
 	for _, args := range [][]string{{"explain", "nosuch"}, {"explain", "--body", "nosuch"}, {"explain", "--base", "nosuch"}, {"explain", "--at", "x"}} {
 		capture.run(t, args...).want(t, exitUsage)

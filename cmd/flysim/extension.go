@@ -14,12 +14,12 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-const updateHelp = `Update changes an extension. Only what is given is sent, because absent is not
-the same as empty: without --read-region the read regions stay what they are,
-and --no-read-regions removes them all.`
+const updateHelp = `Update changes an extension. It sends only the values that you set, because an
+absent value differs from an empty one. Without --read-region the read regions do
+not change, and --no-read-regions removes them all.`
 
-// A change is what the flags of update say.
-type change struct {
+// updateOptions holds the flags of update.
+type updateOptions struct {
 	name, region  string
 	readRegions   []string
 	noReadRegions bool
@@ -29,23 +29,23 @@ type change struct {
 }
 
 func (p *program) updateCommand() *cobra.Command {
-	var c change
+	var c updateOptions
 	cmd := &cobra.Command{
 		Use: "update ID [flags]", Short: "Change an extension", Long: updateHelp, Args: oneID,
 		RunE: func(cmd *cobra.Command, args []string) error { return p.update(cmd, args[0], &c) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&c.name, "name", "", "the new `name`; it may be empty")
+	flags.StringVar(&c.name, "name", "", "the new `name`, which may be empty")
 	flags.StringVar(&c.region, "region", "", "the new primary `region`")
-	flags.StringArrayVar(&c.readRegions, "read-region", nil, "a `region` for replicas, instead of all that are; repeat it for more")
-	flags.BoolVar(&c.noReadRegions, "no-read-regions", false, "have no read regions: the empty list")
+	flags.StringArrayVar(&c.readRegions, "read-region", nil, "a `region` for replicas, which replaces all current ones; repeatable")
+	flags.BoolVar(&c.noReadRegions, "no-read-regions", false, "remove all read regions by sending an empty list")
 	flags.StringArrayVar(&c.options, "option", nil, optionHelp)
-	flags.StringArrayVar(&c.unset, "unset", nil, "send the member `key` as null; repeat it for more")
+	flags.StringArrayVar(&c.unset, "unset", nil, "send the member `key` as null; repeatable")
 	flags.StringVar(&c.params, "params", "", paramsHelp)
 	return cmd
 }
 
-func (p *program) update(cmd *cobra.Command, id string, c *change) error {
+func (p *program) update(cmd *cobra.Command, id string, c *updateOptions) error {
 	fly, err := p.platform()
 	if err != nil {
 		return err
@@ -59,7 +59,7 @@ func (p *program) update(cmd *cobra.Command, id string, c *change) error {
 	}
 	for _, name := range c.unset {
 		if _, twice := req.Extra[name]; twice || name == "" {
-			return usagef("--unset %q: it is empty, or set as well", name)
+			return usagef("--unset %q: the key is empty or also set; use a key that is not set", name)
 		}
 		req.Extra[name] = json.RawMessage("null")
 	}
@@ -72,7 +72,7 @@ func (p *program) update(cmd *cobra.Command, id string, c *change) error {
 	}
 	switch {
 	case c.noReadRegions && len(c.readRegions) > 0:
-		return usagef("--read-region and --no-read-regions cannot both be")
+		return usagef("--read-region and --no-read-regions exclude each other; use one of them")
 	case c.noReadRegions:
 		req.ReadRegions = flyext.OptionalOf([]string{})
 	case len(c.readRegions) > 0:
@@ -86,11 +86,11 @@ func (p *program) update(cmd *cobra.Command, id string, c *change) error {
 		}
 		changes++
 		if _, twice := req.Extra[name]; twice {
-			return usagef("%q is set twice", name)
+			return usagef("%q is set twice; set it once", name)
 		}
 	}
 	if changes == 0 {
-		return usagef("what is to change? %s --help lists what can", cmd.CommandPath())
+		return usagef("nothing to change; %s --help lists the flags that set values", cmd.CommandPath())
 	}
 	x, err := fly.Update(cmd.Context(), id, req)
 	if err != nil {
@@ -99,8 +99,8 @@ func (p *program) update(cmd *cobra.Command, id string, c *change) error {
 	return p.showExtension(x)
 }
 
-const fetchHelp = `Fetch asks for an extension and shows what the provider answers. Providers need
-not offer that: Fly.io asks when a provision is answered with another status
+const fetchHelp = `Fetch asks for an extension and shows the answer. The route is optional for
+providers. Fly.io uses it if the answer to a provision request has a status other
 than "ready".`
 
 func (p *program) fetchCommand() *cobra.Command {
@@ -109,7 +109,7 @@ func (p *program) fetchCommand() *cobra.Command {
 		Use: "fetch ID [flags]", Short: "Show an extension", Long: fetchHelp, Args: oneID,
 		RunE: func(cmd *cobra.Command, args []string) error { return p.fetch(cmd, args[0], wait) },
 	}
-	cmd.Flags().BoolVar(&wait, "wait", false, "ask again every 2s for up to 4m, as flyctl does, until the status is ready or error")
+	cmd.Flags().BoolVar(&wait, "wait", false, "ask every 2s for up to 4m, as flyctl does, until the status is ready or error")
 	return cmd
 }
 
@@ -127,9 +127,9 @@ func (p *program) fetch(cmd *cobra.Command, id string, wait bool) error {
 	p.err.clear()
 	if e, ok := errors.AsType[*flytest.ProvisioningError](err); ok {
 		if p.json {
-			told := jsonCreation{JSONExtension: newJSONExtension(e.Extension), Error: p.newJSONError(err)}
-			p.writeJSON(told)
-			return &toldError{err}
+			doc := jsonCreation{JSONExtension: newJSONExtension(e.Extension), Error: p.newJSONError(err)}
+			p.writeJSON(doc)
+			return &reportedError{err}
 		}
 		if err := p.showExtension(e.Extension); err != nil {
 			return err
@@ -141,8 +141,8 @@ func (p *program) fetch(cmd *cobra.Command, id string, wait bool) error {
 	return p.showExtension(x)
 }
 
-// showExtension shows what a provider answered. Fly.io takes no secrets from
-// any answer but the first, so they are named and not shown.
+// showExtension shows the extension in an answer. It shows only the names of the
+// secrets, because Fly.io reads secrets from the first answer only.
 func (p *program) showExtension(x *flyext.Extension) error {
 	if p.json {
 		p.writeJSON(newJSONExtension(x))
@@ -151,13 +151,13 @@ func (p *program) showExtension(x *flyext.Extension) error {
 	for _, member := range []struct{ label, value string }{
 		{"id", x.ID},
 		{"name", x.Name},
-		{"status", cmp.Or(string(x.Status), "not told, which is ready")},
+		{"status", cmp.Or(string(x.Status), "missing, which means ready")},
 		{"message", x.Message},
 		{"app", x.FlyAppName},
 		{"secrets", strings.Join(slices.Sorted(maps.Keys(x.Secrets)), ", ")},
 	} {
 		if member.value != "" {
-			p.out.besideAs(dim, (member.label + "         ")[:9], plain, member.value)
+			p.out.hangAs(dim, (member.label + "         ")[:9], plain, member.value)
 		}
 	}
 	return nil
@@ -166,7 +166,7 @@ func (p *program) showExtension(x *flyext.Extension) error {
 func (p *program) deprovisionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "deprovision ID [flags]", Short: "Remove an extension", Args: oneID,
-		Long: "Deprovision removes an extension. A provider has to take it well if that\ncomes a second time.",
+		Long: "Deprovision removes an extension. The provider must also accept a second request\nfor the same extension.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			fly, err := p.platform()
 			if err != nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// The elements of JUnit XML that Jenkins, GitLab and GitHub's reporters all
-// read: a suite for each group, a case for each requirement.
+// The elements of JUnit XML that the reporters of Jenkins, GitLab and GitHub read.
+// Each group is a suite, and each requirement is a case.
 type (
 	junitSuites struct {
 		XMLName  xml.Name     `xml:"testsuites"`
@@ -45,8 +45,8 @@ type (
 	}
 )
 
-// writeJUnit writes results and, if there is one, the error that the run broke
-// off with: CI has to see that not all was tested.
+// writeJUnit writes the results. If the run ended early, it adds the error, so that
+// CI reports the missing tests.
 func (p *program) writeJUnit(w io.Writer, results *flytest.Report, broke error) error {
 	all := junitSuites{
 		Name: "flysim check", Tests: len(results.Results), Time: junitTime(results.Duration.Seconds()),
@@ -76,7 +76,7 @@ func (p *program) writeJUnit(w io.Writer, results *flytest.Report, broke error) 
 		all.Tests++
 		all.Errors++
 		all.Suites = append(all.Suites, junitSuite{Name: "flysim", Tests: 1, Errors: 1, Cases: []junitCase{{
-			Class: "flysim", Name: "the run comes to its end", Time: junitTime(0),
+			Class: "flysim", Name: "the run is complete", Time: junitTime(0),
 			Error: &junitProblem{Message: visible(p.redact(p.explain(broke)))},
 		}}})
 	}

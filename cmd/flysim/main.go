@@ -1,13 +1,18 @@
-// Flysim plays Fly.io towards an extension provider, in any language, at a URL.
-// It provisions, updates, fetches and deprovisions extensions, sends the events of
-// machines, signs a customer on, tests whether the provider does what Fly.io's
-// protocol requires, and does all but the last on a web page, too:
+// Flysim is a Fly.io simulator for extension providers in any language. It calls
+// the provider at its base URL:
+//
+//   - It provisions, updates, fetches and deprovisions extensions.
+//   - It sends machine events.
+//   - It signs a customer on.
+//   - It tests whether the provider meets the requirements of Fly.io's protocol.
+//
+// flysim serve offers all but the tests on a web page. Examples:
 //
 //	flysim provision --base-url http://localhost:8080/flyio --prefix LOGJAM_ > app.env
 //	flysim check --base-url http://localhost:8080/flyio
 //
 // The secrets that Fly.io and the provider share come from the environment, from
-// a file, or from flags. See flysim --help.
+// a file, or from flags. See flysim help.
 package main
 
 import (
@@ -24,23 +29,23 @@ func main() {
 	signaled, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	ctx, cancel := context.WithCancel(context.Background())
 	context.AfterFunc(signaled, func() {
-		stop() // first, so that a second signal ends it at once
+		stop() // first, so that a second signal ends the process immediately
 		cancel()
 	})
 	os.Exit(run(ctx, os.Args[1:], os.LookupEnv, os.Stdin, os.Stdout, os.Stderr))
 }
 
-// A program is flysim and what surrounds it.
+// A program is flysim with its environment, its input and its outputs.
 type program struct {
 	settings
-	wire      wire // what --verbose shows
+	wire      wire // for --verbose
 	lookupEnv func(string) (string, bool)
 	stdin     io.Reader
 	out, err  *page
-	browse    func(url string) error // opens a person's browser
+	browse    func(url string) error // opens the user's browser
 }
 
-// run returns the exit status; see exitCode.
+// run runs flysim and returns the exit status; see [exitCode].
 func run(ctx context.Context, args []string, lookupEnv func(string) (string, bool), stdin io.Reader, stdout, stderr io.Writer) int {
 	p := &program{
 		lookupEnv: lookupEnv, stdin: stdin, browse: browse,
@@ -67,7 +72,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 	return exitCode(err)
 }
 
-// browse opens a URL in the browser of whoever sits there.
+// browse opens a URL in the user's browser.
 func browse(url string) error {
 	name, args := "xdg-open", []string{url}
 	switch runtime.GOOS {

@@ -5,11 +5,11 @@ import (
 	"testing"
 )
 
-// screen is how many lines a terminal shows at once.
+// screen is the number of lines that a terminal shows.
 const screen = 24
 
-// TestMistakesAreNamed: for each classic mistake of a provider, the first screen
-// of flysim check names the mistake.
+// TestMistakesAreNamed: the first screen of flysim check names the mistake of a
+// provider.
 func TestMistakesAreNamed(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ mistake, want string }{
@@ -33,15 +33,15 @@ func TestMistakesAreNamed(t *testing.T) {
 			got := newTerminal(startPython(t, c.mistake).baseURL).run(t, "check").want(t, exitRefused)
 			lines := strings.Split(strings.TrimSuffix(got.stdout, "\n"), "\n")
 			contains(t, words(strings.Join(lines[:min(len(lines), screen-1)], "\n")), c.want)
-			continues := c.mistake == "flat" // the other requirements can be tested
+			continues := c.mistake == "flat" // the run continues with the other requirements
 			if !continues && len(lines) >= screen {
-				t.Errorf("there are %d lines:\n%s", len(lines), got.stdout)
+				t.Errorf("the report has %d lines, want fewer than %d:\n%s", len(lines), screen, got.stdout)
 			}
 			if n := strings.Count(got.stdout, "Your provider "); !continues && n != 1 {
-				t.Errorf("%d mistakes are named:\n%s", n, got.stdout)
+				t.Errorf("the report names %d mistakes, want 1:\n%s", n, got.stdout)
 			}
 			if strings.Contains(got.stdout, "not tested: ") == continues {
-				t.Errorf("the run ends wrongly:\n%s", got.stdout)
+				t.Errorf("the run continues: %v, want %v:\n%s", !continues, continues, got.stdout)
 			}
 		})
 	}

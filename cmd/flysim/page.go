@@ -16,25 +16,25 @@ import (
 	"golang.org/x/term"
 )
 
-// A page is text for a person at a terminal.
+// A page writes text for the user.
 type page struct {
 	w         io.Writer
 	colours   bool
-	transient bool   // can take a line back
-	terminal  bool   // a person's
+	transient bool   // can erase a line
+	terminal  bool   // w is a terminal
 	width     int    // in columns; 0 means the usual width
-	status    string // the line to be taken back
+	status    string // the line that clear erases
 }
 
-// The widths of pages, in columns. A page that goes elsewhere than to a terminal
-// has the usual width.
+// The widths of pages, in columns. A page that does not go to a terminal has the
+// usual width.
 const (
 	columns    = 80
 	minColumns = 60
 	maxColumns = 120
 )
 
-// widthOf returns how wide a page is on a terminal.
+// widthOf returns the width of a page on a terminal.
 func widthOf(terminal *os.File) int {
 	width, _, err := term.GetSize(int(terminal.Fd()))
 	if err != nil || width <= 0 {
@@ -43,7 +43,7 @@ func widthOf(terminal *os.File) int {
 	return min(max(width, minColumns), maxColumns)
 }
 
-// newPage uses colours on a terminal whose user wants them
+// newPage returns a page with colours if w is a terminal and NO_COLOR is not set
 // (https://no-color.org).
 func newPage(w io.Writer, lookupEnv func(string) (string, bool)) *page {
 	file, ok := w.(*os.File)
@@ -58,7 +58,7 @@ func newPage(w io.Writer, lookupEnv func(string) (string, bool)) *page {
 	return &page{w: w, colours: clever && noColour == "", transient: clever, terminal: isTerminal, width: width}
 }
 
-// columns returns the width.
+// columns returns the width of the page.
 func (p *page) columns() int { return cmp.Or(p.width, columns) }
 
 // A style is a terminal's code for how text looks (ECMA-48, section 8.3.117).
@@ -82,7 +82,7 @@ func (p *page) styled(s style, text string) string {
 	return "\x1b[" + string(s) + "m" + text + "\x1b[0m"
 }
 
-// line writes a line that is short enough.
+// line writes a line without wrapping it.
 func (p *page) line(s style, indent, text string) {
 	p.clear()
 	text = strings.TrimRight(visible(text), " ")
@@ -100,12 +100,12 @@ func (p *page) wrap(s style, indent, text string) {
 	}
 }
 
-// beside writes a text to the right of a label, and its further lines below the
-// first.
-func (p *page) beside(s style, label, text string) { p.besideAs(plain, label, s, text) }
+// hang writes a label and, to its right, a text. The text is wrapped with a
+// hanging indent.
+func (p *page) hang(s style, label, text string) { p.hangAs(plain, label, s, text) }
 
-// besideAs is beside with a label in a style.
-func (p *page) besideAs(of style, label string, s style, text string) {
+// hangAs is hang with a label in a style.
+func (p *page) hangAs(of style, label string, s style, text string) {
 	name := strings.TrimSpace(label)
 	before, after, _ := strings.Cut(label, name)
 	indent := before + p.styled(of, name) + after
@@ -139,13 +139,13 @@ func wrapped(text string, width int) []string {
 	return append(lines, line)
 }
 
-// raw writes a text of lines as it is, but for what a terminal would obey.
+// raw writes lines as they are, except for control characters.
 func (p *page) raw(text string) {
 	p.clear()
 	io.WriteString(p.w, visible(text))
 }
 
-// show shows a line until something else is written, where that can be done.
+// show shows a line until the next output, on a terminal that can erase it.
 func (p *page) show(text string) {
 	if !p.transient {
 		return
@@ -159,7 +159,7 @@ func (p *page) show(text string) {
 	io.WriteString(p.w, p.styled(dim, text))
 }
 
-// clear takes back what show wrote.
+// clear erases the line that show wrote.
 func (p *page) clear() {
 	if p.status != "" {
 		p.status = ""
@@ -167,12 +167,11 @@ func (p *page) clear() {
 	}
 }
 
-// isHidden says whether a character is one that a terminal obeys, or that
-// reorders the text.
+// isHidden reports whether a character controls a terminal or reorders the text.
 func isHidden(c rune) bool { return unicode.IsControl(c) || unicode.Is(unicode.Cf, c) }
 
-// visible writes control characters out, except the ends of lines: what a
-// provider answers goes to a terminal, which must not obey it.
+// visible escapes control characters other than newlines and tabs, so that an
+// answer of the provider cannot control the terminal.
 func visible(text string) string {
 	hidden := func(c rune) bool { return c != '\n' && c != '\t' && isHidden(c) }
 	if !strings.ContainsFunc(text, hidden) && utf8.ValidString(text) {
@@ -199,11 +198,11 @@ func (p *program) writeJSON(document any) {
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	if err := enc.Encode(document); err != nil {
-		panic("flysim: encoding JSON: " + err.Error()) // of our own types
+		panic("flysim: encoding JSON: " + err.Error()) // our own types can be encoded
 	}
 	p.out.clear()
 	var text strings.Builder
-	for _, c := range b.String() { // what encoding/json leaves is in strings alone
+	for _, c := range b.String() { // encoding/json leaves such characters only in strings
 		if c != '\n' && isHidden(c) {
 			for _, unit := range utf16.AppendRune(nil, c) {
 				fmt.Fprintf(&text, `\u%04x`, unit)

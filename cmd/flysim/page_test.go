@@ -18,7 +18,7 @@ func TestVisible(t *testing.T) {
 		"\uFFFD":         "\uFFFD",
 	} {
 		if got := visible(text); got != want {
-			t.Errorf("%q is shown as %q, want %q", text, got, want)
+			t.Errorf("visible(%q) is %q, want %q", text, got, want)
 		}
 	}
 }
@@ -28,29 +28,29 @@ func TestWrap(t *testing.T) {
 	var b bytes.Buffer
 	p := &page{w: &b}
 	p.wrap(plain, "  ", strings.Repeat("word ", 30)+strings.Repeat("ä", 200))
-	p.beside(plain, "label  ", strings.Repeat("ö ", 100))
-	p.beside(plain, "empty  ", "")
+	p.hang(plain, "label  ", strings.Repeat("ö ", 100))
+	p.hang(plain, "empty  ", "")
 	narrow(t, b.String())
 	if strings.Contains(b.String(), " \n") {
-		t.Error("a line ends with a blank")
+		t.Error("a line ends with a space")
 	}
 	if got := strings.Join(strings.Fields(b.String()), ""); strings.Count(got, "ä") != 200 || strings.Count(got, "ö") != 100 || strings.Count(got, "word") != 30 {
-		t.Errorf("something is lost of:\n%s", b.String())
+		t.Errorf("the text has lost characters:\n%s", b.String())
 	}
 }
 
-// What is taken back later is not obeyed either.
+// TestTransientIsVisible: a line of progress cannot control the terminal.
 func TestTransientIsVisible(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
 	(&page{w: &b, transient: true}).show("Waiting for \x1b[2Jx\u202e")
 	if got, want := b.String(), `Waiting for \x1b[2Jx\u202e`; got != want {
-		t.Errorf("%q is shown, want %q", got, want)
+		t.Errorf("the page shows %q, want %q", got, want)
 	}
 }
 
-// What is no terminal gets no colours and no transient line, whatever the
-// environment says.
+// TestNoTerminal: output that does not go to a terminal has no colours and no
+// transient line, in any environment.
 func TestNoTerminal(t *testing.T) {
 	t.Parallel()
 	p := newPage(&bytes.Buffer{}, func(string) (string, bool) { return "", false })
@@ -59,6 +59,6 @@ func TestNoTerminal(t *testing.T) {
 	}
 	p.show("progress")
 	if n := p.w.(*bytes.Buffer).Len(); n != 0 {
-		t.Errorf("%d bytes of progress are written", n)
+		t.Errorf("the page wrote %d bytes of progress, want 0", n)
 	}
 }

@@ -22,28 +22,28 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// What the tests' provider and Fly.io share.
+// The secrets that Fly.io shares with the provider of the tests.
 const (
 	signingSecret = "signing-secret-of-the-tests"
 	bearerToken   = "bearer-token-of-the-tests"
 	clientID      = "client-of-the-tests"
 	clientSecret  = "client-secret-of-the-tests"
 	webhookSecret = "webhook-secret-of-the-tests"
-	shortSecret   = "secret" // that the provider knows as well
+	shortSecret   = "secret" // the provider accepts it too
 )
 
 // A memory is a provider that keeps its extensions in memory.
 type memory struct {
-	mu      sync.Mutex
-	streams map[string]flyext.ProvisionRequest
-	deleted map[string]bool
-	updates []flyext.UpdateRequest
-	events  []flyext.Event
-	polls   int // GETs that answer "provisioning"
-	failed  string
-	tell    *flyext.Webhooks // of what is provisioned; nil tells nobody
-	secrets func(id string) flyext.Secrets
-	url     string // of the provider, without base path
+	mu       sync.Mutex
+	streams  map[string]flyext.ProvisionRequest
+	deleted  map[string]bool
+	updates  []flyext.UpdateRequest
+	events   []flyext.Event
+	polls    int // number of GETs to answer with "provisioning"
+	failed   string
+	webhooks *flyext.Webhooks // receives each provisioned extension; may be nil
+	secrets  func(id string) flyext.Secrets
+	url      string // of the provider, without the path of the base URL
 }
 
 func (m *memory) extension(id string) *flyext.Extension {
@@ -72,8 +72,8 @@ func (m *memory) Provision(ctx context.Context, r *flyext.ProvisionRequest) (*fl
 	if _, ok := m.streams[r.ID]; !ok {
 		m.streams[r.ID] = *r
 	}
-	if m.tell != nil {
-		_ = m.tell.Updated(ctx, &flyext.Extension{ID: r.ID, Status: flyext.Ready}) // the receiver knows how it ended
+	if m.webhooks != nil {
+		_ = m.webhooks.Updated(ctx, &flyext.Extension{ID: r.ID, Status: flyext.Ready}) // the receiver checks the result
 	}
 	return m.extension(r.ID), nil
 }
@@ -130,8 +130,8 @@ func (m *memory) lastUpdate(t *testing.T) flyext.UpdateRequest {
 	return m.updates[len(m.updates)-1]
 }
 
-// serve serves the memory as a provider of both generations, and returns its
-// base URL. oauthURL may be "".
+// serve serves the memory as a provider of both generations and returns its base
+// URL. Without an oauthURL it offers no sign-on.
 func (m *memory) serve(t *testing.T, oauthURL string, generation flyext.Generation) string {
 	t.Helper()
 	mux := http.NewServeMux()
@@ -152,6 +152,9 @@ func (m *memory) serve(t *testing.T, oauthURL string, generation flyext.Generati
 		config.SSO = &flyext.SSOConfig{
 			ClientID: clientID, ClientSecret: clientSecret, StateKey: strings.Repeat("k", 32),
 			OAuthURL: oauthURL, Generation: generation,
+			// Each run of flysim has its own OAuth server at this address, so a connection
+			// to the last one must not be reused.
+			HTTPClient: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
 			OrganizationOf: func(_ context.Context, id string) (string, error) {
 				if stream := m.request(id); stream.ID != "" {
 					return stream.OrganizationID, nil
@@ -175,21 +178,22 @@ func (m *memory) serve(t *testing.T, oauthURL string, generation flyext.Generati
 	return config.BaseURL
 }
 
-// telling has what is provisioned told to an endpoint.
-func (m *memory) telling(t *testing.T, secret, endpoint string) {
+// sendWebhooks makes the provider send a webhook to an endpoint for each provisioned
+// extension.
+func (m *memory) sendWebhooks(t *testing.T, secret, endpoint string) {
 	t.Helper()
 	var err error
-	m.tell, err = flyext.NewWebhooks(flyext.WebhookConfig{ProviderName: "logjam", Secret: secret, Endpoint: endpoint, Attempts: 1})
+	m.webhooks, err = flyext.NewWebhooks(flyext.WebhookConfig{ProviderName: "logjam", Secret: secret, Endpoint: endpoint, Attempts: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-// lastPort counts up from below the ports that a listener on port 0 gets, of
-// which another test could have one in the meantime.
+// lastPort counts ports below those that a listener on port 0 gets, so that no other
+// test gets one of them meanwhile.
 var lastPort atomic.Int32
 
-// freeAddr returns a loopback address that nobody listens on.
+// freeAddr returns an unused loopback address.
 func freeAddr(t *testing.T) string {
 	t.Helper()
 	for range 1000 {
@@ -203,13 +207,13 @@ func freeAddr(t *testing.T) string {
 	return ""
 }
 
-// A terminal is a run of flysim.
+// A terminal is the environment and the input of a run of flysim.
 type terminal struct {
 	env   map[string]string
 	stdin string
 }
 
-// newTerminal has the secrets and the base URL in its environment.
+// newTerminal returns a terminal with the base URL and the secrets of the provider.
 func newTerminal(baseURL string) *terminal {
 	return &terminal{env: map[string]string{
 		"FLYSIM_BASE_URL":      baseURL,
@@ -218,7 +222,7 @@ func newTerminal(baseURL string) *terminal {
 	}}
 }
 
-// with returns a terminal with other variables; "-" removes one.
+// with returns a terminal with changed variables. The value "-" removes a variable.
 func (term *terminal) with(variables ...string) *terminal {
 	changed := &terminal{env: maps.Clone(term.env), stdin: term.stdin}
 	for pair := range slices.Chunk(variables, 2) {
@@ -246,7 +250,7 @@ func (term *terminal) runUntil(ctx context.Context, args ...string) output {
 	return output{status, stdout.String(), stderr.String()}
 }
 
-// want fails the test unless flysim ended so.
+// want fails the test unless flysim ended with a status.
 func (o output) want(t *testing.T, status int) output {
 	t.Helper()
 	if o.status != status {
@@ -255,12 +259,12 @@ func (o output) want(t *testing.T, status int) output {
 	return o
 }
 
-// decode reads the one JSON document of standard output.
+// decode decodes standard output, which must be one JSON document.
 func (o output) decode(t *testing.T, into any) {
 	t.Helper()
 	dec := json.NewDecoder(strings.NewReader(o.stdout))
 	if err := dec.Decode(into); err != nil {
-		t.Fatalf("standard output is no JSON: %v\n%s", err, o.stdout)
+		t.Fatalf("standard output is not JSON: %v\n%s", err, o.stdout)
 	}
 	if dec.More() {
 		t.Fatalf("standard output is more than one document:\n%s", o.stdout)
@@ -271,10 +275,10 @@ func contains(t *testing.T, text string, parts ...string) {
 	t.Helper()
 	for _, part := range parts {
 		if !strings.Contains(text, part) {
-			t.Errorf("%q is not in:\n%s", part, text)
+			t.Errorf("%q is missing in:\n%s", part, text)
 		}
 	}
 }
 
-// words joins wrapped lines.
+// words returns a text with one space between words, to ignore wrapping.
 func words(text string) string { return strings.Join(strings.Fields(text), " ") }

@@ -19,13 +19,14 @@ import (
 	"github.com/flyext/flyext/internal/programtest"
 )
 
-// A provider is a program that is running, and where.
+// A provider is a running program.
 type provider struct {
 	baseURL string
 	output  func() string
 }
 
-// startProvider starts a program, and waits for the line that says where it is.
+// startProvider starts a program and waits for the line of output with its base URL,
+// which follows the text ready.
 func startProvider(t *testing.T, cmd *exec.Cmd, ready string) provider {
 	t.Helper()
 	reader, writer, err := os.Pipe()
@@ -39,7 +40,7 @@ func startProvider(t *testing.T, cmd *exec.Cmd, ready string) provider {
 	writer.Close()
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // how it ended is known
+		_ = cmd.Wait() // the error is that of Kill
 		reader.Close()
 	})
 	var mu sync.Mutex
@@ -58,7 +59,7 @@ func startProvider(t *testing.T, cmd *exec.Cmd, ready string) provider {
 		}
 	}
 	if p.baseURL == "" {
-		t.Fatalf("it does not start:\n%s", output.String())
+		t.Fatalf("the provider does not start:\n%s", output.String())
 	}
 	waitFor(t, p.baseURL)
 	go func() {
@@ -71,10 +72,11 @@ func startProvider(t *testing.T, cmd *exec.Cmd, ready string) provider {
 	return p
 }
 
-// buildDir is for the programs that tests build; TestMain makes and removes it.
+// buildDir is the directory of the programs that tests build. TestMain makes and
+// removes it.
 var buildDir string
 
-// waitFor waits until somebody listens: what a program says, it may say before.
+// waitFor waits until a program listens, which may be after it wrote its base URL.
 func waitFor(t *testing.T, baseURL string) {
 	t.Helper()
 	u, err := url.Parse(baseURL)
@@ -95,14 +97,14 @@ func waitFor(t *testing.T, baseURL string) {
 	}
 }
 
-// build builds a program of the examples, once.
+// build builds an example once and returns the path of its program.
 var build = func() func(t *testing.T, name string) string {
 	var mu sync.Mutex
 	built := make(map[string]string)
 	return func(t *testing.T, name string) string {
 		t.Helper()
-		if testing.Short() { // as .ci/run says with -race
-			t.Skip("the provider runs in a process of its own, which the race detector does not see")
+		if testing.Short() { // .ci/run sets -short together with -race
+			t.Skip("the race detector does not see the provider, which runs in its own process")
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -119,11 +121,11 @@ var build = func() func(t *testing.T, name string) string {
 	}
 }()
 
-// startNode starts the provider that is not Go.
+// startNode starts the provider in JavaScript, with a defect or "".
 func startNode(t *testing.T, defect string) provider {
 	t.Helper()
-	if testing.Short() { // as .ci/run says with -race
-		t.Skip("the provider runs in a process of its own, which the race detector does not see")
+	if testing.Short() { // .ci/run sets -short together with -race
+		t.Skip("the race detector does not see the provider, which runs in its own process")
 	}
 	node := programtest.Path(t, "node", "nodejs")
 	cmd := exec.CommandContext(t.Context(), node, filepath.Join("testdata", "provider.mjs"))
@@ -131,11 +133,11 @@ func startNode(t *testing.T, defect string) provider {
 	return startProvider(t, cmd, "listening on ")
 }
 
-// startPython starts the provider in Python, with one of its mistakes or none.
+// startPython starts the provider in Python, with a mistake or "".
 func startPython(t *testing.T, mistake string, env ...string) provider {
 	t.Helper()
-	if testing.Short() { // as .ci/run says with -race
-		t.Skip("the provider runs in a process of its own, which the race detector does not see")
+	if testing.Short() { // .ci/run sets -short together with -race
+		t.Skip("the race detector does not see the provider, which runs in its own process")
 	}
 	python := programtest.Path(t, "python3", "python3")
 	cmd := exec.CommandContext(t.Context(), python, filepath.Join("testdata", "provider.py"))
@@ -144,21 +146,21 @@ func startPython(t *testing.T, mistake string, env ...string) provider {
 	return startProvider(t, cmd, "listening on ")
 }
 
-// A checked is what check --json told.
-type checked struct {
+// A checkOutput is the output and the exit status of check --json.
+type checkOutput struct {
 	jsonReport
 	status int
 }
 
-func (term *terminal) check(t *testing.T, args ...string) checked {
+func (term *terminal) check(t *testing.T, args ...string) checkOutput {
 	t.Helper()
 	got := term.run(t, append([]string{"check", "--json"}, args...)...)
-	c := checked{status: got.status}
+	c := checkOutput{status: got.status}
 	got.decode(t, &c.jsonReport)
 	return c
 }
 
-func (c *checked) ids(v flytest.Verdict) []string {
+func (c *checkOutput) ids(v flytest.Verdict) []string {
 	ids := []string{}
 	for _, result := range c.Results {
 		if result.Verdict == string(v) {
@@ -168,8 +170,8 @@ func (c *checked) ids(v flytest.Verdict) []string {
 	return ids
 }
 
-// notOffered are the requirements that a provider skips which has neither a
-// sign-on nor an ear for events.
+// notOffered returns the requirements that check skips for a provider without a
+// sign-on and without events.
 func notOffered() []string {
 	var ids []string
 	for _, r := range flytest.Requirements() {
@@ -180,8 +182,8 @@ func notOffered() []string {
 	return ids
 }
 
-// TestProviderInNode: a provider that is neither ours nor Go passes for what it
-// offers, and fails where it is broken.
+// TestProviderInNode: a provider without flyext and Go passes the tests of its
+// features. With a defect it fails exactly the tests of that defect.
 func TestProviderInNode(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -224,15 +226,15 @@ func TestProviderInNode(t *testing.T) {
 				}
 			}
 			if strings.Contains(node.output(), signingSecret) {
-				t.Error("it writes the secret")
+				t.Error("the provider writes the secret")
 			}
 		})
 	}
 }
 
-// TestProviderInPython: the HTTP server of Python's library answers 201 to a
-// POST, and a DELETE without a body. It keeps a connection whose request has an
-// unread body, which fails one requirement and no other.
+// TestProviderInPython: the HTTP server of Python's standard library answers 201 to a
+// POST, and answers a DELETE without a body. It keeps a connection after a request
+// with an unread body, which fails exactly one requirement.
 func TestProviderInPython(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -253,8 +255,8 @@ func TestProviderInPython(t *testing.T) {
 	}
 }
 
-// TestCheckSendsWhatProvidersRequire: each provision carries what real ones
-// carry, and the author's own parameters.
+// TestCheckSendsWhatProvidersRequire: each provision request has the parameters of
+// Fly.io's requests, and those of --option and --params.
 func TestCheckSendsWhatProvidersRequire(t *testing.T) {
 	t.Parallel()
 	term := newTerminal(startPython(t, "", "REQUIRE=user_name ip_address primary_region plan retention").baseURL)
@@ -276,8 +278,8 @@ func TestCheckSendsWhatProvidersRequire(t *testing.T) {
 	}
 }
 
-// TestLateRetryIsAWarning: a provider that makes a new extension after a DELETE
-// is warned, and does not fail.
+// TestLateRetryIsAWarning: a provider that makes a new extension after a DELETE gets
+// a warning and no failure.
 func TestLateRetryIsAWarning(t *testing.T) {
 	t.Parallel()
 	term := newTerminal(startPython(t, "late-retry").baseURL)
@@ -289,7 +291,7 @@ func TestLateRetryIsAWarning(t *testing.T) {
 	contains(t, words(text), "WARNING A late retry of POST after DELETE creates nothing", "want 410", "0 passed, 1 with a warning, 0 failed")
 }
 
-// TestQuickstart: what the README has a newcomer copy passes.
+// TestQuickstart: the example that the README starts with passes all tests.
 func TestQuickstart(t *testing.T) {
 	t.Parallel()
 	_, port, _ := strings.Cut(freeAddr(t), ":")
@@ -301,7 +303,7 @@ func TestQuickstart(t *testing.T) {
 	}
 }
 
-// TestLogjam: it passes in both generations, in every format.
+// TestLogjam: the example Logjam passes in both generations and all formats.
 func TestLogjam(t *testing.T) {
 	t.Parallel()
 	for _, format := range flytest.Formats() {

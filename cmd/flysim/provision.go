@@ -20,22 +20,23 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-const provisionHelp = `Provision is a customer who types "flyctl ext <provider> create": it asks for an
-extension, waits until it is ready as flyctl does, and shows what the customer
-would see, on standard error. The secrets go to standard output, as lines that
-a POSIX shell can source:
+const provisionHelp = `Provision simulates a customer who runs "flyctl ext <provider> create". It asks
+for an extension, waits until the extension is ready as flyctl does, and shows
+the customer's terminal on standard error. The secrets go to standard output, as
+lines that a POSIX shell can source:
 
   flysim provision --prefix LOGJAM_ > app.env
   set -a; . ./app.env; set +a
 
-Sourcing a file sets each variable that it names. The provider chooses the
-names, so flysim writes only those that begin with --prefix as variables, and
-the others as comments. Without --prefix, all are comments.
+A sourced file sets each variable that it names, and the provider chooses the
+names. Flysim therefore writes a secret as a variable only if its name begins
+with --prefix, and as a comment otherwise. Without --prefix, all are comments.
 
-What is not given is made up: a new id each time, an organization and a user.
-With an id that the provider knows it has to answer with the same secrets.`
+Flysim makes up the values that you do not set: a new id each time, an
+organization and a user. For an id that the provider knows, the provider must
+answer with the same secrets.`
 
-// The customer of whom nothing else is said.
+// The default customer.
 const (
 	defaultOrganization = "g1lx9my4pzemqwk7"
 	defaultOrgName      = "Supercollider"
@@ -43,8 +44,8 @@ const (
 	aliasDomain         = "@customer.fly.io"
 )
 
-// An order is what the flags of provision say.
-type order struct {
+// provisionOptions holds the flags of provision.
+type provisionOptions struct {
 	flyext.ProvisionRequest
 	ip      string
 	options []string
@@ -53,35 +54,35 @@ type order struct {
 }
 
 func (p *program) provisionCommand() *cobra.Command {
-	var o order
+	var o provisionOptions
 	cmd := &cobra.Command{
-		Use: "provision [URL] [flags]", Short: "Ask for an extension, as flyctl ext create does", Long: provisionHelp, Args: baseURLArgument,
+		Use: "provision [URL] [flags]", Short: "Provision an extension, as flyctl ext create does", Long: provisionHelp, Args: baseURLArgument,
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.provision(cmd, &o) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.ID, "id", "", "the extension's `id` (default a new one)")
-	flags.StringVar(&o.Name, "name", "", "its `name` (default collider-<id>)")
-	flags.StringVar(&o.OrganizationID, "org", defaultOrganization, "the organization's `id`")
-	flags.StringVar(&o.OrganizationName, "org-name", defaultOrgName, "its `name`")
-	flags.StringVar(&o.OrganizationEmail, "org-email", "", "the `alias` of its admins (default <org>"+aliasDomain+")")
-	flags.StringVar(&o.UserID, "user-id", defaultUser, "the provisioning user's `id`")
-	flags.StringVar(&o.UserEmail, "user-email", "", "the user's `alias` (default <user-id>"+aliasDomain+")")
-	flags.StringVar(&o.UserRole, "user-role", "admin", "the user's `role`: admin or member")
+	flags.StringVar(&o.ID, "id", "", "the `id` of the extension (default a new one)")
+	flags.StringVar(&o.Name, "name", "", "the `name` of the extension (default collider-<id>)")
+	flags.StringVar(&o.OrganizationID, "org", defaultOrganization, "the `id` of the organization")
+	flags.StringVar(&o.OrganizationName, "org-name", defaultOrgName, "the `name` of the organization")
+	flags.StringVar(&o.OrganizationEmail, "org-email", "", "the email `alias` of the organization's admins (default <org>"+aliasDomain+")")
+	flags.StringVar(&o.UserID, "user-id", defaultUser, "the `id` of the user who provisions")
+	flags.StringVar(&o.UserEmail, "user-email", "", "the email `alias` of the user (default <user-id>"+aliasDomain+")")
+	flags.StringVar(&o.UserRole, "user-role", "admin", "the `role` of the user: admin or member")
 	flags.StringVar(&o.PrimaryRegion, "region", "mad", "the primary `region`")
-	flags.StringArrayVar(&o.ReadRegions, "read-region", nil, "a `region` for replicas; repeat it for more")
-	flags.StringVar(&o.ip, "ip", "", "the extension's IPv6 `address` on the customer's network")
+	flags.StringArrayVar(&o.ReadRegions, "read-region", nil, "a `region` for replicas; repeatable")
+	flags.StringVar(&o.ip, "ip", "", "the IPv6 `address` of the extension on the customer's network")
 	flags.StringArrayVar(&o.options, "option", nil, optionHelp)
 	flags.StringVar(&o.params, "params", "", paramsHelp)
-	flags.StringVar(&o.prefix, "prefix", "", "write the secrets whose names begin with this `prefix` as variables, such as LOGJAM_ (or FLYSIM_SECRET_PREFIX)")
+	flags.StringVar(&o.prefix, "prefix", "", "write secrets whose names begin with this `prefix` as variables, such as LOGJAM_ (or set FLYSIM_SECRET_PREFIX)")
 	return cmd
 }
 
 const (
-	optionHelp = "an option of the provider's own, as `key=value`; a value that is JSON is sent as such, any other as a string; repeat it for more"
-	paramsHelp = "further members of the request: the JSON object in this `file`, or - for standard input"
+	optionHelp = "a provider-specific option, as `key=value`; a value that is JSON is sent as JSON, any other as a string; repeatable"
+	paramsHelp = "the `file` with a JSON object whose members are added to the request; - reads standard input"
 )
 
-func (p *program) provision(cmd *cobra.Command, o *order) error {
+func (p *program) provision(cmd *cobra.Command, o *provisionOptions) error {
 	fly, err := p.platform()
 	if err != nil {
 		return err
@@ -97,15 +98,15 @@ func (p *program) provision(cmd *cobra.Command, o *order) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.Extra)) {
 		if flag, ok := provisionMembers[name]; ok {
-			return usagef("%q is --%s's to set", name, flag)
+			return usagef("--option and --params cannot set %q; use --%s", name, flag)
 		}
 	}
-	fly.Registration.Async = true // so that a slow provider is polled
+	fly.Registration.Async = true // so that Create polls a slow provider
 	made, err := fly.Create(cmd.Context(), o.ProvisionRequest)
 	if err == nil {
 		err = checkEnv(made.Extension.Secrets)
 	}
-	if isUnreachable(err) || cmd.Context().Err() != nil { // of which no customer reads
+	if isUnreachable(err) || cmd.Context().Err() != nil { // errors that no customer sees
 		return err
 	}
 	if p.json {
@@ -116,16 +117,17 @@ func (p *program) provision(cmd *cobra.Command, o *order) error {
 		return err
 	}
 	p.err.blank()
-	p.err.line(plain, "", "Its id: "+made.Extension.ID)
+	p.err.line(plain, "", "Id of the extension: "+made.Extension.ID)
 	return p.writeSecrets(made, o.prefix)
 }
 
-// writeSecrets writes the secrets to standard output: byte for byte, or without
-// what a terminal obeys. A terminal that shows them already gets them once.
+// writeSecrets writes the secrets to standard output. A terminal gets them with
+// control characters escaped, and only if standard error does not show them on a
+// terminal already. Any other output gets them byte for byte.
 func (p *program) writeSecrets(made flytest.Creation, prefix string) error {
 	secrets := made.Extension.Secrets
 	if p.out.terminal {
-		if !p.err.terminal || !tells(made.Terminal, secrets) {
+		if !p.err.terminal || !containsAll(made.Terminal, secrets) {
 			p.out.raw(dotenv(secrets, prefix))
 		}
 		return nil
@@ -134,13 +136,13 @@ func (p *program) writeSecrets(made flytest.Creation, prefix string) error {
 		return usagef("standard output: %w", err)
 	}
 	if prefix == "" && len(secrets) > 0 {
-		p.err.wrap(yellow, "", "The secrets are comments, because the provider chooses their names and a shell obeys some. To have variables: --prefix "+suggestedPrefix(secrets))
+		p.err.wrap(yellow, "", "The secrets are comments, because the provider chooses their names and a shell obeys some names. Add --prefix "+suggestedPrefix(secrets)+" to write variables.")
 	}
 	return nil
 }
 
-// tells reports whether a text shows every secret.
-func tells(text string, secrets flyext.Secrets) bool {
+// containsAll reports whether a text contains the names and values of all secrets.
+func containsAll(text string, secrets flyext.Secrets) bool {
 	for name, value := range secrets {
 		if !strings.Contains(text, name) || !strings.Contains(text, value) {
 			return false
@@ -149,17 +151,17 @@ func tells(text string, secrets flyext.Secrets) bool {
 	return true
 }
 
-// provisionMembers are the members of a request that have a flag, by whose name.
+// provisionMembers maps the members of a request to their flags.
 var provisionMembers = map[string]string{
 	"id": "id", "name": "name", "organization_id": "org", "organization_name": "org-name", "organization_email": "org-email",
 	"user_id": "user-id", "user_email": "user-email", "user_role": "user-role", "primary_region": "region",
 	"read_regions": "read-region", "ip_address": "ip",
 }
 
-// complete makes up what is missing.
-func (o *order) complete() error {
+// complete sets the missing values.
+func (o *provisionOptions) complete() error {
 	if o.OrganizationID == "" {
-		return usagef("--org is empty")
+		return usagef("--org is empty; set the id of an organization")
 	}
 	if o.ID == "" {
 		o.ID = strings.ToLower(rand.Text()[:12])
@@ -174,7 +176,7 @@ func (o *order) complete() error {
 	}
 	var err error
 	if o.IPAddress, err = netip.ParseAddr(o.ip); err != nil || !o.IPAddress.Is6() {
-		return usagef("--ip: %q is no IPv6 address such as fdaa:0:47fb:0:1::1f", o.ip)
+		return usagef("--ip: invalid IPv6 address %q; use one such as fdaa:0:47fb:0:1::1f", o.ip)
 	}
 	return nil
 }
@@ -188,10 +190,10 @@ func (p *program) extra(options []string, params string) (map[string]json.RawMes
 	for _, option := range options {
 		name, value, ok := strings.Cut(option, "=")
 		if !ok || name == "" {
-			return nil, usagef("--option takes key=value")
+			return nil, usagef("--option must be key=value")
 		}
 		if _, twice := extra[name]; twice {
-			return nil, usagef("%q is set twice, by --option or --params", name)
+			return nil, usagef("%q is set twice by --option or --params; set it once", name)
 		}
 		if extra == nil {
 			extra = make(map[string]json.RawMessage)
@@ -202,7 +204,7 @@ func (p *program) extra(options []string, params string) (map[string]json.RawMes
 	}
 	for _, name := range []string{"timestamp", "nonce", "url"} {
 		if _, ok := extra[name]; ok && p.format == flytest.FormatXSignature {
-			return nil, usagef("%q is a parameter of the signature, which flysim sets", name)
+			return nil, usagef("--option and --params cannot set %q, because it is a parameter of the signature", name)
 		}
 	}
 	return extra, nil
@@ -235,12 +237,12 @@ func (p *program) readParams(name string) (map[string]json.RawMessage, error) {
 	}
 	var members map[string]json.RawMessage
 	if err := jsonv2.Unmarshal(text, &members); err != nil || members == nil {
-		return nil, usagef("--params: %s holds no JSON object", cmp.Or(map[bool]string{true: "standard input"}[name == "-"], name))
+		return nil, usagef("--params: %s must contain a JSON object", cmp.Or(map[bool]string{true: "standard input"}[name == "-"], name))
 	}
 	return members, nil
 }
 
-// A jsonCreation is what provision --json writes. It has the secrets.
+// A jsonCreation is the output of provision --json. It contains the secrets.
 type jsonCreation struct {
 	JSONExtension
 	Terminal string     `json:"terminal,omitempty"`
@@ -248,21 +250,21 @@ type jsonCreation struct {
 }
 
 func (p *program) provisionJSON(made flytest.Creation, err error) error {
-	told := jsonCreation{Terminal: p.redact(made.Terminal)}
+	doc := jsonCreation{Terminal: p.redact(made.Terminal)}
 	if made.Extension != nil {
-		told.JSONExtension = newJSONExtension(made.Extension)
+		doc.JSONExtension = newJSONExtension(made.Extension)
 	}
 	if err == nil {
-		p.writeJSON(told)
+		p.writeJSON(doc)
 		return nil
 	}
-	told.Error = p.newJSONError(err)
-	p.writeJSON(told)
-	return &toldError{err}
+	doc.Error = p.newJSONError(err)
+	p.writeJSON(doc)
+	return &reportedError{err}
 }
 
-// A JSONExtension is an extension with its secrets, which an
-// [flyext.Extension] does not show.
+// A JSONExtension is an extension with its secrets. The JSON of a
+// [flyext.Extension] has no values of secrets.
 type JSONExtension struct {
 	ID         string            `json:"id,omitempty"`
 	Name       string            `json:"name,omitempty"`
@@ -276,18 +278,18 @@ func newJSONExtension(x *flyext.Extension) JSONExtension {
 	return JSONExtension{x.ID, x.Name, x.Status, x.Message, x.FlyAppName, x.Secrets}
 }
 
-// checkEnv refuses secrets that no shell can take: a name that is not a
-// variable's, the name of a variable that is obeyed, and a NUL.
+// checkEnv returns an error for secrets that are unsafe in a shell's environment: an
+// invalid name, the name of a variable that shells or programs obey, or a NUL.
 func checkEnv(secrets flyext.Secrets) error {
 	for _, name := range slices.Sorted(maps.Keys(secrets)) {
 		if !isEnvName(name) {
-			return errors.New("the provider's secret " + strconv.QuoteToASCII(name) + " has a name that no environment variable can have")
+			return errors.New("the provider's secret " + strconv.QuoteToASCII(name) + " has an invalid name for an environment variable")
 		}
 		if isObeyed(name) {
-			return errors.New("the provider's secret " + name + " has the name of a variable that shells and what they start obey")
+			return errors.New("the provider's secret " + name + " has the name of a variable that shells or other programs obey")
 		}
 		if strings.ContainsRune(secrets[name], 0) {
-			return errors.New("the provider's secret " + name + " has a NUL, which no environment variable can have")
+			return errors.New("the provider's secret " + name + " contains a NUL, which is invalid in an environment variable")
 		}
 	}
 	return nil

@@ -29,7 +29,7 @@ func TestLifeOfAnExtension(t *testing.T) {
 			if got, want := made.stdout, "LOGJAM_URL=\"https://abc/1:pass'word\\$@logjam.example\"\n"; got != want {
 				t.Errorf("standard output is\n%s, want\n%s", got, want)
 			}
-			contains(t, made.stderr, "Your Example extension (shop) is ready.", "LOGJAM_URL: https://abc/1:pass'word$@logjam.example\n", "Its id: abc/1\n")
+			contains(t, made.stderr, "Your Example extension (shop) is ready.", "LOGJAM_URL: https://abc/1:pass'word$@logjam.example\n", "Id of the extension: abc/1\n")
 			got := m.request("abc/1")
 			if string(got.Extra["plan"]) != `"pro"` || string(got.Extra["size"]) != `{"gb":3}` {
 				t.Errorf("the options are %s", got.Extra)
@@ -45,7 +45,7 @@ func TestLifeOfAnExtension(t *testing.T) {
 			}
 
 			if format == flytest.FormatCavage {
-				return // two equal requests of one second are one
+				return // cavage has no nonce, so two equal requests in a second are a replay
 			}
 			contains(t, term.run(t, args("fetch", "abc/1")...).want(t, 0).stdout, "id       abc/1\nname     shop\nstatus   ready\n")
 			contains(t, term.run(t, args("deprovision", "abc/1")...).want(t, 0).stdout, "Deprovisioned abc/1.\n")
@@ -112,15 +112,15 @@ func TestProvisionFails(t *testing.T) {
 	if text.stdout != "" {
 		t.Errorf("standard output is %q", text.stdout)
 	}
-	var told jsonCreation
-	term.run(t, "provision", "--id", "x", "--json").want(t, 1).decode(t, &told)
-	if told.Error == nil || told.Error.Message != "No room in mad." {
-		t.Errorf("the document is %+v", told)
+	var doc jsonCreation
+	term.run(t, "provision", "--id", "x", "--json").want(t, 1).decode(t, &doc)
+	if doc.Error == nil || doc.Error.Message != "No room in mad." {
+		t.Errorf("the document is %+v", doc)
 	}
 	contains(t, term.run(t, "fetch", "x", "--wait").want(t, 1).stdout, "status   error\nmessage  No room in mad.\n")
 }
 
-// hostile are values that a shell could take for something else.
+// hostile lists values that a shell could misinterpret.
 var hostile = flyext.Secrets{
 	"EMPTY": "", "SPACE": " a  b ", "SINGLE": "it's", "DOUBLE": `say "hi"`, "BOTH": `'"`,
 	"DOLLAR": "$HOME ${HOME} $(echo pwned)", "TICKS": "`echo pwned`", "QUOTED_DOLLAR": "'$(echo pwned)`echo pwned`",
@@ -137,10 +137,11 @@ func prefixed(prefix string, secrets flyext.Secrets) flyext.Secrets {
 	return all
 }
 
-// shells are those that people source a file with.
+// shells are the shells in which the tests source a file.
 var shells = []string{"sh", "bash", "dash", "zsh"}
 
-// sourcing returns what a script prints in a shell that has sourced secrets.
+// sourcing returns the output of a script in a shell that has sourced secrets. It
+// adds "pwned" if an attack made a file of that name.
 func sourcing(t *testing.T, shell, secrets, script string) string {
 	t.Helper()
 	cmd := exec.Command(programtest.Path(t, shell, shell), "-c", `. ./app.env; `+script)
@@ -175,8 +176,8 @@ func TestSecretsCanBeSourced(t *testing.T) {
 	}
 }
 
-// TestSourcingSetsWhatIsAllowed: a provider that sends a name of its own choice
-// sets no variable without the author's consent.
+// TestSourcingSetsWhatIsAllowed: a sourced file sets a variable only if the user
+// allows its name with a prefix.
 func TestSourcingSetsWhatIsAllowed(t *testing.T) {
 	t.Parallel()
 	const attack = "a[$(touch pwned)]"
@@ -191,8 +192,8 @@ func TestSourcingSetsWhatIsAllowed(t *testing.T) {
 			if got := sourcing(t, shell, made.stdout, script); got != ",,," {
 				t.Errorf("without a prefix the variables are %q", got)
 			}
-			contains(t, made.stdout, "# not set, because no --prefix allows it:\n# NEWSHELL_HOOK='"+attack+"'\n")
-			contains(t, words(made.stderr), "To have variables: --prefix YOURS_")
+			contains(t, made.stdout, "# not set; --prefix is missing:\n# NEWSHELL_HOOK='"+attack+"'\n")
+			contains(t, words(made.stderr), "Add --prefix YOURS_ to write variables.")
 			for _, made := range []output{
 				term.run(t, "provision", "--prefix", "LOGJAM_").want(t, 0),
 				term.with("FLYSIM_SECRET_PREFIX", "LOGJAM_").run(t, "provision").want(t, 0),
@@ -200,7 +201,7 @@ func TestSourcingSetsWhatIsAllowed(t *testing.T) {
 				if got := sourcing(t, shell, made.stdout, script); got != "token,,," {
 					t.Errorf("with a prefix the variables are %q", got)
 				}
-				contains(t, made.stdout, "# not set, because the name does not begin with LOGJAM_:\n# NEWSHELL_HOOK='"+attack+"'\n")
+				contains(t, made.stdout, "# not set; the name does not begin with LOGJAM_:\n# NEWSHELL_HOOK='"+attack+"'\n")
 			}
 		})
 	}
@@ -210,14 +211,14 @@ func TestSourcingSetsWhatIsAllowed(t *testing.T) {
 		}
 	})
 	term := newTerminal((&memory{}).serve(t, "", 0))
-	contains(t, words(term.run(t, "provision").want(t, 0).stderr), "To have variables: --prefix LOGJAM_")
+	contains(t, words(term.run(t, "provision").want(t, 0).stderr), "Add --prefix LOGJAM_ to write variables.")
 	for _, prefix := range []string{"R", "_", "LD_", "BASH_", "1_", "A;_", "LOGJAM"} {
 		contains(t, term.run(t, "provision", "--prefix", prefix).want(t, exitUsage).stderr, "--prefix: ")
 	}
 }
 
-// A reader of .env files takes from them what the shell does, unless there is a
-// backslash, or both kinds of quotes.
+// TestSecretsCanBeReadByDotenv: a reader of .env files and a shell read the same
+// values. Values with a backslash or with both kinds of quotes are exceptions.
 func TestSecretsCanBeReadByDotenv(t *testing.T) {
 	t.Parallel()
 	for name, want := range hostile {
@@ -231,7 +232,8 @@ func TestSecretsCanBeReadByDotenv(t *testing.T) {
 	}
 }
 
-// A name that is none would be run by the shell that sources it.
+// TestSecretNamesAreNoCommands: flysim rejects an invalid name, which a shell would
+// run as a command.
 func TestSecretNamesAreNoCommands(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"", "1A", "A B", "A;touch pwned;B", "A\nB", "Ä", "A-B", "$(touch pwned)"} {
@@ -243,14 +245,15 @@ func TestSecretNamesAreNoCommands(t *testing.T) {
 		if made.stdout != "" {
 			t.Errorf("%q: standard output is %q", name, made.stdout)
 		}
-		contains(t, words(made.stderr), "has a name that no environment variable can have")
+		contains(t, words(made.stderr), "has an invalid name for an environment variable")
 	}
 	if err := checkEnv(flyext.Secrets{"A": "a\x00b"}); err == nil {
-		t.Error("a NUL is no error")
+		t.Error("a value with a NUL is accepted, want an error")
 	}
 }
 
-// A variable that the shell itself obeys is an order to whoever sources it.
+// TestSecretNamesAreNoOrders: flysim rejects the names of variables that a shell
+// obeys.
 func TestSecretNamesAreNoOrders(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{
@@ -263,7 +266,7 @@ func TestSecretNamesAreNoOrders(t *testing.T) {
 			if len(args) == 1 && made.stdout != "" {
 				t.Errorf("%s: standard output is %q", name, made.stdout)
 			}
-			contains(t, words(made.stderr), name+" has the name of a variable that shells and what they start obey")
+			contains(t, words(made.stderr), name+" has the name of a variable that shells or other programs obey")
 		}
 	}
 	if err := checkEnv(flyext.Secrets{"LOGJAM_PATH": "", "PATHS": "", "OLD_PS1": "", "HOMEPAGE": ""}); err != nil {
@@ -271,7 +274,7 @@ func TestSecretNamesAreNoOrders(t *testing.T) {
 	}
 }
 
-// What a provider answers must not move the cursor, or worse.
+// TestTerminalIsNotObeyed: an answer of the provider cannot control the terminal.
 func TestTerminalIsNotObeyed(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -287,8 +290,8 @@ func TestTerminalIsNotObeyed(t *testing.T) {
 	}
 }
 
-// TestCommonWordForASecret: what the README has a newcomer type as the secret is
-// a word that other texts have, too.
+// TestCommonWordForASecret: flysim does not redact the word "secret", which is the
+// secret in the README's examples.
 func TestCommonWordForASecret(t *testing.T) {
 	t.Parallel()
 	got := newTerminal((&memory{}).serve(t, "", 0)).with("FLYIO_SIGNING_SECRET", shortSecret).run(t, "provision").want(t, 0)

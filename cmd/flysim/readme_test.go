@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestReadmeShowsARun: what the README shows of check is what it writes, but for
-// where the provider is, what the extension is called, and how long it took.
+// TestReadmeShowsARun: the output of check in docs/testing.md is the real one, except
+// for the URL of the provider, the id of the extension, the signature and the time.
 func TestReadmeShowsARun(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile("../../docs/testing.md")
@@ -18,13 +18,13 @@ func TestReadmeShowsARun(t *testing.T) {
 	_, after, _ := strings.Cut(string(readme), "```console\n$ flysim check ")
 	shown, _, ok := strings.Cut(after, "```\n")
 	if !ok {
-		t.Fatal("the README shows no run")
+		t.Fatal("docs/testing.md shows no run of flysim check")
 	}
 	command, shown, _ := strings.Cut(shown, "\n")
 	node := startNode(t, "status-word")
 	got := newTerminal(node.baseURL).run(t, append([]string{"check"}, strings.Fields(command)...)...).want(t, 1)
 	if got, want := comparable(got.stdout), comparable(shown); got != want {
-		t.Errorf("the README shows:\n%s\nflysim writes:\n%s", want, got)
+		t.Errorf("docs/testing.md shows:\n%s\nflysim writes:\n%s", want, got)
 	}
 	narrow(t, shown)
 }

@@ -19,12 +19,12 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-const replayHelp = `Replay sends the last request of a HAR file again, to the provider at the base
-URL: signed anew, with another timestamp and nonce. flysim check --record DIR
-writes such files.
+const replayHelp = `Replay sends the last request of a HAR file to the provider at the base URL. It
+signs the request again, with a new timestamp and nonce. Flysim check --record
+DIR writes such files.
 
-With --same-bytes the request is sent as it was recorded. A provider refuses
-that as a replay, or because it is too old.`
+With --same-bytes, replay sends the recorded signature, timestamp and nonce. A
+provider must reject that as a replay or as too old.`
 
 func (p *program) replayCommand() *cobra.Command {
 	var same bool
@@ -32,13 +32,13 @@ func (p *program) replayCommand() *cobra.Command {
 		Use: "replay FILE [flags]", Short: "Send a recorded request again", Long: replayHelp,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return usagef("%s takes one HAR file", cmd.CommandPath())
+				return usagef("invalid arguments; %s takes one HAR file", cmd.CommandPath())
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return p.replay(cmd.Context(), args[0], same) },
 	}
-	cmd.Flags().BoolVar(&same, "same-bytes", false, "send the recorded signature, time and nonce, too")
+	cmd.Flags().BoolVar(&same, "same-bytes", false, "send the recorded signature, timestamp and nonce")
 	return cmd
 }
 
@@ -49,7 +49,7 @@ func (p *program) replay(ctx context.Context, name string, same bool) error {
 	}
 	text, err := os.ReadFile(name)
 	if err != nil {
-		return usagef("the recorded request: %w", err)
+		return usagef("cannot read the recorded request: %w", err)
 	}
 	all, err := har.Decode(text)
 	if err != nil {
@@ -62,7 +62,7 @@ func (p *program) replay(ctx context.Context, name string, same bool) error {
 	}
 	r, err := make(ctx, fly, recorded)
 	if err != nil {
-		return &usageError{err} // nothing was sent
+		return &usageError{err} // flysim sent no request
 	}
 	answer, err := fly.Do(r)
 	if err != nil {
@@ -75,7 +75,7 @@ func (p *program) replay(ctx context.Context, name string, same bool) error {
 	return p.showSent(answer, body)
 }
 
-// asRecorded returns the recorded request, for the base URL's host.
+// asRecorded returns the recorded request with the host of the base URL.
 func (p *program) asRecorded(ctx context.Context, _ *flytest.Platform, recorded har.Request) (*http.Request, error) {
 	u, err := url.Parse(recorded.URL)
 	if err != nil {
@@ -95,10 +95,10 @@ func (p *program) asRecorded(ctx context.Context, _ *flytest.Platform, recorded 
 	return r, nil
 }
 
-// signingParameters are those that X-Signature adds.
+// signingParameters are the parameters that X-Signature adds to a request.
 var signingParameters = []string{"timestamp", "nonce", "url"}
 
-// signAnew returns the recorded request without its signature, signed.
+// signAnew returns the recorded request with a new signature.
 func (p *program) signAnew(ctx context.Context, fly *flytest.Platform, recorded har.Request) (*http.Request, error) {
 	u, err := url.Parse(recorded.URL)
 	if err != nil {
@@ -119,8 +119,8 @@ func (p *program) signAnew(ctx context.Context, fly *flytest.Platform, recorded 
 	return fly.NewRequest(ctx, recorded.Method, path, withoutParameters(recorded.Body))
 }
 
-// withoutParameters returns a JSON object without the parameters of a signature,
-// and any other body as it is.
+// withoutParameters removes the parameters of the signature from a JSON object. It
+// returns any other body unchanged.
 func withoutParameters(body []byte) []byte {
 	dec := jsontext.NewDecoder(bytes.NewReader(body))
 	if dec.PeekKind() != '{' {
@@ -164,7 +164,7 @@ func (p *program) record(dir string, result flytest.Result) error {
 		err = os.MkdirAll(dir, 0o700)
 	}
 	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, result.ID+".har"), text, 0o600) // it holds secrets
+		err = os.WriteFile(filepath.Join(dir, result.ID+".har"), text, 0o600) // not readable for others: it contains secrets
 	}
 	return err
 }

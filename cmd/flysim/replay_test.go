@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestRecordAndReplay: a failure of check is in a file, from which it can be sent
-// again and explained.
+// TestRecordAndReplay: check --record writes a failure to a file, and replay and
+// explain read it.
 func TestRecordAndReplay(t *testing.T) {
 	t.Parallel()
 	term := newTerminal(startPython(t, "number").baseURL)
@@ -21,7 +21,8 @@ func TestRecordAndReplay(t *testing.T) {
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the file is %v, %v", info, err)
 	}
-	// The signature is accepted. The extension is gone, because check removes what it makes.
+	// The provider accepts the signature. The extension is gone, because check removes
+	// its extensions.
 	contains(t, term.run(t, "replay", file).want(t, exitRefused).stdout, "The stream was deleted.")
 	contains(t, term.run(t, "replay", file, "--same-bytes").want(t, exitRefused).stdout, "unauthorized")
 	contains(t, term.run(t, "explain", file).want(t, 0).stdout, "The signature is right")
@@ -37,7 +38,7 @@ func TestWithoutParameters(t *testing.T) {
 		`{}`: `{}`, `[1]`: `[1]`, `{"a":`: `{"a":`, "": "",
 	} {
 		if got := string(withoutParameters([]byte(body))); got != want {
-			t.Errorf("%s is %s, want %s", body, got, want)
+			t.Errorf("%s: got %s, want %s", body, got, want)
 		}
 	}
 }

@@ -13,22 +13,23 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// A report tells a person of results as they come.
+// A report writes results as they arrive.
 type report struct {
 	*program
 	total, tested int
 	group         string
-	reason        string // why the one before was skipped
+	reason        string // of the previous result, if it was skipped
 }
 
-// protocol is the file whose headings are the sources of requirements.
+// protocol is the file with the sources of the requirements. Each source is a
+// heading.
 const protocol = "docs/protocol.md"
 
 func newReport(p *program, total int) *report { return &report{program: p, total: total} }
 
-// started shows, on a terminal, what is being tested.
+// started shows the current requirement on a terminal.
 func (r *report) started(requirement flytest.Requirement) {
-	if r.tested == 0 { // the provider does answer
+	if r.tested == 0 { // the head comes only after the provider has answered
 		r.begin()
 	}
 	r.err.show(fmt.Sprintf("%d/%d  %s", r.tested+1, r.total, requirement.Text))
@@ -42,7 +43,7 @@ func (r *report) finished(result flytest.Result) {
 	}
 }
 
-// group begins a group unless it is the one that is told of.
+// group writes the heading of a group unless it is the current one.
 func (p *page) group(current *string, next string) {
 	if *current == next {
 		return
@@ -54,7 +55,7 @@ func (p *page) group(current *string, next string) {
 	p.line(bold, "", next)
 }
 
-// The columns of a report: verdict and text, then labels and what they label.
+// The widths of the columns of verdicts and of labels.
 const (
 	verdictWidth = len("  skipped  ")
 	labelWidth   = len("tried  ")
@@ -74,7 +75,7 @@ func (r *report) result(result flytest.Result) {
 	}
 	out.row(s, fmt.Sprintf("%-*s", verdictWidth, "  "+verdict), result.Text, strings.TrimPrefix(result.Source, protocol))
 	indent := strings.Repeat(" ", verdictWidth)
-	if result.Verdict == flytest.Skipped && result.Reason != r.reason { // or else it has just been told
+	if result.Verdict == flytest.Skipped && result.Reason != r.reason { // otherwise the line above has it
 		out.wrap(dim, indent, result.Reason)
 	}
 	r.reason = result.Reason
@@ -83,12 +84,12 @@ func (r *report) result(result flytest.Result) {
 	}
 }
 
-// row writes a label, a text and, at the right, where it comes from: on one line,
-// if there is room.
+// row writes a label, a text and, at the right, its source. It uses one line if
+// there is room.
 func (p *page) row(of style, label, text, source string) {
 	room := p.columns() - utf8.RuneCountInString(label) - utf8.RuneCountInString(source) - 1
 	if utf8.RuneCountInString(text) > room {
-		p.besideAs(of, label, plain, text)
+		p.hangAs(of, label, plain, text)
 		p.wrap(dim, strings.Repeat(" ", verdictWidth), source)
 		return
 	}
@@ -97,7 +98,7 @@ func (p *page) row(of style, label, text, source string) {
 	p.line(dim, before+p.styled(of, name)+after+fmt.Sprintf("%-*s ", room, visible(text)), source)
 }
 
-// begin says what is tested.
+// begin writes the head of the report.
 func (r *report) begin() {
 	if r.json {
 		return
@@ -107,22 +108,22 @@ func (r *report) begin() {
 	r.out.blank()
 }
 
-// failure tells what was sent, what came back, what should have, and what to do.
+// failure writes the request, the expected and the actual answer, and the fix.
 func (r *report) failure(result flytest.Result, indent string) {
 	label := func(text string) string { return fmt.Sprintf("%s%-*s", indent, labelWidth, text) }
-	r.out.besideAs(dim, label("id"), plain, result.ID)
+	r.out.hangAs(dim, label("id"), plain, result.ID)
 	if sent, details := sentOf(result); sent != "" {
-		r.out.besideAs(dim, label("sent"), plain, sent)
+		r.out.hangAs(dim, label("sent"), plain, sent)
 		for _, detail := range details {
-			r.out.beside(plain, label(""), detail)
+			r.out.hang(plain, label(""), detail)
 		}
 	}
-	r.out.besideAs(dim, label("want"), plain, result.Want)
-	r.out.besideAs(dim, label("got"), red, result.Got)
+	r.out.hangAs(dim, label("want"), plain, result.Want)
+	r.out.hangAs(dim, label("got"), red, result.Got)
 	if n := len(result.Trials); n > 0 {
-		r.out.besideAs(dim, label("tried"), plain, triedOf(result.Trials))
+		r.out.hangAs(dim, label("tried"), plain, triedOf(result.Trials))
 	}
-	r.out.besideAs(dim, label("fix"), plain, result.Fix)
+	r.out.hangAs(dim, label("fix"), plain, result.Fix)
 	if !r.verbose {
 		return
 	}
@@ -137,10 +138,10 @@ func (r *report) failure(result flytest.Result, indent string) {
 	}
 }
 
-// maxSent bounds what is shown of a body, in bytes; --verbose shows all.
+// maxSent bounds the shown part of a body, in bytes. --verbose shows all.
 const maxSent = 100
 
-// triedOf says how many other ways to send a request the provider accepted.
+// triedOf describes how many variants of the request the provider accepted.
 func triedOf(trials []flytest.Trial) string {
 	accepted := 0
 	for _, t := range trials {
@@ -148,7 +149,7 @@ func triedOf(trials []flytest.Trial) string {
 			accepted++
 		}
 	}
-	return fmt.Sprintf("%d other ways to send the request; the provider accepted %d", len(trials), accepted)
+	return fmt.Sprintf("%d variants of the request; the provider accepted %d", len(trials), accepted)
 }
 
 // sentOf describes the last request of a result: its method and path, the
@@ -168,7 +169,7 @@ func sentOf(result flytest.Result) (request string, details []string) {
 	}
 	shown := e.RequestBody
 	if json.Valid(shown) {
-		shown = bytes.ReplaceAll(shown, []byte(`,"`), []byte(`, "`)) // for lines to be broken there
+		shown = bytes.ReplaceAll(shown, []byte(`,"`), []byte(`, "`)) // so that lines can break there
 	}
 	body := string(shown[:min(len(shown), maxSent)])
 	if len(shown) > maxSent {
@@ -200,7 +201,7 @@ func signedParameters(e flytest.Exchange) string {
 	return fmt.Sprintf("timestamp %s, nonce %s, url %s", values.Get("timestamp"), values.Get("nonce"), values.Get("url"))
 }
 
-// summary ends a report.
+// summary writes the end of a report.
 func (r *report) summary(results *flytest.Report) {
 	r.out.blank()
 	failed := results.Count(flytest.Failed)
@@ -209,19 +210,19 @@ func (r *report) summary(results *flytest.Report) {
 		s = red
 	}
 	rest := r.total - len(results.Results)
-	closed := rest > 0 && len(results.Results) == 1 // by the first requirement, without which there is nothing to test
+	closed := rest > 0 && len(results.Results) == 1 // the first requirement failed, and the others depend on it
 	if ids := failedIDs(results); len(ids) > 0 && !closed {
-		r.out.say("To test what failed alone: flysim check --only '%s'", strings.Join(ids, " "))
+		r.out.say("To repeat the failed tests: flysim check --only '%s'", strings.Join(ids, " "))
 		if !r.verbose {
-			r.out.wrap(plain, "", "With --verbose every request and answer of a failure is shown.")
+			r.out.wrap(plain, "", "Add --verbose to see all requests and answers of a failure.")
 		}
 		r.out.blank()
 	}
 	if closed && !r.verbose {
-		r.out.wrap(plain, "", "With --verbose the request and the answer are shown.")
+		r.out.wrap(plain, "", "Add --verbose to see the request and the answer.")
 	}
 	if r.withoutSignOn(results) {
-		r.out.say("To have the sign-on tested, set FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET to what the provider has, and start it with the OAuth URL http://%s.", defaultOAuthAddr)
+		r.out.say("To test the sign-on, set FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET to the values that the provider has, and start the provider with the OAuth URL http://%s.", defaultOAuthAddr)
 		r.out.blank()
 	}
 	if rest > 0 {
@@ -235,15 +236,15 @@ func (r *report) summary(results *flytest.Report) {
 		results.Count(flytest.Passed), warned, failed, results.Count(flytest.Skipped), results.Duration.Seconds()))
 }
 
-// withoutSignOn says whether the sign-on was skipped for want of an OAuth
-// client, and not because the provider has none.
+// withoutSignOn reports whether the sign-on was skipped because flysim has no OAuth
+// client, although the provider may offer the sign-on.
 func (r *report) withoutSignOn(results *flytest.Report) bool {
 	return r.clientID == "" && slices.ContainsFunc(results.Results, func(result flytest.Result) bool {
 		return strings.HasPrefix(result.ID, "sso-") && result.Verdict == flytest.Skipped && !strings.Contains(result.Reason, "not offered")
 	})
 }
 
-// A jsonReport is what check --json writes. It holds no secrets.
+// A jsonReport is the output of check --json. It contains no secrets.
 type jsonReport struct {
 	BaseURL string       `json:"base_url"`
 	Format  string       `json:"format"`
@@ -253,7 +254,7 @@ type jsonReport struct {
 	Skipped int          `json:"skipped"`
 	Seconds float64      `json:"seconds"`
 	Results []jsonResult `json:"results"`
-	Error   *jsonError   `json:"error,omitempty"` // why it broke off
+	Error   *jsonError   `json:"error,omitempty"` // that ended the run early
 }
 
 type jsonResult struct {
@@ -264,13 +265,14 @@ type jsonResult struct {
 	Verdict  string        `json:"verdict"`
 	Want     string        `json:"want,omitempty"`
 	Got      string        `json:"got,omitempty"`
-	Fix      string        `json:"fix,omitempty"` // of what failed alone
+	Fix      string        `json:"fix,omitempty"` // only of failures and warnings
 	Reason   string        `json:"reason,omitempty"`
 	Seconds  float64       `json:"seconds"`
 	Requests []jsonRequest `json:"requests"`
 }
 
-// A jsonRequest is a request that was sent. The body is there for what failed.
+// A jsonRequest is a request that flysim sent. The body is only in failures and
+// warnings.
 type jsonRequest struct {
 	Method  string  `json:"method"`
 	URL     string  `json:"url"`
@@ -280,12 +282,12 @@ type jsonRequest struct {
 }
 
 func (p *program) newJSONReport(results *flytest.Report, err error) *jsonReport {
-	told := &jsonReport{
+	doc := &jsonReport{
 		BaseURL: p.baseURL, Format: string(p.format), Seconds: seconds(results.Duration), Results: []jsonResult{},
 		Passed: results.Count(flytest.Passed), Failed: results.Count(flytest.Failed), Warned: results.Count(flytest.Warned), Skipped: results.Count(flytest.Skipped),
 	}
 	if err != nil {
-		told.Error = p.newJSONError(err)
+		doc.Error = p.newJSONError(err)
 	}
 	for _, result := range results.Results {
 		one := jsonResult{
@@ -306,13 +308,13 @@ func (p *program) newJSONReport(results *flytest.Report, err error) *jsonReport 
 			}
 			one.Requests = append(one.Requests, request)
 		}
-		told.Results = append(told.Results, one)
+		doc.Results = append(doc.Results, one)
 	}
-	return told
+	return doc
 }
 
-// maxJSONBody is what a request of Fly.io stays far below, in bytes. Those that
-// test the limits of a provider are not worth repeating.
+// maxJSONBody is the size in bytes up to which a report contains a body. Only the
+// requests that test the limits of a provider are larger.
 const maxJSONBody = 16 << 10
 
 func seconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }

@@ -18,7 +18,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// golden compares a text with that of a file in testdata.
+// golden compares a text with a file in testdata.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	file := filepath.Join("testdata", name)
@@ -32,11 +32,11 @@ func golden(t *testing.T, name, got string) {
 		t.Fatal(err)
 	}
 	if got != string(want) {
-		t.Errorf("it is not what %s has (go test -update rewrites it):\n%s", file, got)
+		t.Errorf("the output differs from %s; go test -update rewrites the file:\n%s", file, got)
 	}
 }
 
-// example is a report with everything that a report can have.
+// example returns a report with all parts that a report can have.
 func example(t *testing.T) *flytest.Report {
 	t.Helper()
 	fly := flytest.Platform{
@@ -63,18 +63,18 @@ func example(t *testing.T) *flytest.Report {
 			{
 				Requirement: flytest.Requirement{
 					ID: "provision", Group: "Provisioning", Source: "docs/protocol.md#answers",
-					Text: "An order is answered with an extension and its secrets", Fix: "Answer.",
+					Text: "POST answers with an extension and its secrets", Fix: "Answer.",
 				},
 				Verdict: flytest.Passed, Duration: 12 * time.Millisecond, Exchanges: []flytest.Exchange{exchange("POST", "/extensions", "{}", 200)},
 			},
 			{
 				Requirement: flytest.Requirement{
 					ID: "concurrent-duplicates", Group: "Provisioning", Source: "docs/protocol.md#what-is-idempotent-and-what-is-not-and-why-that-is",
-					Text: "Requests for one id that come at the same time, as they do when an answer is late, make one extension with one set of secrets",
-					Fix:  "Make the id unique in the database and read the extension that is there when inserting it fails, or hold a lock on it for as long as it is being made.",
+					Text: "Concurrent requests for one id make one extension with one set of secrets, including a retry after a late answer",
+					Fix:  "Make the id unique in the database, and read the existing extension if an insert fails. Alternatively, hold a lock on the id while you make the extension.",
 				},
 				Verdict: flytest.Failed, Duration: 1500 * time.Millisecond,
-				Want: "the same secrets in both answers", Got: `LOGJAM_URL is another one in the second answer`,
+				Want: "the same secrets in both answers", Got: "a different LOGJAM_URL in the second answer",
 				Exchanges: []flytest.Exchange{exchange("POST", "/extensions", long, 200), exchange("POST", "/extensions", long, 200)},
 			},
 			{
@@ -88,7 +88,7 @@ func example(t *testing.T) *flytest.Report {
 			{
 				Requirement: flytest.Requirement{
 					ID: "replay", Group: "Signatures & time <once>", Source: "docs/protocol.md#freshness",
-					Text: "A request works once", Fix: "Keep the nonces that were used for as long as a request is fresh.",
+					Text: "A request is accepted once", Fix: "Keep used nonces until their requests are too old.",
 				},
 				Verdict: flytest.Failed, Duration: 2 * time.Second,
 				Want: "an answer", Got: "none: \x1b[2Jconnection reset\x00 by " + strings.Repeat("peer", 30),
@@ -98,7 +98,7 @@ func example(t *testing.T) *flytest.Report {
 	}
 }
 
-// showExample has a report print the example.
+// showExample returns the output of the example.
 func showExample(t *testing.T, p *program) (stdout, stderr string) {
 	t.Helper()
 	var out, err bytes.Buffer
@@ -125,10 +125,10 @@ func TestReport(t *testing.T) {
 	golden(t, "report.txt", stdout)
 	narrow(t, stdout)
 	if stderr != "" {
-		t.Errorf("standard error, which is no terminal, has %q", stderr)
+		t.Errorf("standard error is %q, want none without a terminal", stderr)
 	}
 	if strings.ContainsAny(stdout, "\x1b\r\x00") {
-		t.Error("it has control characters")
+		t.Error("the report has control characters")
 	}
 }
 
@@ -139,24 +139,24 @@ func TestVerboseReport(t *testing.T) {
 	stdout, _ := showExample(t, p)
 	contains(t, stdout, "> DELETE /flyio/extensions/x HTTP/1.1", "< no answer\n", " bytes, no newline at the end\n(request-target): post /flyio/extensions\n")
 	if strings.Contains(stdout, "> GET ") {
-		t.Error("it shows requests of what has not failed")
+		t.Error("the report shows the requests of a requirement that did not fail")
 	}
 }
 
-// On a terminal there are colours, and a line that tells how far it is.
+// TestReportOnATerminal: on a terminal the report has colours and a line of progress.
 func TestReportOnATerminal(t *testing.T) {
 	t.Parallel()
 	p := plainProgram()
 	p.out.colours, p.err.colours, p.err.transient = true, true, true
 	stdout, stderr := showExample(t, p)
 	contains(t, stdout, "\x1b[32mpassed", "\x1b[31mFAILED", "\x1b[33mskipped", "\x1b[2m#answers")
-	contains(t, stderr, "\x1b[2m1/5  An order is answered", "\r\x1b[K", "4/5  A request works once")
+	contains(t, stderr, "\x1b[2m1/5  POST answers with", "\r\x1b[K", "4/5  A request is accepted once")
 	if !strings.HasSuffix(stderr, "\r\x1b[K") {
-		t.Error("the line stays")
+		t.Error("the line of progress stays")
 	}
 	for line := range strings.SplitSeq(strings.NewReplacer("\x1b[2m", "", "\x1b[0m", "", "\x1b[K", "").Replace(stderr), "\r") {
 		if len([]rune(line)) >= columns {
-			t.Errorf("the line is as wide as the terminal, which breaks it: %q", line)
+			t.Errorf("the line of progress has %d columns, and the terminal breaks it: %q", len([]rune(line)), line)
 		}
 	}
 	plain, _ := showExample(t, plainProgram())
@@ -169,7 +169,7 @@ func TestReportOnATerminal(t *testing.T) {
 		b.WriteByte(stdout[i])
 	}
 	if b.String() != plain {
-		t.Error("it is another text in colours")
+		t.Error("the text with colours differs from the text without")
 	}
 }
 
@@ -181,7 +181,7 @@ func TestJSONReport(t *testing.T) {
 	p.writeJSON(p.newJSONReport(example(t), nil))
 	golden(t, "report.json", out.String())
 	if strings.Contains(out.String(), "hunter2") {
-		t.Error("it holds a secret")
+		t.Error("the report contains a secret")
 	}
 }
 
@@ -189,12 +189,12 @@ func TestJUnit(t *testing.T) {
 	t.Parallel()
 	p := plainProgram()
 	var out bytes.Buffer
-	if err := p.writeJUnit(&out, example(t), errors.New("it broke & off")); err != nil {
+	if err := p.writeJUnit(&out, example(t), errors.New("connection reset & closed")); err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "report.xml", out.String())
 	if strings.Contains(out.String(), "hunter2") {
-		t.Error("it holds a secret")
+		t.Error("the report contains a secret")
 	}
 	var got junitSuites
 	dec := xml.NewDecoder(&out)
@@ -208,17 +208,17 @@ func TestJUnit(t *testing.T) {
 	tests, failures, skipped := 0, 0, 0
 	for _, suite := range got.Suites {
 		if suite.Tests != len(suite.Cases) {
-			t.Errorf("%s has %d cases, and says %d", suite.Name, len(suite.Cases), suite.Tests)
+			t.Errorf("%s has %d cases, but the count %d", suite.Name, len(suite.Cases), suite.Tests)
 		}
 		tests += suite.Tests
 		failures += suite.Failures
 		skipped += suite.Skipped
 	}
 	if tests != got.Tests || failures != got.Failures || skipped != got.Skipped {
-		t.Error("the suites do not add up")
+		t.Error("the sums of the suites differ from the totals")
 	}
 	replay := got.Suites[1].Cases[0]
-	if got.Suites[1].Name != "Signatures & time <once>" || replay.Failure == nil || !strings.Contains(replay.Failure.Text, "fix: Keep the nonces") {
+	if got.Suites[1].Name != "Signatures & time <once>" || replay.Failure == nil || !strings.Contains(replay.Failure.Text, "fix: Keep used nonces") {
 		t.Errorf("the case is %+v", replay)
 	}
 }

@@ -2,49 +2,34 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
-const rootHelp = `Flysim plays Fly.io towards an extension provider, in any language, at a URL: it
-signs requests as Fly.io does and sends them, and shows what a customer would
-see. It sends nothing anywhere else.
+const rootHelp = `Flysim is a Fly.io simulator for extension providers in any language. It signs
+requests as Fly.io does, sends them to the provider's base URL, and shows what a
+customer would see. It contacts no other service.
 
-  export FLYIO_SIGNING_SECRET=...     # what the provider has
-  flysim check http://localhost:8080/flyio      # is all there that is required?
+  # The signing secret of the provider
+  export FLYIO_SIGNING_SECRET=...
+  # Test the requirements of the protocol
+  flysim check http://localhost:8080/flyio
 
   export FLYSIM_BASE_URL=http://localhost:8080/flyio
-  flysim provision --prefix LOGJAM_ > app.env   # be a customer, get secrets
-  flysim provision -v                           # see every byte that is signed
+  # Provision an extension and keep its secrets
+  flysim provision --prefix LOGJAM_ > app.env
+  # Show each request, answer and signed byte
+  flysim provision --verbose
 
 ` + secretsHelp + "\n\n" + exitCodes
-
-// usageTemplate is cobra's, 80 columns wide.
-const usageTemplate = `Usage:{{if and .Runnable .HasParent}}
-  {{.UseLine}}{{end}}{{if .HasAvailableSubCommands}}
-  {{.CommandPath}} COMMAND [flags]
-
-Commands:{{range .Commands}}{{if .IsAvailableCommand}}
-  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}{{if .HasAvailableLocalFlags}}
-
-Flags:
-{{.LocalFlags.FlagUsagesWrapped 80 | trimTrailingWhitespaces}}{{end}}{{if .HasAvailableInheritedFlags}}
-
-Flags of all commands:
-{{.InheritedFlags.FlagUsagesWrapped 80 | trimTrailingWhitespaces}}{{end}}{{if .HasAvailableSubCommands}}
-
-"{{.CommandPath}} COMMAND --help" tells more about a command.{{end}}
-`
 
 func (p *program) rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "flysim",
-		Short:         "Play Fly.io towards an extension provider",
+		Short:         "A Fly.io simulator for extension providers",
 		Long:          rootHelp,
 		Version:       version(),
 		SilenceErrors: true,
@@ -53,66 +38,90 @@ func (p *program) rootCommand() *cobra.Command {
 			if len(args) == 0 {
 				return nil
 			}
-			text := fmt.Sprintf("there is no command %q", args[0])
-			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-				text += "; did you mean " + strings.Join(near, " or ") + "?"
-			}
-			return usagef("%s (flysim --help lists all)", text)
+			return unknownCommand(cmd, args[0])
 		},
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.SuggestionsMinimumDistance = 2
-	root.SetUsageTemplate(usageTemplate)
 	root.SetFlagErrorFunc(flagError)
-	root.SetHelpCommand(&cobra.Command{Use: "no-help", Hidden: true}) // --help does it
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { p.showHelp(cmd) })
 	root.PersistentFlags().SortFlags = false
 	p.addFlags(root.PersistentFlags())
+	help := p.helpCommand()
+	help.DisableFlagsInUseLine = true
+	root.SetHelpCommand(help)
 	commands := []*cobra.Command{
 		p.provisionCommand(), p.updateCommand(), p.fetchCommand(), p.deprovisionCommand(),
 		p.eventCommand(), p.ssoCommand(), p.checkCommand(), p.serveCommand(), p.explainCommand(), p.sendCommand(), p.replayCommand(),
 	}
 	for _, cmd := range commands {
-		cmd.Flags().SortFlags = false
 		cmd.DisableFlagsInUseLine = true
+		args := cmd.Args
+		cmd.Args = func(cmd *cobra.Command, given []string) error {
+			if p.helpAll {
+				return pflag.ErrHelp // makes cobra show the help
+			}
+			return args(cmd, given)
+		}
 		cmd.PreRunE = func(cmd *cobra.Command, _ []string) error { return p.resolve(cmd) }
 		root.AddCommand(cmd)
 	}
+	for _, cmd := range append(commands, root, help) {
+		cmd.Flags().SortFlags = false
+		cmd.Flags().BoolP("help", "h", false, "show this help")
+	}
+	root.Flags().Bool("version", false, "show the version")
 	return root
 }
 
-// flagError says what is wrong with a flag. It never has a flag's value, as
-// pflag's own errors do, because it may be a secret.
+// flagError describes an invalid flag. Unlike pflag's errors it never contains the
+// value, which may be a secret.
 func flagError(cmd *cobra.Command, err error) error {
-	help := " (" + cmd.CommandPath() + " --help lists them)"
+	help := "; " + cmd.CommandPath() + " --help-all lists all flags"
 	if e, ok := errors.AsType[*pflag.NotExistError](err); ok {
 		if name := e.GetSpecifiedShortnames(); name != "" {
-			return usagef("there is no flag -%s; all but -v and -h begin with two dashes%s", e.GetSpecifiedName(), help)
+			return usagef("unknown flag -%s; flags other than -v and -h begin with two dashes%s", e.GetSpecifiedName(), help)
 		}
-		return usagef("there is no flag --%s%s", e.GetSpecifiedName(), help)
+		return usagef("unknown flag --%s%s", e.GetSpecifiedName(), help)
 	}
 	if e, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
-		name := e.GetFlag().Name
-		if slices.Contains([]string{"signing-secret", "bearer-token", "client-secret", "webhook-secret"}, name) {
-			return usagef("--%s: that cannot be", name)
-		}
+		return usagef("invalid value of --%s; use %s", e.GetFlag().Name, expectedValue(e.GetFlag()))
 	}
-	return &usageError{err}
+	if e, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
+		return usagef("missing value of --%s; use %s", e.GetFlag().Name, expectedValue(e.GetFlag()))
+	}
+	return usagef("invalid syntax of a flag%s", help)
+}
+
+// expectedValue describes the values of a flag by their type.
+func expectedValue(flag *pflag.Flag) string {
+	switch flag.Value.Type() {
+	case "duration":
+		return "a duration such as 30s"
+	case "int":
+		return "a number"
+	case "bool":
+		return "true, false or no value"
+	case "stringToString":
+		return "word=status"
+	}
+	return "--" + flag.Name + "=VALUE"
 }
 
 // oneID accepts the id of an extension as the only argument.
 func oneID(cmd *cobra.Command, args []string) error {
 	switch {
 	case len(args) == 0 || args[0] == "":
-		return usagef("which extension? %s takes its id, which flysim provision tells", cmd.CommandPath())
+		return usagef("missing id of the extension; %s takes the id that flysim provision shows", cmd.CommandPath())
 	case len(args) > 1:
-		return usagef("%s takes one id, and there are %d", cmd.CommandPath(), len(args))
+		return usagef("too many arguments; %s takes one id", cmd.CommandPath())
 	}
 	return nil
 }
 
-// noArguments refuses arguments. It repeats none but a URL, since one may be a
-// secret.
+// noArguments accepts no arguments. Its error repeats only a URL, because any other
+// argument may be a secret.
 func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -123,7 +132,7 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	return usagef("unexpected argument; %s takes flags only", cmd.CommandPath())
 }
 
-// baseURLArgument takes the base URL as the only argument.
+// baseURLArgument accepts the base URL as the only argument, or no argument.
 func baseURLArgument(cmd *cobra.Command, args []string) error {
 	switch {
 	case len(args) == 0:
@@ -131,7 +140,7 @@ func baseURLArgument(cmd *cobra.Command, args []string) error {
 	case len(args) > 1 || !strings.HasPrefix(args[0], "http://") && !strings.HasPrefix(args[0], "https://"):
 		return usagef("unexpected argument; %s takes the base URL, such as http://localhost:8080/flyio", cmd.CommandPath())
 	case cmd.Flags().Changed("base-url"):
-		return usagef("the base URL is there twice, as an argument and as --base-url")
+		return usagef("the base URL is set twice; use either the argument or --base-url")
 	}
 	return cmd.Flags().Set("base-url", args[0])
 }

@@ -14,32 +14,33 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-const sendHelp = `Send signs a request as Fly.io does and sends it: for signed routes of your own,
-and for a request that no other command sends. PATH is below the base URL. The
-answer's body goes to standard output.
+const sendHelp = `Send signs a request as Fly.io does and sends it. Use it for signed routes of
+your own, and for requests that no other command sends. PATH is relative to the
+base URL. The body of the answer goes to standard output.
 
-  flysim send PUT /organizations/m03f/subscription --body '{"plan": "pro"}'
-  flysim send POST /extensions/eligibility --body @request.json
-  flysim send GET '/extensions/x?detail=1' -v`
+  flysim send PUT /organizations/m03f/subscription \
+    --body '{"plan": "pro"}'
+  flysim send POST /extensions/eligibility --body @body.json
+  flysim send GET '/extensions/x?detail=1' --verbose`
 
 func (p *program) sendCommand() *cobra.Command {
 	var body string
 	cmd := &cobra.Command{
-		Use: "send METHOD PATH [flags]", Short: "Sign any request and send it", Long: sendHelp, Args: methodAndPath,
+		Use: "send METHOD PATH [flags]", Short: "Sign and send any request", Long: sendHelp, Args: methodAndPath,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.send(cmd, strings.ToUpper(args[0]), args[1], body)
 		},
 	}
-	cmd.Flags().StringVar(&body, "body", "", "the `text` of the body; @FILE is a file's content, and - standard input (default {} where a body is signed)")
+	cmd.Flags().StringVar(&body, "body", "", "the `text` of the body, @FILE, or - for standard input (default {} if a body is signed)")
 	return cmd
 }
 
 func methodAndPath(cmd *cobra.Command, args []string) error {
 	switch {
 	case len(args) != 2:
-		return usagef("%s takes a method and a path, such as: flysim send PUT /organizations/m03f/subscription", cmd.CommandPath())
+		return usagef("invalid arguments; %s takes a method and a path, such as: flysim send PUT /organizations/m03f/subscription", cmd.CommandPath())
 	case !strings.HasPrefix(args[1], "/"):
-		return usagef("the path begins with a slash; it is below the base URL")
+		return usagef("the path must begin with a slash; it is relative to the base URL")
 	}
 	return nil
 }
@@ -55,7 +56,7 @@ func (p *program) send(cmd *cobra.Command, method, path, text string) error {
 	}
 	r, err := fly.NewRequest(cmd.Context(), method, path, body)
 	if err != nil {
-		return &usageError{err} // nothing was sent
+		return &usageError{err} // flysim sent no request
 	}
 	answer, err := fly.Do(r)
 	if err != nil {
@@ -68,7 +69,7 @@ func (p *program) send(cmd *cobra.Command, method, path, text string) error {
 	return p.showSent(answer, got)
 }
 
-// bodyOf returns the body that --body names.
+// bodyOf returns the body that --body sets.
 func (p *program) bodyOf(method, text string) ([]byte, error) {
 	signsQuery := method == http.MethodGet || method == http.MethodHead || method == http.MethodDelete
 	name, isFile := strings.CutPrefix(text, "@")
@@ -90,14 +91,14 @@ func (p *program) bodyOf(method, text string) ([]byte, error) {
 	return body, nil
 }
 
-// showSent shows an answer of any shape.
+// showSent shows an answer with any body.
 func (p *program) showSent(answer *http.Response, body []byte) error {
 	if p.json {
-		told := map[string]any{"status": answer.StatusCode, "body": string(body)}
+		doc := map[string]any{"status": answer.StatusCode, "body": string(body)}
 		if json.Valid(body) {
-			told["body"] = json.RawMessage(body)
+			doc["body"] = json.RawMessage(body)
 		}
-		p.writeJSON(told)
+		p.writeJSON(doc)
 	} else {
 		p.err.line(plain, "", fmt.Sprintf("%s %s", answer.Proto, answer.Status))
 		if p.out.terminal {

@@ -11,7 +11,7 @@ import (
 	"github.com/flyext/flyext/internal/readings"
 )
 
-// TestSend: any method and path is signed as Fly.io signs it.
+// TestSend: send signs any method and path as Fly.io does.
 func TestSend(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -48,20 +48,20 @@ func TestSend(t *testing.T) {
 		}
 	}
 	term.with("FLYIO_SIGNING_SECRET", "another").run(t, "send", "GET", "/x").want(t, exitRefused)
-	var told struct {
+	var doc struct {
 		Status int    `json:"status"`
 		Body   string `json:"body"`
 	}
-	term.run(t, "send", "GET", "/x", "--json").want(t, 0).decode(t, &told)
-	if told.Status != http.StatusOK || told.Body != "GET /flyio/x " {
-		t.Errorf("the document is %+v", told)
+	term.run(t, "send", "GET", "/x", "--json").want(t, 0).decode(t, &doc)
+	if doc.Status != http.StatusOK || doc.Body != "GET /flyio/x " {
+		t.Errorf("the document is %+v", doc)
 	}
 	for _, args := range [][]string{{"send"}, {"send", "GET"}, {"send", "GET", "x"}, {"send", "PUT", "/x", "--body", "@nosuch"}, {"send", "PUT", "/x", "--body", "text"}} {
 		term.run(t, args...).want(t, exitUsage)
 	}
 }
 
-// TestPositionalURL: the base URL may be the only argument.
+// TestPositionalURL: check and provision accept the base URL as their only argument.
 func TestPositionalURL(t *testing.T) {
 	t.Parallel()
 	base := (&memory{}).serve(t, "", 0)
@@ -72,7 +72,7 @@ func TestPositionalURL(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"check", base, "--base-url", base}, "the base URL is there twice"},
+		{[]string{"check", base, "--base-url", base}, "the base URL is set twice"},
 		{[]string{"check", base, "more"}, "unexpected argument"},
 		{[]string{"check", signingSecret}, "unexpected argument; flysim check takes the base URL"},
 		{[]string{"event", base}, "unexpected argument " + base + "; use --base-url " + base},

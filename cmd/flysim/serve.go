@@ -12,32 +12,38 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-const serveHelp = `Serve is the Fly.io simulator as a web page on your own machine. It shows your
-extensions and, live, every request: provider calls, events, webhooks and OAuth
-requests. Each can be sent again, edited, copied as curl or exported as HAR.
+const serveHelp = `Serve is a Fly.io simulator with a web page. The page shows your extensions and,
+live, each request: provider calls, events, webhooks and OAuth requests. You can
+send a request again, edit it, copy it as a curl command, or export it as HAR.
 
-The sign-on: set your provider's OAuth URL to the page's URL.
-The webhooks: give flysim the webhook secret, and set your provider's webhook
-endpoint to the page's URL followed by /webhooks.
-The real flyctl works too. Choose any provider that it knows:
+To test the sign-on, set your provider's OAuth URL to the page's URL, and set
+FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET to the values that your provider has.
 
-  export FLY_API_BASE_URL=http://127.0.0.1:4000 FLY_API_TOKEN=any
+To test the webhooks, set your provider's webhook endpoint to the page's URL
+followed by /webhooks, and set FLYIO_WEBHOOK_SECRET to the value that your
+provider has.
+
+The real flyctl works too. Choose any provider that flyctl knows:
+
+  export FLY_API_BASE_URL=http://127.0.0.1:4000
   export FLY_FLAPS_BASE_URL=http://127.0.0.1:4000
+  export FLY_API_TOKEN=any
   flyctl ext arcjet create --org o --name x
 
-Anyone who can open the page can use the secrets, so it listens on this machine
-only. Ctrl-C ends it after the requests under way; a second one ends it at once.`
+Anyone who can open the page can use the secrets. Serve therefore listens on this
+machine only. Ctrl-C ends it after the pending requests. A second Ctrl-C ends it
+immediately.`
 
-// The bounds of one request and its answer. The page asks the provider
-// meanwhile, which may take 30 seconds.
+// The limits of one request to the page. The page may call the provider meanwhile,
+// which takes up to 30 seconds.
 const (
 	headerTimeout   = 10 * time.Second
 	writeTimeout    = 45 * time.Second
 	shutdownTimeout = 45 * time.Second
-	maxHeader       = 64 << 10 // bytes, of an answer too; the page keeps those of all
+	maxHeader       = 64 << 10 // bytes; also of an answer, because the page keeps the headers of all
 )
 
-// serveOptions are the flags of serve.
+// serveOptions holds the flags of serve.
 type serveOptions struct {
 	addr          string
 	ssoGeneration int
@@ -49,36 +55,36 @@ type serveOptions struct {
 func (p *program) serveCommand() *cobra.Command {
 	var o serveOptions
 	cmd := &cobra.Command{
-		Use: "serve [flags]", Short: "Be Fly.io in a browser", Long: serveHelp, Args: noArguments,
+		Use: "serve [flags]", Short: "Run the Fly.io simulator with a web page", Long: serveHelp, Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context(), o) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.addr, "addr", "127.0.0.1:4000", "serve the page on this loopback `address`")
+	flags.StringVar(&o.addr, "addr", "127.0.0.1:4000", "the loopback `address` of the page")
 	flags.IntVar(&o.ssoGeneration, "sso-generation", 0, ssoGenerationHelp)
-	flags.StringVar(&o.data, "data", "", "keep the history in this `directory`, so that it survives a restart")
-	flags.BoolVar(&o.dataSecrets, "data-secrets", false, "write secrets to --data as they are, not masked")
+	flags.StringVar(&o.data, "data", "", "keep the history in this `directory` across restarts")
+	flags.BoolVar(&o.dataSecrets, "data-secrets", false, "write secrets to --data without masking them")
 	r := &o.registration
-	flags.StringVar(&r.DisplayName, "display-name", "", "the provider's `name` as registered with Fly.io (default Example)")
-	flags.StringVar(&r.ResourceName, "resource-name", "", "what the provider provisions, such as \"log stream\" (default extension)")
+	flags.StringVar(&r.DisplayName, "display-name", "", "the `name` of the provider as registered with Fly.io (default Example)")
+	flags.StringVar(&r.ResourceName, "resource-name", "", "the `noun` for what the provider provisions, such as \"log stream\" (default extension)")
 	flags.StringVar(&r.ProvisioningInstructions, "instructions", "", "the `command` that flyctl recommends after a success")
-	flags.BoolVar(&r.Async, "async", false, "the provider is registered as asynchronous: flyctl waits until it is ready")
+	flags.BoolVar(&r.Async, "async", false, "the provider is registered as asynchronous: flyctl waits until an extension is ready")
 	flags.BoolVar(&r.SelectRegion, "select-region", false, "the customer chooses a region")
-	flags.StringVar(&r.App, "app", "", "the customer's `app`, which the secrets are set on")
-	flags.BoolVar(&r.AppDeployed, "app-deployed", false, "the app was deployed before")
-	flags.StringArrayVar(&r.AppSecrets, "app-secret", nil, "the `name` of a secret that the app has already; repeat it for more")
+	flags.StringVar(&r.App, "app", "", "the customer's `app`, on which flyctl sets the secrets")
+	flags.BoolVar(&r.AppDeployed, "app-deployed", false, "the app is already deployed")
+	flags.StringArrayVar(&r.AppSecrets, "app-secret", nil, "the `name` of a secret that the app already has; repeatable")
 	return cmd
 }
 
-// serve serves until ctx ends, which is the only way to end it.
+// serve serves the page until ctx ends.
 func (p *program) serve(ctx context.Context, o serveOptions) error {
 	switch {
 	case p.json:
-		return usagef("serve has no document to write: --json is for other commands")
+		return usagef("serve writes no JSON document; omit --json")
 	case p.verbose:
-		return usagef("the page shows every request and answer: --verbose is for other commands")
+		return usagef("the page of serve shows all requests and answers; omit --verbose")
 	}
 	if o.dataSecrets && o.data == "" {
-		return usagef("--data-secrets is for --data")
+		return usagef("--data-secrets needs --data; set a directory or omit the flag")
 	}
 	if err := p.needProvider(); err != nil {
 		return err
@@ -108,15 +114,15 @@ func (p *program) serve(ctx context.Context, o serveOptions) error {
 	running, cancel := context.WithCancel(ctx)
 	defer cancel()
 	polled := make(chan error, 1)
-	go func() { polled <- page.Run(running) }() // it ends the pages' streams, too, which Shutdown would wait for
+	go func() { polled <- page.Run(running) }() // its end also ends the pages' streams, for which Shutdown would wait
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	p.out.line(plain, "", "Fly.io is at "+own+". Press Ctrl-C to end it.")
+	p.out.line(plain, "", "Fly.io simulator: "+own+" (press Ctrl-C to end)")
 	if p.webhookSecret != "" {
-		p.out.line(plain, "", "Webhooks go to "+own+console.WebhookPath+".")
+		p.out.line(plain, "", "Webhook endpoint: "+own+console.WebhookPath)
 	}
 	select {
-	case err = <-served: // by itself, which it should not
+	case err = <-served: // only on an error
 	case <-ctx.Done():
 		shutDown(server)
 		err = ctx.Err()
@@ -126,7 +132,7 @@ func (p *program) serve(ctx context.Context, o serveOptions) error {
 	return err
 }
 
-// shutDown lets what is under way end, if it does in time.
+// shutDown stops the server after the pending requests, or after shutdownTimeout.
 func shutDown(server *http.Server) {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()

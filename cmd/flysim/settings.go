@@ -18,7 +18,7 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// Settings are what all commands share.
+// settings holds the values of the flags that all commands share.
 type settings struct {
 	baseURL    string
 	format     flytest.Format
@@ -31,6 +31,7 @@ type settings struct {
 
 	json, verbose bool
 	timeout       time.Duration
+	helpAll       bool
 
 	formatName string
 	gen        int
@@ -38,7 +39,8 @@ type settings struct {
 	fileValues map[string]string
 }
 
-// fromEnvironment are the flags that the environment and --env-file can set, too.
+// fromEnvironment lists the flags that environment variables and --env-file can
+// also set.
 var fromEnvironment = []struct{ flag, variable string }{
 	{"base-url", "FLYSIM_BASE_URL"},
 	{"signing-secret", "FLYIO_SIGNING_SECRET"},
@@ -51,27 +53,28 @@ var fromEnvironment = []struct{ flag, variable string }{
 const defaultTimeout = 30 * time.Second
 
 func (s *settings) addFlags(flags *pflag.FlagSet) {
-	flags.StringVar(&s.baseURL, "base-url", "", "the provider's base `URL`, as Fly.io is given it, such as http://localhost:8080/flyio (or FLYSIM_BASE_URL)")
-	flags.StringVar(&s.formatName, "format", "", "sign in this `format`: x-signature, which Fly.io uses today, or rfc9421, draft-05 or cavage, of generation 1")
-	flags.IntVar(&s.gen, "generation", 0, "speak this generation `1|2` of the protocol: 2 signs with x-signature, 1 with rfc9421 (default 2)")
-	flags.StringVar(&s.signingSecret, "signing-secret", "", "the `secret` that requests are signed with (or FLYIO_SIGNING_SECRET)")
-	flags.StringVar(&s.bearerToken, "bearer-token", "", "the `token` that generation 1 sends beside a signature (or FLYIO_BEARER_TOKEN)")
-	flags.StringVar(&s.clientID, "client-id", "", "the OAuth client `id` that the provider signs customers on with (or FLYIO_CLIENT_ID)")
-	flags.StringVar(&s.clientSecret, "client-secret", "", "the OAuth client `secret` (or FLYIO_CLIENT_SECRET)")
-	flags.StringVar(&s.webhookSecret, "webhook-secret", "", "the `secret` that the provider signs its webhooks with (or FLYIO_WEBHOOK_SECRET)")
+	flags.StringVar(&s.baseURL, "base-url", "", "the provider's base `URL` as registered with Fly.io, such as http://localhost:8080/flyio (or set FLYSIM_BASE_URL)")
+	flags.StringVar(&s.formatName, "format", "", "the signature `format`: x-signature, or rfc9421, draft-05 or cavage in generation 1 (default x-signature)")
+	flags.IntVar(&s.gen, "generation", 0, "the generation `N` of the protocol: 2 signs with x-signature, 1 with rfc9421 (default 2)")
+	flags.StringVar(&s.signingSecret, "signing-secret", "", "the `secret` that signs requests (or set FLYIO_SIGNING_SECRET)")
+	flags.StringVar(&s.bearerToken, "bearer-token", "", "the `token` that generation 1 sends in addition to a signature (or set FLYIO_BEARER_TOKEN)")
+	flags.StringVar(&s.clientID, "client-id", "", "the OAuth client `id` of the provider's sign-on (or set FLYIO_CLIENT_ID)")
+	flags.StringVar(&s.clientSecret, "client-secret", "", "the OAuth client `secret` of the provider's sign-on (or set FLYIO_CLIENT_SECRET)")
+	flags.StringVar(&s.webhookSecret, "webhook-secret", "", "the `secret` that signs the provider's webhooks (or set FLYIO_WEBHOOK_SECRET)")
 	flags.StringVar(&s.keyID, "key-id", "", "the `id` of the signing key in generation 1 (default "+flytest.DefaultKeyID+")")
-	flags.StringVar(&s.envFile, "env-file", "", "read what is in neither flags nor environment from this `file` of KEY=VALUE lines; values are literal")
-	flags.DurationVar(&s.timeout, "timeout", defaultTimeout, "give up on an answer after this `duration`; Fly.io waits 5s")
-	flags.BoolVar(&s.json, "json", false, "write one JSON document to standard output, for machines")
-	flags.BoolVarP(&s.verbose, "verbose", "v", false, "show requests and answers as they go over the wire, and the exact bytes that are signed, on standard error; the bearer token is left out, but answers hold secrets")
+	flags.StringVar(&s.envFile, "env-file", "", "read the settings that are in neither flags nor environment from this `file` of KEY=VALUE lines; values are literal")
+	flags.DurationVar(&s.timeout, "timeout", defaultTimeout, "the `duration` to wait for an answer; Fly.io waits 5s")
+	flags.BoolVar(&s.json, "json", false, "write one JSON document to standard output")
+	flags.BoolVarP(&s.verbose, "verbose", "v", false, "show each request, each answer and the exact signed bytes on standard error; the bearer token is hidden, but answers contain secrets")
+	flags.BoolVar(&s.helpAll, "help-all", false, "show the help of a command with the flags of all commands")
 }
 
-const secretsHelp = `A secret in a flag is seen by other users of the machine and stays in the
-shell's history: better set the environment variables, or use --env-file.
-Flags win over the environment, and the environment over the file.`
+const secretsHelp = `Other users of the machine can see a secret in a flag, and the shell keeps it in
+its history. Set environment variables instead, or use --env-file. Flags override
+environment variables, and environment variables override the file.`
 
-// resolve completes the settings from environment and file, and refuses what
-// does not fit together.
+// resolve completes the settings from the environment and the file. It returns an
+// error for values that contradict each other.
 func (p *program) resolve(cmd *cobra.Command) error {
 	s := &p.settings
 	if err := p.readEnvFile(); err != nil {
@@ -81,7 +84,7 @@ func (p *program) resolve(cmd *cobra.Command) error {
 		flag := cmd.Flags().Lookup(from.flag)
 		if flag.Changed {
 			if strings.TrimSpace(flag.Value.String()) == "" {
-				return usagef("--%s is empty", from.flag)
+				return usagef("--%s is empty; set a value or omit the flag", from.flag)
 			}
 			continue
 		}
@@ -90,14 +93,14 @@ func (p *program) resolve(cmd *cobra.Command) error {
 			continue
 		}
 		if strings.TrimSpace(value) == "" {
-			return usagef("%s is set%s, but empty", from.variable, where)
+			return usagef("%s is empty%s; set a value or remove the variable", from.variable, where)
 		}
 		if err := flag.Value.Set(value); err != nil {
 			return usagef("%s: %w", from.variable, err)
 		}
 	}
 	if s.timeout <= 0 {
-		return usagef("--timeout has to be more than 0")
+		return usagef("--timeout must be more than 0")
 	}
 	if err := s.chooseFormat(); err != nil {
 		return err
@@ -105,12 +108,12 @@ func (p *program) resolve(cmd *cobra.Command) error {
 	if s.format == flytest.FormatXSignature {
 		for _, flag := range []string{"bearer-token", "key-id"} {
 			if cmd.Flags().Changed(flag) {
-				return usagef("--%s goes with generation 1, and x-signature has no use for it", flag)
+				return usagef("--%s applies to generation 1 only; add --generation 1 or omit the flag", flag)
 			}
 		}
 	}
 	if (s.clientID == "") != (s.clientSecret == "") {
-		return usagef("of client id and client secret one is set and the other is not")
+		return usagef("only one of client id and client secret is set; set both or neither")
 	}
 	return nil
 }
@@ -130,7 +133,8 @@ func (p *program) readEnvFile() error {
 	return nil
 }
 
-// lookup looks a variable up in the environment and then in the file.
+// lookup returns the value of a variable in the environment or else in the file.
+// where is text for an error.
 func (p *program) lookup(name string) (value, where string, ok bool) {
 	if value, ok := p.lookupEnv(name); ok {
 		return value, "", true
@@ -139,14 +143,14 @@ func (p *program) lookup(name string) (value, where string, ok bool) {
 	return value, " in " + p.envFile, ok
 }
 
-// chooseFormat makes a format of --format and --generation.
+// chooseFormat sets the format and the generation from --format and --generation.
 func (s *settings) chooseFormat() error {
 	byGeneration := map[int]flytest.Format{
 		0: flytest.FormatXSignature, 1: flytest.FormatRFC9421, 2: flytest.FormatXSignature,
 	}
 	format, ok := byGeneration[s.gen]
 	if !ok {
-		return usagef("--generation %d: there are the generations 1 and 2", s.gen)
+		return usagef("unknown generation %d; --generation is 1 or 2", s.gen)
 	}
 	if s.formatName != "" {
 		var err error
@@ -157,9 +161,9 @@ func (s *settings) chooseFormat() error {
 	s.format, s.generation = format, generationOf(format.Generation() == flyext.Generation1)
 	if s.gen != 0 && generationOf(s.gen == 1) != s.generation {
 		if s.gen == 1 {
-			return usagef("--format %s is of generation 2, and --generation says 1, whose formats are rfc9421, draft-05 and cavage", format)
+			return usagef("--format %s belongs to generation 2, but --generation is 1; use rfc9421, draft-05 or cavage", format)
 		}
-		return usagef("--format %s is of generation 1, and --generation says 2, whose format is x-signature", format)
+		return usagef("--format %s belongs to generation 1, but --generation is 2; use x-signature", format)
 	}
 	return nil
 }
@@ -171,21 +175,24 @@ func generationOf(first bool) flyext.Generation {
 	return flyext.Generation2
 }
 
-// needProvider refuses to go on without what every signed request needs.
+var errNoSigningSecret = usagef("missing signing secret; set FLYIO_SIGNING_SECRET, in the environment or an --env-file, to the value that the provider has")
+
+// needProvider returns an error unless there are a valid base URL and a signing
+// secret.
 func (s *settings) needProvider() error {
 	if s.baseURL == "" {
-		return usagef("which provider? Set --base-url or FLYSIM_BASE_URL, such as http://localhost:8080/flyio")
+		return usagef("missing base URL; set --base-url or FLYSIM_BASE_URL, such as http://localhost:8080/flyio")
 	}
 	u, err := url.Parse(s.baseURL)
 	switch {
 	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
-		return usagef("the base URL is no http or https URL, such as http://localhost:8080/flyio")
+		return usagef("the base URL must start with http:// or https://, such as http://localhost:8080/flyio")
 	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return usagef("the base URL has a user, a query or a fragment, which cannot be")
+		return usagef("the base URL has a user, a query or a fragment; remove it")
 	}
 	s.baseURL = strings.TrimRight(s.baseURL, "/")
 	if s.signingSecret == "" {
-		return usagef("which secret signs the requests? Set FLYIO_SIGNING_SECRET, in the environment or in an --env-file, to what the provider has")
+		return errNoSigningSecret
 	}
 	return nil
 }
@@ -194,8 +201,8 @@ func (s *settings) credentials() flytest.Credentials {
 	return flytest.Credentials{SigningSecret: s.signingSecret, BearerToken: s.bearerToken, KeyID: s.keyID}
 }
 
-// client returns what sends the requests: to the provider itself, whatever
-// proxy the environment names.
+// client returns the HTTP client for the provider. It ignores the environment's
+// proxy.
 func (s *settings) client() *http.Client {
 	return &http.Client{
 		Timeout: s.timeout,
@@ -205,10 +212,12 @@ func (s *settings) client() *http.Client {
 			TLSHandshakeTimeout: s.timeout,
 			MaxIdleConnsPerHost: 16,
 
-			// A page shows all of them, and keeps those of many answers.
+			// The page of flysim serve keeps the headers of many answers.
 			MaxResponseHeaderBytes: maxHeader,
 
-			IdleConnTimeout: 2 * time.Second, // less than providers wait, such as Node's 5: a POST on a closed connection is not sent again
+			// Less than the keep-alive timeout of providers, such as Node's 5 s: net/http
+			// does not repeat a POST on a connection that the server has closed.
+			IdleConnTimeout: 2 * time.Second,
 		},
 	}
 }
@@ -216,7 +225,7 @@ func (s *settings) client() *http.Client {
 // flyWaits is how long Fly.io waits for an answer.
 const flyWaits = 5 * time.Second
 
-// platform returns the Fly.io that a command plays.
+// platform returns the simulated Fly.io of a command.
 func (p *program) platform() (*flytest.Platform, error) {
 	if err := p.needProvider(); err != nil {
 		return nil, err
@@ -228,27 +237,28 @@ func (p *program) platform() (*flytest.Platform, error) {
 		client.Transport = &p.wire
 	}
 	fly.Observe = func(e flytest.Exchange) {
-		p.tellConsole(e)
+		p.reportToConsole(e)
 		if p.verbose {
 			p.showAnswer(e)
 		}
 		if e.Duration > flyWaits {
-			p.err.wrap(yellow, "", fmt.Sprintf("That took %v. Fly.io waits %v and then asks again: answer at once with the status %q, and with %q when asked later.",
+			p.err.wrap(yellow, "", fmt.Sprintf("The answer took %v. Fly.io waits %v and then repeats the request. Answer immediately with the status %q, and with %q when Fly.io fetches the extension later.",
 				e.Duration.Round(100*time.Millisecond), flyWaits, flyext.Provisioning, flyext.Ready))
 		}
 	}
 	return fly, nil
 }
 
-// needClient refuses to sign anybody on without the provider's OAuth client.
+// needClient returns an error without the provider's OAuth client.
 func (s *settings) needClient() error {
 	if s.clientID == "" {
-		return usagef("the sign-on needs the OAuth client that the provider is configured with: set FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET")
+		return usagef("missing OAuth client; set FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET to the values that the provider has")
 	}
 	return nil
 }
 
-// parseSSOGeneration reads --sso-generation, which is 0 unless it is given.
+// parseSSOGeneration returns the generation of --sso-generation, which is 0 by
+// default.
 func (s *settings) parseSSOGeneration(n int) (flyext.Generation, error) {
 	switch n {
 	case 0:
@@ -256,24 +266,24 @@ func (s *settings) parseSSOGeneration(n int) (flyext.Generation, error) {
 	case 1, 2:
 		return generationOf(n == 1), nil
 	}
-	return 0, usagef("--sso-generation %d: there are the generations 1 and 2", n)
+	return 0, usagef("unknown generation %d; --sso-generation is 1 or 2", n)
 }
 
-// checkLoopback refuses to listen where others can connect: whoever reaches a
-// played Fly.io may be whoever they like.
+// checkLoopback returns an error unless only this machine can connect to an
+// address, because a client of the simulator can sign on as any user.
 func checkLoopback(flag, addr string) error {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
-		return usagef("--%s: %q is no address such as 127.0.0.1:4000", flag, addr)
+		return usagef("--%s: invalid address %q; use one such as 127.0.0.1:4000", flag, addr)
 	}
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return usagef("--%s: flysim listens on loopback only, such as 127.0.0.1:4000", flag)
+		return usagef("--%s: %s is open to other machines; use a loopback address such as 127.0.0.1:4000", flag, addr)
 	}
 	return nil
 }
 
-// listen listens on a loopback address, and returns the URL of it as the
-// address names it: to a browser, localhost and 127.0.0.1 are two sites.
+// listen listens on a loopback address and returns its URL. The URL has the host
+// of addr, because localhost and 127.0.0.1 are two sites to a browser.
 func listen(flag, addr string) (net.Listener, string, error) {
 	if err := checkLoopback(flag, addr); err != nil {
 		return nil, "", err

@@ -16,34 +16,36 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-const ssoHelp = `Sso is a customer who opens the dashboard of an extension: it walks through the
+const ssoHelp = `Sso simulates a customer who opens the dashboard of an extension. It follows the
 provider's single sign-on as a browser does, and shows each step.
 
-Flysim plays Fly.io's OAuth server for that. Start the provider with the URL
-http://127.0.0.1:4000 in place of https://api.fly.io (of generation 1:
-https://fly.io), such as FLYIO_OAUTH_URL of the examples, and give flysim the
-client id and secret that the provider has.
+Flysim runs an OAuth server in place of Fly.io's. Start the provider with the
+OAuth URL http://127.0.0.1:4000 instead of https://api.fly.io (generation 1:
+https://fly.io). The examples read this URL from FLYIO_OAUTH_URL. Set
+FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET to the values that the provider has.
 
-It is a success if an admin is let in and a stranger is not; whether a member
-is, is the provider's choice. Letting somebody in without asking who it is, is
-a failure always. With --open it is you who signs in, with your own browser.`
+The sign-on succeeds if an admin gets in and a stranger does not. Members may get
+in or not, as the provider chooses. The sign-on always fails if the provider lets
+a user in without asking Fly.io for the user's identity.
 
-// A signOn is what the flags of sso say.
-type signOn struct {
+With --open, you sign in with your own browser.`
+
+// ssoOptions holds the flags of sso.
+type ssoOptions struct {
 	addr, as, org string
-	organization  string // whose dashboard is opened, in place of an extension's
+	organization  string // opens the dashboard of this organization instead of an extension's
 	generation    int
 	open          bool
 }
 
 const (
 	defaultOAuthAddr  = "127.0.0.1:4000"
-	oauthAddrHelp     = "play the OAuth server on this loopback `address`"
-	ssoGenerationHelp = "the generation `1|2` of the sign-on (default that of the requests)"
+	oauthAddrHelp     = "the loopback `address` of the OAuth server"
+	ssoGenerationHelp = "the generation `N` of the sign-on, 1 or 2 (default that of the requests)"
 )
 
 func (p *program) ssoCommand() *cobra.Command {
-	var s signOn
+	var s ssoOptions
 	cmd := &cobra.Command{
 		Use: "sso ID [flags]", Short: "Sign on to an extension's dashboard", Long: ssoHelp,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -56,15 +58,15 @@ func (p *program) ssoCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&s.addr, "oauth-addr", defaultOAuthAddr, oauthAddrHelp)
-	flags.StringVar(&s.as, "as", "admin", "be this `user`: an admin or member of the organization, or a stranger to it")
+	flags.StringVar(&s.as, "as", "admin", "the `user` who signs on: admin or member of the organization, or stranger to it")
 	flags.StringVar(&s.org, "org", defaultOrganization, "the `id` of the organization that the extension was provisioned for")
-	flags.StringVar(&s.organization, "organization", "", "open the dashboard of the organization with this `id`, in place of an extension's: GET {base}/organizations/{id}/sso")
+	flags.StringVar(&s.organization, "organization", "", "open the dashboard of the organization with this `id` instead of an extension's: GET {base}/organizations/{id}/sso")
 	flags.IntVar(&s.generation, "sso-generation", 0, ssoGenerationHelp)
-	flags.BoolVar(&s.open, "open", false, "open your own browser, and serve it until Ctrl-C")
+	flags.BoolVar(&s.open, "open", false, "sign on with your own browser, and run the OAuth server until Ctrl-C")
 	return cmd
 }
 
-// users are who can sign in, by what --as calls them.
+// users returns the users who can sign on. Their names are the values of --as.
 func users(org string) []flytest.User {
 	of := func(id, role string) []flytest.UserOrganization {
 		return []flytest.UserOrganization{{OrganizationID: id, OrganizationName: id, Role: role}}
@@ -76,7 +78,7 @@ func users(org string) []flytest.User {
 	}
 }
 
-func (p *program) sso(cmd *cobra.Command, id string, s signOn) error {
+func (p *program) sso(cmd *cobra.Command, id string, s ssoOptions) error {
 	fly, err := p.platform()
 	if err != nil {
 		return err
@@ -95,10 +97,10 @@ func (p *program) sso(cmd *cobra.Command, id string, s signOn) error {
 	all := users(s.org)
 	user := slices.IndexFunc(all, func(u flytest.User) bool { return u.Name == s.as })
 	if user < 0 || s.org == "" {
-		return usagef("--as is admin, member or stranger, and --org is an organization")
+		return usagef("invalid user or organization; --as is admin, member or stranger, and --org must not be empty")
 	}
 	if s.open && p.json {
-		return usagef("--open is for a person and --json for a machine")
+		return usagef("--open and --json exclude each other; use one of them")
 	}
 	server := p.oauthServer(generation)
 	server.SetUsers(all...)
@@ -129,12 +131,12 @@ func (p *program) sso(cmd *cobra.Command, id string, s signOn) error {
 	}
 	outcome, verdict := judgeVisit(visit, server.Requests(), s.as, oauthURL)
 	if err != nil {
-		outcome, verdict = "the browser gave up", err
+		outcome, verdict = "an error in the browser", err
 	}
 	return p.showVisit(visit, s.as, outcome, verdict)
 }
 
-// oauthServer returns a server that the provider is an application of.
+// oauthServer returns an OAuth server that knows the provider's client.
 func (p *program) oauthServer(generation flyext.Generation) *flytest.OAuthServer {
 	return &flytest.OAuthServer{
 		ClientID: p.clientID, ClientSecret: p.clientSecret, Generation: generation,
@@ -142,38 +144,39 @@ func (p *program) oauthServer(generation flyext.Generation) *flytest.OAuthServer
 	}
 }
 
-// serveHandler serves on the address that a flag says, until stop is called.
+// serveHandler serves at the address of a flag until the caller calls stop.
 func serveHandler(flag, addr string, handler http.Handler) (url string, stop func(), err error) {
 	listener, url, err := listen(flag, addr)
 	if err != nil {
 		return "", nil, err
 	}
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
-	go server.Serve(listener) // until it is closed
+	go server.Serve(listener) // until server.Close
 	return url, func() { server.Close() }, nil
 }
 
 func (p *program) openSSO(ctx context.Context, target, oauthURL string) error {
-	p.out.say("The played OAuth server is at %s, which is what the provider has to be started with. Press Ctrl-C to end it. The dashboard is at", oauthURL)
+	p.out.say("The simulated OAuth server is at %s. Start the provider with this OAuth URL. Press Ctrl-C to end the server. Dashboard:", oauthURL)
 	p.out.blank()
 	p.out.line(cyan, "  ", target)
 	p.out.blank()
 	if err := p.browse(target); err != nil {
-		p.out.say("No browser could be opened from here: open that URL in yours.")
+		p.out.say("Flysim could not open a browser. Open this URL in yours.")
 	}
 	<-ctx.Done()
 	return ctx.Err()
 }
 
-// judgeVisit says where a visit ended, and whether that is right for who came.
+// judgeVisit returns where a visit ended. It returns an error if the user, whose
+// name is as, must not end there.
 func judgeVisit(visit *flytest.Visit, asked []flytest.OAuthRequest, as, oauthURL string) (outcome string, err error) {
 	last := visit.Last()
 	ended := last.Response.Status + " of " + withoutQuery(last.Request.URL)
 	status := last.Response.StatusCode
 	if to := visit.Elsewhere; to != nil {
-		ended = "a redirect to " + withoutQuery(to) + ", where flysim does not go"
+		ended = "a redirect to " + withoutQuery(to) + ", which flysim does not follow"
 		if strings.HasSuffix(to.Path, flytest.AuthorizeEndpoint) {
-			return ended, fmt.Errorf("the provider sends browsers to the sign-on at %s://%s, and not to the played one: start it with the OAuth URL %s", to.Scheme, to.Host, oauthURL)
+			return ended, fmt.Errorf("the provider redirects browsers to the sign-on at %s://%s; start it with the OAuth URL %s of the simulator", to.Scheme, to.Host, oauthURL)
 		}
 	}
 	has := func(endpoint string) bool {
@@ -184,13 +187,13 @@ func judgeVisit(visit *flytest.Visit, asked []flytest.OAuthRequest, as, oauthURL
 	case status >= 500:
 		return ended, errors.New("the provider failed: " + last.Response.Status)
 	case in && !has(flytest.AuthorizeEndpoint):
-		return ended, errors.New("the provider let a browser in without asking Fly.io who it is")
+		return ended, errors.New("the provider let a browser in without asking Fly.io for the user's identity")
 	case in && !has(flytest.TokenEndpoint):
-		return ended, errors.New("the provider let a browser in without redeeming the code, which anybody can make up")
+		return ended, errors.New("the provider let a browser in without redeeming the code, which an attacker can make up")
 	case as == "stranger" && in:
-		return ended, errors.New("the provider let in a stranger to the organization")
+		return ended, errors.New("the provider let in a user who does not belong to the organization")
 	case as == "admin" && !in:
-		return ended, fmt.Errorf("the provider did not let in an admin of the organization (is it the one of --org?): %s", last.Response.Status)
+		return ended, fmt.Errorf("the provider did not let in an admin of the organization: %s; check that --org is the organization of the extension", last.Response.Status)
 	}
 	return ended, nil
 }
@@ -201,7 +204,7 @@ func withoutQuery(u *url.URL) string {
 	return plain.Redacted()
 }
 
-// A jsonVisit is what sso --json writes.
+// A jsonVisit is the output of sso --json.
 type jsonVisit struct {
 	As      string     `json:"as"`
 	LetIn   bool       `json:"let_in"`
@@ -210,7 +213,7 @@ type jsonVisit struct {
 	Error   *jsonError `json:"error,omitempty"`
 }
 
-// A jsonStep is a request; its URL is without the query, which has codes.
+// A jsonStep is a request. Its URL has no query, because a query can contain a code.
 type jsonStep struct {
 	Method string `json:"method"`
 	URL    string `json:"url"`
@@ -220,20 +223,20 @@ type jsonStep struct {
 func (p *program) showVisit(visit *flytest.Visit, as, outcome string, verdict error) error {
 	letIn := visit.Last().Response.StatusCode < 400
 	if p.json {
-		told := jsonVisit{As: as, LetIn: letIn && verdict == nil, Outcome: p.redact(outcome)}
+		doc := jsonVisit{As: as, LetIn: letIn && verdict == nil, Outcome: p.redact(outcome)}
 		for _, e := range visit.Exchanges {
-			told.Steps = append(told.Steps, jsonStep{e.Request.Method, withoutQuery(e.Request.URL), e.Response.StatusCode})
+			doc.Steps = append(doc.Steps, jsonStep{e.Request.Method, withoutQuery(e.Request.URL), e.Response.StatusCode})
 		}
 		if verdict == nil {
-			p.writeJSON(told)
+			p.writeJSON(doc)
 			return nil
 		}
-		told.Error = p.newJSONError(verdict)
-		p.writeJSON(told)
-		return &toldError{verdict}
+		doc.Error = p.newJSONError(verdict)
+		p.writeJSON(doc)
+		return &reportedError{verdict}
 	}
 	for i, e := range visit.Exchanges {
-		p.out.beside(plain, fmt.Sprintf("%2d  ", i+1), e.Request.Method+" "+withoutQuery(e.Request.URL))
+		p.out.hang(plain, fmt.Sprintf("%2d  ", i+1), e.Request.Method+" "+withoutQuery(e.Request.URL))
 		s := green
 		if e.Response.StatusCode >= 400 {
 			s = red
@@ -241,7 +244,7 @@ func (p *program) showVisit(visit *flytest.Visit, as, outcome string, verdict er
 		p.out.line(s, "    ", e.Response.Status)
 	}
 	p.out.blank()
-	p.out.say("It ended with %s.", outcome)
+	p.out.say("The sign-on ended with %s.", outcome)
 	if verdict == nil {
 		p.out.say("The %s was %s.", as, map[bool]string{true: "let in", false: "refused"}[letIn])
 	}

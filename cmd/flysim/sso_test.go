@@ -28,7 +28,7 @@ func TestSSO(t *testing.T) {
 		"admin, generation 1":          {flyext.Generation1, "--generation 1", 0, "The admin was let in."},
 		"member, generation 1":         {flyext.Generation1, "--generation 1 --as member", 0, "The member was refused."},
 		"stranger, generation 1":       {flyext.Generation1, "--generation 1 --as stranger", 0, "The stranger was refused."},
-		"another organization's admin": {flyext.Generation2, "--org other", 1, "It ended with 403 Forbidden"},
+		"another organization's admin": {flyext.Generation2, "--org other", 1, "The sign-on ended with 403 Forbidden"},
 		"the sign-on's own generation": {flyext.Generation1, "--sso-generation 1", 0, "The admin was let in."},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -41,19 +41,19 @@ func TestSSO(t *testing.T) {
 			contains(t, words(got.stdout), c.stdout, "1 GET "+m.url+"/flyio/extensions/x/sso 302 Found 2 GET http://"+addr+"/oauth/authorize")
 			narrow(t, got.stdout)
 
-			var told jsonVisit
-			term.run(t, append(strings.Fields(c.args), "sso", "x", "--oauth-addr", addr, "--json")...).want(t, c.status).decode(t, &told)
-			if want := strings.Contains(c.stdout, "let in"); told.LetIn != want || len(told.Steps) < 3 {
-				t.Errorf("the document is %+v", told)
+			var doc jsonVisit
+			term.run(t, append(strings.Fields(c.args), "sso", "x", "--oauth-addr", addr, "--json")...).want(t, c.status).decode(t, &doc)
+			if want := strings.Contains(c.stdout, "let in"); doc.LetIn != want || len(doc.Steps) < 3 {
+				t.Errorf("the document is %+v", doc)
 			}
 			if text := got.stdout + got.stderr; strings.Contains(text, "code=") || strings.Contains(text, "state=") {
-				t.Errorf("there is a code or a state in:\n%s", text)
+				t.Errorf("the output contains a code or a state:\n%s", text)
 			}
 		})
 	}
 }
 
-// Providers that let somebody in without cause.
+// TestSSOFindsOpenDoors: sso fails for providers that let the wrong users in.
 func TestSSOFindsOpenDoors(t *testing.T) {
 	t.Parallel()
 	oauth := freeAddr(t)
@@ -65,14 +65,14 @@ func TestSSOFindsOpenDoors(t *testing.T) {
 		as     string
 		stderr string
 	}{
-		"asks nobody": {func(string) http.HandlerFunc {
+		"asks no one": {func(string) http.HandlerFunc {
 			return func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("welcome")) }
-		}, "admin", "without asking Fly.io who it is"},
-		"asks nobody, elsewhere": {func(string) http.HandlerFunc {
+		}, "admin", "without asking Fly.io for the user's identity"},
+		"asks no one, elsewhere": {func(string) http.HandlerFunc {
 			return func(w http.ResponseWriter, r *http.Request) {
 				http.Redirect(w, r, "https://app.logjam.io/", http.StatusFound)
 			}
-		}, "stranger", "without asking Fly.io who it is"},
+		}, "stranger", "without asking Fly.io for the user's identity"},
 		"believes any code": {func(self string) http.HandlerFunc {
 			return func(w http.ResponseWriter, r *http.Request) {
 				if strings.HasSuffix(r.URL.Path, "/sso") {
@@ -88,7 +88,7 @@ func TestSSOFindsOpenDoors(t *testing.T) {
 				}
 				http.PostForm("http://"+oauth+"/oauth/token", nil)
 			}
-		}, "stranger", "let in a stranger"},
+		}, "stranger", "let in a user who does not belong to the organization"},
 		"knows another Fly.io": {func(string) http.HandlerFunc {
 			return func(w http.ResponseWriter, r *http.Request) {
 				http.Redirect(w, r, "https://api.fly.io/oauth/authorize?client_id=x", http.StatusFound)
@@ -104,7 +104,7 @@ func TestSSOFindsOpenDoors(t *testing.T) {
 			return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) }
 		}, "admin", "too many redirects"},
 	} {
-		t.Run(name, func(t *testing.T) { // one after the other, as they share an address
+		t.Run(name, func(t *testing.T) { // not parallel, because the providers share the address of the OAuth server
 			var door http.HandlerFunc
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { door(w, r) }))
 			defer server.Close()
@@ -119,7 +119,7 @@ func TestSSOFindsOpenDoors(t *testing.T) {
 
 func TestSSOOpensTheBrowser(t *testing.T) {
 	t.Parallel()
-	for name, broken := range map[string]error{"a browser": nil, "no browser": errors.New("there is none")} {
+	for name, broken := range map[string]error{"a browser": nil, "no browser": errors.New("no browser")} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			addr := freeAddr(t)
@@ -135,7 +135,7 @@ func TestSSOOpensTheBrowser(t *testing.T) {
 			}
 			p.browse = func(url string) error {
 				opened = url
-				if broken == nil { // the page is served while the browser is open
+				if broken == nil { // flysim serves the page while the browser is open
 					answer, err := http.Get(url)
 					if err != nil {
 						t.Error(err)
@@ -154,20 +154,20 @@ func TestSSOOpensTheBrowser(t *testing.T) {
 				return value, ok
 			}
 			if status := p.run(ctx, []string{"sso", "x", "--open", "--oauth-addr", addr}); status != 130 {
-				t.Errorf("the exit status is %d", status)
+				t.Errorf("the exit status is %d, want 130", status)
 			}
 			if opened != base+"/extensions/x/sso" {
-				t.Errorf("%q was opened", opened)
+				t.Errorf("the browser opened %q", opened)
 			}
 			contains(t, stdout.String(), opened)
-			if told := strings.Contains(words(stdout.String()), "No browser could be opened"); told != (broken != nil) {
-				t.Errorf("it says:\n%s", stdout.String())
+			if said := strings.Contains(words(stdout.String()), "Flysim could not open a browser"); said != (broken != nil) {
+				t.Errorf("the browser is missing: %v, and the output says so: %v\n%s", broken != nil, said, stdout.String())
 			}
 		})
 	}
 }
 
-// A syncBuffer is one that can be read while it is written.
+// A syncBuffer is a buffer that is safe for concurrent use.
 type syncBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -185,8 +185,7 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-// TestSSOOfAnOrganization: the dashboard of an organization has a path of its own,
-// and begins the same handshake.
+// TestSSOOfAnOrganization: --organization opens the dashboard of an organization.
 func TestSSOOfAnOrganization(t *testing.T) {
 	t.Parallel()
 	asked := make(chan string, 10)

@@ -12,7 +12,7 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// openTerminal returns a terminal and what is at the other end of it.
+// openTerminal returns a pseudo-terminal and its other end.
 func openTerminal(t *testing.T) (terminal, other *os.File) {
 	t.Helper()
 	other, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
@@ -55,34 +55,34 @@ func TestTerminal(t *testing.T) {
 				t.Fatal(err)
 			}
 			terminal.Close()
-			shown, _ := io.ReadAll(other) // ends with an error, when nobody has the terminal open
+			shown, _ := io.ReadAll(other) // returns an error when the process has closed the terminal
 			if err := cmd.Wait(); err != nil {
 				t.Errorf("%v\n%s", err, shown)
 			}
 			if got := strings.Contains(string(shown), "\x1b[32mpassed\x1b[0m"); got != c.colours {
-				t.Errorf("there are colours: %v, want %v\n%q", got, c.colours, shown)
+				t.Errorf("the output has colours: %v, want %v\n%q", got, c.colours, shown)
 			}
 			if got := strings.Contains(string(shown), "1/1  "+textOf(t, "provision")); got != c.transience {
-				t.Errorf("there is progress: %v, want %v\n%q", got, c.transience, shown)
+				t.Errorf("the output has progress: %v, want %v\n%q", got, c.transience, shown)
 			}
 			if !c.colours && strings.Contains(strings.ReplaceAll(string(shown), "\x1b[K", ""), "\x1b") {
-				t.Errorf("there are colours: %q", shown)
+				t.Errorf("the output has colours: %q", shown)
 			}
 			if !c.transience && strings.Contains(strings.ReplaceAll(string(shown), "\r\n", ""), "\r") {
-				t.Errorf("there are control characters: %q", shown)
+				t.Errorf("the output has control characters: %q", shown)
 			}
 		})
 	}
 }
 
-// TestSecretsOnATerminal: a terminal shows a secret once and does not obey it.
-// A pipe gets each byte of it.
+// TestSecretsOnATerminal: a terminal shows a secret once, with its control characters
+// escaped. A pipe gets its bytes.
 func TestSecretsOnATerminal(t *testing.T) {
 	t.Parallel()
 	const escapes = "\x1b]52;c;b3duZWQ=\a\x1b]0;owned\a\x1b[2J"
 	m := &memory{secrets: func(string) flyext.Secrets { return flyext.Secrets{"LOGJAM_TOKEN": "token" + escapes} }}
 	base := m.serve(t, "", 0)
-	for name, both := range map[string]bool{"both on the terminal": true, "standard output alone": false} {
+	for name, both := range map[string]bool{"both on the terminal": true, "only standard output": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			terminal, other := openTerminal(t)
@@ -95,15 +95,15 @@ func TestSecretsOnATerminal(t *testing.T) {
 				t.Fatal(err)
 			}
 			terminal.Close()
-			shown, _ := io.ReadAll(other) // ends with an error, when nobody has the terminal open
+			shown, _ := io.ReadAll(other) // returns an error when the process has closed the terminal
 			if err := cmd.Wait(); err != nil {
 				t.Errorf("%v\n%s", err, shown)
 			}
 			if strings.ContainsAny(string(shown), "\x1b\a") {
-				t.Errorf("the terminal gets %q", shown)
+				t.Errorf("the terminal gets control characters: %q", shown)
 			}
 			if n := strings.Count(string(shown), `token\x1b`); n != 1 {
-				t.Errorf("the secret is there %d times:\n%s", n, shown)
+				t.Errorf("the terminal shows the secret %d times, want 1:\n%s", n, shown)
 			}
 		})
 	}
@@ -113,33 +113,35 @@ func TestSecretsOnATerminal(t *testing.T) {
 	}
 }
 
-// TestWidthOfTheTerminal: the lines of a report are as long as the terminal is
-// wide, from 60 to 120 columns.
+// TestWidthOfTheTerminal: the lines of a report and of a help are as long as the
+// terminal is wide, from 60 to 120 columns.
 func TestWidthOfTheTerminal(t *testing.T) {
 	t.Parallel()
 	base := serveStatus(t, 500, strings.Repeat("out of order ", 20))
 	for columns, want := range map[uint16]int{40: 60, 60: 60, 100: 100, 200: 120, 0: 80} {
-		t.Run(fmt.Sprint(columns), func(t *testing.T) {
-			t.Parallel()
-			terminal, other := openTerminal(t)
-			if err := unix.IoctlSetWinsize(int(other.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: columns}); err != nil {
-				t.Fatal(err)
-			}
-			cmd := process(t, []string{"TERM=dumb"}, "check", "--base-url", base)
-			cmd.Stdout, cmd.Stderr = terminal, terminal
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			terminal.Close()
-			shown, _ := io.ReadAll(other) // ends with an error, when nobody has the terminal open
-			_ = cmd.Wait()                // with status 1: the provider fails
-			widest := 0
-			for line := range strings.Lines(string(shown)) {
-				widest = max(widest, len([]rune(strings.TrimRight(line, "\r\n"))))
-			}
-			if widest > want || widest < want-12 {
-				t.Errorf("the widest line has %d columns, want about %d:\n%s", widest, want, shown)
-			}
-		})
+		for name, args := range map[string][]string{"check": {"check", "--base-url", base}, "help": {"help"}} {
+			t.Run(fmt.Sprint(name, columns), func(t *testing.T) {
+				t.Parallel()
+				terminal, other := openTerminal(t)
+				if err := unix.IoctlSetWinsize(int(other.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: columns}); err != nil {
+					t.Fatal(err)
+				}
+				cmd := process(t, []string{"TERM=dumb"}, args...)
+				cmd.Stdout, cmd.Stderr = terminal, terminal
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				terminal.Close()
+				shown, _ := io.ReadAll(other) // returns an error when the process has closed the terminal
+				_ = cmd.Wait()                // the status of check is 1, because the provider fails
+				widest := 0
+				for line := range strings.Lines(string(shown)) {
+					widest = max(widest, len([]rune(strings.TrimRight(line, "\r\n"))))
+				}
+				if widest > want || widest < want-12 {
+					t.Errorf("the widest line has %d columns, want about %d:\n%s", widest, want, shown)
+				}
+			})
+		}
 	}
 }

@@ -2,9 +2,9 @@ package main
 
 import "runtime/debug"
 
-// version returns what --version shows: the module version that go install
-// recorded in the binary, and Go's version. A build without one, such as a test,
-// is "(devel)".
+// version returns the module version that go install recorded in the binary, and
+// the version of Go. For a build without a module version, such as a test, it
+// returns "(devel)".
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {

@@ -18,12 +18,12 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// A wire is a transport that shows requests before it sends them, so that one
-// that is never answered is shown, too.
+// A wire is a transport that shows requests. It shows a request before it sends it,
+// and therefore also a request without an answer.
 type wire struct {
 	next    http.RoundTripper
 	program *program
-	// answers says that there is no [flytest.Platform.Observe] to show them.
+	// answers shows the answers too, where no [flytest.Platform.Observe] does.
 	answers bool
 }
 
@@ -55,15 +55,14 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	return answer, nil
 }
 
-// maxShown bounds what is shown of a page, in bytes.
+// maxShown bounds the shown part of an answer, in bytes.
 const maxShown = 1 << 20
 
 const bearer = "Bearer "
 
-// showRequest shows a request as it goes over the wire in HTTP/1.1, and what
-// its signature was made of.
+// showRequest shows a request as HTTP/1.1 sends it, and the bytes that are signed.
 func (p *program) showRequest(out *page, r *http.Request, body []byte) {
-	shown := r.Clone(context.WithoutCancel(r.Context())) // it may have ended
+	shown := r.Clone(context.WithoutCancel(r.Context())) // the context may have ended
 	for i, value := range shown.Header["Authorization"] {
 		if strings.HasPrefix(value, bearer) {
 			shown.Header["Authorization"][i] = bearer + "[redacted]"
@@ -80,8 +79,7 @@ func (p *program) showRequest(out *page, r *http.Request, body []byte) {
 	}
 }
 
-// showBase shows a signature base such that it can be compared with another,
-// byte for byte.
+// showBase shows a signature base, so that the user can compare it byte for byte.
 func (p *program) showBase(out *page, r *http.Request, base string) {
 	ending := "no newline at the end"
 	if strings.HasSuffix(base, "\n") {
@@ -95,7 +93,7 @@ func (p *program) showBase(out *page, r *http.Request, base string) {
 	shown, redacted := base, ""
 	if p.bearerToken != "" && strings.Contains(base, bearer+p.bearerToken) {
 		shown = strings.ReplaceAll(base, bearer+p.bearerToken, bearer+"[redacted]")
-		redacted = "The bearer token stands where [redacted] is; length and hashes are with it."
+		redacted = "[redacted] hides the bearer token; the length and the hashes include it."
 	}
 	out.line(yellow, "", fmt.Sprintf("--- signature base: %d bytes, %s", len(base), ending))
 	out.raw(shown)
@@ -110,7 +108,7 @@ func (p *program) showBase(out *page, r *http.Request, base string) {
 		strings.Contains(quoted, `\t`) || strings.Contains(quoted, ` \n`) || strings.Contains(quoted, `\u`) {
 		out.line(plain, "", "in quotes    "+quoted)
 	}
-	out.line(plain, "", "its SHA-256  "+hex.EncodeToString(sum[:]))
+	out.line(plain, "", "SHA-256      "+hex.EncodeToString(sum[:]))
 	out.line(plain, "", "HMAC-SHA256  "+hex.EncodeToString(signature))
 	out.line(plain, "", "in base64    "+base64.StdEncoding.EncodeToString(signature))
 	for _, name := range []string{"X-Signature", "Signature-Input", "Signature"} {
@@ -121,7 +119,7 @@ func (p *program) showBase(out *page, r *http.Request, base string) {
 	out.blank()
 }
 
-// showAnswer shows an answer as it came.
+// showAnswer shows an answer on standard error.
 func (p *program) showAnswer(e flytest.Exchange) { p.showAnswerOn(p.err, e) }
 
 func (p *program) showAnswerOn(out *page, e flytest.Exchange) {
@@ -135,13 +133,13 @@ func (p *program) showAnswerOn(out *page, e flytest.Exchange) {
 	}
 	p.quote(out, green, "< ", append(head, e.ResponseBody...))
 	if e.Response.Uncompressed {
-		out.line(dim, "", "< it was compressed with gzip, which is undone here")
+		out.line(dim, "", "< decompressed from gzip")
 	}
 	out.line(dim, "", fmt.Sprintf("< answered in %v", e.Duration.Round(100*time.Microsecond)))
 	out.blank()
 }
 
-// quote shows a message line by line, each marked with its direction.
+// quote shows the lines of a message, with a mark for its direction.
 func (p *program) quote(out *page, s style, mark string, message []byte) {
 	head, body, _ := bytes.Cut(message, []byte("\r\n\r\n"))
 	for line := range strings.SplitSeq(string(head), "\r\n") {
@@ -153,6 +151,6 @@ func (p *program) quote(out *page, s style, mark string, message []byte) {
 	}
 	out.line(plain, mark, "")
 	for line := range strings.SplitSeq(strings.TrimSuffix(string(body), "\n"), "\n") {
-		out.raw(mark + p.redact(line) + "\n") // with the blanks at its end
+		out.raw(mark + p.redact(line) + "\n") // keeps the spaces at the end
 	}
 }

@@ -17,9 +17,10 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-var shownBase = regexp.MustCompile(`(?s)--- signature base: (\d+) bytes, (a newline|no newline) at the end\n(.*?)\n--- end of the signature base\n(The bearer token stands[^\n]*\n)?its SHA-256  (\w+)\n`)
+var shownBase = regexp.MustCompile(`(?s)--- signature base: (\d+) bytes, (a newline|no newline) at the end\n(.*?)\n--- end of the signature base\n(\[redacted\] hides[^\n]*\n)?SHA-256      (\w+)\n`)
 
-// Who compares the base with their own must have the bytes that were signed.
+// TestVerboseShowsWhatIsSigned: --verbose shows exactly the signed bytes, so that a
+// user can compare them.
 func TestVerboseShowsWhatIsSigned(t *testing.T) {
 	t.Parallel()
 	for _, format := range flytest.Formats() {
@@ -33,11 +34,11 @@ func TestVerboseShowsWhatIsSigned(t *testing.T) {
 				}
 				shown := term.run(t, append(strings.Fields(args), "-v", "--format", string(format))...).want(t, 0).stderr
 				if strings.Contains(shown, bearerToken) {
-					t.Error("the bearer token is shown")
+					t.Error("the output shows the bearer token")
 				}
 				match := shownBase.FindStringSubmatch(shown)
 				if match == nil {
-					t.Fatalf("there is no signature base:\n%s", shown)
+					t.Fatalf("the output shows no signature base:\n%s", shown)
 				}
 				base := match[3]
 				if match[2] == "a newline" {
@@ -46,13 +47,13 @@ func TestVerboseShowsWhatIsSigned(t *testing.T) {
 				redacted := strings.Contains(base, "Bearer [redacted]")
 				base = strings.ReplaceAll(base, "Bearer [redacted]", "Bearer "+bearerToken)
 				if covered := format == flytest.FormatRFC9421 || format == flytest.FormatDraft05; redacted != covered || covered != (match[4] != "") {
-					t.Errorf("the token is left out: %v, and covered: %v", redacted, covered)
+					t.Errorf("the token is redacted: %v, and signed: %v", redacted, covered)
 				}
 				if strconv.Itoa(len(base)) != match[1] {
-					t.Errorf("the base has %d bytes, and is said to have %s", len(base), match[1])
+					t.Errorf("the base has %d bytes, but the output says %s", len(base), match[1])
 				}
 				if sum := sha256.Sum256([]byte(base)); hex.EncodeToString(sum[:]) != match[5] {
-					t.Error("the base's hash is not that of the base")
+					t.Error("the shown hash is not the hash of the base")
 				}
 				mac := hmac.New(sha256.New, []byte(signingSecret))
 				mac.Write([]byte(base))
@@ -85,7 +86,7 @@ func TestVerboseShowsWhereLinesEnd(t *testing.T) {
 		"newline":    {"{}\n", []string{"--- signature base: 3 bytes, a newline at the end\n{}\n--- end"}},
 		"newlines":   {"{}\n\n", []string{"--- signature base: 4 bytes, a newline at the end\n{}\n\n--- end"}},
 		"CR":         {"{}\r\n", []string{"4 bytes, a newline", `{}\r`, `in quotes    "{}\r\n"`}},
-		"blank":      {"{} \n", []string{`in quotes    "{} \n"`}},
+		"space":      {"{} \n", []string{`in quotes    "{} \n"`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -100,42 +101,42 @@ func TestVerboseShowsWhereLinesEnd(t *testing.T) {
 	}
 }
 
-// A token so short that it may be a word elsewhere is left out of the header
-// and the base all the same.
+// TestVerboseHidesAShortToken: --verbose hides even a short token in the header and
+// in the signature base.
 func TestVerboseHidesAShortToken(t *testing.T) {
 	t.Parallel()
 	shown := newTerminal("http://"+freeAddr(t)).with("FLYIO_BEARER_TOKEN", "qxz").
 		run(t, "fetch", "x", "-v", "--generation", "1").want(t, 3).stderr
 	contains(t, shown, "> Authorization: Bearer [redacted]\n", "\"authorization\": Bearer [redacted]\n")
 	if strings.Contains(shown, "Bearer qxz") {
-		t.Error("the token is shown")
+		t.Error("the output shows the token")
 	}
 }
 
-// What is shown of an answer is not what came if it was compressed, which says so.
+// TestVerboseUndoesCompression: --verbose decompresses an answer and says so.
 func TestVerboseUndoesCompression(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
-			t.Error("gzip was not asked for")
+			t.Error("the request does not accept gzip")
 		}
 		w.Header().Set("Content-Encoding", "gzip")
 		z := gzip.NewWriter(w)
 		defer z.Close()
 		if r.URL.Path == "/bomb/extensions/x" {
-			z.Write(bytes.Repeat([]byte{' '}, 32<<20)) // 32 KiB of gzip, until nobody reads on
+			z.Write(bytes.Repeat([]byte{' '}, 32<<20)) // 32 KiB of gzip, or less if the client stops reading
 			return
 		}
 		z.Write([]byte(`{"id": "x", "status": "ready"}`))
 	}))
 	defer server.Close()
 	got := newTerminal(server.URL).run(t, "fetch", "x", "-v").want(t, 0)
-	contains(t, got.stderr, `< {"id": "x", "status": "ready"}`, "\n< it was compressed with gzip, which is undone here\n")
+	contains(t, got.stderr, `< {"id": "x", "status": "ready"}`, "\n< decompressed from gzip\n")
 	got = newTerminal(server.URL+"/bomb").run(t, "fetch", "x", "-v").want(t, 1)
 	contains(t, got.stderr, "the answer is larger than 1048576 bytes")
 }
 
-// A request that nobody answers is the one that a person wants to see.
+// TestVerboseShowsWhatIsNotAnswered: --verbose shows a request without an answer.
 func TestVerboseShowsWhatIsNotAnswered(t *testing.T) {
 	t.Parallel()
 	shown := newTerminal("http://"+freeAddr(t)).run(t, "fetch", "x", "-v").want(t, 3).stderr

@@ -1,6 +1,6 @@
 // Package graphql executes GraphQL operations on objects in memory (GraphQL
-// specification, October 2021, section 6). Parsing and validation are those of
-// github.com/vektah/gqlparser.
+// specification, October 2021, section 6). It uses github.com/vektah/gqlparser for
+// parsing and validation.
 package graphql
 
 import (
@@ -15,50 +15,50 @@ import (
 	"github.com/vektah/gqlparser/v2/validator"
 )
 
-// What one operation may cost, at most.
+// The limits of one operation.
 const (
 	maxTokens = 5000
-	maxFields = 20_000 // that are executed
+	maxFields = 20_000 // executed fields
 )
 
-// A Request is the body of a request over HTTP.
+// A Request is the body of an HTTP request.
 type Request struct {
 	Query         string         `json:"query"`
 	OperationName string         `json:"operationName"`
 	Variables     map[string]any `json:"variables"`
 }
 
-// A Response is the body of the answer.
+// A Response is the body of an HTTP response.
 type Response struct {
 	Data   any           `json:"data"`
 	Errors gqlerror.List `json:"errors,omitempty"`
 }
 
-// An Object is a value of an object type. A field that it does not have is null.
+// An Object is a value of an object type. A missing field is null.
 type Object struct {
 	Type   string
 	Fields map[string]Resolver
 }
 
-// A Resolver returns a field's value for its arguments, with their defaults. The
-// value is nil, an *Object, a slice of values ([]any), or what encoding/json
-// encodes as the field's scalar.
+// A Resolver returns the value of a field. args includes the defaults of arguments
+// that the request omits. The value is nil, an *Object, a slice of values ([]any), or
+// a value that encoding/json encodes as the field's scalar.
 type Resolver func(args map[string]any) (any, error)
 
-// Value returns a resolver of a fixed value.
+// Value returns a resolver that returns a fixed value.
 func Value(value any) Resolver { return func(map[string]any) (any, error) { return value, nil } }
 
-// A Schema is what requests are validated against. It is safe for concurrent use.
+// A Schema validates and executes requests. It is safe for concurrent use.
 type Schema struct{ schema *ast.Schema }
 
-// MustParse returns a schema in the schema definition language, and panics if it is
-// invalid.
+// MustParse parses a schema in the schema definition language. It panics if the
+// schema is invalid. name is for error messages.
 func MustParse(name, text string) *Schema {
 	return &Schema{gqlparser.MustLoadSchema(&ast.Source{Name: name, Input: text})}
 }
 
-// Execute executes a request. root returns the object that the operation's
-// selections are executed on.
+// Execute executes a request. root returns the root object of an operation, which is
+// "query", "mutation" or "subscription".
 func (s *Schema) Execute(r Request, root func(operation string) *Object) Response {
 	doc, err := parser.ParseQueryWithTokenLimit(&ast.Source{Input: r.Query}, maxTokens)
 	if err != nil {
@@ -91,7 +91,7 @@ func operationOf(doc *ast.QueryDocument, name string) (*ast.OperationDefinition,
 	return op, nil
 }
 
-// An execution is one operation on its way.
+// An execution is the state of one running operation.
 type execution struct {
 	schema    *ast.Schema
 	variables map[string]any
@@ -99,7 +99,7 @@ type execution struct {
 	fields    int
 }
 
-// fail takes note of an error with its place, as section 7.1.2 asks for.
+// fail adds an error with its location and path (section 7.1.2).
 func (e *execution) fail(field *ast.Field, path ast.Path, err error) {
 	failed := &gqlerror.Error{Message: err.Error(), Path: append(ast.Path(nil), path...)}
 	if field.Position != nil {
@@ -108,7 +108,7 @@ func (e *execution) fail(field *ast.Field, path ast.Path, err error) {
 	e.errors = append(e.errors, failed)
 }
 
-// object executes selections. ok is false if a field that must not be null is.
+// object executes selections. ok is false if a non-null field is null.
 func (e *execution) object(o *Object, selections ast.SelectionSet, path ast.Path) (any, bool) {
 	data := &ordered{}
 	for _, group := range e.collect(o.Type, selections, nil) {
@@ -140,7 +140,7 @@ func (e *execution) object(o *Object, selections ast.SelectionSet, path ast.Path
 	return data, true
 }
 
-// complete turns a value into what the answer has (section 6.4.3).
+// complete converts a value to its form in the answer (section 6.4.3).
 func (e *execution) complete(group []*ast.Field, t *ast.Type, value any, path ast.Path, failed bool) (any, bool) {
 	if value == nil {
 		if t.NonNull && !failed {
@@ -232,7 +232,7 @@ func (e *execution) applies(condition, typeName string) bool {
 	return false
 }
 
-// ordered is a JSON object whose members stay in the order of the selections.
+// ordered is a JSON object that keeps its members in the order of the selections.
 type ordered struct {
 	names  []string
 	values []any

@@ -51,8 +51,8 @@ func TestExecute(t *testing.T) {
 		{"variables and defaults", `query Q($k: String = "dog") { animal(kind: $k) { name } }`, "Q", nil, `{"data":{"animal":{"name":"Rex"}}}`},
 		{"one of several operations", `query A { animal { name } } query B { list { name } }`, "B", nil, `{"data":{"list":[{"name":"Tom"},{"name":"Rex"}]}}`},
 		{"an error that reaches the root", "{\n  count\n}", "", nil, `{"data":null,"errors":[{"message":"cannot count","path":["count"],"locations":[{"line":2,"column":3}]}]}`},
-		{"an error below a field that may be null", `{ required { fails } animal { name } }`, "", nil, `{"data":{"required":null,"animal":{"name":"Tom"}},"errors":[{"message":"broken","path":["required","fails"],"locations":[{"line":1,"column":14}]}]}`},
-		{"a null that must not be", `{ required { never } }`, "", nil, `{"data":{"required":null},"errors":[{"message":"the field must not be null","path":["required","never"],"locations":[{"line":1,"column":14}]}]}`},
+		{"an error below a nullable field", `{ required { fails } animal { name } }`, "", nil, `{"data":{"required":null,"animal":{"name":"Tom"}},"errors":[{"message":"broken","path":["required","fails"],"locations":[{"line":1,"column":14}]}]}`},
+		{"a null in a non-null field", `{ required { never } }`, "", nil, `{"data":{"required":null},"errors":[{"message":"the field must not be null","path":["required","never"],"locations":[{"line":1,"column":14}]}]}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

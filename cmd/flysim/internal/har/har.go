@@ -14,7 +14,8 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// A file is a HAR file. Members that the format requires are there, also empty.
+// A file is a HAR file. It has all members that the format requires, even if they
+// are empty.
 type file struct {
 	Log archive `json:"log"`
 }
@@ -65,11 +66,11 @@ type pair struct {
 type posted struct {
 	MimeType string `json:"mimeType"`
 	Text     string `json:"text"`
-	Encoding string `json:"encoding,omitempty"` // base64 for what is no text
+	Encoding string `json:"encoding,omitempty"` // "base64" if the body is not UTF-8
 }
 
 type response struct {
-	Status      int     `json:"status"` // 0 without an answer
+	Status      int     `json:"status"` // 0 if there was no answer
 	StatusText  string  `json:"statusText"`
 	HTTPVersion string  `json:"httpVersion"`
 	Cookies     []pair  `json:"cookies"`
@@ -87,7 +88,8 @@ type content struct {
 	Encoding string `json:"encoding,omitempty"`
 }
 
-// Encode writes exchanges, the first one first. The file holds their secrets.
+// Encode returns a HAR file with the exchanges, in their order. The file contains
+// their secrets.
 func Encode(exchanges []flytest.Exchange, version string, now time.Time) ([]byte, error) {
 	f := file{archive{"1.2", creator{"flysim", version}, []entry{}}}
 	for _, e := range exchanges {
@@ -145,18 +147,18 @@ type Request struct {
 	Body        []byte
 }
 
-// Decode returns the requests of a HAR file, the first one first. A file without
-// requests is an error.
+// Decode returns the requests of a HAR file, in their order. It returns an error for
+// a file without requests.
 func Decode(text []byte) ([]Request, error) {
 	var f file
 	if err := json.Unmarshal(text, &f); err != nil {
-		return nil, errors.New("the file is no HAR file")
+		return nil, errors.New("the file is not a HAR file")
 	}
 	var all []Request
 	for _, e := range f.Log.Entries {
 		r := Request{Method: e.Request.Method, URL: e.Request.URL, Header: make(http.Header)}
 		for _, h := range e.Request.Headers {
-			if !strings.HasPrefix(h.Name, ":") { // HTTP/2 has the target and the host so
+			if !strings.HasPrefix(h.Name, ":") { // a pseudo-header of HTTP/2
 				r.Header.Add(h.Name, h.Value)
 			}
 		}
@@ -165,7 +167,7 @@ func Decode(text []byte) ([]Request, error) {
 			if data.Encoding == "base64" {
 				var err error
 				if r.Body, err = base64.StdEncoding.DecodeString(data.Text); err != nil {
-					return nil, errors.New("a body in the HAR file is no base64")
+					return nil, errors.New("a body in the HAR file is not valid base64")
 				}
 			}
 		}

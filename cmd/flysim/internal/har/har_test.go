@@ -25,11 +25,11 @@ func TestRoundTrip(t *testing.T) {
 		}
 		all, err := Decode(text)
 		if err != nil || len(all) != 2 {
-			t.Fatalf("%d requests, %v", len(all), err)
+			t.Fatalf("decoded %d requests, %v, want 2", len(all), err)
 		}
 		got := all[1]
 		if got.Method != "POST" || got.URL != u.String() || got.Header.Get("X-Signature") != "aa" || len(got.Header["Accept"]) != 2 || string(got.Body) != body {
-			t.Errorf("got %+v", got)
+			t.Errorf("the request is %+v", got)
 		}
 		var f file
 		if err := json.Unmarshal(text, &f); err != nil || f.Log.Version != "1.2" || f.Log.Entries[1].Response.Status != 401 || f.Log.Entries[0].Response.Status != 0 {
@@ -38,7 +38,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 	for _, text := range []string{"", "{", "{}", `{"log":{"entries":[{"request":{"postData":{"text":"!","encoding":"base64"}}}]}}`} {
 		if _, err := Decode([]byte(text)); err == nil {
-			t.Errorf("%q is no error", text)
+			t.Errorf("%q is accepted, want an error", text)
 		}
 	}
 }

@@ -11,20 +11,20 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// consoleVariable names a running "flysim serve", whose feed then shows the
-// requests of the other commands too.
+// consoleVariable contains the URL of a running "flysim serve". Its feed then also
+// shows the requests of other commands.
 const consoleVariable = "FLYSIM_CONSOLE"
 
-// tellConsole reports an exchange to the page that FLYSIM_CONSOLE names. The page
-// is an extra: a command does not fail because it is not there.
-func (p *program) tellConsole(e flytest.Exchange) {
+// reportToConsole reports an exchange to the page that FLYSIM_CONSOLE names. It ignores
+// errors, because commands also work without a page.
+func (p *program) reportToConsole(e flytest.Exchange) {
 	if p.lookupEnv == nil {
 		return
 	}
 	address, _ := p.lookupEnv(consoleVariable)
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "http" || checkLoopback("addr", u.Host) != nil {
-		return // it holds secrets, which leave this machine in no case
+		return // an exchange contains secrets, which must not leave this machine
 	}
 	report, err := console.Report(e)
 	if err != nil {

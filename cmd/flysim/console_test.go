@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// The requests of other commands are in the feed of a page that runs.
+// TestTellsConsole: the feed of a running page shows the requests of other commands.
 func TestTellsConsole(t *testing.T) {
 	t.Parallel()
 	term := newTerminal((&memory{}).serve(t, "", 0))
@@ -18,7 +18,8 @@ func TestTellsConsole(t *testing.T) {
 	contains(t, fetched(t, "http://"+addr+"/requests"), "Command line: 401 Unauthorized")
 }
 
-// What is not on this machine is not told, and no command fails because of it.
+// TestTellsNoStranger: flysim reports requests to this machine only. A command does
+// not fail because of another address.
 func TestTellsNoStranger(t *testing.T) {
 	t.Parallel()
 	asked := false
@@ -29,11 +30,11 @@ func TestTellsNoStranger(t *testing.T) {
 		term.with(consoleVariable, address).run(t, "provision", "--id", "told").want(t, 0)
 	}
 	if asked {
-		t.Error("it was told")
+		t.Error("flysim reported a request to another machine")
 	}
 }
 
-// A page that was started again shows what was asked before.
+// TestServeKeepsHistory: with --data, a new page shows the requests of the last one.
 func TestServeKeepsHistory(t *testing.T) {
 	t.Parallel()
 	term := newTerminal((&memory{}).serve(t, "", 0))
