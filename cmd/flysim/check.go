@@ -141,7 +141,7 @@ func (p *program) check(ctx context.Context, c *checkOptions) error {
 		report.finished(result)
 		for _, e := range result.Exchanges {
 			if e.Response != nil {
-				p.tellConsole(e)
+				p.reportToConsole(e)
 			}
 		}
 		unwritten = cmp.Or(unwritten, p.record(c.recordDir, result))
