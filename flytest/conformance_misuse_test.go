@@ -46,7 +46,7 @@ func TestConformanceMisuse(t *testing.T) {
 		name, want string
 		change     func(c *flytest.Conformance)
 	}{
-		{"no base URL", `Platform.BaseURL "" is no http or https URL`, func(c *flytest.Conformance) { c.BaseURL = "" }},
+		{"no base URL", `Platform.BaseURL "" must be an absolute http or https URL`, func(c *flytest.Conformance) { c.BaseURL = "" }},
 		{"a parameter of the request's own", "Conformance.Params: ", func(c *flytest.Conformance) {
 			c.Params = map[string]json.RawMessage{"organization_id": json.RawMessage(`"x"`)}
 		}},
@@ -54,10 +54,10 @@ func TestConformanceMisuse(t *testing.T) {
 			c.Params = map[string]json.RawMessage{"nonce": json.RawMessage(`"x"`)}
 		}},
 		{"no secret", "Conformance.Credentials has no SigningSecret", func(c *flytest.Conformance) { c.Credentials = flytest.Credentials{} }},
-		{"format", `there is no format "morse"`, func(c *flytest.Conformance) { c.Format = "morse" }},
+		{"format", `unknown format "morse"`, func(c *flytest.Conformance) { c.Format = "morse" }},
 		{"requirement", `there is no requirement "beauty"`, func(c *flytest.Conformance) { c.Only = []string{"beauty"} }},
 		{"URL without server", "OAuthURL is set, and OAuth is not", func(c *flytest.Conformance) { c.OAuthURL = conformanceOAuth }},
-		{"server without URL", `"" is no http or https URL`, func(c *flytest.Conformance) { c.OAuth = oauth }},
+		{"server without URL", `"" must be an absolute http or https URL`, func(c *flytest.Conformance) { c.OAuth = oauth }},
 		{"two generations", "SSOGeneration is not that of OAuth", func(c *flytest.Conformance) {
 			c.OAuth, c.OAuthURL, c.SSOGeneration = oauth, conformanceOAuth, flyext.Generation1
 		}},

@@ -178,7 +178,7 @@ func TestConformanceRefusedWebhook(t *testing.T) {
 		}
 		report := w.run(t)
 		last := report.Results[len(report.Results)-1]
-		if want := `; of the last one, the resource has its secrets with it, as "config"`; last.ID != "webhooks" || !strings.HasSuffix(last.Got, want) {
+		if want := `; of the last one, the resource has a "config", but a webhook must not contain secrets`; last.ID != "webhooks" || !strings.HasSuffix(last.Got, want) {
 			t.Errorf("%s: got %s", last.ID, last.Got)
 		}
 		if strings.Contains(last.String(), "top secret") {

@@ -127,16 +127,16 @@ func TestCreate(t *testing.T) {
 		{
 			name: "a secret that is a number", provider: slowpoke{created: `{"id":"x","config":{"A":"a","PORT":5432,"Z":"z"}}`},
 			terminal: asked + toSet + "A: a\npanic: interface conversion: interface {} is float64, not string\n", exit: 3,
-			err: `flytest: the secret "PORT" is a number; flyctl demands a string`,
+			err: `flytest: the secret "PORT" is a number; flyctl requires a string`,
 		},
 		{
 			name: "a secret that is null", registration: app, provider: slowpoke{created: `{"id":"x","config":{"A":null}}`},
 			terminal: asked + setting + "panic: interface conversion: interface {} is nil, not string\n", exit: 3,
-			err: `flytest: the secret "A" is null; flyctl demands a string`,
+			err: `flytest: the secret "A" is null; flyctl requires a string`,
 		},
 		{
 			name: "no config, app", registration: app, provider: slowpoke{created: `{"id":"x"}`},
-			terminal: asked, err: `flytest: the answer has no "config", and Fly.io does not ask for the secrets again`,
+			terminal: asked, err: `flytest: the answer has no "config"; send the secrets in it, because Fly.io does not ask for them again`,
 		},
 		{name: "empty config, app", registration: app, provider: slowpoke{created: `{"id":"x","config":{}}`}, terminal: asked + setting + staged},
 		{

@@ -137,13 +137,13 @@ func TestEventMisuse(t *testing.T) {
 		events []flyext.Event
 		want   string
 	}{
-		"two events at once":           {flytest.BinaryMode, make([]flyext.Event, 2), "flytest: 2 events in binary mode"},
-		"no event":                     {flytest.StructuredMode, nil, "flytest: 0 events in structured mode"},
-		"another mode":                 {7, make([]flyext.Event, 1), "flytest: there is no mode EventMode(7)"},
+		"two events at once":           {flytest.BinaryMode, make([]flyext.Event, 2), "flytest: binary mode takes one event, not 2"},
+		"no event":                     {flytest.StructuredMode, nil, "flytest: structured mode takes one event, not 0"},
+		"another mode":                 {7, make([]flyext.Event, 1), "flytest: unknown mode EventMode(7)"},
 		"an id that is not UTF-8":      {flytest.BinaryMode, []flyext.Event{{ID: "\xff"}}, `flytest: the event's "id" is not UTF-8`},
 		"an id that is not UTF-8 JSON": {flytest.StructuredMode, []flyext.Event{{ID: "\xff"}}, "flytest: encoding the request"},
-		"a batch under X-Signature":    {flytest.BatchedMode, make([]flyext.Event, 1), "flytest: XSignature can sign a body that is a JSON object"},
-		"text under X-Signature":       {flytest.BinaryMode, []flyext.Event{{Data: []byte("text"), DataContentType: "text/plain"}}, "flytest: XSignature can sign a body that is a JSON object"},
+		"a batch under X-Signature":    {flytest.BatchedMode, make([]flyext.Event, 1), "flytest: XSignature: the body must be a JSON object"},
+		"text under X-Signature":       {flytest.BinaryMode, []flyext.Event{{Data: []byte("text"), DataContentType: "text/plain"}}, "flytest: XSignature: the body must be a JSON object"},
 	} {
 		if r, err := fly.NewEventRequest(t.Context(), c.mode, c.events...); err == nil || !strings.HasPrefix(err.Error(), c.want) {
 			t.Errorf("%s: %v, %v", name, r, err)

@@ -42,7 +42,7 @@ func TestFormats(t *testing.T) {
 			t.Errorf("ParseFormat(%q) = %q, %v", format, got, err)
 		}
 	}
-	const want = `there is no format "X-Signature"; choose one of x-signature, rfc9421, draft-05, cavage`
+	const want = `unknown format "X-Signature"; choose one of x-signature, rfc9421, draft-05, cavage`
 	if _, err := flytest.ParseFormat("X-Signature"); err == nil || err.Error() != want {
 		t.Error(err)
 	}

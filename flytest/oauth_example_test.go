@@ -97,5 +97,5 @@ func ExampleOAuthServer_SetFault() {
 	fly.ServeHTTP(answer, httptest.NewRequest(http.MethodPost, flytest.TokenEndpoint, nil))
 	fmt.Println(answer.Code, answer.Body)
 	// Output:
-	// 400 {"error":"temporarily_unavailable","error_description":"this error was asked for"}
+	// 400 {"error":"temporarily_unavailable","error_description":"simulated error"}
 }

@@ -22,13 +22,13 @@ func TestMisuse(t *testing.T) {
 		name, baseURL, want string
 		noSigner            bool
 	}{
-		{name: "no base URL", want: `flytest: Platform.BaseURL "" is no http or https URL`},
-		{name: "no scheme", baseURL: "logjam.io/flyio", want: `flytest: Platform.BaseURL "logjam.io/flyio" is no http or https URL`},
-		{name: "no host", baseURL: "https:///flyio", want: `flytest: Platform.BaseURL "https:///flyio" is no http or https URL`},
-		{name: "another scheme", baseURL: "ftp://logjam.io", want: `flytest: Platform.BaseURL "ftp://logjam.io" is no http or https URL`},
+		{name: "no base URL", want: `flytest: Platform.BaseURL "" must be an absolute http or https URL`},
+		{name: "no scheme", baseURL: "logjam.io/flyio", want: `flytest: Platform.BaseURL "logjam.io/flyio" must be an absolute http or https URL`},
+		{name: "no host", baseURL: "https:///flyio", want: `flytest: Platform.BaseURL "https:///flyio" must be an absolute http or https URL`},
+		{name: "another scheme", baseURL: "ftp://logjam.io", want: `flytest: Platform.BaseURL "ftp://logjam.io" must be an absolute http or https URL`},
 		{name: "no URL", baseURL: "https://logjam.io/%zz", want: "flytest: Platform.BaseURL: "},
-		{name: "query", baseURL: "https://logjam.io?a=b", want: "flytest: Platform.BaseURL has a user, a query or a fragment"},
-		{name: "user", baseURL: "https://a:hunter2@logjam.io", want: "flytest: Platform.BaseURL has a user, a query or a fragment"},
+		{name: "query", baseURL: "https://logjam.io?a=b", want: "flytest: Platform.BaseURL must not have a user, a query or a fragment"},
+		{name: "user", baseURL: "https://a:hunter2@logjam.io", want: "flytest: Platform.BaseURL must not have a user, a query or a fragment"},
 		{name: "no signer", baseURL: baseURL, noSigner: true, want: "flytest: Platform.Signer is missing"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -63,9 +63,9 @@ func TestEmptyIDAndRelativePath(t *testing.T) {
 		}
 	}
 	for _, c := range []struct{ method, path, want string }{
-		{http.MethodGet, "extensions", `flytest: path "extensions" does not begin with a slash`},
-		{http.MethodGet, "@evil.example/extensions", `flytest: path "@evil.example/extensions" does not begin with a slash`},
-		{http.MethodGet, "", `flytest: path "" does not begin with a slash`},
+		{http.MethodGet, "extensions", `flytest: path "extensions" must begin with a slash`},
+		{http.MethodGet, "@evil.example/extensions", `flytest: path "@evil.example/extensions" must begin with a slash`},
+		{http.MethodGet, "", `flytest: path "" must begin with a slash`},
 		{"GET /", "/extensions", "flytest: net/http: invalid method"},
 		{http.MethodGet, "/%zz", "flytest: parse "},
 	} {
@@ -180,7 +180,7 @@ func TestDoSendsAsIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := fly.Do(stream); err == nil || err.Error() != "flytest: the request has a body and no GetBody; use SetBody" {
+	if _, err := fly.Do(stream); err == nil || err.Error() != "flytest: the request's body has no GetBody; set it with SetBody" {
 		t.Errorf("a body that cannot be sent twice: %v", err)
 	}
 	plain, err := http.NewRequestWithContext(t.Context(), http.MethodGet, baseURL, nil)

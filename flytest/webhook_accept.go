@@ -8,19 +8,20 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// accept verifies a webhook, fills in what is known of it, and keeps the state of
-// its resource. Like a provider's verification it believes nothing before the
-// signature is right, and takes the nonce last.
+// accept verifies a webhook, sets the fields of hook, and stores the state of the
+// resource. Like the verification of a provider, it checks the signature before it
+// parses the body, and uses up the nonce last.
 func (s *WebhookReceiver) accept(hook *Webhook, w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
-		return &webhookRefusal{http.StatusMethodNotAllowed, "a webhook is a POST"}
+		return &webhookRefusal{http.StatusMethodNotAllowed, "the method must be POST"}
 	}
 	signatures := r.Header["X-Signature"]
 	want := hex.EncodeToString(hmacSHA256(s.Secret, hook.Body))
@@ -29,7 +30,7 @@ func (s *WebhookReceiver) accept(hook *Webhook, w http.ResponseWriter, r *http.R
 	}
 	members, err := decodeObject(hook.Body)
 	if err != nil {
-		return unusable("the body is no JSON object")
+		return unusable("the body is not a JSON object")
 	}
 	if err := s.checkSigned(hook, members, s.url(r)); err != nil {
 		return err
@@ -53,7 +54,7 @@ func (s *WebhookReceiver) accept(hook *Webhook, w http.ResponseWriter, r *http.R
 	return nil
 }
 
-// url returns the URL that a webhook has to be signed for.
+// url returns the URL for which a webhook must be signed.
 func (s *WebhookReceiver) url(r *http.Request) string {
 	if s.URL != "" {
 		return s.URL
@@ -65,7 +66,7 @@ func (s *WebhookReceiver) url(r *http.Request) string {
 	return u.String()
 }
 
-// checkSigned checks the parameters of the signature.
+// checkSigned checks the timestamp and the url, and reads the nonce.
 func (s *WebhookReceiver) checkSigned(hook *Webhook, members map[string]jsontext.Value, target string) error {
 	timestamp := string(members["timestamp"])
 	if members["timestamp"].Kind() == '"' {
@@ -73,7 +74,7 @@ func (s *WebhookReceiver) checkSigned(hook *Webhook, members map[string]jsontext
 	}
 	seconds, err := strconv.ParseUint(timestamp, 10, 40)
 	if err != nil {
-		return unusable("the timestamp is not there, or no unix seconds")
+		return unusable("the timestamp is missing or not in Unix seconds")
 	}
 	hook.Timestamp = time.Unix(int64(seconds), 0)
 	switch age := hook.Received.Sub(hook.Timestamp); {
@@ -85,19 +86,19 @@ func (s *WebhookReceiver) checkSigned(hook *Webhook, members map[string]jsontext
 	var isText bool
 	if _, ok := members["nonce"]; ok {
 		if hook.Nonce, isText = text(members, "nonce"); !isText || hook.Nonce == "" {
-			return unusable("the nonce is no text, or empty")
+			return unusable("the nonce must be a non-empty string")
 		}
 	}
 	if _, ok := members["url"]; ok {
 		if hook.URL, isText = text(members, "url"); !isText || withPath(hook.URL) != withPath(target) {
-			return forbidden("the url is %q, and the webhook came to %q", hook.URL, target)
+			return forbidden("the url is %q, but the webhook was sent to %q", hook.URL, target)
 		}
 	}
 	return nil
 }
 
-// withPath gives a URL without a path the one that is requested (RFC 9110,
-// section 4.2.3).
+// withPath adds the path "/" to a URL without a path, because both are equivalent
+// (RFC 9110, section 4.2.3).
 func withPath(text string) string {
 	if u, err := url.Parse(text); err == nil && u.Path == "" {
 		return text + "/"
@@ -105,7 +106,8 @@ func withPath(text string) string {
 	return text
 }
 
-// useNonce enters a nonce, if there is one, and reports whether it is fresh.
+// useNonce stores the nonce, if there is one, and reports whether it is new. The
+// caller holds the lock.
 func (s *WebhookReceiver) useNonce(hook *Webhook) bool {
 	if hook.Nonce == "" {
 		return true
@@ -128,39 +130,39 @@ func (s *WebhookReceiver) useNonce(hook *Webhook) bool {
 	return true
 }
 
-// readResource reads what the webhook says.
+// readResource reads and checks the action and the resource.
 func readResource(hook *Webhook, members map[string]jsontext.Value) error {
 	hook.Action, _ = text(members, "action")
 	switch hook.Action {
 	case "resource.created", "resource.updated", "resource.deleted":
 	default:
-		return unusable("the action is %q", hook.Action)
+		return unusable("unknown action %q", hook.Action)
 	}
 	if members["resource"].Kind() != '{' {
-		return unusable("the resource is no JSON object")
+		return unusable("the resource is not a JSON object")
 	}
 	resource, err := decodeObject(members["resource"])
 	if err != nil {
-		return unusable("the resource is no JSON object")
+		return unusable("the resource is not a JSON object")
 	}
 	if _, ok := resource["config"]; ok {
-		return unusable(`the resource has its secrets with it, as "config"`)
+		return unusable(`the resource has a "config", but a webhook must not contain secrets`)
 	}
 	if id, ok := text(resource, "id"); !ok || id == "" {
 		return unusable(`the resource has no "id"`)
 	}
 	x, err := decodeExtension(members["resource"], "")
 	if err != nil {
-		return unusable("the resource: %v", err)
+		return unusable("the resource's %s", strings.TrimPrefix(err.Error(), "flytest: the answer's "))
 	}
 	for name, to := range map[string]*string{"organization_id": &x.OrganizationID, "user_id": &x.UserID} {
 		value, ok := text(resource, name)
 		_, there := resource[name]
 		switch {
 		case there && !ok:
-			return unusable("the resource's %q is no text", name)
+			return unusable("the resource's %q is not a string", name)
 		case value == "" && hook.Action == "resource.created":
-			return unusable("a resource that is created has its %q", name)
+			return unusable("resource.created requires the resource's %q", name)
 		}
 		*to = value
 		delete(x.Extra, name)
@@ -172,7 +174,7 @@ func readResource(hook *Webhook, members map[string]jsontext.Value) error {
 	return nil
 }
 
-// text returns a member that is a string.
+// text returns the value of a string member.
 func text(members map[string]jsontext.Value, name string) (value string, ok bool) {
 	if members[name].Kind() != '"' {
 		return "", false
@@ -180,7 +182,7 @@ func text(members map[string]jsontext.Value, name string) (value string, ok bool
 	return value, jsonv2.Unmarshal(members[name], &value) == nil
 }
 
-// resourceOf returns the resource of a body that was accepted.
+// resourceOf returns the resource in an accepted body.
 func resourceOf(body []byte) json.RawMessage {
 	members, _ := decodeObject(body)
 	return json.RawMessage(members["resource"])

@@ -89,7 +89,7 @@ func TestExitStatus(t *testing.T) {
 		"empty flag":               {good, "check --signing-secret=", 2, "--signing-secret is empty"},
 		"URL":                      {good, "check --base-url logjam.io", 2, "no http or https URL"},
 		"URL with a user":          {good, "check --base-url http://me:password@logjam.io", 2, "has a user"},
-		"format":                   {good, "check --format hmac", 2, `there is no format "hmac"`},
+		"format":                   {good, "check --format hmac", 2, `unknown format "hmac"`},
 		"generation":               {good, "check --generation 3", 2, "there are the generations 1 and 2"},
 		"contradiction":            {good, "check --generation 1 --format x-signature", 2, "x-signature is of generation 2, and --generation says 1"},
 		"the other contradiction":  {good, "check --generation 2 --format cavage", 2, "cavage is of generation 1, and --generation says 2"},
