@@ -58,7 +58,7 @@ var eventDefects = []defect{
 			}
 		}
 	}},
-	{id: "event-signature", name: "another secret does", breaks: func(w *world) {
+	{id: "event-signature", name: "another secret is accepted", breaks: func(w *world) {
 		w.config.EventVerifier = flyext.XSignature(secret, "another-"+secret)
 	}},
 }

@@ -13,12 +13,12 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// serving spoils the service.
+// serving replaces the service.
 func serving(s *logstore) func(w *world) {
 	return func(w *world) { w.service = s }
 }
 
-// succeeding spoils the successes of a method.
+// succeeding changes the successful answers to a method.
 func succeeding(method string, spoil func(w *world, r *http.Request, a *answered)) func(w *world) {
 	return func(w *world) {
 		w.spoil = func(w *world, r *http.Request, a *answered) {
@@ -29,7 +29,7 @@ func succeeding(method string, spoil func(w *world, r *http.Request, a *answered
 	}
 }
 
-// withMember changes or (nil) removes a member of an answer.
+// withMember sets a member of an answer, or removes it if value is nil.
 func withMember(a *answered, name string, value any) {
 	var members map[string]any
 	if jsonv2.Unmarshal(a.body, &members) != nil {
@@ -100,7 +100,7 @@ var provisionDefects = []defect{
 		},
 	})},
 	{
-		id: "idempotent", name: "new secrets each time", also: []string{"concurrent"}, // at the same time or not
+		id: "idempotent", name: "new secrets each time", also: []string{"concurrent"}, // concurrent requests get different secrets too
 		breaks: serving(&logstore{
 			provision: func(s *logstore, req *flyext.ProvisionRequest) (*flyext.Extension, error) {
 				s.mu.Lock()
@@ -137,7 +137,7 @@ var provisionDefects = []defect{
 			return nil, s.takenName(req, func(*stream) error { return flyext.Conflict("The name is taken.") })
 		},
 	})},
-	{id: "same-name", name: "has the other's secrets", breaks: serving(&logstore{
+	{id: "same-name", name: "gets the other's secrets", breaks: serving(&logstore{
 		provision: func(s *logstore, req *flyext.ProvisionRequest) (x *flyext.Extension, err error) {
 			err = s.takenName(req, func(other *stream) error {
 				x = &flyext.Extension{Name: other.Name, Secrets: other.Secrets}
@@ -322,7 +322,7 @@ var lifecycleDefects = []defect{
 	})},
 }
 
-// fetching answers GET for what is there; nil is the sound answer.
+// fetching changes the answer to the GET of an existing extension; nil keeps it.
 func fetching(answer func(x *stream) *flyext.Extension) func(w *world) {
 	return serving(&logstore{fetch: func(s *logstore, id string) (*flyext.Extension, error) {
 		if x := s.streams[id]; x != nil {
@@ -338,7 +338,7 @@ func updating(change func(x *stream, req *flyext.UpdateRequest) error) func(w *w
 	}})
 }
 
-// showing adds the regions to what GET answers.
+// showing adds the regions to the answer to GET.
 func showing(w *world) {
 	succeeding(http.MethodGet, func(w *world, r *http.Request, a *answered) {
 		id, err := url.PathUnescape(strings.TrimPrefix(r.URL.EscapedPath(), "/flyio/extensions/"))

@@ -13,8 +13,8 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// TestNothingAdmitted: a provider that refuses everything passes no test of a
-// refusal.
+// TestNothingAdmitted checks that a provider that refuses every request passes no
+// requirement, not even one that expects a refusal.
 func TestNothingAdmitted(t *testing.T) {
 	t.Parallel()
 	for _, only := range [][]string{nil, {"unsigned", "replay"}} {
@@ -69,7 +69,7 @@ func TestConformanceMisuse(t *testing.T) {
 			c.change(&wrong)
 			report, err := wrong.Run(t.Context())
 			if report != nil || err == nil || !strings.HasPrefix(err.Error(), "flytest: ") || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("%v, %v", report, err)
+				t.Errorf("got %v, %v, want the error %q", report, err, c.want)
 			}
 		})
 	}

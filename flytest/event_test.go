@@ -41,7 +41,8 @@ func startListener(t *testing.T, l *listener, signer flytest.Signer) *flytest.Pl
 	return &flytest.Platform{BaseURL: baseURL, Signer: signer, Client: serve(t, provider)}
 }
 
-// What a test leaves out is filled in, the same in every mode.
+// TestSendEventFillsIn checks the defaults of an event, which are the same in every
+// mode.
 func TestSendEventFillsIn(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []flytest.EventMode{flytest.BinaryMode, flytest.StructuredMode, flytest.BatchedMode} {
@@ -76,8 +77,8 @@ func TestSendEvents(t *testing.T) {
 	if len(l.events) != 2 || l.events[0].ID != "1" || l.events[1].ID != "2" || string(l.events[1].Data) != "\xff" {
 		t.Errorf("got %+v", l.events)
 	}
-	if err := fly.SendEvents(t.Context()); err != nil { // an empty batch is one
-		t.Error(err)
+	if err := fly.SendEvents(t.Context()); err != nil {
+		t.Errorf("an empty batch: %v", err)
 	}
 	l.err = errors.New("lost")
 	err := fly.SendEvent(t.Context(), flyext.Event{}, flytest.StructuredMode)
@@ -86,7 +87,8 @@ func TestSendEvents(t *testing.T) {
 	}
 }
 
-// What goes over the wire in binary mode, field by field.
+// TestEventOnTheWire checks each header of binary mode and each member of structured
+// mode.
 func TestEventOnTheWire(t *testing.T) {
 	t.Parallel()
 	fly := &flytest.Platform{BaseURL: baseURL, Signer: flytest.XSignature(secret), Now: func() time.Time { return time.Unix(1_700_000_000, 0).UTC() }}

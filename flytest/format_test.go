@@ -53,7 +53,7 @@ func TestFormats(t *testing.T) {
 	other := flytest.FormatRFC9421.Signer(flytest.Credentials{SigningSecret: secret, KeyID: "another"})
 	fly = start(t, newService("x"), other, flyext.MessageSignature(flyext.Key{ID: "another", Secret: secret}))
 	if _, err := fly.Fetch(t.Context(), "x"); err != nil {
-		t.Errorf("under another key id: %v", err)
+		t.Errorf("with another key id: %v", err)
 	}
 }
 
@@ -73,7 +73,7 @@ func TestCredentialsPrintNoSecret(t *testing.T) {
 	}
 }
 
-// TestSignatureBase: what is shown hashes to what is sent.
+// TestSignatureBase checks that the HMAC of the signature base is the sent signature.
 func TestSignatureBase(t *testing.T) {
 	t.Parallel()
 	signers := map[string]flytest.Signer{
@@ -108,10 +108,10 @@ func TestSignatureBase(t *testing.T) {
 					sum := h.Sum(nil)
 					sent := r.Header.Get("X-Signature") + r.Header.Get("Signature")
 					if !strings.Contains(sent, hex.EncodeToString(sum)) && !strings.Contains(sent, base64.StdEncoding.EncodeToString(sum)) {
-						t.Errorf("the HMAC of\n%s\nis not in %s", shown.SignatureBase, sent)
+						t.Errorf("the signature %s lacks the HMAC of the signature base\n%s", sent, shown.SignatureBase)
 					}
 					if shown.SignatureBase != flytest.SignatureBase(r) || shown.Duration < 0 {
-						t.Errorf("two bases, or a duration of %v", shown.Duration)
+						t.Errorf("Exchange.SignatureBase differs from SignatureBase, or the duration %v is negative", shown.Duration)
 					}
 				})
 			}
@@ -122,7 +122,7 @@ func TestSignatureBase(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := flytest.SignatureBase(unsigned); got != "" {
-		t.Errorf("the base of nothing is %q", got)
+		t.Errorf("got signature base %q for an unsigned request, want none", got)
 	}
 }
 
