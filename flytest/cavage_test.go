@@ -11,7 +11,7 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// TestRubySignature compares with what the Ruby library of the proposal sent.
+// TestRubySignature compares the signature with that of the proposal's Ruby library.
 func TestRubySignature(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../testdata/interop/ruby-http-signatures.json")
@@ -49,7 +49,7 @@ func TestRubySignature(t *testing.T) {
 		}
 		return
 	}
-	t.Fatal("the recorded request is not there")
+	t.Fatal("the testdata lacks the recorded request")
 }
 
 func TestCavageCovers(t *testing.T) {

@@ -20,7 +20,7 @@ func TestOAuthRequests(t *testing.T) {
 	o.fly.SetFault(flytest.TokenEndpoint, func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			if got := r.FormValue("client_secret"); got != oauthSecret {
-				t.Errorf("the handler finds the secret %q: what is remembered is the request's own form", got)
+				t.Errorf("a fault gets the secret %q, want the original: the record shares the form of the request", got)
 			}
 		})
 	})
@@ -42,18 +42,18 @@ func TestOAuthRequests(t *testing.T) {
 	}
 	got[2].Form.Set("code", "changed")
 	if again := o.fly.Requests()[2].Form.Get("code"); again != "another" {
-		t.Errorf("the code is now %q: the caller has the server's own map", again)
+		t.Errorf("the code is now %q: Requests returned the map of the server", again)
 	}
 	for range 1000 {
 		o.do(httptest.NewRequest(http.MethodGet, "/", nil))
 	}
 	if got := o.fly.Requests(); len(got) != 1000 || got[0].Path != "/" {
-		t.Errorf("remembers %d, the first of %s; want the last thousand", len(got), got[0].Path)
+		t.Errorf("got %d requests, the first for %s; want the last 1000", len(got), got[0].Path)
 	}
 }
 
-// A program that sends large or many parameters again and again does not fill
-// the memory.
+// TestOAuthRequestsAreBounded checks that large or many parameters do not fill the
+// memory.
 func TestOAuthRequestsAreBounded(t *testing.T) {
 	t.Parallel()
 	for name, body := range map[string]string{
@@ -82,7 +82,7 @@ func TestOAuthRequestsAreBounded(t *testing.T) {
 				}
 			}
 			if size > 4<<20 || parameters > 10_000 {
-				t.Errorf("%d bytes in %d parameters are remembered of 200 requests", size, parameters)
+				t.Errorf("the record of 200 requests has %d bytes in %d parameters", size, parameters)
 			}
 		})
 	}

@@ -26,7 +26,7 @@ func TestMisuse(t *testing.T) {
 		{name: "no scheme", baseURL: "logjam.io/flyio", want: `flytest: Platform.BaseURL "logjam.io/flyio" must be an absolute http or https URL`},
 		{name: "no host", baseURL: "https:///flyio", want: `flytest: Platform.BaseURL "https:///flyio" must be an absolute http or https URL`},
 		{name: "another scheme", baseURL: "ftp://logjam.io", want: `flytest: Platform.BaseURL "ftp://logjam.io" must be an absolute http or https URL`},
-		{name: "no URL", baseURL: "https://logjam.io/%zz", want: "flytest: Platform.BaseURL: "},
+		{name: "malformed URL", baseURL: "https://logjam.io/%zz", want: "flytest: Platform.BaseURL: "},
 		{name: "query", baseURL: "https://logjam.io?a=b", want: "flytest: Platform.BaseURL must not have a user, a query or a fragment"},
 		{name: "user", baseURL: "https://a:hunter2@logjam.io", want: "flytest: Platform.BaseURL must not have a user, a query or a fragment"},
 		{name: "no signer", baseURL: baseURL, noSigner: true, want: "flytest: Platform.Signer is missing"},
@@ -108,10 +108,10 @@ func TestObserve(t *testing.T) {
 		Observe: func(e flytest.Exchange) { seen = append(seen, e) },
 	}
 	if _, err := fly.Provision(t.Context(), flyext.ProvisionRequest{ID: "mine"}); err == nil {
-		t.Error("a conflict is no error")
+		t.Error("a conflict returned no error")
 	}
 	if len(seen) != 1 {
-		t.Fatalf("%d exchanges", len(seen))
+		t.Fatalf("observed %d exchanges, want 1", len(seen))
 	}
 	e := seen[0]
 	if e.Request.Method != http.MethodPost || e.Request.URL.String() != "https://example.com/flyio/extensions" ||
@@ -122,7 +122,7 @@ func TestObserve(t *testing.T) {
 	}
 	for name := range e.Request.Header {
 		if got, want := received.Load().Header.Get(name), e.Request.Header.Get(name); got != want {
-			t.Errorf("%s arrived as %q, was shown as %q", name, got, want)
+			t.Errorf("%s was received as %q and observed as %q", name, got, want)
 		}
 	}
 	fly.Client = &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) { return nil, io.ErrUnexpectedEOF })}
@@ -131,8 +131,8 @@ func TestObserve(t *testing.T) {
 	}
 }
 
-// TestRedirectIsNotFollowed: a provider that redirects, or somebody who can
-// make it, must not be handed the bearer token for another URL.
+// TestRedirectIsNotFollowed checks that a redirect does not send the bearer token to
+// another URL.
 func TestRedirectIsNotFollowed(t *testing.T) {
 	t.Parallel()
 	var requests atomic.Int32
@@ -154,7 +154,8 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 
 func TestDoSendsAsIs(t *testing.T) {
 	t.Parallel()
-	// Not a server: http.Transport would make up for a body that was sent before.
+	// A RoundTripper instead of a server, because http.Transport would rewind a body
+	// that was sent before.
 	client := &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 		var sent []byte
 		if r.Body != nil {
@@ -188,7 +189,7 @@ func TestDoSendsAsIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	if answer, err := fly.Do(plain); err != nil || answer.StatusCode != http.StatusOK {
-		t.Errorf("a request of somebody else's: %v, %v", answer, err)
+		t.Errorf("a request without NewRequest: %v, %v", answer, err)
 	}
 }
 
@@ -226,7 +227,7 @@ func TestConcurrentUse(t *testing.T) {
 	}
 }
 
-// TestPlainHTTP needs neither the client of the server nor example.com.
+// TestPlainHTTP uses http.DefaultClient and the URL of the server.
 func TestPlainHTTP(t *testing.T) {
 	t.Parallel()
 	mux := http.NewServeMux()

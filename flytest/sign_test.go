@@ -75,7 +75,7 @@ func TestXSignatureKeepsTheBody(t *testing.T) {
 				t.Errorf("added %+v", params)
 			}
 			if r.Header.Get("X-Signature") != hex.EncodeToString(hmacOf(got)) || r.ContentLength != int64(len(got)) {
-				t.Errorf("X-Signature %q is not the body's", r.Header.Get("X-Signature"))
+				t.Errorf("X-Signature %q is not the HMAC of the body, or Content-Length is wrong", r.Header.Get("X-Signature"))
 			}
 		})
 	}
@@ -93,7 +93,7 @@ func TestXSignatureSignsTheQuery(t *testing.T) {
 			t.Errorf("%s: query is %q", method, r.URL.RawQuery)
 		}
 		if r.Header.Get("X-Signature") != hex.EncodeToString(hmacOf(r.URL.RawQuery)) {
-			t.Errorf("%s: X-Signature %q is not the query's", method, r.Header.Get("X-Signature"))
+			t.Errorf("%s: X-Signature %q is not the HMAC of the query", method, r.Header.Get("X-Signature"))
 		}
 	}
 }
@@ -137,8 +137,8 @@ func TestMessageSignatureBase(t *testing.T) {
 			values: "GET|https://logjam.io/flyio/extensions/a%2Fb|logjam.io",
 		},
 	} {
-		// The library has the real clock, and what is dated otherwise is signed
-		// step by step: both must come out the same.
+		// The library signs with the real clock only, and resign signs with other
+		// clocks. Both signatures must have the same form.
 		for _, clock := range []string{"real clock", "injected clock"} {
 			t.Run(c.name+"/"+clock, func(t *testing.T) {
 				t.Parallel()
@@ -184,7 +184,7 @@ func TestMessageSignatureBase(t *testing.T) {
 	}
 }
 
-// peer is the library's own verifier with a correct HMAC.
+// peer is a correct HMAC for the library's own verifier.
 type peer struct{}
 
 func (peer) GetKey(_ context.Context, id, _ string) (verifier.Algorithm, error) {
