@@ -127,7 +127,7 @@ func (b *Browser) Open(ctx context.Context, target string) (*Visit, error) {
 		return nil, fmt.Errorf("flytest: %w", err)
 	}
 	if !b.visits(to) {
-		return nil, fmt.Errorf("flytest: the browser does not visit %s", to.Redacted())
+		return nil, fmt.Errorf("flytest: the browser does not visit %s; pass its origin to NewBrowser", to.Redacted())
 	}
 	var visit *Visit
 	b.jar.crossed = false

@@ -43,7 +43,7 @@ type CavageOptions struct {
 	Created bool
 }
 
-// Cavage returns a Signer that signs as the function [Cavage] does and applies o.
+// Cavage returns a draft-cavage Signer that applies o. See the function [Cavage].
 func (o CavageOptions) Cavage(key flyext.Key) Signer {
 	return keyedSigner(key, func(r *http.Request, body []byte, now time.Time) error {
 		setDate(r, now)

@@ -41,7 +41,7 @@ func (e *ProvisioningError) Error() string {
 // runs out. The value of [flyext.Failed] is "error". Every other status means that
 // provisioning continues, including "failed". If the provider answers with an HTTP
 // error, for example because it does not offer GET, Await returns that
-// *[flyext.Error].
+// *[flyext.Error]. If ctx ends, Await returns an error that wraps the error of ctx.
 func (p *Platform) Await(ctx context.Context, id string) (*flyext.Extension, error) {
 	var x *flyext.Extension
 	for waited := time.Duration(0); waited < PollTimeout; waited += PollInterval {

@@ -28,8 +28,8 @@ func Formats() []Format {
 	return []Format{FormatXSignature, FormatRFC9421, FormatDraft05, FormatCavage}
 }
 
-// ParseFormat returns the format with a name, such as "x-signature". The error for
-// an unknown name lists all names.
+// ParseFormat returns the format called name, such as "x-signature". The error for an
+// unknown name lists all names.
 func ParseFormat(name string) (Format, error) {
 	if f := Format(name); slices.Contains(Formats(), f) {
 		return f, nil
@@ -84,9 +84,9 @@ func (c Credentials) key() flyext.Key {
 	return flyext.Key{ID: id, Secret: c.SigningSecret}
 }
 
-// Signer returns a [Signer] that signs with c in the format f. In generation 1 it
-// first adds the bearer token, if there is one. If f is unknown or a credential is
-// missing, the error comes from [Signer.Sign].
+// Signer returns a [Signer] for the format that uses the credentials c. In generation
+// 1 it first adds the bearer token, if there is one. [Signer.Sign] returns an error if
+// the format is unknown or a credential is invalid.
 func (f Format) Signer(c Credentials) Signer {
 	switch f {
 	case FormatXSignature:

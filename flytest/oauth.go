@@ -127,9 +127,9 @@ type Choice struct {
 	// OrganizationID it applies even if the user is not in that organization.
 	Role string
 
-	// Error is the error code that the redirect carries instead of a code. Cancel
-	// sends "access_denied"; RFC 6749, section 4.1.2.1 lists others. If Error is
-	// set, the other fields are ignored.
+	// Error is the OAuth error that the redirect carries instead of an
+	// authorization code. Cancel sends "access_denied". RFC 6749, section 4.1.2.1
+	// lists others. If Error is set, the other fields are ignored.
 	Error string
 }
 

@@ -29,7 +29,7 @@ type grant struct {
 	authorization
 	choice      Choice
 	expires     time.Time
-	accessToken string    // issued for the code; "" before
+	accessToken string    // issued for the code; "" until the code is used
 	forget      time.Time // when the code and its access token have expired
 }
 

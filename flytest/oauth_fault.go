@@ -11,11 +11,12 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// A Fault makes an endpoint of an [OAuthServer] or a [WebhookReceiver] misbehave. It
-// wraps the sound handler: it answers in its place, or changes its answer. A fault
-// that does not call the sound token endpoint does not use up a code.
+// A Fault makes an endpoint of an [OAuthServer] or a [WebhookReceiver] misbehave.
+// Install it with [OAuthServer.SetFault] or [WebhookReceiver.SetFault].
 //
-// Install a Fault with [OAuthServer.SetFault] or [WebhookReceiver.SetFault].
+// A Fault wraps sound, the handler that works correctly. It answers instead of sound,
+// or changes the answer of sound. A Fault of the token endpoint that does not call
+// sound uses up no code.
 type Fault func(sound http.Handler) http.Handler
 
 // SlowAnswer delays the sound answer until release is closed. If release is nil, it

@@ -24,7 +24,7 @@
 //
 // The signatures share no code with the verification in package flyext, so a mistake
 // in one is not repeated in the other. github.com/common-fate/httpsig makes the
-// signatures of RFC 9421; this package makes the others.
+// signatures of RFC 9421 and its draft; this package makes the others.
 package flytest
 
 import (
@@ -189,8 +189,8 @@ func ExtensionPath(id string) string {
 // NewRequest returns a signed request without sending it. A test can change the
 // request, for example with [SetBody], before it calls [Platform.Do].
 //
-// path is relative to BaseURL and begins with a slash. It is escaped and may have a
-// query. body may be nil. A body gets the Content-Type application/json.
+// path is relative to BaseURL, begins with a slash, must already be escaped, and may
+// have a query. body may be nil. A body gets the Content-Type application/json.
 func (p *Platform) NewRequest(ctx context.Context, method, path string, body []byte) (*http.Request, error) {
 	base, err := p.base()
 	if err != nil {

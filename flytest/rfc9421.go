@@ -48,7 +48,7 @@ type RFC9421Options struct {
 	Expires time.Duration
 }
 
-// RFC9421 returns a Signer that signs as the function [RFC9421] does and applies o.
+// RFC9421 returns an RFC 9421 Signer that applies o. See the function [RFC9421].
 func (o RFC9421Options) RFC9421(key flyext.Key) Signer {
 	return o.messageSigner(key, "Content-Digest", func(body []byte) string {
 		return "sha-256=:" + base64SHA256(body) + ":"

@@ -109,8 +109,8 @@ type XSignatureOptions struct {
 	AsIs bool
 }
 
-// XSignature returns a Signer that signs as the function [XSignature] does and
-// applies o.
+// XSignature returns an X-Signature Signer that applies o. See the function
+// [XSignature].
 func (o XSignatureOptions) XSignature(secret string) Signer {
 	return signerFunc(func(r *http.Request, now time.Time) error {
 		if secret == "" {

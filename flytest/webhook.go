@@ -17,7 +17,7 @@ import (
 
 // A WebhookReceiver simulates the endpoint of Fly.io that receives webhooks, from
 // [flyext.Webhooks] or from a provider in another language. It verifies each
-// webhook, keeps the last webhook of each resource, and records all requests.
+// webhook, keeps the last webhook of each resource, and records the requests.
 //
 // It is an [http.Handler]. Configure the provider with its URL and any path as
 // [flyext.WebhookConfig.Endpoint]. Secret is required. Set the fields before the first
@@ -36,9 +36,9 @@ import (
 //     "organization_id" and a "user_id"
 //   - the resource has no "config", because a webhook must not contain secrets
 //
-// Fly.io's own example has neither a nonce nor a url. The receiver refuses any other
-// request with a 4xx status, mostly 401 or 422, and with the reason, which helps in
-// tests.
+// Fly.io's own example has neither a nonce nor a url. The receiver refuses all other
+// requests with 401, 405, 413 or 422. Because the receiver is for tests, the answer
+// contains the reason.
 //
 // See https://fly.io/docs/reference/extensions_api/#webhooks.
 type WebhookReceiver struct {
@@ -137,8 +137,8 @@ func (s *WebhookReceiver) Webhooks() []Webhook {
 	return slices.Clone(s.received)
 }
 
-// Resource returns the last accepted webhook of the resource with an id. It is the
-// state that Fly.io knows. ok reports whether there was such a webhook.
+// Resource returns the last accepted webhook of a resource by its id: the state that
+// Fly.io knows. ok reports whether there was such a webhook.
 func (s *WebhookReceiver) Resource(id string) (w Webhook, ok bool) {
 	s.check()
 	s.mu.Lock()
@@ -161,7 +161,7 @@ func (s *WebhookReceiver) Resources() []Webhook {
 	return all
 }
 
-// Stats returns the counts so far.
+// Stats returns the current counts.
 func (s *WebhookReceiver) Stats() WebhookStats {
 	s.check()
 	s.mu.Lock()

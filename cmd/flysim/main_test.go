@@ -115,7 +115,7 @@ func TestExitStatus(t *testing.T) {
 		"event mode":               {good, "event --mode carrier-pigeon", 2, "there are binary, structured and batched"},
 		"event batch":              {good, "event --mode batched", 2, "a batch is an array. Send --mode structured"},
 		"event of a list":          {good, "event --data []", 2, "in binary mode is the data"},
-		"event of the signature":   {good, `event --data {"nonce":"x"}`, 2, `has a "nonce" already`},
+		"event of the signature":   {good, `event --data {"nonce":"x"}`, 2, `already has a "nonce"`},
 		"event of no JSON":         {good, "event --data x", 2, "--data: it is no JSON"},
 		"event of a file":          {good, "event --data @nosuch", 2, "nosuch: no such file"},
 		"event of two minds":       {good, "event --data {} --machine x", 2, "--data is all of the data"},
