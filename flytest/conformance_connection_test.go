@@ -59,7 +59,7 @@ func TestKeptConnection(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := report.Results[0]; got.Verdict != c.want {
-				t.Error(got)
+				t.Errorf("got %v, want %s", got, c.want)
 			}
 		})
 	}

@@ -41,7 +41,7 @@ func TestGate(t *testing.T) {
 				}
 				got := report.Results[0]
 				if !strings.Contains(got.Fix, c.fix) || strings.Contains(got.String(), secret) {
-					t.Errorf("%s", got)
+					t.Errorf("got %s, want the fix %q and no secret", got, c.fix)
 				}
 				if n := len(got.Trials); n < 3 {
 					t.Errorf("got %d trials, want 3 or more", n)
@@ -85,7 +85,7 @@ func TestLateRetry(t *testing.T) {
 				w := &world{format: flytest.FormatXSignature, service: c.service}
 				w.testing = func(c *flytest.Conformance) { c.Only = []string{"late-retry"} }
 				if got := w.run(t).Results[0]; got.Verdict != c.want {
-					t.Error(got)
+					t.Errorf("got %v, want %s", got, c.want)
 				}
 			})
 		})
@@ -110,7 +110,7 @@ func TestRawBytesNamesTheLibrary(t *testing.T) {
 		w.testing = func(c *flytest.Conformance) { c.Only = []string{"raw-bytes"} }
 		got := w.run(t).Results[0]
 		if !strings.Contains(got.Got, "Your provider verifies re-serialised JSON, as JavaScript's JSON.stringify") {
-			t.Error(got)
+			t.Errorf("the result does not name the mistake: %v", got)
 		}
 	})
 }

@@ -32,7 +32,7 @@ func TestNothingAdmitted(t *testing.T) {
 				return
 			}
 			if got := report.Results[0].String(); !strings.Contains(got, "Compare the signing secret: the one used here has 14 bytes.") {
-				t.Error(got)
+				t.Errorf("the result does not give the length of the secret: %s", got)
 			}
 		})
 	}
@@ -83,6 +83,6 @@ func TestConformanceUnreachable(t *testing.T) {
 	}
 	report, err := c.Run(t.Context())
 	if _, ok := errors.AsType[*flytest.UnreachableError](err); !ok || !errors.Is(err, io.ErrUnexpectedEOF) || len(report.Results) > 0 {
-		t.Errorf("%v, %v", report, err)
+		t.Errorf("got %v, %v, want no results and an UnreachableError", report, err)
 	}
 }

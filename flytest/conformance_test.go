@@ -227,7 +227,7 @@ func TestConformanceNoAnswer(t *testing.T) {
 		got := report.Results[i]
 		last := got.Exchanges[len(got.Exchanges)-1]
 		if got.Verdict != flytest.Failed || got.Want != "an answer" || last.Response != nil || last.Request.Method != http.MethodPatch || last.SignatureBase == "" {
-			t.Errorf("%s, %+v", got, last)
+			t.Errorf("got %s with the last exchange %+v, want a failure without an answer", got, last)
 		}
 	})
 }

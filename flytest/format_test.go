@@ -34,7 +34,7 @@ func TestFormats(t *testing.T) {
 				signer := format.Signer(flytest.Credentials{SigningSecret: secret, BearerToken: bearer})
 				fly := start(t, newService(), signer, verifier)
 				if _, err := fly.Provision(t.Context(), flyext.ProvisionRequest{ID: "x", OrganizationID: "M03FclA4m"}); err != nil {
-					t.Error(err)
+					t.Errorf("Provision: %v", err)
 				}
 			})
 		}
@@ -44,11 +44,11 @@ func TestFormats(t *testing.T) {
 	}
 	const want = `unknown format "X-Signature"; choose one of x-signature, rfc9421, draft-05, cavage`
 	if _, err := flytest.ParseFormat("X-Signature"); err == nil || err.Error() != want {
-		t.Error(err)
+		t.Errorf("ParseFormat: got error %v, want %s", err, want)
 	}
 	fly := &flytest.Platform{BaseURL: baseURL, Signer: flytest.Format("morse").Signer(flytest.Credentials{SigningSecret: secret})}
 	if _, err := fly.NewRequest(t.Context(), http.MethodGet, "/", nil); err == nil || err.Error() != `flytest: unknown format "morse"` {
-		t.Error(err)
+		t.Errorf("NewRequest with an unknown format: %v", err)
 	}
 	other := flytest.FormatRFC9421.Signer(flytest.Credentials{SigningSecret: secret, KeyID: "another"})
 	fly = start(t, newService("x"), other, flyext.MessageSignature(flyext.Key{ID: "another", Secret: secret}))
@@ -69,7 +69,7 @@ func TestCredentialsPrintNoSecret(t *testing.T) {
 	printed := fmt.Sprintf("%v %+v %#v %s %q %d", c, c, c, c, c, &c) + log.String() + string(marshalled) +
 		fmt.Sprintf("%+v", flytest.Conformance{Credentials: c, Webhooks: &flytest.WebhookReceiver{Secret: secret}})
 	if strings.Contains(printed, secret) || strings.Contains(printed, token) || strings.Count(printed, "[redacted]") != 11 {
-		t.Error(printed)
+		t.Errorf("printed with a secret: %s", printed)
 	}
 }
 

@@ -62,7 +62,7 @@ func FuzzProvider(f *testing.F) {
 		for _, result := range report.Results {
 			text := result.String()
 			if strings.Contains(text, secret) || !strings.HasPrefix(text, string(result.Verdict)+" "+result.ID) {
-				t.Errorf("%s", text)
+				t.Errorf("the result has a secret, or does not begin with its verdict and id: %s", text)
 			}
 		}
 	})
@@ -83,7 +83,7 @@ func FuzzCreate(f *testing.F) {
 		fly := flytest.Platform{BaseURL: baseURL, Signer: flytest.XSignature(secret), Client: answersAlike(status, "", body), Sleep: noSleep}
 		got, err := fly.Create(t.Context(), flyext.ProvisionRequest{ID: "x"})
 		if !strings.HasSuffix(got.Terminal, "\n") || (err == nil) != (got.Extension != nil) {
-			t.Errorf("%+v, %v", got, err)
+			t.Errorf("got %+v, %v, want output and either an extension or an error", got, err)
 		}
 	})
 }

@@ -118,7 +118,7 @@ func TestObserve(t *testing.T) {
 		string(e.RequestBody) != `{"name":"","id":"mine","organization_id":""}` ||
 		e.Response.StatusCode != http.StatusConflict || e.Response.Header.Get("X-Request-Id") != "7" ||
 		string(e.ResponseBody) != `{"error":"conflict","message":"The name is taken."}` {
-		t.Errorf("%+v", e)
+		t.Errorf("observed %+v", e)
 	}
 	for name := range e.Request.Header {
 		if got, want := received.Load().Header.Get(name), e.Request.Header.Get(name); got != want {
@@ -240,6 +240,6 @@ func TestPlainHTTP(t *testing.T) {
 	mux.Handle("/", provider)
 	fly := &flytest.Platform{BaseURL: server.URL + "/", Signer: flytest.RFC9421(key)}
 	if x, err := fly.Provision(t.Context(), flyext.ProvisionRequest{ID: "mine", OrganizationID: "M03FclA4m"}); err != nil || x.ID != "mine" {
-		t.Errorf("%v, %v", x, err)
+		t.Errorf("Provision: %v, %v", x, err)
 	}
 }
