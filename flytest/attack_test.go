@@ -12,7 +12,7 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// attacks are what happens to a genuine request on its way. Whoever does them
+// attacks are changes to a genuine request on its way to the provider. The attacker
 // does not know the secret.
 var attacks = []struct {
 	name     string
@@ -145,7 +145,7 @@ func TestAttacksAreRefused(t *testing.T) {
 					want, wantCalls = http.StatusOK, 1
 				}
 				if answer.StatusCode != want || s.called() != wantCalls {
-					t.Errorf("answered with %d after %d calls, want %d after %d", answer.StatusCode, s.called(), want, wantCalls)
+					t.Errorf("got status %d and %d calls of the Provisioner, want %d and %d", answer.StatusCode, s.called(), want, wantCalls)
 				}
 			})
 		}
@@ -169,7 +169,7 @@ func TestWrongSecretIsRefused(t *testing.T) {
 				}
 			}
 			if s.called() != 0 {
-				t.Errorf("the Provisioner was called %d times", s.called())
+				t.Errorf("the Provisioner was called %d times, want 0", s.called())
 			}
 		})
 	}
@@ -198,7 +198,7 @@ func TestReplayIsRefused(t *testing.T) {
 					}
 				}
 				if s.called() != 1 {
-					t.Errorf("the Provisioner was called %d times", s.called())
+					t.Errorf("the Provisioner was called %d times, want 1", s.called())
 				}
 			})
 		}

@@ -11,23 +11,23 @@ import (
 	"slices"
 )
 
-// A Browser is a customer's: it keeps cookies and follows redirects, and shows
-// every step that it took. It runs no scripts and fills in no forms. Another
-// browser is another Browser. It is not safe for concurrent use.
+// A Browser simulates a customer's browser. It keeps cookies, follows redirects
+// and records every step. It runs no scripts and submits no forms. Create one
+// Browser for each customer. A Browser is not safe for concurrent use.
 //
-// As browsers do, it sends cookies that are Secure to this machine without TLS as
-// well, and those that are SameSite=Strict not on a way that led through another
-// origin, such as Fly.io's sign-on.
+// Its cookies follow the rules of real browsers. Secure cookies are sent to
+// loopback hosts even without TLS. SameSite=Strict cookies are not sent after a
+// redirect has passed another origin, such as Fly.io's sign-on.
 type Browser struct {
-	platform Platform // for how it exchanges; it signs nothing
+	platform Platform // exchanges requests and answers, without a signature
 	jar      *cookies
 	origins  []string
 }
 
-// Cookies keep those that are SameSite=Strict apart.
+// cookies keeps SameSite=Strict cookies in a jar of their own.
 type cookies struct {
 	strict, others http.CookieJar
-	crossed        bool // the way led through another origin
+	crossed        bool // a redirect has led to another origin
 }
 
 // SetCookies implements [http.CookieJar].
@@ -53,8 +53,8 @@ func (c *cookies) Cookies(u *url.URL) []*http.Cookie {
 	return append(have, c.strict.Cookies(trusted(u))...)
 }
 
-// trusted returns the URL that says whether a cookie may be Secure. Of this
-// machine a browser does not ask for TLS.
+// trusted returns the URL by which a jar decides whether a cookie may be Secure.
+// Browsers do not require TLS on loopback hosts.
 func trusted(u *url.URL) *url.URL {
 	host := u.Hostname()
 	if host != "localhost" && !net.ParseIP(host).IsLoopback() {
@@ -65,10 +65,11 @@ func trusted(u *url.URL) *url.URL {
 	return &secure
 }
 
-// NewBrowser returns a browser without cookies. It sends requests to the
-// origins of the given URLs and to nobody else: a redirect that leads elsewhere
-// ends the visit. client is used without its redirects and cookies; nil means
-// [http.DefaultClient]. A URL that is not absolute is an error.
+// NewBrowser returns a Browser without cookies that visits only the origins of
+// urls. A redirect to any other origin ends the visit. The browser uses client but
+// ignores its redirect policy and its cookie jar; nil means [http.DefaultClient].
+// Each URL must be an absolute http or https URL, otherwise NewBrowser returns an
+// error.
 func NewBrowser(client *http.Client, urls ...string) (*Browser, error) {
 	strict, err := cookiejar.New(nil)
 	if err != nil {
@@ -89,41 +90,44 @@ func NewBrowser(client *http.Client, urls ...string) (*Browser, error) {
 	for _, text := range urls {
 		u, err := url.Parse(text)
 		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
-			return nil, fmt.Errorf("flytest: %q is no http or https URL", text)
+			return nil, fmt.Errorf("flytest: %q must be an absolute http or https URL", text)
 		}
 		b.origins = append(b.origins, originOf(u.String()))
 	}
 	return b, nil
 }
 
-// A Visit is what came of opening a URL.
+// A Visit is the result of [Browser.Open].
 type Visit struct {
-	// Exchanges are the requests and their answers, redirects included, in
-	// their order. There is at least one.
+	// Exchanges are the requests and their answers in order, including redirects.
+	// There is at least one.
 	Exchanges []Exchange
-	// Elsewhere is where the last answer redirects to, if the browser does not
-	// go there; else nil.
+	// Elsewhere is the target of the last answer's redirect, if the browser does
+	// not visit its origin. Otherwise it is nil.
 	Elsewhere *url.URL
 }
 
-// Last returns the last exchange: the page that the visit ended at.
+// Last returns the last exchange, which has the page that the visit ended at.
 func (v *Visit) Last() Exchange { return v.Exchanges[len(v.Exchanges)-1] }
 
-// maxRedirects is what browsers give up at.
+// maxRedirects is the limit of common browsers.
 const maxRedirects = 20
 
 var errRedirects = errors.New("flytest: stopped after too many redirects")
 
-// Open opens a URL and follows where it leads. An answer of any status is no
-// error; a page that does not answer is, and so are too many redirects. The
-// visit then ends at the last answer that there was, and may be nil.
+// Open opens a URL and follows its redirects. An answer with any status is a
+// success.
+//
+// Open returns an error if the browser does not visit the URL's origin, if a
+// request gets no answer, or after 20 redirects. The returned visit then ends at
+// the last answer, and is nil if there was no answer.
 func (b *Browser) Open(ctx context.Context, target string) (*Visit, error) {
 	to, err := url.Parse(target)
 	if err != nil {
 		return nil, fmt.Errorf("flytest: %w", err)
 	}
 	if !b.visits(to) {
-		return nil, fmt.Errorf("flytest: the browser does not visit %s", to.Redacted())
+		return nil, fmt.Errorf("flytest: the browser does not visit %s; pass its origin to NewBrowser", to.Redacted())
 	}
 	var visit *Visit
 	b.jar.crossed = false
@@ -160,8 +164,8 @@ func (b *Browser) visits(u *url.URL) bool {
 	return u.Host != "" && slices.Contains(b.origins, originOf(u.String()))
 }
 
-// redirectOf returns where an answer sends a browser, or nil. One whose Location
-// is no URL was an error already, of net/http.
+// redirectOf returns the target of a redirect, or nil. net/http has already
+// refused a Location that is not a URL.
 func redirectOf(answer *http.Response) *url.URL {
 	switch answer.StatusCode {
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
@@ -175,8 +179,9 @@ func redirectOf(answer *http.Response) *url.URL {
 	return to
 }
 
-// DashboardURL returns what "flyctl ext <provider> dashboard" opens in the
-// customer's browser: {base}/extensions/{id}/sso.
+// DashboardURL returns the URL that "flyctl ext <provider> dashboard" opens in the
+// customer's browser: {base}/extensions/{id}/sso. It returns an error if id is
+// empty or BaseURL is invalid.
 func (p *Platform) DashboardURL(id string) (string, error) {
 	if id == "" {
 		return "", errNoID
@@ -185,11 +190,13 @@ func (p *Platform) DashboardURL(id string) (string, error) {
 	return base + ExtensionPath(id) + "/sso", err
 }
 
-// OpenDashboard is a customer who opens the dashboard of an extension in a new
-// browser: it walks the single sign-on as far as the provider's own pages. The
-// browser visits the provider and oauthURL, where the [OAuthServer] is that the
-// provider sends it to; that one must choose for itself, by
-// [OAuthServer.SetChoice].
+// OpenDashboard opens the dashboard of an extension in a new browser and follows
+// the single sign-on to the provider's own pages. The browser visits only the
+// origins of BaseURL and oauthURL.
+//
+// oauthURL is the URL of the [OAuthServer] that the provider redirects to. Call
+// [OAuthServer.SetChoice] first, because the browser does not submit the form of
+// the sign-on. The errors are those of [Browser.Open].
 func (p *Platform) OpenDashboard(ctx context.Context, id, oauthURL string) (*Visit, error) {
 	target, err := p.DashboardURL(id)
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 func TestBrowser(t *testing.T) {
 	t.Parallel()
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		t.Errorf("the browser went to %s", r.URL)
+		t.Errorf("the browser requested %s of another origin", r.URL)
 	}))
 	t.Cleanup(elsewhere.Close)
 	mux := http.NewServeMux()
@@ -86,10 +86,10 @@ func TestBrowser(t *testing.T) {
 			}
 			last := visit.Last()
 			if last.Response.StatusCode != c.status || len(visit.Exchanges) != c.steps || got != c.elsewhere {
-				t.Errorf("%s after %d steps, elsewhere %q", last.Response.Status, len(visit.Exchanges), got)
+				t.Errorf("got status %s after %d steps and Elsewhere %q, want %d, %d and %q", last.Response.Status, len(visit.Exchanges), got, c.status, c.steps, c.elsewhere)
 			}
 			if c.body != "" && string(last.ResponseBody) != c.body {
-				t.Errorf("body %q", last.ResponseBody)
+				t.Errorf("got body %q, want %q", last.ResponseBody, c.body)
 			}
 		})
 	}
@@ -104,12 +104,12 @@ func TestBrowser(t *testing.T) {
 			for _, want := range []string{"for the first time", "again"} {
 				visit, err := b.Open(t.Context(), site.URL+"/page")
 				if err != nil || string(visit.Last().ResponseBody) != want {
-					t.Errorf("%v, want %s", err, want)
+					t.Errorf("got error %v or another page, want %q", err, want)
 				}
 			}
 		}
 		if site.Client().Jar != nil {
-			t.Error("the caller's client got the cookies")
+			t.Error("the caller's client has the cookies")
 		}
 	})
 	t.Run("a page that does not answer", func(t *testing.T) {
@@ -119,17 +119,17 @@ func TestBrowser(t *testing.T) {
 			t.Fatal(err)
 		}
 		if visit, err := b.Open(t.Context(), site.URL+"/bad"); err == nil || visit != nil {
-			t.Errorf("%v, %v", visit, err)
+			t.Errorf("got %v, %v, want no visit and an error", visit, err)
 		}
 		if visit, err := b.Open(t.Context(), site.URL+"/to-bad"); err == nil || len(visit.Exchanges) != 1 {
-			t.Errorf("%v, %v", visit, err)
+			t.Errorf("got %v, %v, want one exchange and an error", visit, err)
 		}
 	})
 	t.Run("misuse", func(t *testing.T) {
 		t.Parallel()
 		for _, text := range []string{"", "logjam.io", "ftp://logjam.io", "https://", "https://%zz"} {
 			if b, err := flytest.NewBrowser(nil, text); err == nil {
-				t.Errorf("NewBrowser(%q) = %v", text, b)
+				t.Errorf("NewBrowser(%q) = %v, want an error", text, b)
 			}
 		}
 		b, err := flytest.NewBrowser(nil, site.URL)
@@ -138,7 +138,7 @@ func TestBrowser(t *testing.T) {
 		}
 		for _, target := range []string{elsewhere.URL, "/page", "", "https://%zz", strings.Replace(site.URL, "http:", "https:", 1)} {
 			if visit, err := b.Open(t.Context(), target); err == nil || visit != nil {
-				t.Errorf("Open(%q) = %v, %v", target, visit, err)
+				t.Errorf("Open(%q) = %v, %v, want an error", target, visit, err)
 			}
 		}
 	})
@@ -148,20 +148,20 @@ func TestDashboardURL(t *testing.T) {
 	t.Parallel()
 	fly := &flytest.Platform{BaseURL: "HTTPS://Logjam.io:443/flyio/"}
 	if got, err := fly.DashboardURL("a/b"); err != nil || got != "https://logjam.io/flyio/extensions/a%2Fb/sso" {
-		t.Errorf("%q, %v", got, err)
+		t.Errorf("got %q, %v", got, err)
 	}
 	if _, err := fly.DashboardURL(""); err == nil {
-		t.Error("the dashboard of nothing")
+		t.Error("DashboardURL accepts an empty id")
 	}
 	if _, err := (&flytest.Platform{}).DashboardURL("a"); err == nil {
-		t.Error("the dashboard of nobody")
+		t.Error("DashboardURL accepts an empty base URL")
 	}
 	if _, err := fly.OpenDashboard(t.Context(), "a", "no URL"); err == nil {
-		t.Error("a sign-on that is nowhere")
+		t.Error("OpenDashboard accepts an invalid OAuth URL")
 	}
 }
 
-// TestBrowserCookies: a cookie goes where a browser's would.
+// TestBrowserCookies checks that cookies follow the rules of real browsers.
 func TestBrowserCookies(t *testing.T) {
 	t.Parallel()
 	provider, fly := http.NewServeMux(), http.NewServeMux()
@@ -196,7 +196,7 @@ func TestBrowserCookies(t *testing.T) {
 	}
 	for _, c := range []struct{ name, to, want string }{
 		{"on the site", "/begin?to=/end", "lax none once-strict secure strict"},
-		{"by way of another", "/begin?to=" + url.QueryEscape(flyServer.URL), "lax none once-strict secure"},
+		{"through another site", "/begin?to=" + url.QueryEscape(flyServer.URL), "lax none once-strict secure"},
 		{"typed", "/end", "lax none once-strict secure strict"},
 	} {
 		visit, err := browser.Open(t.Context(), providerServer.URL+c.to)

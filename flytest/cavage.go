@@ -13,36 +13,37 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// Cavage signs as the proposal's Ruby example does, by
-// draft-cavage-http-signatures: it covers (request-target), Date and
-// Content-Length, and nothing of the body. Where there is no body, net/http
-// sends no Content-Length that could be covered.
+// Cavage returns a Signer for draft-cavage-http-signatures that signs as the Ruby
+// example in Fly.io's proposal does. The signature covers (request-target) and
+// Date. If there is a body, it also covers Content-Length, which net/http does not
+// send without a body. It does not cover the content of the body.
 //
-// The format has no nonce: two requests of one second, path and length have the same
-// signature, and the second one is refused as a replay. Let [Platform.Now] move on
-// between them.
+// The format has no nonce. Two requests with the same second, method, URL and
+// length have the same signature, and the provider refuses the second one as a
+// replay. Advance [Platform.Now] between such requests.
 func Cavage(key flyext.Key) Signer { return CavageOptions{}.Cavage(key) }
 
-// CavageOptions are what senders of draft-cavage signatures do differently. The
-// zero value is what [Cavage] does.
+// CavageOptions changes the signatures of [Cavage] to those of other senders. The
+// zero value changes nothing.
 type CavageOptions struct {
-	// CoverDigest also covers a Digest of the body (RFC 3230, SHA-256), which
-	// a provider under [flyext.Policy.RequireDigest] wants.
+	// CoverDigest adds a Digest of the body (RFC 3230, SHA-256) and covers it. A
+	// provider with [flyext.Policy.RequireDigest] requires it.
 	CoverDigest bool
 	// RepeatAsAuthorization sends the signature a second time, as
-	// "Authorization: Signature …", which the Ruby library does.
+	// "Authorization: Signature …". The Ruby library does so.
 	RepeatAsAuthorization bool
-	// Headers are covered, in this order, instead of those that [Cavage] covers:
-	// "(request-target)", "(created)" and the names of fields in lower case, as in
-	// the parameter of that name. nil means the usual ones.
+	// Headers lists what the signature covers, in this order, as in the
+	// "headers" parameter of the draft: "(request-target)", "(created)" and
+	// header names in lower case. nil means the headers that [Cavage] covers.
 	Headers []string
-	// Created adds the time of the signature as created="1685641159", quoted and
-	// last, which requests-http-signature 0.2 does and asks for. It is protected
-	// where Headers has "(created)", which needs it.
+	// Created adds the signing time as the last parameter, in quotes:
+	// created="1685641159". requests-http-signature 0.2 sends and requires it. The
+	// signature protects the time only if Headers has "(created)", and
+	// "(created)" in Headers requires this option.
 	Created bool
 }
 
-// Cavage is [Cavage] with these options.
+// Cavage returns a draft-cavage Signer that applies o. See the function [Cavage].
 func (o CavageOptions) Cavage(key flyext.Key) Signer {
 	return keyedSigner(key, func(r *http.Request, body []byte, now time.Time) error {
 		setDate(r, now)
@@ -61,7 +62,7 @@ func (o CavageOptions) Cavage(key flyext.Key) Signer {
 				lines[i] += strings.ToLower(r.Method) + " " + r.URL.RequestURI()
 			case "(created)":
 				if !o.Created {
-					return errors.New("flytest: Cavage can cover (created) with the option Created")
+					return errors.New("flytest: (created) in CavageOptions.Headers requires CavageOptions.Created")
 				}
 				lines[i] += strconv.FormatInt(now.Unix(), 10)
 			default:
@@ -70,8 +71,8 @@ func (o CavageOptions) Cavage(key flyext.Key) Signer {
 		}
 		base := strings.Join(lines, "\n")
 		keepSignatureBase(r, base)
-		// The Ruby library takes these four parameters, in quotes and without a
-		// space between them, and no others.
+		// The Ruby library accepts exactly these four parameters, in quotes and
+		// without spaces between them.
 		value := fmt.Sprintf(`keyId="%s",algorithm="hmac-sha256",headers="%s",signature="%s"`,
 			key.ID, strings.Join(names, " "), base64HMAC(key.Secret, base))
 		if o.Created {
@@ -96,12 +97,13 @@ func (o CavageOptions) usualHeaders(h http.Header, body []byte) []string {
 	return append(usual, eventFields(h, usual)...)
 }
 
-// Zntrio signs in the dialect of github.com/zntrio/httpsig, which the proposal
-// lists for Go: names without quotes, and a signing string with the decoded
-// path and a newline behind its last line. It covers what that library's own
-// example does, which is the target, Host, Authorization where it is there, and
-// a Digest of the body, and Date beside. A provider accepts it under
-// [flyext.Policy.ZntrioDialect].
+// Zntrio returns a Signer for the dialect of github.com/zntrio/httpsig, the Go
+// library that Fly.io's proposal lists. The dialect writes names without quotes.
+// Its signing string has the decoded path and ends with a newline.
+//
+// The signature covers the target, Host, Date, a Digest of the body and, if the
+// request has one, Authorization. The library's own example covers the same
+// without Date. A provider accepts the dialect with [flyext.Policy.ZntrioDialect].
 func Zntrio(key flyext.Key) Signer {
 	return keyedSigner(key, func(r *http.Request, body []byte, now time.Time) error {
 		setDate(r, now)
@@ -138,7 +140,7 @@ func fieldValue(r *http.Request, name string) string {
 	switch name {
 	case "host":
 		return r.Host
-	case "content-length": // net/http's to write, and therefore in no Header
+	case "content-length": // not in r.Header, because net/http writes it
 		return strconv.FormatInt(r.ContentLength, 10)
 	}
 	return strings.Join(r.Header.Values(name), ", ")

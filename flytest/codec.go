@@ -16,7 +16,7 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// A bodyWriter writes the members of one object.
+// A bodyWriter writes one JSON object.
 type bodyWriter struct {
 	buf bytes.Buffer
 	enc *jsontext.Encoder
@@ -39,8 +39,8 @@ func (w *bodyWriter) member(name string, value any) {
 	}
 }
 
-// close writes the extra members and ends the object. One of them that is named
-// as a field is an error, since no member can be there twice.
+// close writes the extra members and ends the object. An extra member with the name
+// of a field is an error, because the encoder refuses duplicates.
 func (w *bodyWriter) close(extra map[string]json.RawMessage) ([]byte, error) {
 	for _, name := range slices.Sorted(maps.Keys(extra)) {
 		w.member(name, jsontext.Value(extra[name]))
@@ -105,15 +105,15 @@ func optional[T any](w *bodyWriter, name string, o flyext.Optional[T]) {
 	}
 }
 
-// extensionMembers are the members that are no extras.
+// extensionMembers are the members that are not extras.
 var extensionMembers = []string{"id", "config", "name", "fly_app_name", "status", "error_message"}
 
-// decodeExtension reads an answer of either generation. A flat one names no id:
-// there, the one that was sent is kept.
+// decodeExtension reads an answer of either generation. A flat object of secrets
+// has no id, so the extension gets the given one.
 func decodeExtension(body []byte, id string) (*flyext.Extension, error) {
 	members, err := decodeObject(body)
 	if err != nil {
-		return nil, fmt.Errorf("flytest: the answer is no JSON object: %w", err)
+		return nil, fmt.Errorf("flytest: the answer is not a JSON object: %w", err)
 	}
 	x := &flyext.Extension{}
 	isEnvelope := false
@@ -130,7 +130,7 @@ func decodeExtension(body []byte, id string) (*flyext.Extension, error) {
 	if config, ok := members["config"]; ok {
 		secrets, err := decodeObject(config)
 		if err != nil {
-			return nil, errors.New(`flytest: the answer's "config" is no JSON object`)
+			return nil, errors.New(`flytest: the answer's "config" is not a JSON object`)
 		}
 		if x.Secrets, err = decodeSecrets(secrets); err != nil {
 			return nil, err
@@ -159,7 +159,7 @@ func decodeExtension(body []byte, id string) (*flyext.Extension, error) {
 		x.Extra[name] = json.RawMessage(value)
 	}
 	if x.ID == "" {
-		return nil, errors.New(`flytest: the answer has no "id", or an empty one`)
+		return nil, errors.New(`flytest: the answer's "id" is missing or empty`)
 	}
 	return x, nil
 }
@@ -181,14 +181,14 @@ func decodeSecrets(members map[string]jsontext.Value) (flyext.Secrets, error) {
 		value := members[name]
 		var text string
 		if value.Kind() != '"' || jsonv2.Unmarshal(value, &text) != nil {
-			return nil, fmt.Errorf("flytest: the secret %q is %s; flyctl demands a string", name, kind(value))
+			return nil, fmt.Errorf("flytest: the secret %q is %s; flyctl requires a string", name, kind(value))
 		}
 		secrets[name] = text
 	}
 	return secrets, nil
 }
 
-// kind says what a value is without saying what it holds.
+// kind names the type of a value without revealing the value.
 func kind(value jsontext.Value) string {
 	switch value.Kind() {
 	case 'n':
@@ -205,11 +205,11 @@ func kind(value jsontext.Value) string {
 	return "a string"
 }
 
-// maxQuoted bounds what an error quotes of an answer, in bytes.
+// maxQuoted is the number of bytes of an answer that an error quotes at most.
 const maxQuoted = 200
 
-// decodeError reads a refusal. Of one in another shape than flyext's the
-// beginning is kept as the cause.
+// decodeError reads an error answer. If its shape is not flyext's, the cause of the
+// error quotes its beginning.
 func decodeError(status int, body []byte) *flyext.Error {
 	var answer struct {
 		Code    string `json:"error"`
@@ -218,7 +218,7 @@ func decodeError(status int, body []byte) *flyext.Error {
 	if err := jsonv2.Unmarshal(body, &answer); err != nil || answer.Message == "" {
 		return &flyext.Error{
 			Status: status, Code: answer.Code, Message: cmp.Or(http.StatusText(status), "unknown status"),
-			Err: fmt.Errorf("the answer is no JSON error with a message: %q", body[:min(len(body), maxQuoted)]),
+			Err: fmt.Errorf("the answer is not a JSON error with a message: %q", body[:min(len(body), maxQuoted)]),
 		}
 	}
 	return &flyext.Error{Status: status, Code: answer.Code, Message: answer.Message}

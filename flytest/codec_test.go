@@ -15,7 +15,7 @@ import (
 
 var address = netip.MustParseAddr("fdaa:0:47fb:0:1::1d")
 
-// whole has every field, so that one which is added and forgotten shows.
+// whole sets every field, so that the tests detect a new field that is not encoded.
 var whole = flyext.ProvisionRequest{
 	ID: "30bqn49y2jh", Name: "collider-prod", OrganizationID: "M03FclA4m", OrganizationName: "Überflieger ✈ <&>",
 	OrganizationEmail: "n1l330mao@customer.fly.io", UserID: "NeBO2G0l0yJ6", UserName: "n", UserEmail: "v9WvKokd@customer.fly.io",
@@ -76,7 +76,7 @@ func TestProvisionArrives(t *testing.T) {
 				t.Errorf("sent %s\nwant %s", sent, c.sent)
 			}
 			if len(s.provisions) != 1 || !reflect.DeepEqual(s.provisions[0], c.req) {
-				t.Errorf("arrived as %+v\nwant %+v", s.provisions, c.req)
+				t.Errorf("the provider received %+v\nwant %+v", s.provisions, c.req)
 			}
 		})
 	}
@@ -123,7 +123,7 @@ func TestUpdateArrives(t *testing.T) {
 				t.Errorf("sent %s\nwant %s", sent, c.sent)
 			}
 			if len(s.updates) != 1 || !reflect.DeepEqual(s.updates[0], c.req) {
-				t.Errorf("arrived as %+v\nwant %+v", s.updates, c.req)
+				t.Errorf("the provider received %+v\nwant %+v", s.updates, c.req)
 			}
 		})
 	}
@@ -138,7 +138,7 @@ func TestUnencodableRequests(t *testing.T) {
 		text  string
 	}{
 		{name: "extra member that is a field", extra: map[string]json.RawMessage{"name": json.RawMessage(`"b"`)}},
-		{name: "extra member that is no JSON", extra: map[string]json.RawMessage{"plan": json.RawMessage(`{`)}},
+		{name: "extra member that is not JSON", extra: map[string]json.RawMessage{"plan": json.RawMessage(`{`)}},
 		{name: "no UTF-8", text: "\xff"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -155,7 +155,7 @@ func TestUnencodableRequests(t *testing.T) {
 	}
 }
 
-// unreachable is a client for requests that must not be sent.
+// unreachable returns a client that fails the test if it is used.
 func unreachable(t *testing.T) *http.Client {
 	return &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 		t.Errorf("%s %s was sent", r.Method, r.URL)
@@ -167,7 +167,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// answering is a client whose every request is answered so.
+// answering returns a client that gets the same answer to every request.
 func answering(status int, body string) *http.Client {
 	return answersAlike(status, "", []byte(body))
 }
@@ -186,11 +186,11 @@ func TestAnswers(t *testing.T) {
 		{
 			name: "generation 2",
 			body: `{"id":"432cb1c9","config":{"LOGJAM_URL":"\u0061"},"name":"logjam-1bd03ba","fly_app_name":"logjam-production",` +
-				`"status":"provisioning","plan":{"members":["that","nobody","knows"]}}`,
+				`"status":"provisioning","plan":{"members":["unknown","to","flytest"]}}`,
 			want: flyext.Extension{
 				ID: "432cb1c9", Secrets: flyext.Secrets{"LOGJAM_URL": "a"}, Name: "logjam-1bd03ba",
 				FlyAppName: "logjam-production", Status: flyext.Provisioning,
-				Extra: map[string]json.RawMessage{"plan": json.RawMessage(`{"members":["that","nobody","knows"]}`)},
+				Extra: map[string]json.RawMessage{"plan": json.RawMessage(`{"members":["unknown","to","flytest"]}`)},
 			},
 		},
 		{
@@ -233,7 +233,7 @@ func TestAnswersWithoutConfig(t *testing.T) {
 	if x, err := fly.Update(t.Context(), "mine", flyext.UpdateRequest{}); err != nil || !reflect.DeepEqual(*x, want) {
 		t.Errorf("Update: %+v, %v", x, err)
 	}
-	// flyctl keeps the secrets of this answer and never asks again.
+	// flyctl keeps the secrets of the first answer and never asks for them again.
 	if x, err := fly.Provision(t.Context(), flyext.ProvisionRequest{ID: "mine"}); err == nil || !strings.Contains(err.Error(), `no "config"`) {
 		t.Errorf("Provision: %+v, %v", x, err)
 	}
@@ -242,26 +242,26 @@ func TestAnswersWithoutConfig(t *testing.T) {
 func TestUnusableAnswers(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, body, want string }{
-		{"number", `{"PORT":5432}`, `the secret "PORT" is a number; flyctl demands a string`},
-		{"boolean", `{"TLS":true}`, `the secret "TLS" is a boolean; flyctl demands a string`},
-		{"null", `{"URL":null}`, `the secret "URL" is null; flyctl demands a string`},
-		{"array", `{"URL":["hunter2"]}`, `the secret "URL" is an array; flyctl demands a string`},
-		{"object", `{"URL":{"a":"hunter2"}}`, `the secret "URL" is an object; flyctl demands a string`},
-		{"number in the envelope", `{"id":"a","config":{"PORT":5432}}`, `the secret "PORT" is a number; flyctl demands a string`},
-		{"config is a text", `{"id":"a","config":"hunter2"}`, `the answer's "config" is no JSON object`},
-		{"config is null", `{"id":"a","config":null}`, `the answer's "config" is no JSON object`},
-		{"no id", `{"config":{}}`, `the answer has no "id", or an empty one`},
-		{"empty id", `{"id":"","config":{}}`, `the answer has no "id", or an empty one`},
+		{"number", `{"PORT":5432}`, `the secret "PORT" is a number; flyctl requires a string`},
+		{"boolean", `{"TLS":true}`, `the secret "TLS" is a boolean; flyctl requires a string`},
+		{"null", `{"URL":null}`, `the secret "URL" is null; flyctl requires a string`},
+		{"array", `{"URL":["hunter2"]}`, `the secret "URL" is an array; flyctl requires a string`},
+		{"object", `{"URL":{"a":"hunter2"}}`, `the secret "URL" is an object; flyctl requires a string`},
+		{"number in the envelope", `{"id":"a","config":{"PORT":5432}}`, `the secret "PORT" is a number; flyctl requires a string`},
+		{"config is a text", `{"id":"a","config":"hunter2"}`, `the answer's "config" is not a JSON object`},
+		{"config is null", `{"id":"a","config":null}`, `the answer's "config" is not a JSON object`},
+		{"no id", `{"config":{}}`, `the answer's "id" is missing or empty`},
+		{"empty id", `{"id":"","config":{}}`, `the answer's "id" is missing or empty`},
 		{"id is a number", `{"id":7,"config":{}}`, `the answer's "id" is a number, not a string`},
 		{"name is an object", `{"id":"a","config":{},"name":{"x":"hunter2"}}`, `the answer's "name" is an object, not a string`},
-		{"nothing", ``, `the answer is no JSON object`},
-		{"null alone", `null`, `the answer is no JSON object`},
-		{"text", `"hunter2"`, `the answer is no JSON object`},
-		{"HTML", `<html>`, `the answer is no JSON object`},
-		{"two values", `{} {}`, `the answer is no JSON object`},
-		{"secret twice", `{"URL":"a","URL":"b"}`, `the answer is no JSON object`},
-		{"secret twice in the envelope", `{"id":"a","config":{"URL":"a","URL":"b"}}`, `the answer is no JSON object`},
-		{"no UTF-8", "{\"URL\":\"\xff\"}", `the answer is no JSON object`},
+		{"nothing", ``, `the answer is not a JSON object`},
+		{"null alone", `null`, `the answer is not a JSON object`},
+		{"text", `"hunter2"`, `the answer is not a JSON object`},
+		{"HTML", `<html>`, `the answer is not a JSON object`},
+		{"two values", `{} {}`, `the answer is not a JSON object`},
+		{"secret twice", `{"URL":"a","URL":"b"}`, `the answer is not a JSON object`},
+		{"secret twice in the envelope", `{"id":"a","config":{"URL":"a","URL":"b"}}`, `the answer is not a JSON object`},
+		{"no UTF-8", "{\"URL\":\"\xff\"}", `the answer is not a JSON object`},
 		{"too large", `{"URL":"` + strings.Repeat("a", 1<<20) + `"}`, `the answer is larger than 1048576 bytes`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -10,15 +10,17 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// exampleBase is a base URL whose host the client of an [httptest.Server] knows.
+// exampleBase is a base URL for which the client of an [httptest.Server] connects to
+// that server.
 const exampleBase = "https://example.com/flyio"
 
-// TestKeptConnection: the body of a refused request is not the next request.
+// TestKeptConnection checks that "kept-connection" fails if the provider reads the
+// body of a refused request as the next request.
 func TestKeptConnection(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name    string
-		refusal string // written on the connection instead of the provider's; "" leaves it alone
+		refusal string // sent instead of the provider's refusal; "" keeps that
 		want    flytest.Verdict
 	}{
 		{"the body is read", "", flytest.Passed},
@@ -44,7 +46,7 @@ func TestKeptConnection(t *testing.T) {
 				}
 				defer conn.Close()
 				_, _ = io.WriteString(conn, c.refusal)
-				if _, err := conn.Read(make([]byte, 1)); err == nil { // the body was read ahead; this is the next request
+				if _, err := conn.Read(make([]byte, 1)); err == nil { // net/http has buffered the body, so this is the next request
 					_, _ = io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
 				}
 			}))
@@ -57,7 +59,7 @@ func TestKeptConnection(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := report.Results[0]; got.Verdict != c.want {
-				t.Error(got)
+				t.Errorf("got %v, want %s", got, c.want)
 			}
 		})
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// of limits what is wrong with a verifier to requests with some methods.
+// of limits a defect of a verifier to requests with the given methods.
 func of(wrong func(flyext.Verifier) flyext.Verifier, methods ...string) func(w *world) {
 	return func(w *world) {
 		w.verifying = func(v flyext.Verifier) flyext.Verifier {
@@ -29,7 +29,7 @@ func of(wrong func(flyext.Verifier) flyext.Verifier, methods ...string) func(w *
 	}
 }
 
-// where admits what another verifier verifies, if a condition holds.
+// where also accepts messages that satisfy condition and that other verifies.
 func where(condition func(m *flyext.Message) bool, other flyext.Verifier) func(flyext.Verifier) flyext.Verifier {
 	return also(verifierFunc(func(ctx context.Context, m *flyext.Message) (flyext.Verification, error) {
 		if !condition(m) {
@@ -39,7 +39,7 @@ func where(condition func(m *flyext.Message) bool, other flyext.Verifier) func(f
 	}))
 }
 
-// admitting admits everybody.
+// admitting accepts every message.
 func admitting(generation flyext.Generation) flyext.Verifier {
 	return verifierFunc(func(context.Context, *flyext.Message) (flyext.Verification, error) {
 		return flyext.Verification{Generation: generation}, nil
@@ -50,7 +50,7 @@ func withoutSignature(m *flyext.Message) bool {
 	return m.Header.Get("X-Signature") == "" && m.Header.Get("Signature") == ""
 }
 
-// covers says whether a signature of RFC 9421 covers all of some components.
+// covers reports whether an RFC 9421 signature covers all of the components.
 func covers(m *flyext.Message, names ...string) bool {
 	for _, name := range names {
 		if !strings.Contains(m.Header.Get("Signature-Input"), `"`+name+`"`) {
@@ -60,12 +60,12 @@ func covers(m *flyext.Message, names ...string) bool {
 	return true
 }
 
-// lax is a message signature's verifier that leaves the choice to the sender.
+// lax returns a verifier of message signatures that requires no coverage.
 func lax() flyext.Verifier {
 	return flyext.AllOf(flyext.BearerToken(token), flyext.Policy{InsecureSkipCoverage: true}.MessageSignature(key))
 }
 
-// forgetting remembers no nonces of some methods.
+// forgetting drops the nonces of requests with the given methods.
 func forgetting(methods ...string) func(w *world) {
 	return of(func(v flyext.Verifier) flyext.Verifier {
 		return verifierFunc(func(ctx context.Context, m *flyext.Message) (flyext.Verification, error) {
@@ -76,8 +76,7 @@ func forgetting(methods ...string) func(w *world) {
 	}, methods...)
 }
 
-// routeDefects are those of a provider that looks closely at some requests, and
-// not at others.
+// routeDefects are defects that affect only some requests, such as one method.
 var routeDefects = []defect{
 	{id: "raw-bytes", name: "of a body", breaks: func(w *world) {
 		w.verifying = before(func(m *flyext.Message) error {
@@ -107,10 +106,10 @@ var routeDefects = []defect{
 	{id: "unsigned", name: "if there is a timestamp", breaks: of(where(func(m *flyext.Message) bool {
 		return withoutSignature(m) && member(m.Body, "timestamp") != nil
 	}, admitting(flyext.Generation2)), http.MethodPost)},
-	{id: "unsigned", name: "an empty one is none", breaks: of(where(func(m *flyext.Message) bool {
+	{id: "unsigned", name: "an empty signature is accepted", breaks: of(where(func(m *flyext.Message) bool {
 		return len(m.Header.Values("X-Signature")) == 1 && m.Header.Get("X-Signature") == ""
 	}, admitting(flyext.Generation2)), http.MethodPost)},
-	{id: "unsigned", name: "refused, and done", breaks: func(w *world) {
+	{id: "unsigned", name: "the request is refused but executed", breaks: func(w *world) {
 		w.spoil = func(w *world, r *http.Request, a *answered) {
 			if r.Method == http.MethodDelete && a.status == http.StatusUnauthorized {
 				_ = w.service.Deprovision(r.Context(), strings.TrimPrefix(r.URL.Path, "/flyio/extensions/"))
@@ -160,15 +159,16 @@ var routeDefects = []defect{
 		id: "bearer-wrong", name: "of a DELETE", format: flytest.FormatRFC9421,
 		breaks: of(also(flyext.AllOf(flyext.BearerToken("another-"+token), flyext.MessageSignature(key))), http.MethodDelete),
 	},
-	// A message that two policies judge differently has two nonces.
+	// With two policies a message has two nonces, so its replay with another method is
+	// not detected.
 	{id: "stale", name: "of a GET", also: []string{"replay-as-delete"}, breaks: of(also(flyext.Policy{MaxAge: 24 * time.Hour}.XSignature(secret)), http.MethodGet)},
 	{id: "future", name: "of a DELETE", also: []string{"replay-as-delete"}, breaks: of(also(flyext.Policy{ClockSkew: 24 * time.Hour}.XSignature(secret)), http.MethodDelete)},
 	{id: "replay", name: "of a PATCH", breaks: forgetting(http.MethodPatch)},
-	{id: "replay", name: "of a GET", also: []string{"replay-as-delete"}, breaks: forgetting(http.MethodGet)},       // one of the two
-	{id: "replay", name: "of a DELETE", also: []string{"replay-as-delete"}, breaks: forgetting(http.MethodDelete)}, // likewise
+	{id: "replay", name: "of a GET", also: []string{"replay-as-delete"}, breaks: forgetting(http.MethodGet)},       // the requirement replays a GET as a DELETE
+	{id: "replay", name: "of a DELETE", also: []string{"replay-as-delete"}, breaks: forgetting(http.MethodDelete)}, // same reason
 }
 
-// atSigned takes the path from the URL that was signed, not the other way round.
+// atSigned uses the signed URL as the target instead of comparing it with the target.
 func atSigned(m *flyext.Message) {
 	_, query, _ := strings.Cut(m.Target, "?")
 	values, _ := url.ParseQuery(query)

@@ -1,7 +1,6 @@
 package flytest_test
 
 import (
-	"context"
 	"net/http"
 	"net/url"
 	"strings"
@@ -14,12 +13,12 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// serving spoils the service.
+// serving replaces the service.
 func serving(s *logstore) func(w *world) {
 	return func(w *world) { w.service = s }
 }
 
-// succeeding spoils the successes of a method.
+// succeeding changes the successful answers to a method.
 func succeeding(method string, spoil func(w *world, r *http.Request, a *answered)) func(w *world) {
 	return func(w *world) {
 		w.spoil = func(w *world, r *http.Request, a *answered) {
@@ -30,7 +29,7 @@ func succeeding(method string, spoil func(w *world, r *http.Request, a *answered
 	}
 }
 
-// withMember changes or (nil) removes a member of an answer.
+// withMember sets a member of an answer, or removes it if value is nil.
 func withMember(a *answered, name string, value any) {
 	var members map[string]any
 	if jsonv2.Unmarshal(a.body, &members) != nil {
@@ -101,7 +100,7 @@ var provisionDefects = []defect{
 		},
 	})},
 	{
-		id: "idempotent", name: "new secrets each time", also: []string{"concurrent"}, // at the same time or not
+		id: "idempotent", name: "new secrets each time", also: []string{"concurrent"}, // concurrent requests get different secrets too
 		breaks: serving(&logstore{
 			provision: func(s *logstore, req *flyext.ProvisionRequest) (*flyext.Extension, error) {
 				s.mu.Lock()
@@ -138,7 +137,7 @@ var provisionDefects = []defect{
 			return nil, s.takenName(req, func(*stream) error { return flyext.Conflict("The name is taken.") })
 		},
 	})},
-	{id: "same-name", name: "has the other's secrets", breaks: serving(&logstore{
+	{id: "same-name", name: "gets the other's secrets", breaks: serving(&logstore{
 		provision: func(s *logstore, req *flyext.ProvisionRequest) (x *flyext.Extension, err error) {
 			err = s.takenName(req, func(other *stream) error {
 				x = &flyext.Extension{Name: other.Name, Secrets: other.Secrets}
@@ -323,7 +322,7 @@ var lifecycleDefects = []defect{
 	})},
 }
 
-// fetching answers GET for what is there; nil is the sound answer.
+// fetching changes the answer to the GET of an existing extension; nil keeps it.
 func fetching(answer func(x *stream) *flyext.Extension) func(w *world) {
 	return serving(&logstore{fetch: func(s *logstore, id string) (*flyext.Extension, error) {
 		if x := s.streams[id]; x != nil {
@@ -339,7 +338,7 @@ func updating(change func(x *stream, req *flyext.UpdateRequest) error) func(w *w
 	}})
 }
 
-// showing adds the regions to what GET answers.
+// showing adds the regions to the answer to GET.
 func showing(w *world) {
 	succeeding(http.MethodGet, func(w *world, r *http.Request, a *answered) {
 		id, err := url.PathUnescape(strings.TrimPrefix(r.URL.EscapedPath(), "/flyio/extensions/"))
@@ -349,59 +348,4 @@ func showing(w *world) {
 			withMember(a, "read_regions", append([]string{}, x.regions...))
 		}
 	})(w)
-}
-
-var eventDefects = []defect{
-	{id: "event", breaks: serving(&logstore{receive: func(*logstore, *flyext.Event) error { return errInternal }})},
-	{id: "event-type", breaks: serving(&logstore{receive: func(_ *logstore, e *flyext.Event) error {
-		if e.Type != "io.fly.machine.started" {
-			return flyext.Invalid("There is no such type.")
-		}
-		return nil
-	}})},
-	{id: "event-again", breaks: func(w *world) {
-		received := map[string]bool{}
-		w.handling = func(provider http.Handler) http.Handler {
-			return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-				if id := r.Header.Get("Ce-Id"); id != "" {
-					if received[id] {
-						rw.WriteHeader(http.StatusConflict)
-						return
-					}
-					received[id] = true
-				}
-				provider.ServeHTTP(rw, r)
-			})
-		}
-	}},
-	{id: "event-signature", name: "nothing is verified", breaks: func(w *world) {
-		w.config.EventVerifier = verifierFunc(func(context.Context, *flyext.Message) (flyext.Verification, error) {
-			return flyext.Verification{Generation: flyext.Generation2}, nil
-		})
-	}},
-	{id: "webhooks", name: "another secret", breaks: func(w *world) {
-		w.telling = func(c *flyext.WebhookConfig) { c.Secret = "another-" + webhookSecret }
-	}},
-	{id: "webhooks", name: "one without a signature", breaks: func(w *world) {
-		w.telling = func(c *flyext.WebhookConfig) {
-			var sent atomic.Int32
-			fly := c.HTTPClient.Transport
-			c.HTTPClient = &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
-				if sent.Add(1) == 3 {
-					r.Header.Set("X-Signature", "none")
-				}
-				return fly.RoundTrip(r)
-			})}
-		}
-	}},
-	{id: "event-signature", name: "all are accepted", breaks: func(w *world) {
-		w.spoil = func(_ *world, r *http.Request, a *answered) {
-			if r.URL.Path == "/flyio/extensions/events" {
-				a.status, a.body = http.StatusAccepted, nil
-			}
-		}
-	}},
-	{id: "event-signature", name: "another secret does", breaks: func(w *world) {
-		w.config.EventVerifier = flyext.XSignature(secret, "another-"+secret)
-	}},
 }

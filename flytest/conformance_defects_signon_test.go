@@ -15,7 +15,7 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// A roundTripper's way to the played Fly.io.
+// asking changes the answers of the simulated sign-on to the provider.
 func asking(change func(r *http.Request, a *answered)) func(w *world) {
 	return func(w *world) {
 		w.asking = func(fly http.RoundTripper) http.RoundTripper {
@@ -39,15 +39,16 @@ func asking(change func(r *http.Request, a *answered)) func(w *world) {
 	}
 }
 
-// A handshakeMemory is what a careless provider remembers of the browser that it
-// sent to Fly.io last, instead of asking the one that comes back.
+// A handshakeMemory makes a provider careless: the provider uses the state and the
+// cookies of the browser that it redirected last, instead of those of the browser
+// that returns.
 type handshakeMemory struct {
 	mu      sync.Mutex
 	state   string
 	cookies []*http.Cookie
 }
 
-// remember notes a redirect to Fly.io.
+// remember records a redirect to Fly.io.
 func (h *handshakeMemory) remember(a *answered) {
 	to, err := url.Parse(a.header.Get("Location"))
 	if err != nil || to.Path != flytest.AuthorizeEndpoint {
@@ -59,7 +60,7 @@ func (h *handshakeMemory) remember(a *answered) {
 	h.cookies = (&http.Response{Header: a.header}).Cookies()
 }
 
-// returning changes what comes back from Fly.io.
+// returning changes requests to the callback.
 func returning(change func(h *handshakeMemory, r *http.Request, query url.Values)) func(w *world) {
 	return func(w *world) {
 		h := &handshakeMemory{}
@@ -80,7 +81,7 @@ func returning(change func(h *handshakeMemory, r *http.Request, query url.Values
 	}
 }
 
-// redirecting changes what the browser is sent to Fly.io with.
+// redirecting changes the parameters of the redirect to Fly.io.
 func redirecting(change func(query url.Values)) func(w *world) {
 	return func(w *world) {
 		w.spoil = func(_ *world, _ *http.Request, a *answered) {
@@ -122,7 +123,7 @@ var ssoDefects = []defect{
 		}
 	}},
 	{id: "sso-state", name: "the same for all", breaks: func(w *world) {
-		const constant = "one-state-for-everybody"
+		const constant = "the-same-state-for-all"
 		returning(func(h *handshakeMemory, _ *http.Request, query url.Values) {
 			if query.Get("state") == constant {
 				query.Set("state", h.state)
@@ -159,7 +160,7 @@ var ssoDefects = []defect{
 			sso.SignIn = func(http.ResponseWriter, *http.Request, *flyext.Identity) error { return errInternal }
 		}
 	}},
-	{id: "sso-sign-in", name: "a cookie that does not come back from Fly.io", breaks: func(w *world) {
+	{id: "sso-sign-in", name: "the browser does not send the cookie after Fly.io", breaks: func(w *world) {
 		w.spoil = func(_ *world, _ *http.Request, a *answered) {
 			for i, cookie := range a.header["Set-Cookie"] {
 				a.header["Set-Cookie"][i] = strings.Replace(cookie, "SameSite=Lax", "SameSite=Strict", 1)
@@ -241,7 +242,7 @@ var ssoDefects = []defect{
 			}
 		}
 	}},
-	{id: "sso-fly-fails", name: "who it is", breaks: asking(func(r *http.Request, a *answered) {
+	{id: "sso-fly-fails", name: "token info", breaks: asking(func(r *http.Request, a *answered) {
 		if r.URL.Path == flytest.TokenInfoEndpoint && a.status >= 500 {
 			a.status = http.StatusOK
 			a.header.Set("Content-Type", "application/json")
@@ -261,7 +262,7 @@ var ssoDefects = []defect{
 	})},
 }
 
-// standing is the extension that somebody wanted to sign in for last.
+// standing returns the extension of the last sign-on.
 func (w *world) standing() string {
 	w.service.mu.Lock()
 	defer w.service.mu.Unlock()
@@ -353,12 +354,12 @@ var errorDefects = []defect{
 		}
 	}},
 	{
-		id: "no-secret", name: "a stack trace", also: []string{"error-message"}, // it is no message either
+		id: "no-secret", name: "a stack trace", also: []string{"error-message"}, // a stack trace is not a JSON message
 		breaks: spoilingCode(flyext.CodeInvalidField, func(a *answered) { a.body = []byte("Error: no id\n    at provision (/srv/logjam.js:7:11)") }),
 	},
 }
 
-// spoilingCode spoils the errors of a code.
+// spoilingCode changes the errors with a code.
 func spoilingCode(code string, spoil func(a *answered)) func(w *world) {
 	return func(w *world) {
 		w.spoil = func(_ *world, _ *http.Request, a *answered) {

@@ -21,18 +21,17 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// A defect is one that a provider may have. The requirement of its id finds it,
-// and nothing else does but for those that it breaks as well, which are named
-// with the reason.
+// A defect is a mistake of a provider. The requirement id must fail on it. All other
+// requirements must pass, except those in also, for a reason in a comment.
 type defect struct {
 	id     string // of the requirement
-	name   string // says more, where a requirement has several defects
+	name   string // tells apart the defects of one requirement
 	format flytest.Format
-	also   []string
+	also   []string // other requirements that the defect violates
 	breaks func(w *world)
 }
 
-// or admits what a verifier refuses if it verifies after a change.
+// or also accepts messages that verify after a change.
 func or(change func(m *flyext.Message)) func(flyext.Verifier) flyext.Verifier {
 	return func(v flyext.Verifier) flyext.Verifier {
 		return verifierFunc(func(ctx context.Context, m *flyext.Message) (flyext.Verification, error) {
@@ -51,12 +50,12 @@ func or(change func(m *flyext.Message)) func(flyext.Verifier) flyext.Verifier {
 	}
 }
 
-// also admits what another verifier verifies.
+// also accepts messages that other verifies.
 func also(other flyext.Verifier) func(flyext.Verifier) flyext.Verifier {
 	return func(v flyext.Verifier) flyext.Verifier { return flyext.AnyOf(v, other) }
 }
 
-// before has a look at genuine messages, and may refuse them.
+// before passes genuine messages to look, which may refuse them.
 func before(look func(m *flyext.Message) error) func(flyext.Verifier) flyext.Verifier {
 	return func(v flyext.Verifier) flyext.Verifier {
 		return verifierFunc(func(ctx context.Context, m *flyext.Message) (flyext.Verification, error) {
@@ -75,8 +74,8 @@ func member(body []byte, name string) any {
 	return members[name]
 }
 
-// last returns the last digit of the right X-Signature of a POST, if the others
-// are right.
+// last returns the correct last digit of the X-Signature of a POST if the other digits
+// are correct. Otherwise it returns the last digit of signature.
 func last(m *flyext.Message, signature string) string {
 	h := hmac.New(sha256.New, []byte(secret))
 	h.Write(m.Body)
@@ -97,7 +96,7 @@ var verificationDefects = []defect{
 			})
 		}
 	}},
-	{id: "unsigned", name: "the bearer token alone does", format: flytest.FormatRFC9421, breaks: func(w *world) {
+	{id: "unsigned", name: "the bearer token alone is accepted", format: flytest.FormatRFC9421, breaks: func(w *world) {
 		w.verifying = func(v flyext.Verifier) flyext.Verifier {
 			bearer := flyext.BearerToken(token)
 			return verifierFunc(func(ctx context.Context, m *flyext.Message) (flyext.Verification, error) {
@@ -201,7 +200,7 @@ var verificationDefects = []defect{
 	}},
 }
 
-// seen is a replay store whose steps can be taken apart.
+// seen is a replay store whose check and write are separate steps.
 type seen struct {
 	mu   sync.Mutex
 	keys map[[16]byte]bool
@@ -250,7 +249,7 @@ var replayDefects = []defect{
 		}
 	}},
 	{
-		id: "replay", name: "nothing is remembered", also: []string{"concurrent-replay", "replay-as-delete"}, // all of them are replays
+		id: "replay", name: "nothing is remembered", also: []string{"concurrent-replay", "replay-as-delete"}, // these are replays too
 		breaks: func(w *world) {
 			w.config.ReplayStore = storeFunc(func(context.Context, flyext.Nonce) (bool, error) { return true, nil })
 		},
@@ -261,7 +260,7 @@ var replayDefects = []defect{
 			if store.has(n) {
 				return false, nil
 			}
-			time.Sleep(time.Millisecond) // the way to the database
+			time.Sleep(time.Millisecond) // the latency of a database
 			store.add(n)
 			return true, nil
 		})
@@ -319,10 +318,10 @@ func TestEveryRequirementFindsItsDefect(t *testing.T) {
 	}
 	for _, r := range flytest.Requirements() {
 		if r.ID == "kept-connection" || r.ID == "late-retry" {
-			continue // TestKeptConnection, because wires have no connections; TestLateRetry, because it warns
+			continue // see TestKeptConnection, because wires have no connections, and TestLateRetry, because it only warns
 		}
 		if !slices.ContainsFunc(all, func(d defect) bool { return d.id == r.ID }) {
-			t.Errorf("no defect shows that %q can fail", r.ID)
+			t.Errorf("requirement %q has no defect that it fails on", r.ID)
 		}
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// In a test there is [flytest.Conformance.Test], which makes a subtest of each
-// requirement. Run is for programs.
+// Run is for programs. In a test use [flytest.Conformance.Test], which runs each
+// requirement as a subtest.
 func ExampleConformance() {
 	server := serveLogjam(flyext.XSignature("signing-secret"))
 	defer server.Close()
@@ -41,7 +41,7 @@ func ExampleConformance() {
 	// 1 failed
 }
 
-// What the customer sees, in the good case and in a bad one.
+// Create returns the output of flyctl, for a success and for an error.
 func ExamplePlatform_Create() {
 	server := serveLogjam(flyext.XSignature("signing-secret"))
 	defer server.Close()
@@ -71,7 +71,8 @@ func ExamplePlatform_Create() {
 	// 422 invalid: There is no region xyz.
 }
 
-// A visit ends where the browser does not go, here at the door of Fly.io.
+// A Browser follows redirects to the origins of its URLs. This provider does not offer
+// single sign-on, so the visit ends at its first answer.
 func ExampleBrowser() {
 	server := serveLogjam(flyext.XSignature("signing-secret"))
 	defer server.Close()
@@ -88,7 +89,8 @@ func ExampleBrowser() {
 	// Output: 501 Not Implemented <nil>
 }
 
-// The bytes that were signed, to compare with one's own.
+// SignatureBase returns the signed bytes. Compare them with those that your verifier
+// computes.
 func ExampleSignatureBase() {
 	fly := flytest.Platform{
 		BaseURL: "https://example.com/flyio",

@@ -13,8 +13,8 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// TestGate: a provider that refuses the first request ends the run, and what it
-// accepts instead is its mistake.
+// TestGate checks that the run ends if the provider refuses the first request, and
+// that the report names the mistake: the variant that the provider accepts.
 func TestGate(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -23,10 +23,10 @@ func TestGate(t *testing.T) {
 		verifier  flyext.Verifier
 	}{
 		{
-			"the other generation", "Your provider verifies the format rfc9421, of generation 1.", flytest.FormatXSignature,
+			"generation 1 instead of 2", "Your provider verifies the format rfc9421, of generation 1.", flytest.FormatXSignature,
 			flyext.MessageSignature(flyext.Key{ID: flytest.DefaultKeyID, Secret: secret}),
 		},
-		{"the other generation, the other way round", "Your provider verifies the format x-signature, of generation 2.", flytest.FormatRFC9421, flyext.XSignature(secret)},
+		{"generation 2 instead of 1", "Your provider verifies the format x-signature, of generation 2.", flytest.FormatRFC9421, flyext.XSignature(secret)},
 		{"a newline at the end of the secret", "Your provider has a newline at the end of the secret.", flytest.FormatXSignature, flyext.XSignature(secret + "\n")},
 		{"another secret", "Compare the signing secret: the one used here has ", flytest.FormatXSignature, flyext.XSignature("another secret")},
 	} {
@@ -37,22 +37,22 @@ func TestGate(t *testing.T) {
 				w.config.Verifier = c.verifier
 				report := w.run(t)
 				if len(report.Results) != 1 || report.Results[0].Verdict != flytest.Failed {
-					t.Fatalf("the run goes on:\n%s", explain(report))
+					t.Fatalf("the run continued:\n%s", explain(report))
 				}
 				got := report.Results[0]
 				if !strings.Contains(got.Fix, c.fix) || strings.Contains(got.String(), secret) {
-					t.Errorf("%s", got)
+					t.Errorf("got %s, want the fix %q and no secret", got, c.fix)
 				}
 				if n := len(got.Trials); n < 3 {
-					t.Errorf("%d trials", n)
+					t.Errorf("got %d trials, want 3 or more", n)
 				}
 			})
 		})
 	}
 }
 
-// TestLateRetry: a POST that follows its DELETE makes nothing, or the provider is
-// warned.
+// TestLateRetry checks the requirement for a POST after the DELETE of its extension:
+// a provider that creates a new extension gets a warning.
 func TestLateRetry(t *testing.T) {
 	t.Parallel()
 	gone := func(s *logstore, req *flyext.ProvisionRequest) (*flyext.Extension, error) {
@@ -85,15 +85,15 @@ func TestLateRetry(t *testing.T) {
 				w := &world{format: flytest.FormatXSignature, service: c.service}
 				w.testing = func(c *flytest.Conformance) { c.Only = []string{"late-retry"} }
 				if got := w.run(t).Results[0]; got.Verdict != c.want {
-					t.Error(got)
+					t.Errorf("got %v, want %s", got, c.want)
 				}
 			})
 		})
 	}
 }
 
-// TestRawBytesNamesTheLibrary: a library that writes the usual body as Fly.io does
-// is found by an unusual one.
+// TestRawBytesNamesTheLibrary checks that an unusual body reveals a provider that
+// verifies re-serialised JSON.
 func TestRawBytesNamesTheLibrary(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -110,7 +110,7 @@ func TestRawBytesNamesTheLibrary(t *testing.T) {
 		w.testing = func(c *flytest.Conformance) { c.Only = []string{"raw-bytes"} }
 		got := w.run(t).Results[0]
 		if !strings.Contains(got.Got, "Your provider verifies re-serialised JSON, as JavaScript's JSON.stringify") {
-			t.Error(got)
+			t.Errorf("the result does not name the mistake: %v", got)
 		}
 	})
 }

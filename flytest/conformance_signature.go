@@ -259,7 +259,7 @@ func checkCoverage(ctx context.Context, s *subject) error {
 	if s.Conformance.Format == FormatCavage {
 		for _, c := range []struct{ open, covered string }{{"path", "date"}, {"time", "(request-target)"}} {
 			signer := CavageOptions{Headers: []string{c.covered}}.Cavage(key)
-			if err := s.refusesAll(ctx, "a signature that does not cover the "+c.open, signedBy(s.Credentials.beside(signer))); err != nil {
+			if err := s.refusesAll(ctx, "a signature that does not cover the "+c.open, signedBy(s.Credentials.withToken(signer))); err != nil {
 				return err
 			}
 		}
@@ -274,7 +274,7 @@ func checkCoverage(ctx context.Context, s *subject) error {
 		{"path", []string{http.MethodGet, http.MethodDelete}, []string{"@method", "@authority"}},
 		{"body", []string{http.MethodPost, http.MethodPatch}, []string{"@method", "@target-uri", "@authority"}},
 	} {
-		signer := s.Credentials.beside(RFC9421Options{Components: c.components}.RFC9421(key))
+		signer := s.Credentials.withToken(RFC9421Options{Components: c.components}.RFC9421(key))
 		err := s.refusesSpoilt(ctx, c.methods, "a signature that does not cover the "+c.open, asItIs, signedBy(signer))
 		if err := tolerate(err); err != nil {
 			return err

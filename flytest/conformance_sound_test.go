@@ -18,7 +18,7 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// TestConformanceOfOthers: a provider may do much otherwise, and be right.
+// TestConformanceOfOthers checks that providers with other correct behavior pass.
 func TestConformanceOfOthers(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -50,7 +50,7 @@ func TestConformanceOfOthers(t *testing.T) {
 				return nil
 			}}
 		}},
-		{name: "an e-mail is of one user and one organization", world: func(w *world) {
+		{name: "an e-mail address belongs to one user and one organization", world: func(w *world) {
 			var mu sync.Mutex
 			owners := map[string]string{}
 			w.service = &logstore{provision: func(_ *logstore, req *flyext.ProvisionRequest) (*flyext.Extension, error) {
@@ -90,7 +90,7 @@ func TestConformanceOfOthers(t *testing.T) {
 				case r.Method == http.MethodPost && a.status == http.StatusOK:
 					config, ok := member(a.body, "config").(map[string]any)
 					if !ok {
-						return // to an event
+						return // an answer to an event
 					}
 					config["LOGJAM_HOST"] = "collector.logjam.example"
 					config["LOGJAM_STREAM"] = member(a.body, "id")
@@ -101,7 +101,7 @@ func TestConformanceOfOthers(t *testing.T) {
 				}
 			}
 		}},
-		{name: "whoever signs is let through before any route is looked for", world: func(w *world) {
+		{name: "the signature is checked before the route", world: func(w *world) {
 			w.noSignOn = true
 			w.spoil = func(_ *world, r *http.Request, a *answered) {
 				if (r.Method == http.MethodGet || r.Method == http.MethodDelete) && a.status != http.StatusUnauthorized {
@@ -109,7 +109,7 @@ func TestConformanceOfOthers(t *testing.T) {
 				}
 			}
 		}},
-		{name: "likewise, with the sign-on's route", world: func(w *world) {
+		{name: "the signature is checked before the sign-on's route", world: func(w *world) {
 			w.spoil = func(_ *world, r *http.Request, a *answered) {
 				if !strings.HasSuffix(r.URL.Path, "/sso") {
 					return
@@ -120,7 +120,7 @@ func TestConformanceOfOthers(t *testing.T) {
 				a.body = nil
 			}
 		}},
-		{name: "work takes a while, and nothing else goes on meanwhile", world: func(w *world) {
+		{name: "provisioning takes a while and blocks other requests", world: func(w *world) {
 			var mu sync.Mutex
 			ready := map[string]time.Time{}
 			working := func(id string) bool {
@@ -200,7 +200,7 @@ func TestConformanceOfOthers(t *testing.T) {
 				})
 			}
 		}},
-		{name: "a long body is thrown away to its end", world: func(w *world) {
+		{name: "a long body is read to its end", world: func(w *world) {
 			w.handling = func(provider http.Handler) http.Handler {
 				return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 					head, _ := io.ReadAll(io.LimitReader(r.Body, 1<<20))
@@ -228,15 +228,15 @@ func TestConformanceOfOthers(t *testing.T) {
 				}
 			}
 		}},
-		{name: "the refused are shown a page of their own", world: func(w *world) {
+		{name: "refused users see a page", world: func(w *world) {
 			w.spoil = func(_ *world, r *http.Request, a *answered) {
 				if a.status/100 == 4 && (strings.HasSuffix(r.URL.Path, "/callback") || strings.HasSuffix(r.URL.Path, "/sso")) {
 					a.status, a.body = http.StatusOK, []byte("Sign in first.")
 				}
 			}
 		}},
-		{name: "the refused are sent to the front page", world: func(w *world) { frontPage(w, "/app/?stream=", "/app/?error=denied") }},
-		{name: "likewise, of a script's pages", world: func(w *world) {
+		{name: "refused users are redirected to the front page", world: func(w *world) { frontPage(w, "/app/?stream=", "/app/?error=denied") }},
+		{name: "refused users are redirected to a page of a script", world: func(w *world) {
 			frontPage(w, "https://dashboard.example/#/streams/", "https://dashboard.example/#/denied")
 		}},
 		{name: "another screen for each visit", world: func(w *world) {
@@ -247,7 +247,7 @@ func TestConformanceOfOthers(t *testing.T) {
 				}
 			}
 		}},
-		{name: "a sign-on page of its own for what does not exist", world: func(w *world) {
+		{name: "its own sign-on page for an unknown extension", world: func(w *world) {
 			w.spoil = func(_ *world, r *http.Request, a *answered) {
 				if strings.HasSuffix(r.URL.Path, "/sso") && a.status == http.StatusNotFound {
 					a.status = http.StatusFound
@@ -276,7 +276,7 @@ func TestConformanceOfOthers(t *testing.T) {
 	}
 }
 
-// frontPage sends who is let in and who is refused to one path.
+// frontPage redirects accepted users to in, and refused users to out.
 func frontPage(w *world, in, out string) {
 	w.signingOn = func(sso *flyext.SSOConfig) {
 		sso.SignIn = func(rw http.ResponseWriter, r *http.Request, id *flyext.Identity) error {

@@ -19,13 +19,13 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// A logstore is a provider's service as it should be. Tests spoil it by its
-// functions, which are asked first.
+// A logstore is the correct service of a provider. Tests add defects by its functions,
+// which run before the correct code.
 type logstore struct {
 	mu      sync.Mutex
 	streams map[string]*stream
 	deleted map[string]bool
-	tell    *flyext.Webhooks // of what is provisioned; nil tells nobody
+	tell    *flyext.Webhooks // announces new streams; nil sends no webhooks
 
 	provision   func(s *logstore, req *flyext.ProvisionRequest) (*flyext.Extension, error)
 	update      func(s *logstore, id string, req *flyext.UpdateRequest) error
@@ -58,7 +58,7 @@ func (s *logstore) Provision(ctx context.Context, req *flyext.ProvisionRequest) 
 		made.Secrets = newSecrets(req.ID)
 		s.streams[req.ID] = made
 		if s.tell != nil {
-			_ = s.tell.Updated(ctx, &flyext.Extension{ID: req.ID, Status: flyext.Ready}) // the receiver knows how it ended
+			_ = s.tell.Updated(ctx, &flyext.Extension{ID: req.ID, Status: flyext.Ready}) // the receiver records failures
 		}
 	}
 	x := made.Extension
@@ -72,7 +72,7 @@ func newSecrets(id string) flyext.Secrets {
 	}
 }
 
-// left counts the streams that there are.
+// left returns the number of streams.
 func (s *logstore) left() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,7 +109,7 @@ func (s *logstore) ReceiveEvent(_ context.Context, e *flyext.Event) error {
 	return nil
 }
 
-// find returns a stream. The service is locked.
+// find returns a stream. The caller holds the lock.
 func (s *logstore) find(id string) (*stream, error) {
 	if s.deleted[id] {
 		return nil, flyext.Gone("This log stream was deleted.")
@@ -152,22 +152,23 @@ func (s *logstore) Deprovision(_ context.Context, id string) error {
 	return nil
 }
 
-// A world is a provider, a Fly.io and the wires between them, without a network,
-// so that time in it is a synctest bubble's.
+// A world is a provider, a simulated Fly.io and the wires between them. It needs no
+// network, so it can run in a synctest bubble with fake time. nil functions change
+// nothing.
 type world struct {
 	format    flytest.Format
 	service   *logstore
-	offered   flyext.Provisioner // nil means the service, whole
+	offered   flyext.Provisioner // nil means the service
 	noSignOn  bool
 	config    flyext.Config                                     // of the provider
-	verifying func(flyext.Verifier) flyext.Verifier             // nil changes nothing
-	handling  func(provider http.Handler) http.Handler          // likewise
-	asking    func(fly http.RoundTripper) http.RoundTripper     // likewise, on the way to the sign-on
-	signingOn func(sso *flyext.SSOConfig)                       // likewise
-	telling   func(c *flyext.WebhookConfig)                     // nil: no webhooks are sent, and nobody receives them
-	testing   func(c *flytest.Conformance)                      // likewise
-	last      string                                            // extension that somebody wanted to sign in for
-	spoil     func(w *world, r *http.Request, answer *answered) // is shown every answer
+	verifying func(flyext.Verifier) flyext.Verifier             // changes the verifier
+	handling  func(provider http.Handler) http.Handler          // wraps the provider
+	asking    func(fly http.RoundTripper) http.RoundTripper     // wraps the way to the sign-on
+	signingOn func(sso *flyext.SSOConfig)                       // changes the sign-on
+	telling   func(c *flyext.WebhookConfig)                     // changes the webhooks; nil means no webhooks
+	testing   func(c *flytest.Conformance)                      // changes the test
+	last      string                                            // extension of the last sign-on
+	spoil     func(w *world, r *http.Request, answer *answered) // changes each answer
 }
 
 const (
@@ -176,7 +177,7 @@ const (
 	conformanceHooks = "https://hooks.example/logjam"
 )
 
-// credentials are those of the world's format.
+// credentials returns the credentials for the world's format.
 func (w *world) credentials() flytest.Credentials {
 	c := flytest.Credentials{SigningSecret: secret}
 	if w.format.Generation() == flyext.Generation1 {
@@ -192,7 +193,7 @@ func (w *world) verifier() flyext.Verifier {
 	return flyext.AllOf(flyext.BearerToken(token), flyext.MessageSignature(key))
 }
 
-// conformance makes the provider of this world and its test.
+// conformance creates the provider of this world and returns its test.
 func (w *world) conformance(t *testing.T) *flytest.Conformance {
 	t.Helper()
 	if w.service == nil {
@@ -239,7 +240,7 @@ func (w *world) conformance(t *testing.T) *flytest.Conformance {
 		c.Verifier = w.verifier()
 	}
 	if c.EventVerifier == nil {
-		c.EventVerifier = w.verifier() // so that a defect of the other one is not found twice
+		c.EventVerifier = w.verifier() // so that a defect of c.Verifier affects no events
 	}
 	if w.verifying != nil {
 		c.Verifier = w.verifying(c.Verifier)
@@ -293,13 +294,13 @@ func (w *world) run(t *testing.T) *flytest.Report {
 	return report
 }
 
-// Wires bring requests to handlers by their host.
+// wires is a RoundTripper that passes requests to handlers by host.
 type wires map[string]http.Handler
 
 func (w wires) RoundTrip(r *http.Request) (*http.Response, error) {
 	handler, ok := w[r.URL.Host]
 	if !ok {
-		return nil, errors.New("nobody may be asked but the provider and the played Fly.io: " + r.URL.Host)
+		return nil, errors.New("request to a host other than the provider and the simulated Fly.io: " + r.URL.Host)
 	}
 	received := r.Clone(r.Context())
 	received.RequestURI = r.URL.RequestURI()
@@ -318,7 +319,7 @@ func (w wires) RoundTrip(r *http.Request) (*http.Response, error) {
 	go func() {
 		rec := httptest.NewRecorder()
 		defer func() {
-			if recover() != nil { // as a server that closes the connection
+			if recover() != nil { // a server closes the connection then
 				close(answers)
 				return
 			}
@@ -338,7 +339,7 @@ func (w wires) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// An answered is an answer that can still be spoilt.
+// An answered is an answer that a test can still change.
 type answered struct {
 	status int
 	header http.Header
@@ -363,14 +364,14 @@ func (a *answered) replace(old, replacement string) {
 	a.body = bytes.ReplaceAll(a.body, []byte(old), []byte(replacement))
 }
 
-// verifierFunc makes a verifier of a function.
+// verifierFunc is a function that implements flyext.Verifier.
 type verifierFunc func(ctx context.Context, m *flyext.Message) (flyext.Verification, error)
 
 func (f verifierFunc) Verify(ctx context.Context, m *flyext.Message) (flyext.Verification, error) {
 	return f(ctx, m)
 }
 
-// storeFunc makes a replay store of a function.
+// storeFunc is a function that implements flyext.ReplayStore.
 type storeFunc func(ctx context.Context, n flyext.Nonce) (bool, error)
 
 func (f storeFunc) Use(ctx context.Context, n flyext.Nonce) (bool, error) { return f(ctx, n) }

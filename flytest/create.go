@@ -9,23 +9,24 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// How flyctl waits for an extension that is not ready at once.
+// The times that flyctl uses to poll an extension that is not ready at once.
 const (
-	PollInterval = 2 * time.Second
-	PollTimeout  = 4 * time.Minute
+	PollInterval = 2 * time.Second // between two polls
+	PollTimeout  = 4 * time.Minute // until flyctl gives up
 )
 
-// A ProvisioningError is why flyctl stopped waiting for an extension.
+// A ProvisioningError reports that flyctl stopped waiting for an extension because
+// provisioning failed or took too long.
 type ProvisioningError struct {
-	// Extension is what the provider answered last.
+	// Extension is the provider's last answer.
 	Extension *flyext.Extension
-	// TimedOut says that the status was neither [flyext.Ready] nor
-	// [flyext.Failed] for all of [PollTimeout].
+	// TimedOut reports whether [PollTimeout] passed without the status
+	// [flyext.Ready] or [flyext.Failed].
 	TimedOut bool
 }
 
-// Error returns what flyctl prints: that time ran out, the provider's message, or
-// that provisioning failed.
+// Error returns the text that flyctl prints: a timeout, the provider's own message,
+// or "provisioning failed".
 func (e *ProvisioningError) Error() string {
 	if e.TimedOut {
 		return "timed out waiting for provisioning to complete"
@@ -33,11 +34,14 @@ func (e *ProvisioningError) Error() string {
 	return cmp.Or(e.Extension.Message, "provisioning failed")
 }
 
-// Await polls an extension as flyctl does, every [PollInterval] for up to
-// [PollTimeout], until its status is [flyext.Ready]. The status [flyext.Failed]
-// and running out of time are a *[ProvisioningError]; every other status means
-// that the work goes on. If the provider offers no GET, the error is the
-// *[flyext.Error] of its answer.
+// Await polls an extension as flyctl does: every [PollInterval], for up to
+// [PollTimeout], until its status is [flyext.Ready].
+//
+// Await returns a *[ProvisioningError] if the status is [flyext.Failed] or the time
+// runs out. The value of [flyext.Failed] is "error". Every other status means that
+// provisioning continues, including "failed". If the provider answers with an HTTP
+// error, for example because it does not offer GET, Await returns that
+// *[flyext.Error]. If ctx ends, Await returns an error that wraps the error of ctx.
 func (p *Platform) Await(ctx context.Context, id string) (*flyext.Extension, error) {
 	var x *flyext.Extension
 	for waited := time.Duration(0); waited < PollTimeout; waited += PollInterval {

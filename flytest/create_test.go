@@ -14,11 +14,11 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// A slowpoke is a provider whose GET answers one text after the other, the last
-// one again and again.
+// A slowpoke is a provider that answers GETs with polls, one after the other, and
+// repeats the last one.
 type slowpoke struct {
-	created string // what POST answers
-	status  int    // of POST; 0 means 200
+	created string // body of the answer to a POST
+	status  int    // of the answer to a POST; 0 means 200
 	polls   []string
 }
 
@@ -36,7 +36,7 @@ func (s *slowpoke) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// waiting returns a Fly.io that notes how long it would have waited.
+// waiting returns a Platform that does not wait, but records the times in waited.
 func waiting(t *testing.T, provider http.Handler, waited *[]time.Duration) *flytest.Platform {
 	t.Helper()
 	return &flytest.Platform{
@@ -53,7 +53,7 @@ const (
 	made   = `{"id":"x","name":"collider-prod","status":"ready"}`
 )
 
-// What flyctl prints, case by case, as the real program was seen to.
+// TestCreate compares with the recorded output of the real flyctl.
 func TestCreate(t *testing.T) {
 	t.Parallel()
 	envelope := func(status string) string {
@@ -74,12 +74,12 @@ func TestCreate(t *testing.T) {
 		name         string
 		registration flytest.Registration
 		provider     slowpoke
-		polls        int // that were waited for
+		polls        int // number of waits
 		terminal     string
 		exit         int
 		err          string
 		warning      string
-		unasked      bool
+		unasked      bool // no request is sent
 	}{
 		{name: "no app", provider: slowpoke{created: envelope("")}, terminal: ready + toSet + secrets},
 		{name: "no app, asynchronous", registration: async, provider: slowpoke{created: envelope(`,"status":"ready"`)}, terminal: ready + toSet + secrets},
@@ -97,7 +97,7 @@ func TestCreate(t *testing.T) {
 			polls: 2, terminal: ready + toSet + secrets,
 		},
 		{
-			name: "a status of one's own, asynchronous", registration: async, provider: slowpoke{created: envelope(`,"status":"warming up"`), polls: []string{made}},
+			name: "unknown status, asynchronous", registration: async, provider: slowpoke{created: envelope(`,"status":"warming up"`), polls: []string{made}},
 			terminal: ready + toSet + secrets,
 		},
 		{
@@ -127,16 +127,16 @@ func TestCreate(t *testing.T) {
 		{
 			name: "a secret that is a number", provider: slowpoke{created: `{"id":"x","config":{"A":"a","PORT":5432,"Z":"z"}}`},
 			terminal: asked + toSet + "A: a\npanic: interface conversion: interface {} is float64, not string\n", exit: 3,
-			err: `flytest: the secret "PORT" is a number; flyctl demands a string`,
+			err: `flytest: the secret "PORT" is a number; flyctl requires a string`,
 		},
 		{
 			name: "a secret that is null", registration: app, provider: slowpoke{created: `{"id":"x","config":{"A":null}}`},
 			terminal: asked + setting + "panic: interface conversion: interface {} is nil, not string\n", exit: 3,
-			err: `flytest: the secret "A" is null; flyctl demands a string`,
+			err: `flytest: the secret "A" is null; flyctl requires a string`,
 		},
 		{
 			name: "no config, app", registration: app, provider: slowpoke{created: `{"id":"x"}`},
-			terminal: asked, err: `flytest: the answer has no "config", and Fly.io does not ask for the secrets again`,
+			terminal: asked, err: `flytest: the answer has no "config"; send the secrets in it, because Fly.io does not ask for them again`,
 		},
 		{name: "empty config, app", registration: app, provider: slowpoke{created: `{"id":"x","config":{}}`}, terminal: asked + setting + staged},
 		{
@@ -167,7 +167,7 @@ func TestCreate(t *testing.T) {
 			fly.Registration.DisplayName, fly.Registration.ResourceName = "Logjam", "log stream"
 			got, err := fly.Create(t.Context(), flyext.ProvisionRequest{ID: "x", Name: "small", OrganizationID: "M03FclA4m", PrimaryRegion: "mad"})
 			if got.Terminal != c.terminal || got.ExitStatus != c.exit {
-				t.Errorf("the customer reads (status %d):\n%swant (status %d):\n%s", got.ExitStatus, got.Terminal, c.exit, c.terminal)
+				t.Errorf("got exit status %d and the output\n%swant exit status %d and the output\n%s", got.ExitStatus, got.Terminal, c.exit, c.terminal)
 			}
 			if (err == nil) != (c.err == "") || err != nil && err.Error() != c.err {
 				t.Errorf("error %v, want %s", err, c.err)
@@ -176,29 +176,29 @@ func TestCreate(t *testing.T) {
 				t.Errorf("extension %v with error %v", got.Extension, err)
 			}
 			if (got.Warning == "") != (c.warning == "") || !strings.Contains(got.Warning, c.warning) {
-				t.Errorf("the warning is %q, want %q", got.Warning, c.warning)
+				t.Errorf("got warning %q, want %q", got.Warning, c.warning)
 			}
 			if asked == c.unasked {
-				t.Errorf("the provider was asked: %t", asked)
+				t.Errorf("a request was sent: %t, want %t", asked, !c.unasked)
 			}
 			if want := slices.Repeat([]time.Duration{flytest.PollInterval}, c.polls); !slices.Equal(waited, want) {
 				t.Errorf("waited %d times, want %d: %v", len(waited), c.polls, waited)
 			}
 			if err == nil && strings.Contains(c.terminal, "LOGJAM_URL") && got.Extension.Secrets["LOGJAM_URL"] != "https://u:p@logjam.example" {
-				t.Errorf("secrets %v: not those of the first answer", got.Extension.Secrets)
+				t.Errorf("got secrets %v, want those of the first answer", got.Extension.Secrets)
 			}
 		})
 	}
 }
 
-// The zero value of a registration prints whole sentences.
+// TestCreateUnregistered checks the output for the zero Registration.
 func TestCreateUnregistered(t *testing.T) {
 	t.Parallel()
 	fly := waiting(t, &slowpoke{created: `{"id":"x","config":{}}`}, new([]time.Duration))
 	got, err := fly.Create(t.Context(), flyext.ProvisionRequest{ID: "x", Name: "small", OrganizationID: "M03FclA4m"})
 	const want = "Your Example extension (small) is ready. See details and next steps with: flyctl ext example --help\n\nSet the following secrets on your target app.\n"
 	if err != nil || got.Terminal != want {
-		t.Errorf("the customer reads %q, %v", got.Terminal, err)
+		t.Errorf("got output %q, error %v", got.Terminal, err)
 	}
 }
 
@@ -215,7 +215,7 @@ func TestAwaitErrors(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	fly.Observe = func(flytest.Exchange) { cancel() }
 	if _, err := fly.Await(ctx, "x"); !errors.Is(err, context.Canceled) {
-		t.Errorf("cancelled while really waiting: %v", err)
+		t.Errorf("cancelled during a real wait: %v", err)
 	}
 	fly.Observe = nil
 	_, err := fly.Await(t.Context(), "")

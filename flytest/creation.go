@@ -15,27 +15,30 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// A Creation is the result of "flyctl ext <provider> create".
+// A Creation is the result of [Platform.Create]: the outcome of
+// "flyctl ext <provider> create".
 type Creation struct {
-	// Extension is the extension as it was when it got ready, with the secrets of
-	// the first answer, which are the ones that flyctl keeps. It is nil if the
-	// error is not.
+	// Extension is the ready extension. It has the secrets of the first answer,
+	// because flyctl keeps those. It is nil if Create returned an error.
 	Extension *flyext.Extension
-	// Terminal is what flyctl v0.4.87 prints, line by line, with the secrets. The
-	// spinner that it shows on a terminal while it waits is left out, as in a pipe.
+	// Terminal is the output of flyctl v0.4.87, including the secrets. It omits
+	// the progress spinner, as flyctl does in a pipe.
 	Terminal string
-	// ExitStatus is flyctl's: 0, 1, or 3 if it crashes.
+	// ExitStatus is the exit status of flyctl: 0, 1, or 3 if flyctl crashes.
 	ExitStatus int
-	// Warning says what an author should know that flyctl does not print, or "".
+	// Warning is the text of [Registration.Warning], which flyctl does not print,
+	// or "".
 	Warning string
 }
 
-// Create does what flyctl and Fly.io do when a customer types "flyctl ext
-// <provider> create": it provisions an extension, waits until it is ready if the
-// provider is registered as asynchronous ([Platform.Registration]), and returns
-// what the customer reads. If the error is not nil it is that of
-// [Platform.Provision] or [Platform.Await]. A Creation can have ExitStatus 0
-// although there is an error: flyctl does not notice every mistake.
+// Create simulates "flyctl ext <provider> create". It provisions an extension and
+// returns the output that the customer reads. If [Platform.Registration] says that
+// the provider is asynchronous, Create also waits until the extension is ready.
+//
+// The error is that of [Platform.Provision] or [Platform.Await]. If
+// [Platform.Registration] has an App and an AppExtension, Create sends nothing and
+// returns flyctl's error. flyctl does not detect every mistake, so ExitStatus can
+// be 0 even if the error is not nil.
 func (p *Platform) Create(ctx context.Context, req flyext.ProvisionRequest) (Creation, error) {
 	r := p.Registration
 	if r.App != "" && r.AppExtension != "" {
@@ -78,12 +81,12 @@ func (p *Platform) Create(ctx context.Context, req flyext.ProvisionRequest) (Cre
 	return made, err
 }
 
-// failed is what flyctl prints of an error.
+// failed returns the Creation in which flyctl prints an error.
 func failed(text string) Creation {
 	return Creation{Terminal: "Error: " + text + "\n", ExitStatus: 1}
 }
 
-// terminalText is what flyctl prints of an error while it waits.
+// terminalText returns the text that flyctl prints for an error while it waits.
 func terminalText(err error) string {
 	if refusal, refused := errors.AsType[*flyext.Error](err); refused {
 		return refusal.Message
@@ -91,15 +94,15 @@ func terminalText(err error) string {
 	return err.Error()
 }
 
-// A firstAnswer is what flyctl looks at in the answer to a POST.
+// A firstAnswer holds the members that flyctl reads in the answer to a POST.
 type firstAnswer struct {
 	name, region string
 	status       flyext.Status
-	secrets      map[string]jsontext.Value // nil: there are none
+	secrets      map[string]jsontext.Value // nil if the answer has no secrets
 }
 
 // readFirstAnswer reads an answer as leniently as flyctl does. ok is false if
-// there is nothing to read.
+// flyctl cannot read it.
 func readFirstAnswer(body []byte, req flyext.ProvisionRequest) (first firstAnswer, ok bool) {
 	members, err := decodeObject(body)
 	if err != nil {
@@ -124,7 +127,8 @@ func readFirstAnswer(body []byte, req flyext.ProvisionRequest) (first firstAnswe
 	return first, err == nil || members["config"] == nil || members["config"].Kind() == 'n'
 }
 
-// success is what flyctl prints once it takes the extension for ready.
+// success returns flyctl's output and exit status for an extension that it
+// considers ready.
 func (r Registration) success(first firstAnswer) (terminal string, exit int) {
 	var out strings.Builder
 	fmt.Fprintf(&out, "Your %s (%s)", r.Kind(), first.name)
@@ -163,7 +167,7 @@ func (r Registration) success(first firstAnswer) (terminal string, exit int) {
 	return out.String(), 0
 }
 
-// taken are the names of secrets that the app has already.
+// taken returns the names of secrets that the app already has.
 func (r Registration) taken(secrets map[string]jsontext.Value) []string {
 	var taken []string
 	for _, name := range r.AppSecrets {
@@ -174,7 +178,7 @@ func (r Registration) taken(secrets map[string]jsontext.Value) []string {
 	return taken
 }
 
-// goType is how Go names what it decodes a JSON value into.
+// goType returns the name of the Go type that a JSON value decodes into.
 func goType(value jsontext.Value) string {
 	var decoded any
 	if json.Unmarshal(value, &decoded) != nil || decoded == nil {

@@ -19,14 +19,14 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// An EventMode is a way in which CloudEvents travel over HTTP.
+// An EventMode selects how CloudEvents are sent over HTTP.
 type EventMode int
 
 // The modes (CloudEvents HTTP Protocol Binding 1.0, section 3).
 const (
-	BinaryMode     EventMode = iota // attributes are ce-… fields, the body is the data
-	StructuredMode                  // the body is one JSON object
-	BatchedMode                     // the body is a JSON array of such objects
+	BinaryMode     EventMode = iota // attributes in ce-… headers, data in the body
+	StructuredMode                  // one event as a JSON object in the body
+	BatchedMode                     // a JSON array of events in the body
 )
 
 // String returns "binary", "structured" or "batched".
@@ -42,22 +42,28 @@ func (m EventMode) String() string {
 	return fmt.Sprintf("EventMode(%d)", int(m))
 }
 
-// SendEvent sends an event: POST {base}/extensions/events. What e leaves empty is
-// filled in: a random ID, the Source "https://api.fly.io", the Type
-// "io.fly.machine.started", SpecVersion "1.0", the platform's Time, the
-// DataContentType "application/json", and where Data is nil an object with
-// MachineID and Status. An answer of any other status than 2xx is returned as a
-// *[flyext.Error].
+// SendEvent sends an event: POST {base}/extensions/events. It returns an answer
+// with a status other than 2xx as a *[flyext.Error].
 //
-// The platform's Signer must be able to sign the mode: [XSignature] adds its
-// parameters to a JSON object, so it signs no batch, nor data in binary mode
-// that is none.
+// Empty fields of e get these defaults:
+//
+//   - ID: a random text
+//   - Source: "https://api.fly.io"
+//   - Type: "io.fly.machine.started"
+//   - SpecVersion: "1.0"
+//   - Time: the time of [Platform.Now]
+//   - DataContentType: "application/json"
+//   - Data, if nil: a JSON object with MachineID and Status
+//
+// The platform's Signer must support the mode. [XSignature] adds its parameters to
+// a JSON object in the body. It therefore cannot sign a batch, or binary mode with
+// data that is not a JSON object.
 func (p *Platform) SendEvent(ctx context.Context, e flyext.Event, mode EventMode) error {
 	return p.sendEvents(ctx, mode, e)
 }
 
-// SendEvents sends several events in one request, in [BatchedMode]. They are
-// filled in, and the answer is read, as in [Platform.SendEvent].
+// SendEvents sends several events in one request, in [BatchedMode]. Defaults and
+// errors are those of [Platform.SendEvent].
 func (p *Platform) SendEvents(ctx context.Context, events ...flyext.Event) error {
 	return p.sendEvents(ctx, BatchedMode, events...)
 }
@@ -78,11 +84,12 @@ func (p *Platform) sendEvents(ctx context.Context, mode EventMode, events ...fly
 }
 
 // NewEventRequest returns the signed request of [Platform.SendEvent] or
-// [Platform.SendEvents] and does not send it, so that a test can spoil it first,
-// or send it twice. Modes other than [BatchedMode] take one event.
+// [Platform.SendEvents] without sending it. A test can change the request before it
+// calls [Platform.Do], or send it twice. Modes other than [BatchedMode] take
+// exactly one event.
 func (p *Platform) NewEventRequest(ctx context.Context, mode EventMode, events ...flyext.Event) (*http.Request, error) {
 	if len(events) != 1 && mode != BatchedMode {
-		return nil, fmt.Errorf("flytest: %d events in %v mode", len(events), mode)
+		return nil, fmt.Errorf("flytest: %v mode takes one event, not %d", mode, len(events))
 	}
 	now := time.Now
 	if p.Now != nil {
@@ -108,12 +115,12 @@ func (p *Platform) NewEventRequest(ctx context.Context, mode EventMode, events .
 		header.Set("Content-Type", "application/cloudevents-batch+json")
 		body, err = batchedEvents(filled)
 	default:
-		err = fmt.Errorf("flytest: there is no mode %v", mode)
+		err = fmt.Errorf("flytest: unknown mode %v", mode)
 	}
 	if err != nil {
 		return nil, err
 	}
-	// The fields must be there before the signature, which may cover them.
+	// Set the headers before signing, because the signature may cover them.
 	signs := &Platform{BaseURL: p.BaseURL, Now: p.Now}
 	if p.Signer != nil {
 		signs.Signer = signerFunc(func(r *http.Request, now time.Time) error {
@@ -144,8 +151,8 @@ func fillEvent(e flyext.Event, now time.Time) (flyext.Event, error) {
 	return e, err
 }
 
-// eventAttributes returns the attributes that an event has, but for the type of
-// its data, in the order of the specification.
+// eventAttributes returns the attributes of an event in the order of the
+// specification, without datacontenttype.
 func eventAttributes(e flyext.Event) [][2]string {
 	all := [][2]string{{"specversion", e.SpecVersion}, {"id", e.ID}, {"source", e.Source}, {"type", e.Type}}
 	for _, a := range [][2]string{{"subject", e.Subject}, {"time", e.Time.Format(time.RFC3339Nano)}, {"dataschema", e.DataSchema}} {
@@ -170,8 +177,8 @@ func binaryHeader(h http.Header, e flyext.Event) error {
 	return nil
 }
 
-// escapeFieldValue escapes what section 3.1.3.2 of the binding says: space,
-// double quote, percent, and whatever is not printable ASCII.
+// escapeFieldValue escapes the characters that section 3.1.3.2 of the binding
+// lists: space, double quote, percent, and everything except printable ASCII.
 func escapeFieldValue(value string) string {
 	var b strings.Builder
 	for i := 0; i < len(value); i++ {
@@ -214,8 +221,8 @@ func batchedEvents(events []flyext.Event) ([]byte, error) {
 	return slices.Concat([]byte("["), bytes.Join(all, []byte(",")), []byte("]")), nil
 }
 
-// eventFields returns the names of those fields, in lower case, that say what an
-// event is and that covered lacks. A message signature has to cover them.
+// eventFields returns the lower-case names of the headers that describe an event
+// and that covered lacks. A message signature must cover them.
 func eventFields(h http.Header, covered []string) []string {
 	var names []string
 	for field := range h {

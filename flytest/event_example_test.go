@@ -10,7 +10,7 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// watchful is logjam, and is told what happens to machines.
+// watchful is logjam with events of machines.
 type watchful struct{ logjam }
 
 func (watchful) ReceiveEvent(_ context.Context, e *flyext.Event) error {
@@ -18,7 +18,7 @@ func (watchful) ReceiveEvent(_ context.Context, e *flyext.Event) error {
 	return nil
 }
 
-// An event that comes twice is received once.
+// A duplicate event is received once, even if it is sent in another mode.
 func ExamplePlatform_SendEvent() {
 	provider, err := flyext.New(watchful{}, flyext.Config{
 		BaseURL: "https://example.com/flyio", Verifier: flyext.XSignature("signing-secret"),
@@ -40,7 +40,7 @@ func ExamplePlatform_SendEvent() {
 	// structured <nil>
 }
 
-// A service tells Fly.io of a change while Fly.io has a bad moment.
+// A fault makes the first webhook fail. The second one is accepted.
 func ExampleWebhookReceiver() {
 	fly := &flytest.WebhookReceiver{Secret: "webhook secret"}
 	server := httptest.NewServer(fly)

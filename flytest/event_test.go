@@ -41,7 +41,8 @@ func startListener(t *testing.T, l *listener, signer flytest.Signer) *flytest.Pl
 	return &flytest.Platform{BaseURL: baseURL, Signer: signer, Client: serve(t, provider)}
 }
 
-// What a test leaves out is filled in, the same in every mode.
+// TestSendEventFillsIn checks the defaults of an event, which are the same in every
+// mode.
 func TestSendEventFillsIn(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []flytest.EventMode{flytest.BinaryMode, flytest.StructuredMode, flytest.BatchedMode} {
@@ -76,8 +77,8 @@ func TestSendEvents(t *testing.T) {
 	if len(l.events) != 2 || l.events[0].ID != "1" || l.events[1].ID != "2" || string(l.events[1].Data) != "\xff" {
 		t.Errorf("got %+v", l.events)
 	}
-	if err := fly.SendEvents(t.Context()); err != nil { // an empty batch is one
-		t.Error(err)
+	if err := fly.SendEvents(t.Context()); err != nil {
+		t.Errorf("an empty batch: %v", err)
 	}
 	l.err = errors.New("lost")
 	err := fly.SendEvent(t.Context(), flyext.Event{}, flytest.StructuredMode)
@@ -86,7 +87,8 @@ func TestSendEvents(t *testing.T) {
 	}
 }
 
-// What goes over the wire in binary mode, field by field.
+// TestEventOnTheWire checks each header of binary mode and each member of structured
+// mode.
 func TestEventOnTheWire(t *testing.T) {
 	t.Parallel()
 	fly := &flytest.Platform{BaseURL: baseURL, Signer: flytest.XSignature(secret), Now: func() time.Time { return time.Unix(1_700_000_000, 0).UTC() }}
@@ -137,13 +139,13 @@ func TestEventMisuse(t *testing.T) {
 		events []flyext.Event
 		want   string
 	}{
-		"two events at once":           {flytest.BinaryMode, make([]flyext.Event, 2), "flytest: 2 events in binary mode"},
-		"no event":                     {flytest.StructuredMode, nil, "flytest: 0 events in structured mode"},
-		"another mode":                 {7, make([]flyext.Event, 1), "flytest: there is no mode EventMode(7)"},
+		"two events at once":           {flytest.BinaryMode, make([]flyext.Event, 2), "flytest: binary mode takes one event, not 2"},
+		"no event":                     {flytest.StructuredMode, nil, "flytest: structured mode takes one event, not 0"},
+		"another mode":                 {7, make([]flyext.Event, 1), "flytest: unknown mode EventMode(7)"},
 		"an id that is not UTF-8":      {flytest.BinaryMode, []flyext.Event{{ID: "\xff"}}, `flytest: the event's "id" is not UTF-8`},
 		"an id that is not UTF-8 JSON": {flytest.StructuredMode, []flyext.Event{{ID: "\xff"}}, "flytest: encoding the request"},
-		"a batch under X-Signature":    {flytest.BatchedMode, make([]flyext.Event, 1), "flytest: XSignature can sign a body that is a JSON object"},
-		"text under X-Signature":       {flytest.BinaryMode, []flyext.Event{{Data: []byte("text"), DataContentType: "text/plain"}}, "flytest: XSignature can sign a body that is a JSON object"},
+		"a batch under X-Signature":    {flytest.BatchedMode, make([]flyext.Event, 1), "flytest: XSignature: the body must be a JSON object"},
+		"text under X-Signature":       {flytest.BinaryMode, []flyext.Event{{Data: []byte("text"), DataContentType: "text/plain"}}, "flytest: XSignature: the body must be a JSON object"},
 	} {
 		if r, err := fly.NewEventRequest(t.Context(), c.mode, c.events...); err == nil || !strings.HasPrefix(err.Error(), c.want) {
 			t.Errorf("%s: %v, %v", name, r, err)

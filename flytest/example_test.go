@@ -28,8 +28,7 @@ func (logjam) Update(_ context.Context, id string, req *flyext.UpdateRequest) (*
 	return &flyext.Extension{}, nil
 }
 
-// serveLogjam serves the provider, whose configuration has the base URL
-// https://example.com/flyio.
+// serveLogjam serves the provider with the base URL https://example.com/flyio.
 func serveLogjam(v flyext.Verifier) *httptest.Server {
 	provider, err := flyext.New(logjam{}, flyext.Config{BaseURL: "https://example.com/flyio", Verifier: v})
 	if err != nil {
@@ -55,8 +54,7 @@ func ExamplePlatform() {
 	// 422 invalid There is no region xyz.
 }
 
-// A request that was changed on its way is refused, and so is one that was
-// genuine once and comes again.
+// The provider refuses a changed request and the replay of a genuine one.
 func ExamplePlatform_NewRequest() {
 	key := flyext.Key{ID: "flyio-signing-secret", Secret: "signing-secret"}
 	server := serveLogjam(flyext.MessageSignature(key))
@@ -86,7 +84,8 @@ func ExamplePlatform_NewRequest() {
 	// again: 401
 }
 
-// Generation 1 has a bearer token beside the signature, which covers it.
+// Generation 1 sends a bearer token in addition to the signature. The signature covers
+// the token.
 func ExampleAll() {
 	key := flyext.Key{ID: "flyio-signing-secret", Secret: "signing-secret"}
 	server := serveLogjam(flyext.AllOf(flyext.BearerToken("bearer-token"), flyext.MessageSignature(key)))
@@ -125,7 +124,7 @@ func ExampleCavageOptions() {
 	// keyId="flyio-signing-secret",algorithm="hmac-sha256",headers="(request-target) date content-length digest",signature="RFjvlbVxXdQgELaH3ANXF/bHqEN3tx4QTEXzx43/T+g="
 }
 
-// sharedSecretHeader is a scheme of a provider's own.
+// sharedSecretHeader is a custom authentication scheme.
 type sharedSecretHeader string
 
 func (s sharedSecretHeader) Sign(r *http.Request, _ time.Time) error {

@@ -22,7 +22,7 @@ const (
 
 var key = flyext.Key{ID: "flyio-signing-secret", Secret: secret}
 
-// A service is a small provider, which keeps what it was told.
+// A service is a small provider that records its calls.
 type service struct {
 	mu         sync.Mutex
 	calls      int
@@ -81,8 +81,7 @@ func (s *service) called() int {
 	return s.calls
 }
 
-// start serves the service with flyext's handler and returns the Fly.io that
-// talks to it.
+// start serves the service with flyext's handler and returns a Platform for it.
 func start(t *testing.T, s *service, signer flytest.Signer, verifier flyext.Verifier) *flytest.Platform {
 	t.Helper()
 	provider, err := flyext.New(s, flyext.Config{BaseURL: baseURL, Verifier: verifier})
@@ -99,13 +98,13 @@ func serve(t *testing.T, h http.Handler) *http.Client {
 	return server.Client()
 }
 
-// formats are all ways of signing, each with the verifier that accepts it and
-// with itself under another secret.
+// formats are all signature formats. Each has a verifier that accepts it, and signer
+// makes its signer for any secret.
 var formats = []struct {
 	name      string
 	signer    func(secret string) flytest.Signer
 	verifier  flyext.Verifier
-	uncovered string // the attack that this format is known not to stop
+	uncovered string // name of the attack that this format cannot stop
 }{
 	{"X-Signature", flytest.XSignature, flyext.XSignature(secret), "method"},
 	{"RFC 9421", keyed(flytest.RFC9421), flyext.MessageSignature(key), ""},
@@ -151,13 +150,14 @@ func TestAccepted(t *testing.T) {
 			t.Parallel()
 			fly := start(t, newService(), f.signer(secret), f.verifier)
 			for i, id := range []string{"30bqn49y2jh", "a/b", "a b+c", "größe-✈", "..", "100%", "x?y#z"} {
-				// draft-cavage requests of one second, path and length are the same.
+				// draft-cavage requests with the same second, path and length are
+				// identical.
 				clock := func(ahead int) func() time.Time {
 					return func() time.Time { return time.Now().Add(time.Duration(2*i+ahead) * time.Second) }
 				}
 				fly.Now = clock(0)
 				if f.name == "zntrio" && strings.Contains(id, "?") {
-					continue // it signs the decoded path, in which the query would begin there
+					continue // the dialect signs the decoded path, where "?" begins the query
 				}
 				x, err := fly.Provision(t.Context(), flyext.ProvisionRequest{ID: id, OrganizationID: "M03FclA4m"})
 				want := "https://" + id + "@logjam.example"
@@ -179,7 +179,7 @@ func TestAccepted(t *testing.T) {
 				_, err = fly.Fetch(t.Context(), id)
 				if e, ok := errors.AsType[*flyext.Error](err); !ok || e.Status != http.StatusNotFound ||
 					e.Code != flyext.CodeNotFound || e.Message != "There is no such stream." {
-					t.Errorf("Fetch(%q) of what is gone = %v", id, err)
+					t.Errorf("Fetch(%q) after Deprovision = %v, want 404", id, err)
 				}
 				fly.Now = nil
 			}

@@ -11,7 +11,7 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// A Format is a way to sign requests, by the name that a person types. Each
+// A Format names a way to sign requests, for flags and settings. Each format
 // belongs to one generation of the protocol.
 type Format string
 
@@ -23,12 +23,13 @@ const (
 	FormatCavage     Format = "cavage"      // [Cavage], generation 1
 )
 
-// Formats returns all formats, of which the first is what Fly.io uses today.
+// Formats returns all formats. The first one is the format that Fly.io uses today.
 func Formats() []Format {
 	return []Format{FormatXSignature, FormatRFC9421, FormatDraft05, FormatCavage}
 }
 
-// ParseFormat returns the format of a name. The error lists those that exist.
+// ParseFormat returns the format called name, such as "x-signature". The error for an
+// unknown name lists all names.
 func ParseFormat(name string) (Format, error) {
 	if f := Format(name); slices.Contains(Formats(), f) {
 		return f, nil
@@ -37,10 +38,11 @@ func ParseFormat(name string) (Format, error) {
 	for _, f := range Formats() {
 		names = append(names, string(f))
 	}
-	return "", fmt.Errorf("there is no format %q; choose one of %s", name, strings.Join(names, ", "))
+	return "", fmt.Errorf("unknown format %q; choose one of %s", name, strings.Join(names, ", "))
 }
 
-// Generation returns the generation of the protocol that signs so.
+// Generation returns the generation of the protocol that uses the format:
+// [flyext.Generation2] for [FormatXSignature], [flyext.Generation1] for the others.
 func (f Format) Generation() flyext.Generation {
 	if f == FormatXSignature {
 		return flyext.Generation2
@@ -48,27 +50,28 @@ func (f Format) Generation() flyext.Generation {
 	return flyext.Generation1
 }
 
-// DefaultKeyID is the id of the signing key in Fly.io's proposal.
+// DefaultKeyID is the key id in Fly.io's proposal.
 const DefaultKeyID = "flyio-signing-secret"
 
-// Credentials are the secrets that Fly.io and a provider share for signed
-// requests. They print and log without the secrets.
+// Credentials holds the secrets that Fly.io and a provider share for signed
+// requests. Printing, logging and marshaling it give a placeholder without secrets.
 type Credentials struct {
-	// SigningSecret is what requests are signed with, in every format.
+	// SigningSecret is the key of the signature in every format.
 	SigningSecret string
-	// BearerToken is sent beside a signature of generation 1; "" sends none.
+	// BearerToken is sent in addition to the signature in generation 1; "" means
+	// no token.
 	BearerToken string
-	// KeyID names the signing secret in generation 1; "" means [DefaultKeyID].
+	// KeyID is the id of SigningSecret in generation 1; "" means [DefaultKeyID].
 	KeyID string
 }
 
-// Format implements [fmt.Formatter]: whatever the verb, no secret is printed.
+// Format implements [fmt.Formatter]. It prints a placeholder for every verb.
 func (c Credentials) Format(f fmt.State, _ rune) { fmt.Fprint(f, redactedCredentials) }
 
-// LogValue implements [slog.LogValuer].
+// LogValue implements [slog.LogValuer]. It returns a placeholder.
 func (c Credentials) LogValue() slog.Value { return slog.StringValue(redactedCredentials) }
 
-// MarshalText implements [encoding.TextMarshaler]. It leaves everything out.
+// MarshalText implements [encoding.TextMarshaler]. It returns a placeholder.
 func (c Credentials) MarshalText() ([]byte, error) { return []byte(redactedCredentials), nil }
 
 const redactedCredentials = "Credentials([redacted])"
@@ -81,26 +84,26 @@ func (c Credentials) key() flyext.Key {
 	return flyext.Key{ID: id, Secret: c.SigningSecret}
 }
 
-// Signer returns what signs in this format with the credentials: in generation
-// 1 the bearer token, if there is one, and the message signature. What is wrong
-// with either is told by [Signer.Sign].
+// Signer returns a [Signer] for the format that uses the credentials c. In generation
+// 1 it first adds the bearer token, if there is one. [Signer.Sign] returns an error if
+// the format is unknown or a credential is invalid.
 func (f Format) Signer(c Credentials) Signer {
 	switch f {
 	case FormatXSignature:
 		return XSignature(c.SigningSecret)
 	case FormatRFC9421:
-		return c.beside(RFC9421(c.key()))
+		return c.withToken(RFC9421(c.key()))
 	case FormatDraft05:
-		return c.beside(Draft05(c.key()))
+		return c.withToken(Draft05(c.key()))
 	case FormatCavage:
-		return c.beside(Cavage(c.key()))
+		return c.withToken(Cavage(c.key()))
 	}
 	return signerFunc(func(*http.Request, time.Time) error { return fmt.Errorf("flytest: unknown format %q", string(f)) })
 }
 
-// beside puts the bearer token before a signature, which then covers it where
-// its format does that.
-func (c Credentials) beside(s Signer) Signer {
+// withToken adds the bearer token before s signs, so that the signature covers the
+// token if its format does.
+func (c Credentials) withToken(s Signer) Signer {
 	if c.BearerToken == "" {
 		return s
 	}

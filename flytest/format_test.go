@@ -34,7 +34,7 @@ func TestFormats(t *testing.T) {
 				signer := format.Signer(flytest.Credentials{SigningSecret: secret, BearerToken: bearer})
 				fly := start(t, newService(), signer, verifier)
 				if _, err := fly.Provision(t.Context(), flyext.ProvisionRequest{ID: "x", OrganizationID: "M03FclA4m"}); err != nil {
-					t.Error(err)
+					t.Errorf("Provision: %v", err)
 				}
 			})
 		}
@@ -42,18 +42,18 @@ func TestFormats(t *testing.T) {
 			t.Errorf("ParseFormat(%q) = %q, %v", format, got, err)
 		}
 	}
-	const want = `there is no format "X-Signature"; choose one of x-signature, rfc9421, draft-05, cavage`
+	const want = `unknown format "X-Signature"; choose one of x-signature, rfc9421, draft-05, cavage`
 	if _, err := flytest.ParseFormat("X-Signature"); err == nil || err.Error() != want {
-		t.Error(err)
+		t.Errorf("ParseFormat: got error %v, want %s", err, want)
 	}
 	fly := &flytest.Platform{BaseURL: baseURL, Signer: flytest.Format("morse").Signer(flytest.Credentials{SigningSecret: secret})}
 	if _, err := fly.NewRequest(t.Context(), http.MethodGet, "/", nil); err == nil || err.Error() != `flytest: unknown format "morse"` {
-		t.Error(err)
+		t.Errorf("NewRequest with an unknown format: %v", err)
 	}
 	other := flytest.FormatRFC9421.Signer(flytest.Credentials{SigningSecret: secret, KeyID: "another"})
 	fly = start(t, newService("x"), other, flyext.MessageSignature(flyext.Key{ID: "another", Secret: secret}))
 	if _, err := fly.Fetch(t.Context(), "x"); err != nil {
-		t.Errorf("under another key id: %v", err)
+		t.Errorf("with another key id: %v", err)
 	}
 }
 
@@ -69,11 +69,11 @@ func TestCredentialsPrintNoSecret(t *testing.T) {
 	printed := fmt.Sprintf("%v %+v %#v %s %q %d", c, c, c, c, c, &c) + log.String() + string(marshalled) +
 		fmt.Sprintf("%+v", flytest.Conformance{Credentials: c, Webhooks: &flytest.WebhookReceiver{Secret: secret}})
 	if strings.Contains(printed, secret) || strings.Contains(printed, token) || strings.Count(printed, "[redacted]") != 11 {
-		t.Error(printed)
+		t.Errorf("printed with a secret: %s", printed)
 	}
 }
 
-// TestSignatureBase: what is shown hashes to what is sent.
+// TestSignatureBase checks that the HMAC of the signature base is the sent signature.
 func TestSignatureBase(t *testing.T) {
 	t.Parallel()
 	signers := map[string]flytest.Signer{
@@ -108,10 +108,10 @@ func TestSignatureBase(t *testing.T) {
 					sum := h.Sum(nil)
 					sent := r.Header.Get("X-Signature") + r.Header.Get("Signature")
 					if !strings.Contains(sent, hex.EncodeToString(sum)) && !strings.Contains(sent, base64.StdEncoding.EncodeToString(sum)) {
-						t.Errorf("the HMAC of\n%s\nis not in %s", shown.SignatureBase, sent)
+						t.Errorf("the signature %s lacks the HMAC of the signature base\n%s", sent, shown.SignatureBase)
 					}
 					if shown.SignatureBase != flytest.SignatureBase(r) || shown.Duration < 0 {
-						t.Errorf("two bases, or a duration of %v", shown.Duration)
+						t.Errorf("Exchange.SignatureBase differs from SignatureBase, or the duration %v is negative", shown.Duration)
 					}
 				})
 			}
@@ -122,7 +122,7 @@ func TestSignatureBase(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := flytest.SignatureBase(unsigned); got != "" {
-		t.Errorf("the base of nothing is %q", got)
+		t.Errorf("got signature base %q for an unsigned request, want none", got)
 	}
 }
 

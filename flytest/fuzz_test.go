@@ -11,7 +11,7 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// answersAlike answers every request alike.
+// answersAlike returns a client that gets the same answer to every request.
 func answersAlike(status int, location string, body []byte) *http.Client {
 	return &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 		answer := &http.Response{StatusCode: status, Status: http.StatusText(status), Header: http.Header{}, Request: r}
@@ -23,8 +23,8 @@ func answersAlike(status int, location string, body []byte) *http.Client {
 	})}
 }
 
-// FuzzProvider: whatever a provider answers, the test of it comes to an end,
-// with a verdict on everything, and tells no secret.
+// FuzzProvider checks for any answer of a provider that the conformance test ends, has
+// a verdict on each requirement, and reveals no secret.
 func FuzzProvider(f *testing.F) {
 	for _, body := range []string{
 		`{"id":"x","config":{"LOGJAM_URL":"https://user:password@logjam.example"},"status":"ready","read_regions":["fra"]}`,
@@ -41,7 +41,7 @@ func FuzzProvider(f *testing.F) {
 	f.Add(501, "", []byte(`{}`))
 	f.Fuzz(func(t *testing.T, status int, location string, body []byte) {
 		if status < 100 || status > 599 || strings.ContainsAny(location, "\r\n") {
-			return // net/http has no such answer
+			return // net/http cannot return such an answer
 		}
 		c := flytest.Conformance{
 			BaseURL: baseURL, Credentials: flytest.Credentials{SigningSecret: secret}, Client: answersAlike(status, location, body),
@@ -49,7 +49,7 @@ func FuzzProvider(f *testing.F) {
 		}
 		report, err := c.Run(t.Context())
 		if err != nil {
-			// A Location that is no URL is no answer to net/http.
+			// net/http returns an error for a Location that is not a URL.
 			if len(report.Results) > 0 {
 				t.Fatal(err)
 			}
@@ -57,19 +57,19 @@ func FuzzProvider(f *testing.F) {
 		}
 		closed := len(report.Results) == 1 && report.Results[0].Verdict == flytest.Failed
 		if !closed && len(report.Results) != len(flytest.Requirements()) {
-			t.Fatalf("%d verdicts on %d requirements", len(report.Results), len(flytest.Requirements()))
+			t.Fatalf("got %d verdicts, want %d", len(report.Results), len(flytest.Requirements()))
 		}
 		for _, result := range report.Results {
 			text := result.String()
 			if strings.Contains(text, secret) || !strings.HasPrefix(text, string(result.Verdict)+" "+result.ID) {
-				t.Errorf("%s", text)
+				t.Errorf("the result has a secret, or does not begin with its verdict and id: %s", text)
 			}
 		}
 	})
 }
 
-// FuzzCreate: whatever a provider answers, the customer reads something, and
-// whoever called gets an extension or an error.
+// FuzzCreate checks for any answer of a provider that Create returns a full line of
+// output, and either an extension or an error.
 func FuzzCreate(f *testing.F) {
 	f.Add(200, []byte(`{"id":"x","config":{"LOGJAM_URL":"u"},"status":"provisioning"}`))
 	f.Add(200, []byte(`{"id":"x","config":{},"status":"error","error_message":"a\u001b[31m"}`))
@@ -83,7 +83,7 @@ func FuzzCreate(f *testing.F) {
 		fly := flytest.Platform{BaseURL: baseURL, Signer: flytest.XSignature(secret), Client: answersAlike(status, "", body), Sleep: noSleep}
 		got, err := fly.Create(t.Context(), flyext.ProvisionRequest{ID: "x"})
 		if !strings.HasSuffix(got.Terminal, "\n") || (err == nil) != (got.Extension != nil) {
-			t.Errorf("%+v, %v", got, err)
+			t.Errorf("got %+v, %v, want output and either an extension or an error", got, err)
 		}
 	})
 }

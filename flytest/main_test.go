@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// TestMain hides from httptest.Server.Close that http.DefaultTransport can close
-// idle connections. Close closes those of every test that runs in parallel, and a
-// request of theirs can fail with "http: CloseIdleConnections called".
+// TestMain hides CloseIdleConnections of http.DefaultTransport from
+// httptest.Server.Close. Otherwise Close would also close the idle connections of
+// parallel tests, whose requests could fail with "http: CloseIdleConnections called".
 func TestMain(m *testing.M) {
 	http.DefaultTransport = struct{ http.RoundTripper }{http.DefaultTransport}
 	os.Exit(m.Run())

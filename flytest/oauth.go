@@ -13,47 +13,56 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// An OAuthServer plays Fly.io's sign-on towards one provider, for tests in Go
-// and for a person with a browser. It is an [http.Handler], whose URL is the
-// provider's [flyext.SSO.OAuthURL]:
+// An OAuthServer simulates Fly.io's sign-on for one provider. Use it in Go tests,
+// or with a browser. It is an [http.Handler]; configure the provider with its URL
+// as [flyext.SSOConfig.OAuthURL]:
 //
-//	GET  /oauth/authorize   a page to choose a user on, or to cancel
-//	POST /oauth/authorize   the choice: redirects with a code, or an error
-//	POST /oauth/token       a code for an access token (RFC 6749, section 4.1.3)
-//	GET  /oauth/token/info  whose token it is; in generation 1 there is none
+//	GET  /oauth/authorize   shows a page to choose a user or to cancel
+//	POST /oauth/authorize   redirects with a code or an error
+//	POST /oauth/token       exchanges a code for an access token (RFC 6749, section 4.1.3)
+//	GET  /oauth/token/info  describes an access token (generation 2 only)
 //
-// ClientID, ClientSecret and RedirectURLs are required, and there is nobody to
-// sign in before [OAuthServer.SetUsers]. The fields are set before the first
-// call of a method and then left alone; what a test changes as it goes on has
-// a method. All methods are safe for concurrent use, and panic on a mistake in
-// the configuration, as a test is better told than answered.
+// ClientID, ClientSecret and RedirectURLs are required. Call [OAuthServer.SetUsers]
+// to add users; a new server has no users. Set the fields before the first method call
+// and do not change them afterwards. All methods are safe for concurrent use. They
+// panic if the configuration is invalid, so that a test reports the mistake.
 //
-// It is strict where Fly.io may be lenient, so that a provider that gets along
-// with it gets along with Fly.io: redirect URLs are compared byte by byte, a
-// parameter comes once (RFC 6749, section 3.1), credentials come as members of
-// the form and nowhere else, PKCE is S256 or not there (RFC 7636). A code works
-// once, for a short time, with the redirect URL and the PKCE verifier that it
-// was asked for with; if it comes again, the token that was got for it is
-// revoked (RFC 6749, section 4.1.2). A refresh token works once.
+// The server is strict where Fly.io may be lenient, so that a provider that works
+// with the server also works with Fly.io:
 //
-// The page needs no script. A browser test finds on it, by their id: the form
-// "authorize"; a radio button for each user, whose name is "user" and whose
-// value the user's id; the select elements "organization", whose values are ""
-// and the ids of organizations, and "role", whose values are "" and roles; the
-// buttons "sign-in" and "cancel". See [Choice] for what they mean. A page that
-// refuses has the element "refusal". The page's Content-Security-Policy lets
-// the form lead to the origins of RedirectURLs and to no other: Chromium holds
-// every redirect that follows to that too, so a service whose [flyext.SSOConfig.SignIn]
-// goes on to another origin lists a URL of that one as well.
+//   - It compares redirect URLs byte by byte.
+//   - It refuses duplicate parameters (RFC 6749, section 3.1).
+//   - It accepts the client's credentials only as form parameters.
+//   - It accepts only S256 as the method of PKCE (RFC 7636). PKCE is optional.
+//   - A code works once, for a short time, and only with the redirect URL and the
+//     PKCE verifier of its authorize request. Reuse of a code revokes the access
+//     token that it was exchanged for (RFC 6749, section 4.1.2).
+//   - A refresh token works once.
+//
+// The page needs no script. A browser test can use these ids of elements:
+//
+//   - "authorize": the form
+//   - "organization": a select element with "" and the ids of organizations
+//   - "role": a select element with "" and the roles
+//   - "sign-in" and "cancel": the buttons
+//   - "refusal": the reason, on a page that refuses a request
+//
+// Each user has a radio button with the name "user" and the user's id as its value.
+// [Choice] explains the values.
+//
+// The page's Content-Security-Policy allows the form to lead to the origins of
+// RedirectURLs only. Chromium applies the policy to each later redirect as well. If
+// [flyext.SSOConfig.SignIn] redirects to another origin, add a URL of that origin to
+// RedirectURLs.
 //
 // See https://fly.io/docs/reference/extensions_api/#single-sign-on-flow.
 type OAuthServer struct {
-	// ClientID and ClientSecret are what the provider was issued.
+	// ClientID and ClientSecret are the provider's OAuth credentials.
 	ClientID     string
 	ClientSecret string
 
-	// RedirectURLs are those that the provider registered, such as
-	// "https://logjam.io/flyio/callback". A browser is sent to no other.
+	// RedirectURLs are the callback URLs that the provider registered, such as
+	// "https://logjam.io/flyio/callback". The server redirects to no other URL.
 	RedirectURLs []string
 
 	// Generation is the version of the sign-on; 0 means [flyext.Generation2].
@@ -61,14 +70,15 @@ type OAuthServer struct {
 	// admins get a code.
 	Generation flyext.Generation
 
-	// Now is the clock by which codes and tokens expire; nil means [time.Now].
+	// Now is the clock for the expiry of codes and tokens; nil means [time.Now].
 	Now func() time.Time
 
-	// CodeLifetime is how long a code works; 0 means one minute, which is
-	// enough for a provider that redeems it at once.
+	// CodeLifetime is the time for which a code is valid; 0 means one minute. A
+	// provider normally uses a code at once.
 	CodeLifetime time.Duration
 
-	// TokenLifetime is how long an access token works; 0 means two hours.
+	// TokenLifetime is the time for which an access token is valid; 0 means two
+	// hours.
 	TokenLifetime time.Duration
 
 	mu       sync.Mutex
@@ -76,51 +86,54 @@ type OAuthServer struct {
 	choice   *Choice
 	faults   map[string]Fault
 	requests []OAuthRequest
-	held     int               // bytes of requests, about
+	held     int               // approximate size of requests in bytes
 	grants   map[string]*grant // by code
 	tokens   map[string]*token // by access token
 
 	refreshable map[string]*token // by refresh token
 }
 
-// A User is somebody who can sign in with Fly.io.
+// A User is a user of the simulated Fly.io. Users sign in on the page of an
+// [OAuthServer] or by [OAuthServer.SetChoice].
 type User struct {
 	ID   string
 	Name string
 	// Email is the user's alias; "" means {ID}@customer.fly.io.
 	Email string
-	// Organizations are those that the user is in.
+	// Organizations are the user's memberships.
 	Organizations []UserOrganization
 }
 
-// A UserOrganization is an organization that a [User] belongs to, with the role.
+// A UserOrganization is the membership of a [User] in an organization.
 type UserOrganization struct {
 	OrganizationID string
-	// OrganizationName is for the page alone: Fly.io does not tell it.
+	// OrganizationName appears on the page only. Fly.io does not send it to the
+	// provider.
 	OrganizationName string
 	// Role is "admin" or "member".
 	Role string
 }
 
-// A Choice is what a person chooses on the authorize page.
+// A Choice is a user's choice on the authorize page.
 type Choice struct {
+	// UserID is the id of the user that signs in.
 	UserID string
 
-	// OrganizationID narrows what the token tells to one organization; "" means
-	// all that the user is in.
+	// OrganizationID limits the token to one organization; "" means all of the
+	// user's organizations.
 	OrganizationID string
 
-	// Role is played instead of the user's own, in OrganizationID even if the
-	// user is not in it; "" means that the roles stay what they are.
+	// Role replaces the user's roles; "" keeps them. Together with
+	// OrganizationID it applies even if the user is not in that organization.
 	Role string
 
-	// Error is sent back instead of a code: "access_denied" is what Cancel does,
-	// others are in RFC 6749, section 4.1.2.1. With it, UserID does not matter.
+	// Error is the OAuth error that the redirect carries instead of an
+	// authorization code. Cancel sends "access_denied". RFC 6749, section 4.1.2.1
+	// lists others. If Error is set, the other fields are ignored.
 	Error string
 }
 
-// The endpoints, as paths: what [OAuthServer.SetFault] takes and
-// [OAuthRequest] has.
+// The paths of the endpoints, for [OAuthServer.SetFault] and [OAuthRequest].
 const (
 	AuthorizeEndpoint = "/oauth/authorize"
 	TokenEndpoint     = "/oauth/token"
@@ -130,20 +143,21 @@ const (
 const (
 	defaultCodeLifetime  = time.Minute
 	defaultTokenLifetime = 2 * time.Hour
-	maxForm              = 64 << 10 // bytes; of the last ones all is remembered
-	maxRequests          = 1000     // remembered, so that a server for people can run for long
-	maxRemembered        = 4 << 20  // bytes of the remembered requests, about
-	maxRememberedForm    = 64 << 10 // bytes of one of them, about
+	maxForm              = 64 << 10 // bytes of a request body
+	maxRequests          = 1000     // recorded requests; bounds the memory of a long-running server
+	maxRemembered        = 4 << 20  // approximate bytes of all recorded requests
+	maxRememberedForm    = 64 << 10 // approximate bytes of one recorded form
 )
 
-// SetUsers replaces the users. Tokens follow: from then on they tell the new
-// organizations of their user, and those of a user who is gone do not work.
+// SetUsers replaces the users. Existing tokens then describe the new memberships of
+// their user. Tokens of a removed user become invalid. SetUsers panics if an id is
+// empty or a duplicate, or if a membership lacks its OrganizationID or Role.
 func (s *OAuthServer) SetUsers(users ...User) {
 	s.check()
 	all := make([]User, 0, len(users))
 	for _, u := range users {
 		if u.ID == "" || slices.ContainsFunc(all, func(other User) bool { return other.ID == u.ID }) {
-			panic(fmt.Sprintf("flytest: a user's id is empty or not the only one: %q", u.ID))
+			panic(fmt.Sprintf("flytest: a user's id is empty or a duplicate: %q", u.ID))
 		}
 		for _, m := range u.Organizations {
 			if m.OrganizationID == "" || m.Role == "" {
@@ -158,10 +172,9 @@ func (s *OAuthServer) SetUsers(users ...User) {
 	s.users = all
 }
 
-// SetChoice makes the authorize endpoint choose for itself instead of showing
-// its page, so that an [http.Client] with cookies comes through the whole
-// handshake by following redirects. It must be one that the page would offer. A
-// nil choice brings the page back.
+// SetChoice makes the authorize endpoint apply c instead of showing its page. An
+// [http.Client] with cookies then completes the handshake by following redirects.
+// nil restores the page. SetChoice panics if the page would not offer the choice.
 func (s *OAuthServer) SetChoice(c *Choice) {
 	s.check()
 	s.mu.Lock()
@@ -177,14 +190,15 @@ func (s *OAuthServer) SetChoice(c *Choice) {
 	s.choice = &chosen
 }
 
-// SetFault spoils the answers of an endpoint until the next call for it; nil
-// mends it.
+// SetFault makes an endpoint, such as [TokenEndpoint], answer with a fault until the
+// next call of SetFault for that endpoint. nil removes the fault. SetFault panics on
+// an unknown endpoint.
 func (s *OAuthServer) SetFault(endpoint string, f Fault) {
 	s.check()
 	switch endpoint {
 	case AuthorizeEndpoint, TokenEndpoint, TokenInfoEndpoint:
 	default:
-		panic(fmt.Sprintf("flytest: there is no endpoint %q", endpoint))
+		panic(fmt.Sprintf("flytest: unknown endpoint %q", endpoint))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -198,14 +212,14 @@ func (s *OAuthServer) SetFault(endpoint string, f Fault) {
 type OAuthRequest struct {
 	Method string
 	Path   string
-	// Form holds the parameters of query and body, with "[redacted]" in place
-	// of a client secret. Codes and verifiers are there as they came. It is nil
-	// if the parameters are too large to be remembered.
+	// Form holds the parameters of the query and the body. The value of
+	// client_secret is replaced by "[redacted]"; codes and verifiers are
+	// unchanged. Form is nil if the parameters are larger than about 64 KiB.
 	Form url.Values
 }
 
-// Requests returns the requests received so far, the oldest first, faults or
-// not. It returns the last thousand at most, and fewer if they are large.
+// Requests returns the received requests, oldest first, including those that a
+// [Fault] answered. The server keeps at most the last 1000 requests, or about 4 MiB.
 func (s *OAuthServer) Requests() []OAuthRequest {
 	s.check()
 	s.mu.Lock()
@@ -241,7 +255,7 @@ func (s *OAuthServer) record(r *http.Request) {
 
 func (r OAuthRequest) size() int { return len(r.Method) + len(r.Path) + sizeOfForm(r.Form) }
 
-// sizeOfForm is about how many bytes a form takes: many short parameters take
+// sizeOfForm estimates the memory of a form in bytes. Many short parameters need
 // far more than their text.
 func sizeOfForm(form url.Values) int {
 	size := 128
@@ -281,15 +295,15 @@ func (s *OAuthServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
 	case malformed != nil && r.URL.Path == AuthorizeEndpoint:
-		s.refusePage(w, http.StatusBadRequest, "The parameters cannot be read.")
+		s.refusePage(w, http.StatusBadRequest, "The parameters are malformed.")
 	case malformed != nil:
-		writeOAuthError(w, http.StatusBadRequest, "invalid_request", "the parameters cannot be read")
+		writeOAuthError(w, http.StatusBadRequest, "invalid_request", "the parameters are malformed")
 	default:
 		s.faulty(r.URL.Path, endpoint.serve).ServeHTTP(w, r)
 	}
 }
 
-// faulty returns what serves an endpoint now.
+// faulty returns the endpoint's handler with the current fault applied.
 func (s *OAuthServer) faulty(endpoint string, sound http.Handler) http.Handler {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -299,7 +313,7 @@ func (s *OAuthServer) faulty(endpoint string, sound http.Handler) http.Handler {
 	return sound
 }
 
-// check panics if the fields are not what a server can be made of.
+// check panics if a field is missing or invalid.
 func (s *OAuthServer) check() {
 	switch {
 	case s.ClientID == "" || s.ClientSecret == "":
@@ -315,7 +329,7 @@ func (s *OAuthServer) check() {
 		// RFC 6749, section 3.1.2: absolute, and without a fragment.
 		u, err := url.Parse(registered)
 		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.Fragment != "" {
-			panic(fmt.Sprintf("flytest: %q in OAuthServer.RedirectURLs is no http or https URL without a fragment", registered))
+			panic(fmt.Sprintf("flytest: OAuthServer.RedirectURLs: %q must be an absolute http or https URL without a fragment", registered))
 		}
 	}
 }
@@ -327,10 +341,11 @@ func (s *OAuthServer) now() time.Time {
 	return time.Now()
 }
 
-// Format implements [fmt.Formatter]: whatever the verb, no secret is printed.
+// Format implements [fmt.Formatter]. It prints a placeholder without secrets for
+// every verb.
 func (s *OAuthServer) Format(f fmt.State, _ rune) { io.WriteString(f, redactedOAuthServer) }
 
-// LogValue implements [slog.LogValuer].
+// LogValue implements [slog.LogValuer]. It returns a placeholder without secrets.
 func (s *OAuthServer) LogValue() slog.Value { return slog.StringValue(redactedOAuthServer) }
 
 const redactedOAuthServer = "OAuthServer([redacted])"

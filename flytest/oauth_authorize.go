@@ -16,21 +16,21 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// An authorization is what a provider asks for (RFC 6749, section 4.1.1).
+// An authorization is a provider's authorization request (RFC 6749, section 4.1.1).
 type authorization struct {
 	redirectURL    string
 	scope          string
-	challenge      string // of PKCE; "" is none
-	organizationID string // that the user must be an admin of; "" in generation 2
+	challenge      string // of PKCE; "" without PKCE
+	organizationID string // the user must be an admin of it; "" in generation 2
 }
 
-// A grant is what a code stands for.
+// A grant is the state of a code.
 type grant struct {
 	authorization
 	choice      Choice
 	expires     time.Time
-	accessToken string    // that the code was traded for; "" is none yet
-	forget      time.Time // when there is nothing left to revoke
+	accessToken string    // issued for the code; "" until the code is used
+	forget      time.Time // when the code and its access token have expired
 }
 
 // A protocolError is an error of RFC 6749, section 4.1.2.1 or 5.2.
@@ -39,15 +39,15 @@ type protocolError struct {
 }
 
 func (s *OAuthServer) serveAuthorize(w http.ResponseWriter, r *http.Request) {
-	// The form is sent to the page's own URL, and so the parameters are in the
-	// query, and are checked, both times.
+	// The form posts to the page's own URL, so GET and POST both have the
+	// parameters in the query, and both check them.
 	query := r.URL.Query()
 	if refusal := s.checkClient(query); refusal != "" {
 		s.refusePage(w, http.StatusBadRequest, refusal)
 		return
 	}
 	if err := http.NewCrossOriginProtection().Check(r); err != nil {
-		s.refusePage(w, http.StatusForbidden, "Another site sent this choice.")
+		s.refusePage(w, http.StatusForbidden, "Another site sent this form. Begin again at the application.")
 		return
 	}
 	asked, failed := s.readAuthorization(query)
@@ -69,12 +69,12 @@ func (s *OAuthServer) serveAuthorize(w http.ResponseWriter, r *http.Request) {
 			UserID: r.PostForm.Get("user"), OrganizationID: r.PostForm.Get("organization"), Role: r.PostForm.Get("role"),
 		}
 	default:
-		s.refusePage(w, http.StatusBadRequest, "Neither sign-in nor cancel was chosen.")
+		s.refusePage(w, http.StatusBadRequest, "The form has no known action. Go back and choose Sign in or Cancel.")
 		return
 	}
 	answer, err := s.grant(asked, choice)
 	if err != nil {
-		s.refusePage(w, http.StatusBadRequest, "It cannot be chosen: "+err.Error()+".")
+		s.refusePage(w, http.StatusBadRequest, "This choice is not possible: "+err.Error()+". Go back and choose again.")
 		return
 	}
 	redirectBack(w, query, answer)
@@ -86,27 +86,27 @@ func (s *OAuthServer) automaticChoice() *Choice {
 	return s.choice
 }
 
-// checkClient says, for a person, why there is nowhere to redirect to, not even
-// with an error: whoever wrote the URL could have the browser sent anywhere
-// (RFC 6749, section 4.1.2.1).
+// checkClient returns a text for the page if the client or the redirect URL is
+// invalid, otherwise "". Such an error must not be redirected, because the sender of
+// the URL could then redirect the browser anywhere (RFC 6749, section 4.1.2.1).
 func (s *OAuthServer) checkClient(query url.Values) (refusal string) {
 	clientID, redirectURL := query["client_id"], query["redirect_uri"]
 	switch {
 	case len(clientID) != 1 || clientID[0] != s.ClientID:
-		return "client_id is missing, repeated, or not that of a registered application."
+		return "client_id is missing, duplicated or unknown. Configure the application with the client id of this server."
 	case len(redirectURL) != 1 || !slices.Contains(s.RedirectURLs, redirectURL[0]):
-		return "redirect_uri is missing, repeated, or not one that this application has registered."
+		return "redirect_uri is missing, duplicated or not registered. Register the callback URL of the application with this server."
 	}
 	return ""
 }
 
-// challengeSize is the size of a SHA-256 in base64url without padding.
+// challengeSize is the length of a SHA-256 in base64url without padding.
 var challengeSize = base64.RawURLEncoding.EncodedLen(32)
 
 func (s *OAuthServer) readAuthorization(query url.Values) (authorization, *protocolError) {
 	for name, values := range query {
 		if len(values) > 1 {
-			return authorization{}, &protocolError{"invalid_request", "a parameter comes more than once: " + name}
+			return authorization{}, &protocolError{"invalid_request", "duplicate parameter: " + name}
 		}
 	}
 	a := authorization{
@@ -117,18 +117,18 @@ func (s *OAuthServer) readAuthorization(query url.Values) (authorization, *proto
 	case "":
 		return a, &protocolError{"invalid_request", "response_type is missing"}
 	default:
-		return a, &protocolError{"unsupported_response_type", "response_type is not code"}
+		return a, &protocolError{"unsupported_response_type", "response_type must be code"}
 	}
 	switch method := query.Get("code_challenge_method"); {
-	case a.challenge == "" && method == "": // PKCE is the provider's choice
-	case method != "S256": // a missing one means plain: RFC 7636, section 4.3
-		return a, &protocolError{"invalid_request", "code_challenge_method is not S256"}
+	case a.challenge == "" && method == "": // PKCE is optional
+	case method != "S256": // a missing method means plain: RFC 7636, section 4.3
+		return a, &protocolError{"invalid_request", "code_challenge_method must be S256"}
 	case len(a.challenge) != challengeSize:
-		return a, &protocolError{"invalid_request", "code_challenge is missing or no SHA-256 in base64url"}
+		return a, &protocolError{"invalid_request", "code_challenge must be a SHA-256 in base64url without padding"}
 	}
 	if s.Generation != flyext.Generation1 {
 		if a.scope != "read" {
-			return a, &protocolError{"invalid_scope", "scope is not read"}
+			return a, &protocolError{"invalid_scope", "scope must be read"}
 		}
 		return a, nil
 	}
@@ -138,13 +138,13 @@ func (s *OAuthServer) readAuthorization(query url.Values) (authorization, *proto
 	}
 	err := jsonv2.Unmarshal([]byte(a.scope), &scope, jsonv2.RejectUnknownMembers(true))
 	if err != nil || scope.OrganizationID == "" || scope.Permission != "admin" {
-		return a, &protocolError{"invalid_scope", `scope is not {"organization_id":"…","permission":"admin"}`}
+		return a, &protocolError{"invalid_scope", "scope must be a JSON object with organization_id and the permission admin"}
 	}
 	a.organizationID = scope.OrganizationID
 	return a, nil
 }
 
-// grant returns what the redirect carries: a code, or an error.
+// grant returns the parameters of the redirect: a code or an error.
 func (s *OAuthServer) grant(asked authorization, choice Choice) (url.Values, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -157,7 +157,7 @@ func (s *OAuthServer) grant(asked authorization, choice Choice) (url.Values, err
 	}
 	admin := func(m UserOrganization) bool { return m.OrganizationID == asked.organizationID && m.Role == "admin" }
 	if asked.organizationID != "" && !slices.ContainsFunc(choice.memberships(user), admin) {
-		return (&protocolError{"access_denied", "the user is no admin of the organization"}).values(), nil
+		return (&protocolError{"access_denied", "the user is not an admin of the organization"}).values(), nil
 	}
 	s.sweep()
 	code := rand.Text()
@@ -169,7 +169,8 @@ func (s *OAuthServer) grant(asked authorization, choice Choice) (url.Values, err
 	return url.Values{"code": {code}}, nil
 }
 
-// grantable returns the user of a choice that can be made now.
+// grantable returns the user of a choice, or an error if the page does not offer the
+// choice. The caller holds the lock.
 func (s *OAuthServer) grantable(c Choice) (User, error) {
 	if c.Error != "" {
 		return User{}, nil
@@ -189,7 +190,7 @@ func (s *OAuthServer) grantable(c Choice) (User, error) {
 	return s.users[i], nil
 }
 
-// memberships are what a token of this choice tells of a user.
+// memberships returns the memberships of a user that a token of this choice has.
 func (c Choice) memberships(u User) []UserOrganization {
 	if c.OrganizationID != "" && c.Role != "" {
 		return []UserOrganization{{OrganizationID: c.OrganizationID, Role: c.Role}}
@@ -205,8 +206,8 @@ func (c Choice) memberships(u User) []UserOrganization {
 	return told
 }
 
-// sweep forgets the codes and tokens that cannot work any more, so that a server
-// for people does not grow for as long as it runs.
+// sweep deletes expired codes and tokens, which bounds the memory of a long-running
+// server. The caller holds the lock.
 func (s *OAuthServer) sweep() {
 	now := s.now()
 	for code, g := range s.grants {
@@ -234,17 +235,17 @@ func (e *protocolError) values() url.Values {
 	return v
 }
 
-// redirectBack sends the browser back to the provider, by 303: nothing of the
-// form goes along (RFC 9700, section 4.12). The query has been checked.
+// redirectBack redirects the browser to the provider with 303, so that the browser
+// does not send the form again (RFC 9700, section 4.12). The query has been checked.
 func redirectBack(w http.ResponseWriter, query, answer url.Values) {
 	target, err := url.Parse(query.Get("redirect_uri"))
 	if err != nil {
-		panic(err) // it is registered, and those have been parsed
+		panic(err) // a registered URL has been parsed before
 	}
-	if state := query["state"]; len(state) == 1 { // two are an error, and whose is unclear
+	if state := query["state"]; len(state) == 1 { // a duplicate state is an error and not returned
 		answer.Set("state", state[0])
 	}
-	if target.RawQuery != "" { // stays there: RFC 6749, section 3.1.2
+	if target.RawQuery != "" { // is kept: RFC 6749, section 3.1.2
 		target.RawQuery += "&"
 	}
 	target.RawQuery += answer.Encode()

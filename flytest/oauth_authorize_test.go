@@ -10,7 +10,8 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// Nobody is sent to where a stranger wrote, not even with an error.
+// TestOAuthNowhereToRedirectTo checks that an invalid client or redirect URL causes no
+// redirect, not even with an error.
 func TestOAuthNowhereToRedirectTo(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -41,7 +42,7 @@ func TestOAuthNowhereToRedirectTo(t *testing.T) {
 				o.choose(query, url.Values{"action": {"cancel"}}),
 			} {
 				if w.Code != http.StatusBadRequest || w.Header().Get("Location") != "" || !strings.Contains(w.Body.String(), `id="refusal"`) {
-					t.Errorf("got %d to %q, want a page that refuses", w.Code, w.Header().Get("Location"))
+					t.Errorf("got %d with Location %q, want 400 with a page that refuses", w.Code, w.Header().Get("Location"))
 				}
 			}
 		})
@@ -94,7 +95,7 @@ func TestOAuthAuthorizeErrors(t *testing.T) {
 					t.Errorf("redirected with %v, want %s", back, test.want)
 				}
 				if one := len(query["state"]) == 1; back.Has("state") != one || one && back.Get("state") != oauthState {
-					t.Errorf("state came back as %q", back["state"])
+					t.Errorf("got state %q", back["state"])
 				}
 			}
 		})
@@ -114,18 +115,18 @@ func TestOAuthChoice(t *testing.T) {
 		name       string
 		generation func(*flytest.OAuthServer)
 		form       url.Values
-		want       string // error; "" is a code
+		want       string // error; "" means a code
 	}{
 		{"sign in", nil, signIn(nathan.ID), ""},
 		{"sign in without organizations", nil, signIn(loner.ID), ""},
 		{"cancel", nil, cancel, "access_denied"},
 		{"admin", generation1, signIn(nathan.ID), ""},
-		{"admin of this one alone", generation1, choose(nathan.ID, "collider", ""), ""},
-		{"played admin", generation1, choose(emmy.ID, "collider", "admin"), ""},
+		{"admin limited to this organization", generation1, choose(nathan.ID, "collider", ""), ""},
+		{"with the role admin", generation1, choose(emmy.ID, "collider", "admin"), ""},
 		{"admin of another", generation1, choose(nathan.ID, "hadron", "admin"), "access_denied"},
 		{"member", generation1, choose(nathan.ID, "", "member"), "access_denied"},
 		{"stranger", generation1, signIn(emmy.ID), "access_denied"},
-		{"stranger who plays admin where they are", generation1, choose(emmy.ID, "", "admin"), "access_denied"},
+		{"stranger with the role admin in their own organization", generation1, choose(emmy.ID, "", "admin"), "access_denied"},
 		{"cancelling admin", generation1, cancel, "access_denied"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -140,7 +141,7 @@ func TestOAuthChoice(t *testing.T) {
 				t.Errorf("redirected with %v, want %q", back, test.want)
 			}
 			if back.Get("state") != oauthState {
-				t.Errorf("state came back as %q, want %q", back.Get("state"), oauthState)
+				t.Errorf("got state %q, want %q", back.Get("state"), oauthState)
 			}
 		})
 	}
@@ -152,7 +153,7 @@ func TestOAuthImpossibleChoice(t *testing.T) {
 		name   string
 		change func(url.Values)
 	}{
-		{"nobody", set("user", "nobody")},
+		{"unknown user", set("user", "u9")},
 		{"no user", set("user")},
 		{"unknown organization", set("organization", "o9")},
 		{"unknown role", set("role", "owner")},
@@ -165,13 +166,13 @@ func TestOAuthImpossibleChoice(t *testing.T) {
 			form := signIn(nathan.ID)
 			test.change(form)
 			if w := o.choose(asked(o.fly), form); w.Code != http.StatusBadRequest || w.Header().Get("Location") != "" {
-				t.Errorf("got %d to %q, want a page that refuses", w.Code, w.Header().Get("Location"))
+				t.Errorf("got %d with Location %q, want 400 with a page that refuses", w.Code, w.Header().Get("Location"))
 			}
 		})
 	}
 }
 
-// Another site cannot choose for the person at the page.
+// TestOAuthChoiceOfAnotherSite checks that another site cannot submit the form.
 func TestOAuthChoiceOfAnotherSite(t *testing.T) {
 	t.Parallel()
 	o := newOAuthTest(t)
@@ -206,7 +207,7 @@ func TestOAuthSetChoice(t *testing.T) {
 	o.fly.SetChoice(&flytest.Choice{UserID: nathan.ID})
 	o.fly.SetUsers(emmy)
 	if w := get(); w.Code != http.StatusBadRequest {
-		t.Errorf("got %d for a user who is gone, want 400", w.Code)
+		t.Errorf("got %d for a removed user, want 400", w.Code)
 	}
 	o.fly.SetChoice(nil)
 	if w := get(); w.Code != http.StatusOK {
@@ -214,7 +215,7 @@ func TestOAuthSetChoice(t *testing.T) {
 	}
 }
 
-// What the redirect URL has in its query stays there.
+// TestOAuthRedirectURLWithQuery checks that a redirect URL keeps its own query.
 func TestOAuthRedirectURLWithQuery(t *testing.T) {
 	t.Parallel()
 	o := newOAuthTest(t)
@@ -243,7 +244,7 @@ func TestOAuthPage(t *testing.T) {
 		}
 	}
 	if n := strings.Count(page.Body.String(), `<option value="hadron">`); n != 1 {
-		t.Errorf("an organization of two users is offered %d times", n)
+		t.Errorf("an organization with two users is offered %d times, want 1", n)
 	}
 	if strings.Contains(page.Body.String(), "<script") {
 		t.Error("the page has a script")
@@ -260,7 +261,7 @@ func TestOAuthPage(t *testing.T) {
 	o.fly.SetUsers()
 	page = o.do(httptest.NewRequest(http.MethodGet, "/oauth/authorize?"+asked(o.fly).Encode(), nil))
 	if !strings.Contains(page.Body.String(), "There are no users yet.") || strings.Contains(page.Body.String(), `id="sign-in"`) {
-		t.Errorf("the page of nobody is %s", page.Body)
+		t.Errorf("without users, the page is %s", page.Body)
 	}
 
 	o = newOAuthTest(t, generation1)

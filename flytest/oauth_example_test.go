@@ -13,7 +13,8 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// A customer opens a stream's dashboard, signs in with Fly.io, and is in.
+// A customer opens the dashboard of a stream and signs in with Fly.io. A second
+// customer cancels.
 func ExampleOAuthServer() {
 	mux := http.NewServeMux()
 	service := httptest.NewServer(mux)
@@ -83,8 +84,8 @@ func ExampleOAuthServer() {
 	// GET /oauth/authorize
 }
 
-// Fly.io says that the token was issued to another application: whoever got it
-// there must not get in here.
+// Faults change the answers of endpoints. ForeignApplication simulates a token of
+// another application, which a provider must refuse.
 func ExampleOAuthServer_SetFault() {
 	fly := &flytest.OAuthServer{
 		ClientID: "logjam", ClientSecret: "client-secret",
@@ -97,5 +98,5 @@ func ExampleOAuthServer_SetFault() {
 	fly.ServeHTTP(answer, httptest.NewRequest(http.MethodPost, flytest.TokenEndpoint, nil))
 	fmt.Println(answer.Code, answer.Body)
 	// Output:
-	// 400 {"error":"temporarily_unavailable","error_description":"this error was asked for"}
+	// 400 {"error":"temporarily_unavailable","error_description":"simulated error"}
 }

@@ -11,15 +11,17 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// A Fault is a way for an endpoint of an [OAuthServer], or for a
-// [WebhookReceiver], to go wrong: it answers instead of the sound endpoint, or
-// with what that answers. See [OAuthServer.SetFault] and
-// [WebhookReceiver.SetFault]. Where the sound token endpoint is not asked, no code
-// is used up.
+// A Fault makes an endpoint of an [OAuthServer] or a [WebhookReceiver] misbehave.
+// Install it with [OAuthServer.SetFault] or [WebhookReceiver.SetFault].
+//
+// A Fault wraps sound, the handler that works correctly. It answers instead of sound,
+// or changes the answer of sound. A Fault of the token endpoint that does not call
+// sound uses up no code.
 type Fault func(sound http.Handler) http.Handler
 
-// SlowAnswer answers soundly once release is closed, and never if it is nil. If
-// the client leaves before, it answers nothing, and no code is used up.
+// SlowAnswer delays the sound answer until release is closed. If release is nil, it
+// never answers. If the client disconnects first, it sends no answer and uses up no
+// code.
 func SlowAnswer(release <-chan struct{}) Fault {
 	return func(sound http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -33,17 +35,18 @@ func SlowAnswer(release <-chan struct{}) Fault {
 	}
 }
 
-// StatusAnswer answers with a status and its name, in plain text.
+// StatusAnswer answers with a status and, in plain text, its name.
 func StatusAnswer(status int) Fault {
 	return respond(status, "text/plain; charset=utf-8", http.StatusText(status)+"\n")
 }
 
-// HTMLAnswer answers 200 with a page, as a proxy or a maintenance screen does.
+// HTMLAnswer answers 200 with an HTML page, as a proxy or a maintenance page does.
 func HTMLAnswer() Fault {
 	return respond(http.StatusOK, "text/html; charset=utf-8", "<!doctype html>\n<title>Fly.io</title>\n<p>We will be right back.</p>\n")
 }
 
-// JSONAnswer answers with a text that is said to be JSON, be it or not.
+// JSONAnswer answers with a status, the Content-Type application/json and text, even
+// if text is not valid JSON.
 func JSONAnswer(status int, text string) Fault {
 	return respond(status, "application/json; charset=utf-8", text)
 }
@@ -53,7 +56,7 @@ func JSONAnswer(status int, text string) Fault {
 func ErrorAnswer(code string) Fault {
 	return func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			writeOAuthError(w, http.StatusBadRequest, code, "this error was asked for")
+			writeOAuthError(w, http.StatusBadRequest, code, "simulated error")
 		})
 	}
 }
@@ -63,13 +66,13 @@ func respond(status int, contentType, body string) Fault {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", contentType)
 			w.WriteHeader(status)
-			_, _ = io.WriteString(w, body) // whoever left before the answer cannot be told so
+			_, _ = io.WriteString(w, body) // fails only if the client has disconnected
 		})
 	}
 }
 
-// RedirectLoop redirects to the endpoint itself, by 307, so that a client that
-// follows sends its form, and the secret in it, again and again.
+// RedirectLoop redirects to the endpoint itself with 307. A client that follows
+// redirects sends its form, including the client secret, again and again.
 func RedirectLoop() Fault {
 	return func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -79,9 +82,9 @@ func RedirectLoop() Fault {
 	}
 }
 
-// WithMember changes a member of the sound answer's JSON object, or adds it.
-// The value is marshalled, and may be of a type that it must not be. Errors are
-// objects too, and change as well.
+// WithMember sets a member of the JSON object in the sound answer, including error
+// answers. The value may have the wrong type for the member. WithMember panics if
+// value cannot be marshaled to JSON.
 func WithMember(name string, value any) Fault {
 	text, err := json.Marshal(value)
 	if err != nil {
@@ -90,20 +93,20 @@ func WithMember(name string, value any) Fault {
 	return changed(func(members map[string]jsontext.Value) { members[name] = text })
 }
 
-// WithoutMember leaves a member of the sound answer's JSON object out, as
-// Fly.io is known to do with "token_type".
+// WithoutMember removes a member of the JSON object in the sound answer. Fly.io is
+// known to omit "token_type".
 func WithoutMember(name string) Fault {
 	return changed(func(members map[string]jsontext.Value) { delete(members, name) })
 }
 
-// ForeignApplication makes the token info endpoint say that the token was issued
+// ForeignApplication makes the token info endpoint report that the token was issued
 // to another application.
 func ForeignApplication() Fault {
 	return WithMember("application", map[string]string{"uid": "another-application"})
 }
 
-// HugeAnswer answers soundly but for one member more, which makes the answer
-// larger than size bytes: a client that bounds nothing would be content.
+// HugeAnswer adds a member to the sound answer that makes it larger than size bytes.
+// A client that does not limit the size of answers accepts it.
 func HugeAnswer(size int) Fault {
 	return func(sound http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -119,9 +122,9 @@ func changed(change func(members map[string]jsontext.Value)) Fault {
 			sound.ServeHTTP(kept, r)
 			body := kept.body.Bytes()
 			var members map[string]jsontext.Value
-			if jsonv2.Unmarshal(body, &members) == nil { // the authorize endpoint has no object to change
+			if jsonv2.Unmarshal(body, &members) == nil { // the authorize endpoint answers without JSON
 				change(members)
-				body, _ = jsonv2.Marshal(members, jsonv2.Deterministic(true)) // of values that are JSON
+				body, _ = jsonv2.Marshal(members, jsonv2.Deterministic(true)) // cannot fail: all values are JSON
 			}
 			w.WriteHeader(kept.status)
 			_, _ = w.Write(body)
@@ -129,7 +132,7 @@ func changed(change func(members map[string]jsontext.Value)) Fault {
 	}
 }
 
-// A keptAnswer is not on its way yet.
+// A keptAnswer buffers the status and the body of an answer.
 type keptAnswer struct {
 	header http.Header
 	status int

@@ -19,8 +19,8 @@ func TestOAuthFaults(t *testing.T) {
 		fault       flytest.Fault
 		status      int
 		contentType string
-		body        string // that the answer contains
-		used        bool   // the code
+		body        string // part of the body
+		used        bool   // the answer uses up the code
 	}{
 		{"500", flytest.StatusAnswer(500), 500, "text/plain; charset=utf-8", "Internal Server Error\n", false},
 		{"HTML", flytest.HTMLAnswer(), 200, "text/html; charset=utf-8", "<!doctype html>", false},
@@ -48,7 +48,7 @@ func TestOAuthFaults(t *testing.T) {
 			}
 			o.fly.SetFault(flytest.TokenEndpoint, nil)
 			if w := o.redeem(tokenForm(code)); (w.Code != http.StatusOK) != test.used {
-				t.Errorf("mended, the endpoint answers %d %s", w.Code, w.Body)
+				t.Errorf("without the fault, got %d %s; want the code used: %t", w.Code, w.Body, test.used)
 			}
 		})
 	}
@@ -60,7 +60,7 @@ func TestOAuthFaultsOfMembers(t *testing.T) {
 	o.fly.SetFault(flytest.TokenEndpoint, flytest.WithoutMember("token_type"))
 	w := o.redeem(tokenForm(o.aCode()))
 	if object := decodeObject(t, w); object["token_type"] != nil || object["scope"] != "read" {
-		t.Errorf("got %s, want it without token_type", w.Body)
+		t.Errorf("got %s, want an answer without token_type", w.Body)
 	}
 	o.fly.SetFault(flytest.TokenInfoEndpoint, flytest.ForeignApplication())
 	accessToken, _ := decodeObject(t, w)["access_token"].(string)
@@ -68,7 +68,7 @@ func TestOAuthFaultsOfMembers(t *testing.T) {
 	if got, want := w.Body.String(), `"application":{"uid":"another-application"}`; !strings.Contains(got, want) || strings.Contains(got, oauthClientID) {
 		t.Errorf("got %s, want %s in it", got, want)
 	}
-	// What has no members stays what it is.
+	// An answer that is not a JSON object does not change.
 	o.fly.SetFault(flytest.AuthorizeEndpoint, flytest.WithoutMember("error"))
 	location(t, o.choose(asked(o.fly), signIn(nathan.ID)))
 }
@@ -92,24 +92,24 @@ func TestOAuthSlowAnswer(t *testing.T) {
 		synctest.Wait()
 		select {
 		case w := <-answered:
-			t.Fatalf("answered %d before its time", w.Code)
+			t.Fatalf("got %d before the release", w.Code)
 		default:
 		}
 		if got := len(o.fly.Requests()); got != 3 {
-			t.Errorf("%d requests are known while they wait, want 3", got)
+			t.Errorf("got %d recorded requests during the wait, want 3", got)
 		}
 		leave()
 		if v := <-left; v != http.ErrAbortHandler {
-			t.Errorf("a client that left was answered: %v", v)
+			t.Errorf("for a disconnected client, recovered %v, want http.ErrAbortHandler", v)
 		}
 		close(release)
 		if w := <-answered; w.Code != http.StatusOK {
-			t.Errorf("released, it answers %d %s", w.Code, w.Body)
+			t.Errorf("after the release, got %d %s", w.Code, w.Body)
 		}
 	})
 }
 
-// The loop is one for a client, wherever the server is mounted.
+// TestOAuthRedirectLoop checks that the loop works under any path prefix.
 func TestOAuthRedirectLoop(t *testing.T) {
 	t.Parallel()
 	o := newOAuthTest(t)

@@ -18,7 +18,7 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// A handshake is a provider and Fly.io, each on a server of its own, and a
+// A handshake is a provider, a simulated Fly.io, each on its own server, and a
 // browser.
 type handshake struct {
 	t        *testing.T
@@ -73,7 +73,7 @@ func newHandshake(t *testing.T, generation flyext.Generation, change ...func(*fl
 	return h
 }
 
-// An arrival is where a browser has come to.
+// An arrival is the page that a browser ends at.
 type arrival struct {
 	status int
 	url    *url.URL
@@ -99,11 +99,11 @@ func (h *handshake) open(extensionID string) arrival {
 	return h.arrive(h.client.Get(h.base + "/extensions/" + extensionID + "/sso"))
 }
 
-// submit sends the form of the page that the browser has come to.
+// submit sends the form of the authorize page.
 func (h *handshake) submit(page arrival, form url.Values) arrival {
 	h.t.Helper()
 	if page.status != http.StatusOK || !strings.HasPrefix(page.url.String(), h.flyURL+flytest.AuthorizeEndpoint+"?") {
-		h.t.Fatalf("came to %d at %s, want the authorize page", page.status, page.url)
+		h.t.Fatalf("got %d at %s, want the authorize page", page.status, page.url)
 	}
 	return h.arrive(h.client.PostForm(page.url.String(), form))
 }
@@ -114,19 +114,19 @@ func (h *handshake) identities() []flyext.Identity {
 	return slices.Clone(h.signedIn)
 }
 
-// wantRefusal checks that the browser has come to the provider's page for an
-// error, and that nobody came in.
+// wantRefusal checks that the browser ends at the provider's error page and that no
+// user is signed in.
 func (h *handshake) wantRefusal(got arrival, status int, code string) {
 	h.t.Helper()
 	if got.status != status || !strings.Contains(got.body, "<code>"+code+"</code>") {
-		h.t.Errorf("came to %d at %s, want %d %s: %s", got.status, got.url.Path, status, code, got.body)
+		h.t.Errorf("got %d at %s, want %d %s: %s", got.status, got.url.Path, status, code, got.body)
 	}
 	if all := h.identities(); len(all) > 0 {
-		h.t.Errorf("signed in: %+v, want nobody", all)
+		h.t.Errorf("signed in: %+v, want none", all)
 	}
 }
 
-// asked counts the requests that Fly.io received at an endpoint.
+// asked returns the number of requests to an endpoint of the OAuthServer.
 func (h *handshake) asked(endpoint string) int {
 	n := 0
 	for _, r := range h.fly.Requests() {
@@ -155,7 +155,7 @@ func TestHandshake(t *testing.T) {
 		check := func(t *testing.T, h *handshake, got arrival) {
 			t.Helper()
 			if got.status != http.StatusOK || got.url.Path != "/dashboard" {
-				t.Fatalf("came to %d at %s: %s", got.status, got.url, got.body)
+				t.Fatalf("got %d at %s, want the dashboard: %s", got.status, got.url, got.body)
 			}
 			if all := h.identities(); len(all) != 1 || fmt.Sprintf("%+v", all[0]) != test.want {
 				t.Errorf("signed in:\n%+v\nwant\n%s", all, test.want)
@@ -164,7 +164,7 @@ func TestHandshake(t *testing.T) {
 				t.Errorf("%d exchanges, want 1", got)
 			}
 		}
-		t.Run(test.name+" over the page", func(t *testing.T) {
+		t.Run(test.name+" with the page", func(t *testing.T) {
 			t.Parallel()
 			h := newHandshake(t, test.generation)
 			check(t, h, h.submit(h.open(extension), signIn(nathan.ID)))
@@ -190,9 +190,9 @@ func TestHandshakeRefusals(t *testing.T) {
 		{"cancelled", 0, url.Values{"action": {"cancel"}}, 403, flyext.CodeAccessDenied},
 		{"of another organization", 0, signIn(emmy.ID), 403, flyext.CodeNotAMember},
 		{"without organizations", 0, signIn(loner.ID), 403, flyext.CodeNotAMember},
-		{"narrowed to another organization", 0, edited(signIn(nathan.ID), set("organization", "hadron")), 403, flyext.CodeNotAMember},
+		{"limited to another organization", 0, edited(signIn(nathan.ID), set("organization", "hadron")), 403, flyext.CodeNotAMember},
 		{"in another role", 0, edited(signIn(nathan.ID), set("role", "auditor")), 403, flyext.CodeRoleNotAccepted},
-		{"no admin", flyext.Generation1, edited(signIn(nathan.ID), set("role", "member")), 403, flyext.CodeAccessDenied},
+		{"not an admin", flyext.Generation1, edited(signIn(nathan.ID), set("role", "member")), 403, flyext.CodeAccessDenied},
 		{"admin of another", flyext.Generation1, edited(signIn(emmy.ID), set("role", "admin")), 403, flyext.CodeAccessDenied},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -238,17 +238,17 @@ func TestHandshakeFaults(t *testing.T) {
 			h.fly.SetFault(test.endpoint, test.fault)
 			h.wantRefusal(h.open("stream-of-collider"), test.status, test.code)
 			if got := h.asked(test.endpoint); got != 1 {
-				t.Errorf("asked %d times, want once", got)
+				t.Errorf("got %d requests, want 1", got)
 			}
 			h.fly.SetFault(test.endpoint, nil)
 			if got := h.open("stream-of-collider"); got.url.Path != "/dashboard" {
-				t.Errorf("mended, came to %d at %s", got.status, got.url.Path)
+				t.Errorf("without the fault, got %d at %s, want the dashboard", got.status, got.url.Path)
 			}
 		})
 	}
 }
 
-// A provider does not wait for ever.
+// TestHandshakeSlow checks that the provider's timeout ends a request to Fly.io.
 func TestHandshakeSlow(t *testing.T) {
 	t.Parallel()
 	for _, endpoint := range []string{flytest.TokenEndpoint, flytest.TokenInfoEndpoint} {
@@ -259,13 +259,14 @@ func TestHandshakeSlow(t *testing.T) {
 			h.fly.SetFault(endpoint, flytest.SlowAnswer(nil))
 			h.wantRefusal(h.open("stream-of-collider"), http.StatusGatewayTimeout, flyext.CodeFlyTimeout)
 			if got := h.asked(endpoint); got != 1 {
-				t.Errorf("asked %d times, want once", got)
+				t.Errorf("got %d requests, want 1", got)
 			}
 		})
 	}
 }
 
-// What Fly.io is known to do, or may do tomorrow, is no fault to a provider.
+// TestHandshakeTolerates checks that the provider accepts known deviations of Fly.io
+// and possible future members.
 func TestHandshakeTolerates(t *testing.T) {
 	t.Parallel()
 	released := make(chan struct{})
@@ -276,10 +277,10 @@ func TestHandshakeTolerates(t *testing.T) {
 		fault    flytest.Fault
 	}{
 		{"no token_type", flytest.TokenEndpoint, flytest.WithoutMember("token_type")},
-		{"new member of the token", flytest.TokenEndpoint, flytest.WithMember("new", []int{1})},
+		{"new member of the token answer", flytest.TokenEndpoint, flytest.WithMember("new", []int{1})},
 		{"new member of the info", flytest.TokenInfoEndpoint, flytest.WithMember("new", true)},
 		{"no application", flytest.TokenInfoEndpoint, flytest.WithoutMember("application")},
-		{"an answer after a while", flytest.TokenEndpoint, flytest.SlowAnswer(released)},
+		{"a slow answer", flytest.TokenEndpoint, flytest.SlowAnswer(released)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -287,13 +288,14 @@ func TestHandshakeTolerates(t *testing.T) {
 			h.fly.SetChoice(&flytest.Choice{UserID: nathan.ID})
 			h.fly.SetFault(test.endpoint, test.fault)
 			if got := h.open("stream-of-collider"); got.url.Path != "/dashboard" {
-				t.Errorf("came to %d at %s: %s", got.status, got.url.Path, got.body)
+				t.Errorf("got %d at %s, want the dashboard: %s", got.status, got.url.Path, got.body)
 			}
 		})
 	}
 }
 
-// A callback's URL works once, and its code is not even sent a second time.
+// TestHandshakeReplay checks that a callback URL works once, and that the provider does
+// not send its code a second time.
 func TestHandshakeReplay(t *testing.T) {
 	t.Parallel()
 	h := newHandshake(t, 0)
@@ -306,16 +308,16 @@ func TestHandshakeReplay(t *testing.T) {
 		return nil
 	}
 	if got := h.open("stream-of-collider"); got.url.Path != "/dashboard" {
-		t.Fatalf("came to %d at %s: %s", got.status, got.url.Path, got.body)
+		t.Fatalf("got %d at %s, want the dashboard: %s", got.status, got.url.Path, got.body)
 	}
 	got := h.arrive(h.client.Get(callback))
 	if got.status != http.StatusForbidden || !strings.Contains(got.body, flyext.CodeUnknownHandshake) {
-		t.Errorf("again: %d %s", got.status, got.body)
+		t.Errorf("the replay got %d %s", got.status, got.body)
 	}
 	if got := h.asked(flytest.TokenEndpoint); got != 1 {
 		t.Errorf("%d exchanges, want 1", got)
 	}
 	if got := len(h.identities()); got != 1 {
-		t.Errorf("signed in %d times, want once", got)
+		t.Errorf("signed in %d times, want 1", got)
 	}
 }

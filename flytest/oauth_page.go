@@ -11,10 +11,10 @@ import (
 	"strings"
 )
 
-// An organization is one that some user is in.
+// An organization is an organization of at least one user.
 type organization struct{ ID, Name string }
 
-// Label is what a person knows it by.
+// Label returns the name on the page.
 func (o organization) Label() string { return label(o.Name, o.ID) }
 
 func label(name, id string) string {
@@ -24,11 +24,11 @@ func label(name, id string) string {
 	return name + " (" + id + ")"
 }
 
-// label is what a person knows the user by.
+// label returns the user's name on the page.
 func (u User) label() string { return label(u.Name, u.ID) }
 
-// offered returns the organizations and the roles that can be chosen. The
-// server is locked.
+// offered returns the organizations and the roles that can be chosen. The caller
+// holds the lock.
 func (s *OAuthServer) offered() (organizations []organization, roles []string) {
 	roles = []string{"admin", "member"}
 	for _, u := range s.users {
@@ -85,13 +85,13 @@ func (s *OAuthServer) writePage(w http.ResponseWriter, status int, page *templat
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("X-Content-Type-Options", "nosniff")
-	// Not no-referrer: that would take the origin from the form's request, which
-	// tells this page from another site's.
+	// With no-referrer the form's request would lack its origin, which distinguishes
+	// this page from other sites.
 	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Content-Security-Policy", s.pagePolicy())
 	w.WriteHeader(status)
 	data["Style"] = template.CSS(oauthStyle)
-	_ = page.Execute(w, data) // whoever left before the answer cannot be told so
+	_ = page.Execute(w, data) // fails only if the client has disconnected
 }
 
 var oauthStyleSource = func() string {
@@ -99,8 +99,8 @@ var oauthStyleSource = func() string {
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }()
 
-// pagePolicy allows the page's own style sheet, by its hash, and its form, which
-// in Chromium must be allowed to lead where it redirects to as well.
+// pagePolicy allows the page's style sheet, by its hash, and its form. Chromium
+// applies form-action to redirects too, so the policy lists the redirect URLs.
 func (s *OAuthServer) pagePolicy() string {
 	targets := []string{"'self'"}
 	for _, registered := range s.RedirectURLs {
@@ -114,12 +114,13 @@ func (s *OAuthServer) pagePolicy() string {
 
 var policyHost = regexp.MustCompile(`^[A-Za-z0-9.-]+(:[0-9]+)?$`)
 
-// formTarget returns the source expression of a URL's origin. The grammar has no
-// IPv6 address (CSP Level 3, section 2.3.1); for one of those the scheme does.
+// formTarget returns the source expression for a URL's origin. Source expressions
+// cannot contain IPv6 addresses (CSP Level 3, section 2.3.1), so for those it
+// returns the scheme.
 func formTarget(registered string) string {
 	u, err := url.Parse(registered)
 	if err != nil {
-		panic(err) // it has been checked
+		panic(err) // the URL has been parsed before
 	}
 	if !policyHost.MatchString(u.Host) {
 		return u.Scheme + ":"
@@ -130,7 +131,7 @@ func formTarget(registered string) string {
 func originOf(target string) string {
 	u, err := url.Parse(target)
 	if err != nil {
-		panic(err) // it has been checked
+		panic(err) // the URL has been parsed before
 	}
 	return u.Scheme + "://" + u.Host
 }
@@ -197,14 +198,14 @@ var choiceTemplate = template.Must(template.New("choice").Parse(pageHead + `<p c
 </fieldset>
 <div class="field"><label for="organization">Organization</label>
 <select id="organization" name="organization">
-<option value="">all that the user is in</option>
+<option value="">all of the user’s organizations</option>
 {{- range .Organizations}}
 <option value="{{.ID}}">{{.Label}}</option>
 {{- end}}
 </select></div>
 <div class="field"><label for="role">Role</label>
 <select id="role" name="role">
-<option value="">the user’s own</option>
+<option value="">the user’s own role</option>
 {{- range .Roles}}
 <option value="{{.}}">{{.}}</option>
 {{- end}}
@@ -219,6 +220,6 @@ var choiceTemplate = template.Must(template.New("choice").Parse(pageHead + `<p c
 ` + pageFoot))
 
 var refusalTemplate = template.Must(template.New("refusal").Parse(pageHead + `<p class="note">Simulated Fly.io sign-in for testing.</p>
-<h1>There is no sign-in here</h1>
+<h1>Sign-in refused</h1>
 <p id="refusal">{{.Refusal}}</p>
 ` + pageFoot))

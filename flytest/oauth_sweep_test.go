@@ -5,8 +5,7 @@ import (
 	"time"
 )
 
-// A server that runs for long remembers the codes and tokens that still work,
-// and no other.
+// TestOAuthSweep checks that the server deletes expired codes and tokens.
 func TestOAuthSweep(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1686786353, 0)
@@ -38,7 +37,7 @@ func TestOAuthSweep(t *testing.T) {
 	want("at first", 101, 1)
 	now = now.Add(defaultCodeLifetime + 1)
 	code()
-	want("when the codes have expired", 2, 1) // the used one may come again
+	want("when the codes have expired", 2, 1) // the used code is kept to detect its reuse
 	now = now.Add(defaultTokenLifetime)
 	code()
 	want("when the token has expired", 1, 0)

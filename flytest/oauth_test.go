@@ -41,7 +41,7 @@ var (
 	loner = flytest.User{ID: "loner", Name: "<b>Loner</b>"}
 )
 
-// An oauthTest is a server with a clock of its own, asked without a network.
+// An oauthTest is a server with its own clock and without a network.
 type oauthTest struct {
 	t   *testing.T
 	fly *flytest.OAuthServer
@@ -89,7 +89,7 @@ func (o *oauthTest) do(r *http.Request) *httptest.ResponseRecorder {
 	return w
 }
 
-// asked are the parameters of a good authorize URL, changed.
+// asked returns the parameters of a valid authorize URL after changes.
 func asked(fly *flytest.OAuthServer, change ...func(url.Values)) url.Values {
 	scope := "read"
 	if fly.Generation == flyext.Generation1 {
@@ -123,7 +123,7 @@ func all(changes ...func(url.Values)) func(url.Values) {
 	}
 }
 
-// choose sends the form of the page.
+// choose submits the form of the page.
 func (o *oauthTest) choose(query, form url.Values) *httptest.ResponseRecorder {
 	o.t.Helper()
 	return o.do(formRequest("/oauth/authorize?"+query.Encode(), form))
@@ -144,7 +144,7 @@ func (o *oauthTest) code(query, form url.Values) string {
 	o.t.Helper()
 	back := location(o.t, o.choose(query, form))
 	if back.Get("code") == "" || back.Has("error") {
-		o.t.Fatalf("redirected with %v, want a code", back)
+		o.t.Fatalf("redirected with %v, want a code only", back)
 	}
 	return back.Get("code")
 }
@@ -184,7 +184,7 @@ func (o *oauthTest) redeem(form url.Values) *httptest.ResponseRecorder {
 	return o.do(formRequest("/oauth/token", form))
 }
 
-// accessToken trades a code, which must succeed.
+// accessToken exchanges a code for an access token, which must succeed.
 func (o *oauthTest) accessToken(code string) string {
 	o.t.Helper()
 	w := o.redeem(tokenForm(code))
@@ -256,15 +256,15 @@ func TestOAuthMisuse(t *testing.T) {
 		{"membership without role", nil, func(fly *flytest.OAuthServer) {
 			fly.SetUsers(flytest.User{ID: "u", Organizations: []flytest.UserOrganization{{OrganizationID: "o"}}})
 		}, "membership"},
-		{"choice of nobody", nil, func(fly *flytest.OAuthServer) { fly.SetChoice(&flytest.Choice{UserID: "nobody"}) }, "nobody"},
-		{"fault nowhere", nil, func(fly *flytest.OAuthServer) { fly.SetFault("/oauth", flytest.HTMLAnswer()) }, "endpoint"},
-		{"fault that is no JSON", nil, func(*flytest.OAuthServer) { flytest.WithMember("x", func() {}) }, `"x"`},
+		{"choice of an unknown user", nil, func(fly *flytest.OAuthServer) { fly.SetChoice(&flytest.Choice{UserID: "u9"}) }, "u9"},
+		{"fault of an unknown endpoint", nil, func(fly *flytest.OAuthServer) { fly.SetFault("/oauth", flytest.HTMLAnswer()) }, "endpoint"},
+		{"fault with a value that JSON lacks", nil, func(*flytest.OAuthServer) { flytest.WithMember("x", func() {}) }, `"x"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			fly := &flytest.OAuthServer{}
 			good(fly)
-			fly.Requests() // the misuse is the test's alone
+			fly.Requests() // checks that the configuration is valid before the misuse
 			if test.change != nil {
 				test.change(fly)
 			}
@@ -285,7 +285,7 @@ func TestOAuthRoutes(t *testing.T) {
 		generation   flyext.Generation
 		status       int
 		allow        []string
-		contentType  string // "" is any
+		contentType  string // "" means any
 	}{
 		{method: "PUT", path: "/oauth/authorize", status: 405, allow: []string{"GET", "POST"}},
 		{method: "GET", path: "/oauth/token", status: 405, allow: []string{"POST"}},
@@ -311,84 +311,7 @@ func TestOAuthRoutes(t *testing.T) {
 	}
 }
 
-func TestOAuthRequests(t *testing.T) {
-	t.Parallel()
-	o := newOAuthTest(t)
-	o.accessToken(o.aCode())
-	o.fly.SetFault(flytest.TokenEndpoint, flytest.StatusAnswer(http.StatusInternalServerError))
-	o.redeem(tokenForm("another"))
-	o.fly.SetFault(flytest.TokenEndpoint, func(http.Handler) http.Handler {
-		return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-			if got := r.FormValue("client_secret"); got != oauthSecret {
-				t.Errorf("the handler finds the secret %q: what is remembered is the request's own form", got)
-			}
-		})
-	})
-	o.redeem(tokenForm("third"))
-	got := o.fly.Requests()
-	paths := []string{}
-	for _, r := range got {
-		paths = append(paths, r.Method+" "+r.Path)
-	}
-	if want := []string{"POST /oauth/authorize", "POST /oauth/token", "POST /oauth/token", "POST /oauth/token"}; !slices.Equal(paths, want) {
-		t.Fatalf("got %q, want %q", paths, want)
-	}
-	for name, want := range map[string]string{
-		"client_secret": "[redacted]", "client_id": oauthClientID, "code": "another", "code_verifier": oauthVerifier,
-	} {
-		if got := got[2].Form.Get(name); got != want {
-			t.Errorf("%s is %q, want %q", name, got, want)
-		}
-	}
-	got[2].Form.Set("code", "changed")
-	if again := o.fly.Requests()[2].Form.Get("code"); again != "another" {
-		t.Errorf("the code is now %q: the caller has the server's own map", again)
-	}
-	for range 1000 {
-		o.do(httptest.NewRequest(http.MethodGet, "/", nil))
-	}
-	if got := o.fly.Requests(); len(got) != 1000 || got[0].Path != "/" {
-		t.Errorf("remembers %d, the first of %s; want the last thousand", len(got), got[0].Path)
-	}
-}
-
-// A program that sends large or many parameters again and again does not fill
-// the memory.
-func TestOAuthRequestsAreBounded(t *testing.T) {
-	t.Parallel()
-	for name, body := range map[string]string{
-		"one large parameter": "a=" + strings.Repeat("x", 60<<10),
-		"many short parameters": func() (many string) {
-			var b strings.Builder
-			for i := range 9000 {
-				fmt.Fprintf(&b, "%x&", i)
-			}
-			return b.String()
-		}(),
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			o := newOAuthTest(t)
-			for range 200 {
-				r := httptest.NewRequest(http.MethodPost, "/oauth/x", strings.NewReader(body))
-				r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-				o.do(r)
-			}
-			size, parameters := 0, 0
-			for _, r := range o.fly.Requests() {
-				for name, values := range r.Form {
-					size += len(name) + len(strings.Join(values, ""))
-					parameters++
-				}
-			}
-			if size > 4<<20 || parameters > 10_000 {
-				t.Errorf("%d bytes in %d parameters are remembered of 200 requests", size, parameters)
-			}
-		})
-	}
-}
-
-// printed are the ways in which a value gets into a log.
+// printed returns the texts with which a value appears in output and logs.
 func printed(v any) []string {
 	var log bytes.Buffer
 	slog.New(slog.NewTextHandler(&log, nil)).Info("", "v", v)
@@ -406,7 +329,7 @@ func TestOAuthRedacts(t *testing.T) {
 	}
 }
 
-// The users can change while others are signing in; run with -race.
+// TestOAuthConcurrentUse changes the server during sign-ons. Run it with -race.
 func TestOAuthConcurrentUse(t *testing.T) {
 	t.Parallel()
 	o := newOAuthTest(t)

@@ -14,7 +14,7 @@ import (
 	jsonv2 "github.com/go-json-experiment/json"
 )
 
-// A token is what an access token stands for.
+// A token is the state of an access token and its refresh token.
 type token struct {
 	scope   string
 	choice  Choice
@@ -22,8 +22,8 @@ type token struct {
 	expires time.Time
 }
 
-// tokenAnswer is a success of the token endpoint (RFC 6749, section 5.1), in the
-// shape that Fly.io's has.
+// tokenAnswer is a success of the token endpoint (RFC 6749, section 5.1) with the
+// members that Fly.io sends.
 type tokenAnswer struct {
 	AccessToken  string `json:"access_token"`
 	TokenType    string `json:"token_type"`
@@ -54,27 +54,27 @@ type toldOrganization struct {
 }
 
 func (s *OAuthServer) serveToken(w http.ResponseWriter, r *http.Request) {
-	// RFC 6749, section 2.3.1 allows Basic; Fly.io documents the form.
+	// RFC 6749, section 2.3.1 also allows Basic, but Fly.io documents the form only.
 	if len(r.Header.Values("Authorization")) > 0 {
 		w.Header().Set("WWW-Authenticate", "Basic") // RFC 6749, section 5.2
-		writeOAuthError(w, http.StatusUnauthorized, "invalid_client", "the credentials are to be in the form")
+		writeOAuthError(w, http.StatusUnauthorized, "invalid_client", "send client_id and client_secret in the form, not in Authorization")
 		return
 	}
 	contentType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || contentType != "application/x-www-form-urlencoded" {
-		writeOAuthError(w, http.StatusBadRequest, "invalid_request", "the body is no form")
+		writeOAuthError(w, http.StatusBadRequest, "invalid_request", "Content-Type must be application/x-www-form-urlencoded")
 		return
 	}
 	for name, values := range r.PostForm {
 		if len(values) > 1 {
-			writeOAuthError(w, http.StatusBadRequest, "invalid_request", "a parameter comes more than once: "+name)
+			writeOAuthError(w, http.StatusBadRequest, "invalid_request", "duplicate parameter: "+name)
 			return
 		}
 	}
 	id, secret := r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")
 	if subtle.ConstantTimeCompare([]byte(id), []byte(s.ClientID))&
 		subtle.ConstantTimeCompare([]byte(secret), []byte(s.ClientSecret)) != 1 {
-		writeOAuthError(w, http.StatusUnauthorized, "invalid_client", "client_id or client_secret is wrong or not in the form")
+		writeOAuthError(w, http.StatusUnauthorized, "invalid_client", "client_id or client_secret is missing or wrong")
 		return
 	}
 	var answer tokenAnswer
@@ -94,7 +94,7 @@ func (s *OAuthServer) serveToken(w http.ResponseWriter, r *http.Request) {
 		writeOAuthError(w, http.StatusBadRequest, "invalid_request", "grant_type is missing")
 		return
 	default:
-		writeOAuthError(w, http.StatusBadRequest, "unsupported_grant_type", "grant_type is neither authorization_code nor refresh_token")
+		writeOAuthError(w, http.StatusBadRequest, "unsupported_grant_type", "grant_type must be authorization_code or refresh_token")
 		return
 	}
 	if refusal != "" {
@@ -104,17 +104,18 @@ func (s *OAuthServer) serveToken(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, answer)
 }
 
-// refreshLifetime is the time after its access token for which a refresh token works.
+// refreshLifetime is the time for which a refresh token is valid after its access
+// token has expired.
 const refreshLifetime = 30 * 24 * time.Hour
 
-// refresh trades a refresh token for a new token (RFC 6749, section 6), or returns
+// refresh exchanges a refresh token for a new token (RFC 6749, section 6), or returns
 // the reason of its refusal. A refresh token works once.
 func (s *OAuthServer) refresh(refreshToken string) (answer tokenAnswer, refusal string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.refreshable[refreshToken]
 	if t == nil {
-		return answer, "refresh_token is unknown or was used before"
+		return answer, "refresh_token is unknown or already used"
 	}
 	delete(s.refreshable, refreshToken)
 	return s.issue(t.scope, t.choice), ""
@@ -135,8 +136,8 @@ func (s *OAuthServer) issue(scope string, choice Choice) tokenAnswer {
 	}
 }
 
-// redeem trades a code for a token, or says why it does not. A code is used up
-// by a success alone.
+// redeem exchanges a code for a token, or returns the reason of its refusal. Only a
+// success uses up a code.
 func (s *OAuthServer) redeem(code, redirectURL, verifier string) (answer tokenAnswer, refusal string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -147,15 +148,15 @@ func (s *OAuthServer) redeem(code, redirectURL, verifier string) (answer tokenAn
 		return answer, "code is unknown or expired"
 	case g.accessToken != "":
 		delete(s.tokens, g.accessToken)
-		return answer, "code was used before"
+		return answer, "code is already used; its access token is now revoked"
 	case !now.Before(g.expires):
 		return answer, "code is unknown or expired"
 	case redirectURL != g.redirectURL:
-		return answer, "redirect_uri is not the one that the code was asked for with"
+		return answer, "redirect_uri differs from that of the authorize request"
 	case g.challenge == "" && verifier != "":
-		// Somebody took the challenge out of the authorize URL, so that a code of
-		// theirs would do (RFC 9700, section 4.8.2).
-		return answer, "code_verifier comes with a code that was asked for without code_challenge"
+		// An attacker may have removed the challenge from the authorize URL to inject
+		// a code of their own (RFC 9700, section 4.8.2).
+		return answer, "unexpected code_verifier: the authorize request had no code_challenge"
 	case g.challenge != "" && !proves(verifier, g.challenge):
 		return answer, "code_verifier is missing or wrong"
 	}
@@ -164,7 +165,7 @@ func (s *OAuthServer) redeem(code, redirectURL, verifier string) (answer tokenAn
 	return answer, ""
 }
 
-// proves says whether a verifier is the challenge's (RFC 7636, section 4.6).
+// proves reports whether verifier matches challenge (RFC 7636, section 4.6).
 func proves(verifier, challenge string) bool {
 	const minVerifier, maxVerifier = 43, 128 // RFC 7636, section 4.1
 	if len(verifier) < minVerifier || len(verifier) > maxVerifier {
@@ -177,9 +178,9 @@ func proves(verifier, challenge string) bool {
 
 func (s *OAuthServer) serveTokenInfo(w http.ResponseWriter, r *http.Request) {
 	scheme, accessToken, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") || accessToken == "" { // RFC 9110, section 11.1: of any case
+	if !strings.EqualFold(scheme, "Bearer") || accessToken == "" { // RFC 9110, section 11.1: case-insensitive
 		w.Header().Set("WWW-Authenticate", "Bearer") // RFC 6750, section 3
-		writeOAuthError(w, http.StatusUnauthorized, "invalid_request", "the access token is to be in Authorization: Bearer")
+		writeOAuthError(w, http.StatusUnauthorized, "invalid_request", "send the access token as Authorization: Bearer")
 		return
 	}
 	info, ok := s.introspect(accessToken)
@@ -230,9 +231,9 @@ func writeOAuthError(w http.ResponseWriter, status int, code, description string
 func writeJSON(w http.ResponseWriter, status int, answer any) {
 	body, err := jsonv2.Marshal(answer)
 	if err != nil {
-		panic("flytest: " + err.Error()) // a name or an id that is no UTF-8
+		panic("flytest: " + err.Error()) // a name or an id is not UTF-8
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // whoever left before the answer cannot be told so
+	_, _ = w.Write(body) // fails only if the client has disconnected
 }

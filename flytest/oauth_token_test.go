@@ -18,8 +18,8 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// wantJSON compares with what protocol.md records, member by member and in its
-// order; what is random is blanked out.
+// wantJSON compares an answer with the one in protocol.md, including the order of the
+// members. It replaces random values by "…".
 func wantJSON(t *testing.T, w *httptest.ResponseRecorder, want string) {
 	t.Helper()
 	got := regexp.MustCompile(`"(fo1_)?[A-Z2-7]{26}"`).ReplaceAllString(w.Body.String(), `"$1…"`)
@@ -61,7 +61,7 @@ func TestOAuthTokenInfo(t *testing.T) {
 			`{"id": "collider", "role": "admin"}, {"id": "hadron", "role": "member"}`,
 		},
 		{
-			"with an address of their own", signIn(emmy.ID),
+			"with their own address", signIn(emmy.ID),
 			`"resource_owner_id": "emmy", "user_id": "emmy", "user_name": "", "email": "emmy@hadron.example"`,
 			`{"id": "hadron", "role": "auditor"}`,
 		},
@@ -70,21 +70,21 @@ func TestOAuthTokenInfo(t *testing.T) {
 			`"resource_owner_id": "loner", "user_id": "loner", "user_name": "<b>Loner</b>", "email": "loner@customer.fly.io"`, ``,
 		},
 		{
-			"narrowed to one organization", edited(signIn(nathan.ID), set("organization", "hadron")),
+			"limited to one organization", edited(signIn(nathan.ID), set("organization", "hadron")),
 			`"resource_owner_id": "k9d01lp82rky6vo2", "user_id": "k9d01lp82rky6vo2", "user_name": "Nathan", "email": "k9d01lp82rky6vo2@customer.fly.io"`,
 			`{"id": "hadron", "role": "member"}`,
 		},
 		{
-			"narrowed to one that they are not in", edited(signIn(emmy.ID), set("organization", "collider")),
+			"limited to an organization of others", edited(signIn(emmy.ID), set("organization", "collider")),
 			`"resource_owner_id": "emmy", "user_id": "emmy", "user_name": "", "email": "emmy@hadron.example"`, ``,
 		},
 		{
-			"in a role everywhere", edited(signIn(nathan.ID), set("role", "member")),
+			"with a role in all organizations", edited(signIn(nathan.ID), set("role", "member")),
 			`"resource_owner_id": "k9d01lp82rky6vo2", "user_id": "k9d01lp82rky6vo2", "user_name": "Nathan", "email": "k9d01lp82rky6vo2@customer.fly.io"`,
 			`{"id": "collider", "role": "member"}, {"id": "hadron", "role": "member"}`,
 		},
 		{
-			"in a role and an organization", edited(signIn(emmy.ID), all(set("organization", "collider"), set("role", "admin"))),
+			"with a role in one organization", edited(signIn(emmy.ID), all(set("organization", "collider"), set("role", "admin"))),
 			`"resource_owner_id": "emmy", "user_id": "emmy", "user_name": "", "email": "emmy@hadron.example"`,
 			`{"id": "collider", "role": "admin"}`,
 		},
@@ -174,7 +174,7 @@ func TestOAuthTokenRefusals(t *testing.T) {
 			code := o.code(asked(o.fly, set("code_challenge", strings.Repeat("x", 43))), signIn(nathan.ID))
 			return formRequest("/oauth/token", tokenForm(code))
 		}, 400, "invalid_grant"},
-		{"challenge taken out of the URL", func(o *oauthTest, _ string) *http.Request {
+		{"challenge removed from the URL", func(o *oauthTest, _ string) *http.Request {
 			code := o.code(asked(o.fly, all(set("code_challenge"), set("code_challenge_method"))), signIn(nathan.ID))
 			return formRequest("/oauth/token", tokenForm(code))
 		}, 400, "invalid_grant"},
@@ -182,7 +182,7 @@ func TestOAuthTokenRefusals(t *testing.T) {
 			o.advance(time.Minute)
 			return formRequest("/oauth/token", tokenForm(code))
 		}, 400, "invalid_grant"},
-		{"code long forgotten", func(o *oauthTest, code string) *http.Request {
+		{"code expired long ago", func(o *oauthTest, code string) *http.Request {
 			o.advance(time.Hour)
 			return formRequest("/oauth/token", tokenForm(code))
 		}, 400, "invalid_grant"},
@@ -203,8 +203,8 @@ func TestOAuthTokenRefusals(t *testing.T) {
 	}
 }
 
-// A verifier that is too short or too long to be one proves nothing, even if it
-// is the challenge's.
+// TestOAuthVerifierLength checks that a verifier of invalid length is refused even if it
+// matches the challenge.
 func TestOAuthVerifierLength(t *testing.T) {
 	t.Parallel()
 	for length, status := range map[int]int{42: 400, 43: 200, 128: 200, 129: 400} {
@@ -217,7 +217,7 @@ func TestOAuthVerifierLength(t *testing.T) {
 	}
 }
 
-// PKCE is the provider's to use or not.
+// TestOAuthWithoutPKCE checks that PKCE is optional.
 func TestOAuthWithoutPKCE(t *testing.T) {
 	t.Parallel()
 	o := newOAuthTest(t)
@@ -227,8 +227,8 @@ func TestOAuthWithoutPKCE(t *testing.T) {
 	}
 }
 
-// A refusal uses no code up: a stranger who knows one cannot take it away from
-// the browser that it was issued to.
+// TestOAuthRefusalKeepsCode checks that a refusal does not use up a code. An attacker
+// with a stolen code therefore cannot make the code useless for its owner.
 func TestOAuthRefusalKeepsCode(t *testing.T) {
 	t.Parallel()
 	o := newOAuthTest(t)
@@ -249,8 +249,8 @@ func TestOAuthCodeLifetime(t *testing.T) {
 	wantError(t, o.redeem(tokenForm(late)), 400, "invalid_grant")
 }
 
-// A code that comes twice was stolen: the token got for it works no more, also
-// if the code comes after it would have expired.
+// TestOAuthCodeReuseRevokes checks that the reuse of a code, which may be stolen,
+// revokes its access token, even after the code has expired.
 func TestOAuthCodeReuseRevokes(t *testing.T) {
 	t.Parallel()
 	for _, later := range []time.Duration{0, time.Hour} {
@@ -261,18 +261,18 @@ func TestOAuthCodeReuseRevokes(t *testing.T) {
 			stolen, other := o.accessToken(code), o.accessToken(o.aCode())
 			o.advance(later)
 			if w := o.info(stolen); w.Code != http.StatusOK {
-				t.Fatalf("got %d before", w.Code)
+				t.Fatalf("got %d before the reuse, want 200", w.Code)
 			}
 			wantError(t, o.redeem(tokenForm(code)), 400, "invalid_grant")
 			wantError(t, o.info(stolen), 401, "invalid_token")
 			if w := o.info(other); w.Code != http.StatusOK {
-				t.Errorf("another code's token is revoked too: %d", w.Code)
+				t.Errorf("got %d for the token of another code, want 200", w.Code)
 			}
 		})
 	}
 }
 
-// However many ask at once, a code works once.
+// TestOAuthCodeRace checks that a code works once in concurrent requests.
 func TestOAuthCodeRace(t *testing.T) {
 	t.Parallel()
 	o := newOAuthTest(t)
@@ -288,7 +288,7 @@ func TestOAuthCodeRace(t *testing.T) {
 	}
 	wg.Wait()
 	if successes.Load() != 1 {
-		t.Errorf("the code worked %d times", successes.Load())
+		t.Errorf("the code worked %d times, want 1", successes.Load())
 	}
 }
 
@@ -319,7 +319,7 @@ func TestOAuthTokenInfoRefusals(t *testing.T) {
 			o.advance(2 * time.Hour)
 			return header("Bearer TOKEN")(o, accessToken)
 		}, "invalid_token", `Bearer error="invalid_token"`},
-		{"user who is gone", func(o *oauthTest, accessToken string) *http.Request {
+		{"removed user", func(o *oauthTest, accessToken string) *http.Request {
 			o.fly.SetUsers(emmy)
 			return header("Bearer TOKEN")(o, accessToken)
 		}, "invalid_token", `Bearer error="invalid_token"`},
@@ -336,7 +336,8 @@ func TestOAuthTokenInfoRefusals(t *testing.T) {
 	}
 }
 
-// Who leaves an organization is out of it in tokens that there are already.
+// TestOAuthTokenInfoFollowsUsers checks that existing tokens describe the current
+// memberships of their user.
 func TestOAuthTokenInfoFollowsUsers(t *testing.T) {
 	t.Parallel()
 	o := newOAuthTest(t)

@@ -1,10 +1,9 @@
-// Package flytest is Fly.io for the tests of a provider, as net/http/httptest
-// is a server for the tests of a client. It signs requests in every format that
-// a provider meets and sends them, to a provider in any language.
+// Package flytest simulates Fly.io for tests of a provider. It signs requests in all
+// formats of the protocol and sends them to a provider in any language.
 //
-// A provider's own test takes five lines. The client of an [httptest.Server]
-// brings requests for example.com to that server, so that the provider under
-// test can have the base URL of its configuration:
+// The test of a Go provider takes five lines. The client of an [httptest.Server]
+// sends requests for example.com to that server, so the provider can be configured
+// with a base URL before the server runs:
 //
 //	server := httptest.NewTLSServer(provider) // flyext.Config.BaseURL: "https://example.com/flyio"
 //	fly := flytest.Platform{BaseURL: "https://example.com/flyio", Signer: flytest.XSignature(secret), Client: server.Client()}
@@ -13,13 +12,19 @@
 //		t.Errorf("got %v, %v", got, err)
 //	}
 //
-// [Platform] provisions and sends events. [OAuthServer] is where a customer signs
-// in, for a test that walks through the provider's single sign-on, or for a
-// person. [WebhookReceiver] is where the provider's webhooks go.
+// These types simulate the parts of Fly.io:
 //
-// Signing shares no code with the verification in flyext: RFC 9421 is signed by
-// github.com/common-fate/httpsig, the other formats by what is in this package.
-// A mistake on one side is therefore not repeated on the other.
+//   - [Platform] provisions, updates and removes extensions and sends events.
+//   - [OAuthServer] is the sign-on, for tests of the provider's single sign-on.
+//   - [Browser] is the customer's browser.
+//   - [WebhookReceiver] receives the provider's webhooks.
+//
+// [Conformance] uses them to check a provider against each requirement of the
+// protocol.
+//
+// The signatures share no code with the verification in package flyext, so a mistake
+// in one is not repeated in the other. github.com/common-fate/httpsig makes the
+// signatures of RFC 9421 and its draft; this package makes the others.
 package flytest
 
 import (
@@ -36,66 +41,66 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// A Platform plays Fly.io towards one provider: it signs requests and sends
-// them. BaseURL and Signer are required; without them every method returns an
-// error. It is safe for concurrent use as long as its fields are left alone and
-// Observe is safe for it.
+// A Platform simulates Fly.io for one provider: it signs requests and sends them.
+// BaseURL and Signer are required; if one is missing, the methods that need it return
+// an error. A Platform is safe for concurrent use if its fields do not change and
+// Observe is safe for concurrent use.
 type Platform struct {
-	// BaseURL is the provider's, such as "https://logjam.io/flyio": both where
-	// requests are sent and what is signed.
+	// BaseURL is the provider's base URL, such as "https://logjam.io/flyio".
+	// Requests are sent to it and signed for it.
 	BaseURL string
 
 	// Signer signs each request.
 	Signer Signer
 
-	// Client sends the requests; nil means [http.DefaultClient], which waits as
-	// long as the context of a call does. Redirects are not followed: they are
-	// answers like any other, because a signature is for one URL.
+	// Client sends the requests; nil means [http.DefaultClient], whose only
+	// timeout is the context. A redirect is returned as the answer and not
+	// followed, because a signature is valid for one URL only.
 	Client *http.Client
 
-	// Now is the clock that requests are signed by; nil means [time.Now]. Set
-	// it back or forth to make a stale request or one from the future.
+	// Now is the clock for signatures; nil means [time.Now]. Shift it to sign
+	// requests that are stale or from the future.
 	Now func() time.Time
 
-	// Registration is what Fly.io has on record about the provider. It decides
-	// what [Platform.Create] prints, and whether it waits.
+	// Registration is Fly.io's record of the provider. It determines the output
+	// of [Platform.Create], and whether Create waits.
 	Registration Registration
 
-	// Sleep waits between two polls, for as long as d or until ctx ends, whose
-	// error it then returns; nil means to really wait. A test that replaces it
-	// passes four minutes in no time.
+	// Sleep waits for d between two polls. If ctx ends first, it returns the
+	// error of ctx. nil means to wait in real time. Replace it in tests to skip
+	// the wait of up to four minutes.
 	Sleep func(ctx context.Context, d time.Duration) error
 
-	// Observe, if it is not nil, is shown every request that was answered,
-	// with its answer, before the method that sent it returns.
+	// Observe, if not nil, is called with each answered request before the method
+	// that sent it returns.
 	Observe func(Exchange)
 }
 
-// An Exchange is a request as it was sent and its answer. Both may hold
-// secrets. The bodies in Request and Response have been read; they are here.
+// An Exchange is a request as it was sent, and its answer. Both may contain
+// secrets. The Body fields of Request and Response have already been read; use
+// RequestBody and ResponseBody.
 type Exchange struct {
 	Request      *http.Request
 	RequestBody  []byte
 	Response     *http.Response
 	ResponseBody []byte
-	// SignatureBase is what the signature of Request was made of; see
-	// [SignatureBase].
+	// SignatureBase holds the signed bytes; see the function [SignatureBase].
 	SignatureBase string
-	// Duration is how long the answer took, its body included.
+	// Duration is the time from sending the request to the end of the answer.
 	Duration time.Duration
 }
 
-// Provision asks for an extension: POST {base}/extensions. The returned
-// extension has the ID that later calls take: the one that the provider
-// answered with or, in generation 1, req.ID.
+// Provision creates an extension: POST {base}/extensions. Empty fields of req are
+// not sent, except ID, OrganizationID and Name.
 //
-// Empty members of req are not sent, but ID, OrganizationID and Name always.
+// The answer may have the shape of either generation. An object with a member "id",
+// "config" or "status" is read as that of generation 2, any other as the flat object
+// of secrets of generation 1. Pass the ID of the returned extension to later calls:
+// it is the id in the answer or, in generation 1, req.ID.
 //
-// The answer may have the shape of either generation: the flat object of
-// secrets or the envelope, which is told by its member "id", "config" or
-// "status". An answer of any other status than 2xx is returned as a
-// *[flyext.Error]; one that flyctl could not use, such as a secret that is no
-// JSON string, as an error that says so.
+// Provision returns an answer with a status other than 2xx as a *[flyext.Error]. It
+// also returns an error if flyctl could not use the answer, for example because a
+// secret is not a JSON string.
 func (p *Platform) Provision(ctx context.Context, req flyext.ProvisionRequest) (*flyext.Extension, error) {
 	body, err := encodeProvision(req)
 	if err != nil {
@@ -110,14 +115,14 @@ func (p *Platform) Provision(ctx context.Context, req flyext.ProvisionRequest) (
 		return nil, err
 	}
 	if x.Secrets == nil {
-		return nil, errors.New(`flytest: the answer has no "config", and Fly.io does not ask for the secrets again`)
+		return nil, errors.New(`flytest: the answer has no "config"; send the secrets in it, because Fly.io does not ask for them again`)
 	}
 	return x, nil
 }
 
-// Update changes an extension: PATCH {base}/extensions/{id}. Members of req
-// that are absent are not sent; those that are null or empty are sent so. The
-// answer is read as that of [Platform.Provision], and may come without secrets.
+// Update changes an extension: PATCH {base}/extensions/{id}. Only the fields of req
+// with Present are sent, including those that are null or empty. The answer and
+// the errors are those of [Platform.Provision], but the answer may lack secrets.
 func (p *Platform) Update(ctx context.Context, id string, req flyext.UpdateRequest) (*flyext.Extension, error) {
 	body, err := encodeUpdate(req)
 	if err != nil {
@@ -126,14 +131,15 @@ func (p *Platform) Update(ctx context.Context, id string, req flyext.UpdateReque
 	return p.callExtension(ctx, http.MethodPatch, id, body)
 }
 
-// Fetch asks what an extension is: GET {base}/extensions/{id}. The answer is
-// read as that of [Platform.Provision], and may come without secrets.
+// Fetch returns the current state of an extension: GET {base}/extensions/{id}. The
+// answer and the errors are those of [Platform.Provision], but the answer may lack
+// secrets.
 func (p *Platform) Fetch(ctx context.Context, id string) (*flyext.Extension, error) {
 	return p.callExtension(ctx, http.MethodGet, id, nil)
 }
 
-// Deprovision removes an extension: DELETE {base}/extensions/{id}. Any answer
-// of status 2xx is a success, whatever its body.
+// Deprovision removes an extension: DELETE {base}/extensions/{id}. Any answer with
+// a status of 2xx is a success. Any other answer is returned as a *[flyext.Error].
 func (p *Platform) Deprovision(ctx context.Context, id string) error {
 	if id == "" {
 		return errNoID
@@ -170,19 +176,21 @@ func (p *Platform) call(ctx context.Context, method, path string, body []byte) (
 	return e.ResponseBody, nil
 }
 
-// ExtensionPath returns the path of an extension below the base URL, for
-// [Platform.NewRequest]: "/extensions/" and the id, escaped as one element.
+// ExtensionPath returns the path of an extension for [Platform.NewRequest]:
+// "/extensions/" and the id, escaped as one path element.
 func ExtensionPath(id string) string {
 	escaped := url.PathEscape(id)
-	if id == "." || id == ".." { // not to be taken for steps in the path
+	if id == "." || id == ".." { // clients and servers resolve these in a path
 		escaped = strings.ReplaceAll(id, ".", "%2E")
 	}
 	return "/extensions/" + escaped
 }
 
-// NewRequest returns a signed request and does not send it, so that a test can
-// spoil it first; see [SetBody]. path is relative to BaseURL, begins with a
-// slash, is escaped, and may have a query. body may be nil.
+// NewRequest returns a signed request without sending it. A test can change the
+// request, for example with [SetBody], before it calls [Platform.Do].
+//
+// path is relative to BaseURL, begins with a slash, must already be escaped, and may
+// have a query. body may be nil. A body gets the Content-Type application/json.
 func (p *Platform) NewRequest(ctx context.Context, method, path string, body []byte) (*http.Request, error) {
 	base, err := p.base()
 	if err != nil {
@@ -192,7 +200,7 @@ func (p *Platform) NewRequest(ctx context.Context, method, path string, body []b
 		return nil, errors.New("flytest: Platform.Signer is missing")
 	}
 	if !strings.HasPrefix(path, "/") {
-		return nil, fmt.Errorf("flytest: path %q does not begin with a slash", path)
+		return nil, fmt.Errorf("flytest: path %q must begin with a slash", path)
 	}
 	r, err := http.NewRequestWithContext(ctx, method, base+path, nil)
 	if err != nil {
@@ -214,18 +222,18 @@ func (p *Platform) NewRequest(ctx context.Context, method, path string, body []b
 	return r, nil
 }
 
-// base returns the base URL in the form in which signatures cover it: the host
-// in lower case and without the scheme's own port (RFC 9421, section 2.2.3).
+// base returns the base URL in the form that signatures cover: with the host in
+// lower case and without the scheme's default port (RFC 9421, section 2.2.3).
 func (p *Platform) base() (string, error) {
 	u, err := url.Parse(p.BaseURL)
 	if err != nil {
 		return "", fmt.Errorf("flytest: Platform.BaseURL: %w", err)
 	}
 	if u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" {
-		return "", fmt.Errorf("flytest: Platform.BaseURL %q is no http or https URL", p.BaseURL)
+		return "", fmt.Errorf("flytest: Platform.BaseURL %q must be an absolute http or https URL", p.BaseURL)
 	}
 	if u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
-		return "", errors.New("flytest: Platform.BaseURL has a user, a query or a fragment")
+		return "", errors.New("flytest: Platform.BaseURL must not have a user, a query or a fragment")
 	}
 	port := ":443"
 	if u.Scheme == "http" {
@@ -235,10 +243,10 @@ func (p *Platform) base() (string, error) {
 	return u.Scheme + "://" + host + strings.TrimRight(u.EscapedPath(), "/"), nil
 }
 
-// Do sends a request as it is, without signing it. One request may be sent
-// again and again, body included, which is what a replay is. The answer's body
-// has been read already and need not be closed; an answer of any status is no
-// error.
+// Do sends a request as it is, without signing it. To replay a request, pass it to Do
+// again, including its body. The answer's body is in memory and need not be closed.
+// An answer with any status is a success. Do returns an error if there is no answer,
+// or if the answer is larger than 1 MiB.
 func (p *Platform) Do(r *http.Request) (*http.Response, error) {
 	e, err := p.exchange(r)
 	if err != nil {
@@ -248,7 +256,7 @@ func (p *Platform) Do(r *http.Request) (*http.Response, error) {
 	return e.Response, nil
 }
 
-// maxAnswer bounds what is read of an answer, in bytes.
+// maxAnswer is the largest answer in bytes.
 const maxAnswer = 1 << 20
 
 func (p *Platform) exchange(r *http.Request) (Exchange, error) {
@@ -283,8 +291,8 @@ func (p *Platform) exchange(r *http.Request) (Exchange, error) {
 	return e, nil
 }
 
-// SetBody gives a request a body, of which GetBody makes copies. It does not
-// sign: use it in a [Signer], or to spoil a request that is signed.
+// SetBody sets the Body, GetBody and ContentLength of a request. It does not sign
+// the request. Use it in a [Signer], or to change the body of a signed request.
 func SetBody(r *http.Request, body []byte) {
 	r.ContentLength = int64(len(body))
 	r.GetBody = func() (io.ReadCloser, error) {
@@ -296,13 +304,13 @@ func SetBody(r *http.Request, body []byte) {
 	r.Body, _ = r.GetBody()
 }
 
-// bodyOf returns the body of a request, which stays readable.
+// bodyOf returns the body of a request and leaves it readable.
 func bodyOf(r *http.Request) ([]byte, error) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil, nil
 	}
 	if r.GetBody == nil {
-		return nil, errors.New("flytest: the request has a body and no GetBody; use SetBody")
+		return nil, errors.New("flytest: the request's body has no GetBody; set it with SetBody")
 	}
 	copied, err := r.GetBody()
 	if err != nil {

@@ -22,13 +22,13 @@ func TestMisuse(t *testing.T) {
 		name, baseURL, want string
 		noSigner            bool
 	}{
-		{name: "no base URL", want: `flytest: Platform.BaseURL "" is no http or https URL`},
-		{name: "no scheme", baseURL: "logjam.io/flyio", want: `flytest: Platform.BaseURL "logjam.io/flyio" is no http or https URL`},
-		{name: "no host", baseURL: "https:///flyio", want: `flytest: Platform.BaseURL "https:///flyio" is no http or https URL`},
-		{name: "another scheme", baseURL: "ftp://logjam.io", want: `flytest: Platform.BaseURL "ftp://logjam.io" is no http or https URL`},
-		{name: "no URL", baseURL: "https://logjam.io/%zz", want: "flytest: Platform.BaseURL: "},
-		{name: "query", baseURL: "https://logjam.io?a=b", want: "flytest: Platform.BaseURL has a user, a query or a fragment"},
-		{name: "user", baseURL: "https://a:hunter2@logjam.io", want: "flytest: Platform.BaseURL has a user, a query or a fragment"},
+		{name: "no base URL", want: `flytest: Platform.BaseURL "" must be an absolute http or https URL`},
+		{name: "no scheme", baseURL: "logjam.io/flyio", want: `flytest: Platform.BaseURL "logjam.io/flyio" must be an absolute http or https URL`},
+		{name: "no host", baseURL: "https:///flyio", want: `flytest: Platform.BaseURL "https:///flyio" must be an absolute http or https URL`},
+		{name: "another scheme", baseURL: "ftp://logjam.io", want: `flytest: Platform.BaseURL "ftp://logjam.io" must be an absolute http or https URL`},
+		{name: "malformed URL", baseURL: "https://logjam.io/%zz", want: "flytest: Platform.BaseURL: "},
+		{name: "query", baseURL: "https://logjam.io?a=b", want: "flytest: Platform.BaseURL must not have a user, a query or a fragment"},
+		{name: "user", baseURL: "https://a:hunter2@logjam.io", want: "flytest: Platform.BaseURL must not have a user, a query or a fragment"},
 		{name: "no signer", baseURL: baseURL, noSigner: true, want: "flytest: Platform.Signer is missing"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -63,9 +63,9 @@ func TestEmptyIDAndRelativePath(t *testing.T) {
 		}
 	}
 	for _, c := range []struct{ method, path, want string }{
-		{http.MethodGet, "extensions", `flytest: path "extensions" does not begin with a slash`},
-		{http.MethodGet, "@evil.example/extensions", `flytest: path "@evil.example/extensions" does not begin with a slash`},
-		{http.MethodGet, "", `flytest: path "" does not begin with a slash`},
+		{http.MethodGet, "extensions", `flytest: path "extensions" must begin with a slash`},
+		{http.MethodGet, "@evil.example/extensions", `flytest: path "@evil.example/extensions" must begin with a slash`},
+		{http.MethodGet, "", `flytest: path "" must begin with a slash`},
 		{"GET /", "/extensions", "flytest: net/http: invalid method"},
 		{http.MethodGet, "/%zz", "flytest: parse "},
 	} {
@@ -108,21 +108,21 @@ func TestObserve(t *testing.T) {
 		Observe: func(e flytest.Exchange) { seen = append(seen, e) },
 	}
 	if _, err := fly.Provision(t.Context(), flyext.ProvisionRequest{ID: "mine"}); err == nil {
-		t.Error("a conflict is no error")
+		t.Error("a conflict returned no error")
 	}
 	if len(seen) != 1 {
-		t.Fatalf("%d exchanges", len(seen))
+		t.Fatalf("observed %d exchanges, want 1", len(seen))
 	}
 	e := seen[0]
 	if e.Request.Method != http.MethodPost || e.Request.URL.String() != "https://example.com/flyio/extensions" ||
 		string(e.RequestBody) != `{"name":"","id":"mine","organization_id":""}` ||
 		e.Response.StatusCode != http.StatusConflict || e.Response.Header.Get("X-Request-Id") != "7" ||
 		string(e.ResponseBody) != `{"error":"conflict","message":"The name is taken."}` {
-		t.Errorf("%+v", e)
+		t.Errorf("observed %+v", e)
 	}
 	for name := range e.Request.Header {
 		if got, want := received.Load().Header.Get(name), e.Request.Header.Get(name); got != want {
-			t.Errorf("%s arrived as %q, was shown as %q", name, got, want)
+			t.Errorf("%s was received as %q and observed as %q", name, got, want)
 		}
 	}
 	fly.Client = &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) { return nil, io.ErrUnexpectedEOF })}
@@ -131,8 +131,8 @@ func TestObserve(t *testing.T) {
 	}
 }
 
-// TestRedirectIsNotFollowed: a provider that redirects, or somebody who can
-// make it, must not be handed the bearer token for another URL.
+// TestRedirectIsNotFollowed checks that a redirect does not send the bearer token to
+// another URL.
 func TestRedirectIsNotFollowed(t *testing.T) {
 	t.Parallel()
 	var requests atomic.Int32
@@ -154,7 +154,8 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 
 func TestDoSendsAsIs(t *testing.T) {
 	t.Parallel()
-	// Not a server: http.Transport would make up for a body that was sent before.
+	// A RoundTripper instead of a server, because http.Transport would rewind a body
+	// that was sent before.
 	client := &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 		var sent []byte
 		if r.Body != nil {
@@ -180,7 +181,7 @@ func TestDoSendsAsIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := fly.Do(stream); err == nil || err.Error() != "flytest: the request has a body and no GetBody; use SetBody" {
+	if _, err := fly.Do(stream); err == nil || err.Error() != "flytest: the request's body has no GetBody; set it with SetBody" {
 		t.Errorf("a body that cannot be sent twice: %v", err)
 	}
 	plain, err := http.NewRequestWithContext(t.Context(), http.MethodGet, baseURL, nil)
@@ -188,7 +189,7 @@ func TestDoSendsAsIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	if answer, err := fly.Do(plain); err != nil || answer.StatusCode != http.StatusOK {
-		t.Errorf("a request of somebody else's: %v, %v", answer, err)
+		t.Errorf("a request without NewRequest: %v, %v", answer, err)
 	}
 }
 
@@ -226,7 +227,7 @@ func TestConcurrentUse(t *testing.T) {
 	}
 }
 
-// TestPlainHTTP needs neither the client of the server nor example.com.
+// TestPlainHTTP uses http.DefaultClient and the URL of the server.
 func TestPlainHTTP(t *testing.T) {
 	t.Parallel()
 	mux := http.NewServeMux()
@@ -239,6 +240,6 @@ func TestPlainHTTP(t *testing.T) {
 	mux.Handle("/", provider)
 	fly := &flytest.Platform{BaseURL: server.URL + "/", Signer: flytest.RFC9421(key)}
 	if x, err := fly.Provision(t.Context(), flyext.ProvisionRequest{ID: "mine", OrganizationID: "M03FclA4m"}); err != nil || x.ID != "mine" {
-		t.Errorf("%v, %v", x, err)
+		t.Errorf("Provision: %v, %v", x, err)
 	}
 }

@@ -17,57 +17,59 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// RFC9421 signs with an HTTP message signature (RFC 9421) under HMAC-SHA256,
-// tagged "flyio", with a nonce. It covers the method, the target URI and the
-// authority, Authorization and the fields of an event where they are there, and
-// of a body its type, length and Content-Digest (RFC 9530).
+// RFC9421 returns a Signer for HTTP message signatures (RFC 9421) with HMAC-SHA256,
+// a nonce and the tag "flyio". The signature covers:
 //
-// The signature is made by github.com/common-fate/httpsig, with an HMAC of ours
-// plugged in: the library's own does not hash the message, so that whoever has
-// seen one of its signatures can forge every other.
+//   - the method, the target URI and the authority
+//   - of a body, Content-Type, Content-Length and Content-Digest (RFC 9530)
+//   - Authorization, if the request has it
+//   - the headers that describe an event, if the request has them
+//
+// github.com/common-fate/httpsig makes the signature, with an HMAC of this package.
+// The library's own HMAC does not hash the message, so an attacker who sees one
+// signature can forge every other.
 func RFC9421(key flyext.Key) Signer { return RFC9421Options{}.RFC9421(key) }
 
-// RFC9421Options are what senders of RFC 9421 signatures do differently, and
-// what their verifiers may insist on. The zero value is what [RFC9421] does.
+// RFC9421Options changes the signatures of [RFC9421] to those of other senders, or
+// to those that a verifier requires. The zero value changes nothing.
 type RFC9421Options struct {
-	// Components are covered, in this order, instead of those that [RFC9421]
-	// covers: "@method", "@target-uri", "@authority", "@scheme", "@path", "@query"
-	// and the names of fields in lower case. nil means the usual ones.
+	// Components lists what the signature covers, in this order: "@method",
+	// "@target-uri", "@authority", "@scheme", "@path", "@query" and header names
+	// in lower case. nil means the components that [RFC9421] covers.
 	Components []string
-	// PathAndQuery covers "@path" and "@query" in the place of "@target-uri", for
-	// verifiers that do not know the whole URL at which they are called, as behind
-	// a proxy that ends TLS. It changes nothing of Components, if they are given.
+	// PathAndQuery covers "@path" and "@query" instead of "@target-uri". Some
+	// verifiers do not know their whole URL, for example behind a proxy that
+	// terminates TLS. PathAndQuery has no effect if Components is not nil.
 	PathAndQuery bool
-	// WithoutTag leaves out the parameter "tag", which not every verifier knows.
+	// WithoutTag omits the parameter "tag", which some verifiers do not know.
 	WithoutTag bool
-	// Expires is how long after "created" the signature says that it "expires",
-	// in whole seconds. 0 says nothing of it; less than 0 makes a signature that
-	// has expired already.
+	// Expires is the time from "created" to "expires", in whole seconds. 0 omits
+	// "expires". A negative time makes a signature that has already expired.
 	Expires time.Duration
 }
 
-// RFC9421 is [RFC9421] with these options.
+// RFC9421 returns an RFC 9421 Signer that applies o. See the function [RFC9421].
 func (o RFC9421Options) RFC9421(key flyext.Key) Signer {
 	return o.messageSigner(key, "Content-Digest", func(body []byte) string {
 		return "sha-256=:" + base64SHA256(body) + ":"
 	})
 }
 
-// Draft05 signs as draft-ietf-httpbis-message-signatures-05 does, which the
-// proposal names: as [RFC9421], but with the body protected by a Digest
-// (RFC 3230), and without a tag, which the draft does not have.
+// Draft05 returns a Signer for draft-ietf-httpbis-message-signatures-05, the draft
+// that Fly.io's proposal names. It signs as [RFC9421] does, with two differences: a
+// Digest (RFC 3230) protects the body, and there is no tag, because the draft does
+// not have one.
 func Draft05(key flyext.Key) Signer {
 	return RFC9421Options{WithoutTag: true}.messageSigner(key, "Digest", digest)
 }
 
-// digest is the value of a Digest field (RFC 3230, section 4.3.2).
+// digest returns the value of a Digest header (RFC 3230, section 4.3.2).
 func digest(body []byte) string { return "SHA-256=" + base64SHA256(body) }
 
 func (o RFC9421Options) messageSigner(key flyext.Key, digestField string, digestOf func(body []byte) string) Signer {
 	return keyedSigner(key, func(r *http.Request, body []byte, now time.Time) error {
 		if len(body) > 0 {
-			// The digest's field is set because the library computes what
-			// Content-Digest would be, and does not send it.
+			// The library computes the value of Content-Digest but does not send it.
 			r.Header.Set(digestField, digestOf(body))
 		}
 		covered := o.Components
@@ -97,19 +99,18 @@ func (o RFC9421Options) usualComponents(r *http.Request, body []byte, digestFiel
 		usual = append(usual, "authorization")
 	}
 	if len(body) > 0 {
-		// Content-Length is covered here alone: net/http sends none with a GET or
-		// a DELETE.
+		// net/http sends Content-Length only with a body.
 		usual = append(usual, "content-type", "content-length", digestField)
 	}
 	return append(usual, eventFields(r.Header, usual)...)
 }
 
-// sign adds the signature that t makes of the covered components.
+// sign adds the signature that t makes over the covered components.
 func (o RFC9421Options) sign(r *http.Request, body []byte, now time.Time, covered []string, t *signer.Transport) error {
-	defer SetBody(r, body) // the library reads it up
+	defer SetBody(r, body) // because the library consumes the body
 	set, err := sigset.Unmarshal(r)
 	if err != nil {
-		return fmt.Errorf("the request has a signature of another format: %w", err)
+		return fmt.Errorf("the request already has a signature in another format: %w", err)
 	}
 	t.CoveredComponents = slices.DeleteFunc(slices.Clone(covered), func(name string) bool {
 		_, ok := derived[name]
@@ -133,8 +134,8 @@ func (o RFC9421Options) sign(r *http.Request, body []byte, now time.Time, covere
 	return set.Include(r)
 }
 
-// derived are the components (RFC 9421, sections 2.2.6 and 2.2.7) that the
-// library does not know.
+// derived computes the components that the library does not know (RFC 9421,
+// sections 2.2.6 and 2.2.7).
 var derived = map[string]func(r *http.Request) string{
 	"@path": func(r *http.Request) string {
 		if r.URL.Path == "" {
@@ -145,10 +146,9 @@ var derived = map[string]func(r *http.Request) string{
 	"@query": func(r *http.Request) string { return "?" + r.URL.RawQuery },
 }
 
-// resign signs again what signer.Transport.Sign cannot, in its steps: that has
-// the real clock and takes no other, and a test needs stale signatures and ones
-// from the future; it says nothing of "expires", and does not know all
-// components.
+// resign repeats the steps of signer.Transport.Sign for signatures that Sign cannot
+// make: with another clock than the real one, with "expires", or with the components
+// in derived.
 func resign(m *signature.Message, r *http.Request, covered []string, a signer.Algorithm) error {
 	base, err := sigbase.Derive(m.Input, nil, r, a.ContentDigest())
 	if err != nil {
@@ -166,12 +166,11 @@ func resign(m *signature.Message, r *http.Request, covered []string, a signer.Al
 	return err
 }
 
-// An algorithm is HMAC-SHA256 (RFC 9421, section 3.3.3) as the library wants
-// it. It is not the library's alg_hmac, which signs with
-// HMAC(key, "") whatever the message.
+// An algorithm implements HMAC-SHA256 (RFC 9421, section 3.3.3) for the library. It
+// replaces the library's alg_hmac, which signs every message with HMAC(key, "").
 type algorithm struct {
 	secret string
-	base   *string // is set to what was signed last
+	base   *string // receives the signature base
 }
 
 func (algorithm) Type() string { return "hmac-sha256" }

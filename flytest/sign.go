@@ -20,29 +20,30 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// A Signer signs requests as Fly.io would. The ones of this package are safe
-// for concurrent use and print without their secrets.
+// A Signer signs requests as Fly.io does. The signers of this package are safe for
+// concurrent use, and printing them does not reveal their secrets.
 type Signer interface {
-	// Sign signs r, in place, at the time now. r is a client's request with an
-	// absolute URL; its body is had from r.GetBody and changed with [SetBody].
+	// Sign signs r in place, at the time now. r is a client request with an
+	// absolute URL. Read its body with r.GetBody and change it with [SetBody].
 	Sign(r *http.Request, now time.Time) error
 }
 
-// signerFunc makes signers of closures, whose secrets no fmt verb can print.
+// A signerFunc is a Signer that holds its secrets in a closure, where no fmt verb
+// can print them.
 type signerFunc func(r *http.Request, now time.Time) error
 
 func (sign signerFunc) Sign(r *http.Request, now time.Time) error { return sign(r, now) }
 
-// All signs with each of signers, in their order. A signature covers what is
-// there before it: with the bearer token first, as in
+// All returns a Signer that applies signers in order. A signature can cover only
+// headers that earlier signers have set, so put the bearer token first:
 //
 //	flytest.All(flytest.BearerToken(token), flytest.RFC9421(key))
 //
-// the signature covers the token, where its format does that.
+// [RFC9421], [Draft05] and [Zntrio] cover the token then.
 func All(signers ...Signer) Signer {
 	return signerFunc(func(r *http.Request, now time.Time) error {
 		if len(signers) == 0 {
-			return errors.New("flytest: All of no signers")
+			return errors.New("flytest: All needs at least one signer")
 		}
 		for _, s := range signers {
 			if s == nil {
@@ -56,10 +57,14 @@ func All(signers ...Signer) Signer {
 	})
 }
 
-// SignatureBase returns the exact bytes whose HMAC the last signer of this
-// package put on r: the body or query of X-Signature, the signature base of
-// RFC 9421 (section 2.5), the signing string of draft-cavage. It is "" if none
-// did. Compare it with what a verifier computes.
+// SignatureBase returns the exact bytes that the last signer of this package signed:
+//
+//   - for X-Signature, the body or the query
+//   - for RFC 9421 and its drafts, the signature base (RFC 9421, section 2.5)
+//   - for draft-cavage and its dialect, the signing string
+//
+// It returns "" if r has no signature of this package. Compare the bytes with those
+// that a verifier computes.
 func SignatureBase(r *http.Request) string {
 	base, _ := r.Context().Value(signatureBaseKey{}).(string)
 	return base
@@ -67,47 +72,49 @@ func SignatureBase(r *http.Request) string {
 
 type signatureBaseKey struct{}
 
-// keepSignatureBase keeps the base where copies of the request have it, too.
+// keepSignatureBase stores the base in the context, which copies of r share.
 func keepSignatureBase(r *http.Request, base string) {
 	*r = *r.WithContext(context.WithValue(r.Context(), signatureBaseKey{}, base))
 }
 
-// BearerToken adds "Authorization: Bearer <token>", which generation 1 sends
-// beside a message signature.
+// BearerToken returns a Signer that adds "Authorization: Bearer <token>". Generation 1
+// sends it in addition to a message signature.
 func BearerToken(token string) Signer {
 	return signerFunc(func(r *http.Request, _ time.Time) error {
 		if token == "" {
-			return errors.New("flytest: BearerToken of an empty token")
+			return errors.New("flytest: BearerToken: the token is empty")
 		}
 		r.Header.Add("Authorization", "Bearer "+token)
 		return nil
 	})
 }
 
-// XSignature signs as Fly.io does today: it adds a timestamp, a nonce and the
-// URL to the JSON object in the body, or to the query of a GET, HEAD or DELETE,
-// and sends the HMAC-SHA256 of that body or query, in lower-case hex, as
-// X-Signature. What is there already stays as it is, byte for byte.
+// XSignature returns a Signer that signs as Fly.io does today. It adds a timestamp, a
+// nonce and the URL to the JSON object in the body, or to the query of a GET, HEAD or
+// DELETE. It then sends the HMAC-SHA256 of the body or query as X-Signature, in
+// lower-case hex. The other bytes of the body or query do not change.
 //
 // See https://fly.io/docs/reference/extensions_api/#authentication-and-request-signing.
 func XSignature(secret string) Signer { return XSignatureOptions{}.XSignature(secret) }
 
-// XSignatureOptions are what an X-Signature can be made with otherwise. The zero
-// value is what [XSignature] does.
+// XSignatureOptions changes the signatures of [XSignature]. The zero value changes
+// nothing.
 type XSignatureOptions struct {
-	// TimestampAsText puts the timestamp of a body into quotes. Fly.io's own
-	// examples show it both ways.
+	// TimestampAsText writes the timestamp in a body as a JSON string. Fly.io's
+	// own examples have strings and numbers.
 	TimestampAsText bool
-	// AsIs adds nothing: the body or query is signed as it is, be it JSON or
-	// not. A request signed so is genuine, and lacks what must be in it.
+	// AsIs signs the body or query without adding anything, even if the body is
+	// not JSON. The signature is then valid, but the timestamp, the nonce and the
+	// URL are missing unless the request already has them.
 	AsIs bool
 }
 
-// XSignature is [XSignature] with these options.
+// XSignature returns an X-Signature Signer that applies o. See the function
+// [XSignature].
 func (o XSignatureOptions) XSignature(secret string) Signer {
 	return signerFunc(func(r *http.Request, now time.Time) error {
 		if secret == "" {
-			return errors.New("flytest: XSignature with an empty secret")
+			return errors.New("flytest: XSignature: the secret is empty")
 		}
 		content, err := o.content(r, now)
 		if err != nil {
@@ -119,7 +126,7 @@ func (o XSignatureOptions) XSignature(secret string) Signer {
 	})
 }
 
-// content returns what to sign: the body or query, with what has to be in it.
+// content returns the bytes to sign: the complete body or query.
 func (o XSignatureOptions) content(r *http.Request, now time.Time) ([]byte, error) {
 	if !o.AsIs {
 		return o.addSigningParams(r, now)
@@ -134,7 +141,7 @@ func signsQuery(method string) bool {
 	return method == http.MethodGet || method == http.MethodHead || method == http.MethodDelete
 }
 
-// addSigningParams returns the content to sign: the new body or query.
+// addSigningParams adds the parameters to r and returns its new body or query.
 func (o XSignatureOptions) addSigningParams(r *http.Request, now time.Time) ([]byte, error) {
 	timestamp := strconv.FormatInt(now.Unix(), 10)
 	nonce := rand.Text()
@@ -178,16 +185,16 @@ func (o XSignatureOptions) addSigningParams(r *http.Request, now time.Time) ([]b
 }
 
 func errHasSigningParam(name string) error {
-	return fmt.Errorf("flytest: the request has a %q already, which XSignature adds", name)
+	return fmt.Errorf("flytest: the request already has a %q; XSignature adds its own", name)
 }
 
-// endOfObject returns where the object in body closes, and whether it has no
-// members. It minds as little as it can else, because a test may well want to
-// sign an object that the provider has to refuse.
+// endOfObject returns the offset of the closing brace in body, and whether the object
+// is empty. It is otherwise lenient, because a test may sign an object that the
+// provider must refuse.
 func endOfObject(body []byte) (end int, empty bool, err error) {
 	dec := jsontext.NewDecoder(strings.NewReader(string(body)), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	if dec.PeekKind() != '{' {
-		return 0, false, errors.New("flytest: XSignature can sign a body that is a JSON object, and this one is not")
+		return 0, false, errors.New("flytest: XSignature: the body must be a JSON object")
 	}
 	_, err = dec.ReadToken()
 	empty = true
@@ -207,7 +214,7 @@ func endOfObject(body []byte) (end int, empty bool, err error) {
 		_, err = dec.ReadToken()
 	}
 	if err != nil {
-		return 0, false, fmt.Errorf("flytest: XSignature can sign a body that is a JSON object: %w", err)
+		return 0, false, fmt.Errorf("flytest: XSignature: the body must be a JSON object: %w", err)
 	}
 	return int(dec.InputOffset()) - len("}"), empty, nil
 }
@@ -223,13 +230,13 @@ func base64SHA256(body []byte) string {
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// keyedSigner makes a signer under a key of a closure that gets the body, too.
+// keyedSigner returns a Signer that checks key and passes the body to sign.
 func keyedSigner(key flyext.Key, sign func(r *http.Request, body []byte, now time.Time) error) Signer {
 	return signerFunc(func(r *http.Request, now time.Time) error {
 		if err := checkKey(key); err != nil {
 			return err
 		}
-		if r.Host == "" { // as net/http takes it
+		if r.Host == "" { // net/http then sends the host of the URL
 			r.Host = r.URL.Host
 		}
 		body, err := bodyOf(r)
@@ -246,7 +253,7 @@ func checkKey(key flyext.Key) error {
 	}
 	for _, c := range []byte(key.ID) {
 		if c < 0x20 || c > 0x7e || c == '"' || c == '\\' {
-			return errors.New("flytest: the key's ID cannot be quoted in a header")
+			return errors.New("flytest: the key's ID must be printable ASCII without quotes and backslashes")
 		}
 	}
 	return nil

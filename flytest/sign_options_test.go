@@ -16,7 +16,7 @@ func TestRFC9421Options(t *testing.T) {
 	for _, c := range []struct {
 		name, base, path    string
 		options             flytest.RFC9421Options
-		lines, list, params string // of the signature base; params stand behind the nonce
+		lines, list, params string // of the signature base; params follow the nonce
 	}{
 		{
 			name: "path and query", base: "https://logjam.io/flyio", path: "/extensions/a%2Fb?c=%20d",
@@ -31,7 +31,7 @@ func TestRFC9421Options(t *testing.T) {
 			list:    `"@path" "@query"`, params: ";created=1685641159",
 		},
 		{
-			name: "the usual with path and query", base: "https://logjam.io/flyio", path: "/extensions/a?b",
+			name: "default components with path and query", base: "https://logjam.io/flyio", path: "/extensions/a?b",
 			options: flytest.RFC9421Options{PathAndQuery: true, WithoutTag: true},
 			lines:   "\"@method\": GET\n\"@authority\": logjam.io\n\"@path\": /flyio/extensions/a\n\"@query\": ?b\n",
 			list:    `"@method" "@authority" "@path" "@query"`, params: ";created=1685641159",
@@ -68,8 +68,8 @@ func TestRFC9421Options(t *testing.T) {
 	}
 }
 
-// TestRFC9421OptionsAreVerified has our own verifier look at what the options
-// make: it accepts another coverage of the URL, and refuses what has expired.
+// TestRFC9421OptionsAreVerified checks that flyext accepts another coverage of the URL
+// and refuses expired signatures.
 func TestRFC9421OptionsAreVerified(t *testing.T) {
 	t.Parallel()
 	target := []string{"@method", "@authority", "@path", "@query"}
@@ -79,10 +79,10 @@ func TestRFC9421OptionsAreVerified(t *testing.T) {
 		want    bool
 	}{
 		{"path and query", flytest.RFC9421Options{Components: target}, true},
-		{"the usual with path and query", flytest.RFC9421Options{PathAndQuery: true}, true},
+		{"default components with path and query", flytest.RFC9421Options{PathAndQuery: true}, true},
 		{"path without query", flytest.RFC9421Options{Components: target[:3]}, false},
 		{"expires", flytest.RFC9421Options{Expires: time.Minute}, true},
-		{"has expired", flytest.RFC9421Options{Expires: -time.Hour}, false},
+		{"expired", flytest.RFC9421Options{Expires: -time.Hour}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -96,7 +96,7 @@ func TestRFC9421OptionsAreVerified(t *testing.T) {
 			fly := &flytest.Platform{BaseURL: baseURL, Signer: c.options.RFC9421(key), Client: client}
 			answer, err := fly.Do(newRequest(t, fly, http.MethodGet, "/extensions/a%2Fb?c=d", ""))
 			if err != nil || answer.StatusCode == http.StatusNoContent != c.want {
-				t.Errorf("%v, %v", answer, err)
+				t.Errorf("got %v, %v, want accepted: %t", answer, err, c.want)
 			}
 		})
 	}
@@ -118,6 +118,6 @@ func TestCavageCreated(t *testing.T) {
 
 	fly.Signer = flytest.CavageOptions{Headers: []string{"(request-target)", "(created)"}}.Cavage(key)
 	if r, err := fly.NewRequest(t.Context(), http.MethodDelete, "/extensions/a", nil); err == nil {
-		t.Errorf("signed (created) without Created: %s", r.Header.Get("Signature"))
+		t.Errorf("got the signature %s without Created, want an error", r.Header.Get("Signature"))
 	}
 }

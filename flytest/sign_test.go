@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -76,7 +75,7 @@ func TestXSignatureKeepsTheBody(t *testing.T) {
 				t.Errorf("added %+v", params)
 			}
 			if r.Header.Get("X-Signature") != hex.EncodeToString(hmacOf(got)) || r.ContentLength != int64(len(got)) {
-				t.Errorf("X-Signature %q is not the body's", r.Header.Get("X-Signature"))
+				t.Errorf("X-Signature %q is not the HMAC of the body, or Content-Length is wrong", r.Header.Get("X-Signature"))
 			}
 		})
 	}
@@ -94,7 +93,7 @@ func TestXSignatureSignsTheQuery(t *testing.T) {
 			t.Errorf("%s: query is %q", method, r.URL.RawQuery)
 		}
 		if r.Header.Get("X-Signature") != hex.EncodeToString(hmacOf(r.URL.RawQuery)) {
-			t.Errorf("%s: X-Signature %q is not the query's", method, r.Header.Get("X-Signature"))
+			t.Errorf("%s: X-Signature %q is not the HMAC of the query", method, r.Header.Get("X-Signature"))
 		}
 	}
 }
@@ -138,8 +137,8 @@ func TestMessageSignatureBase(t *testing.T) {
 			values: "GET|https://logjam.io/flyio/extensions/a%2Fb|logjam.io",
 		},
 	} {
-		// The library has the real clock, and what is dated otherwise is signed
-		// step by step: both must come out the same.
+		// The library signs with the real clock only, and resign signs with other
+		// clocks. Both signatures must have the same form.
 		for _, clock := range []string{"real clock", "injected clock"} {
 			t.Run(c.name+"/"+clock, func(t *testing.T) {
 				t.Parallel()
@@ -185,7 +184,7 @@ func TestMessageSignatureBase(t *testing.T) {
 	}
 }
 
-// peer is the library's own verifier with a correct HMAC.
+// peer is a correct HMAC for the library's own verifier.
 type peer struct{}
 
 func (peer) GetKey(_ context.Context, id, _ string) (verifier.Algorithm, error) {
@@ -234,124 +233,6 @@ func TestPeerVerifiesRFC9421(t *testing.T) {
 	}
 }
 
-// TestRubySignature compares with what the Ruby library of the proposal sent.
-func TestRubySignature(t *testing.T) {
-	t.Parallel()
-	text, err := os.ReadFile("../testdata/interop/ruby-http-signatures.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var cases []struct {
-		Name    string
-		Now     int64
-		Request struct {
-			Method     string
-			Headers    [][2]string
-			BodyBase64 []byte `json:"body_base64"`
-		}
-	}
-	if err := json.Unmarshal(text, &cases); err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range cases {
-		if c.Name != "99designs-ruby/fly-doc/R1" {
-			continue
-		}
-		fly := &flytest.Platform{
-			BaseURL: "https://logjam.org/flyio", Now: at(c.Now),
-			Signer: flytest.CavageOptions{RepeatAsAuthorization: true}.Cavage(key),
-		}
-		r := newRequest(t, fly, c.Request.Method, "/extensions", string(c.Request.BodyBase64))
-		for _, h := range c.Request.Headers {
-			switch h[0] {
-			case "Signature", "Authorization", "Date":
-				if got := r.Header.Values(h[0]); len(got) != 1 || got[0] != h[1] {
-					t.Errorf("%s: %q, Ruby sent %q", h[0], got, h[1])
-				}
-			}
-		}
-		return
-	}
-	t.Fatal("the recorded request is not there")
-}
-
-func TestCavageCovers(t *testing.T) {
-	t.Parallel()
-	const empty = "SHA-256=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
-	const date = "Thu, 01 Jun 2023 17:39:19 GMT"
-	for _, c := range []struct {
-		name, method, body string
-		options            flytest.CavageOptions
-		covered, base      string
-		authorization      bool
-	}{
-		{
-			name: "body", method: http.MethodPatch, body: `{"name":"a"}`, covered: "(request-target) date content-length",
-			base: "(request-target): patch /flyio/extensions/a%20b?c=d\ndate: " + date + "\ncontent-length: 12",
-		},
-		{
-			name: "body with digest", method: http.MethodPatch, body: `{"name":"a"}`,
-			options: flytest.CavageOptions{CoverDigest: true}, covered: "(request-target) date content-length digest",
-			base: "(request-target): patch /flyio/extensions/a%20b?c=d\ndate: " + date +
-				"\ncontent-length: 12\ndigest: SHA-256=2dcZsnSAtVzUkYAg50c+cW7TVpyK2v6SbPmxC0+O8GQ=",
-		},
-		{
-			name: "no body", method: http.MethodGet, covered: "(request-target) date",
-			base: "(request-target): get /flyio/extensions/a%20b?c=d\ndate: " + date,
-		},
-		{
-			name: "authorization", method: http.MethodDelete, options: flytest.CavageOptions{RepeatAsAuthorization: true},
-			covered: "(request-target) date", authorization: true,
-			base: "(request-target): delete /flyio/extensions/a%20b?c=d\ndate: " + date,
-		},
-		{
-			name: "no body with digest", method: http.MethodDelete, options: flytest.CavageOptions{CoverDigest: true},
-			covered: "(request-target) date digest",
-			base:    "(request-target): delete /flyio/extensions/a%20b?c=d\ndate: " + date + "\ndigest: " + empty,
-		},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			fly := &flytest.Platform{BaseURL: "https://logjam.org/flyio", Signer: c.options.Cavage(key), Now: at(1685641159)}
-			r := newRequest(t, fly, c.method, "/extensions/a%20b?c=d", c.body)
-			want := `keyId="flyio-signing-secret",algorithm="hmac-sha256",headers="` + c.covered + `",signature="` +
-				base64.StdEncoding.EncodeToString(hmacOf(c.base)) + `"`
-			if got := r.Header.Values("Signature"); len(got) != 1 || got[0] != want {
-				t.Errorf("Signature: %q\nwant %q", got, want)
-			}
-			wantAuthorization := ""
-			if c.authorization {
-				wantAuthorization = "Signature " + want
-			}
-			if got := r.Header.Get("Authorization"); got != wantAuthorization {
-				t.Errorf("Authorization: %q\nwant %q", got, wantAuthorization)
-			}
-		})
-	}
-}
-
-func TestZntrioSigns(t *testing.T) {
-	t.Parallel()
-	fly := &flytest.Platform{
-		BaseURL: "https://logjam.org/flyio", Now: at(1685641159),
-		Signer: flytest.All(flytest.BearerToken(token), flytest.Zntrio(key)),
-	}
-	r := newRequest(t, fly, http.MethodPatch, "/extensions/a%2Fb?c=%20d", `{"name":"a"}`)
-	input, ok := strings.CutPrefix(r.Header.Get("Signature-Input"), "sig1=")
-	nonce, okStart := strings.CutPrefix(input, `(@request-target, host, date, digest, authorization); alg="hmac-sha256"; `+
-		`keyid="flyio-signing-secret"; created=1685641159; nonce="`)
-	nonce, okEnd := strings.CutSuffix(nonce, `"`)
-	if !ok || !okStart || !okEnd || len(nonce) < 20 {
-		t.Errorf("Signature-Input: %s", input)
-	}
-	base := "@request-target: patch /flyio/extensions/a/b?c=%20d\nhost: logjam.org\ndate: Thu, 01 Jun 2023 17:39:19 GMT\n" +
-		"digest: SHA-256=2dcZsnSAtVzUkYAg50c+cW7TVpyK2v6SbPmxC0+O8GQ=\nauthorization: Bearer " + token + "\n@signature-params: " + input + "\n"
-	want := "sig1=:" + base64.StdEncoding.EncodeToString(hmacOf(base)) + ":"
-	if got := r.Header.Get("Signature"); got != want {
-		t.Errorf("Signature: %s, want %s", got, want)
-	}
-}
-
 func TestSignersPrintNoSecret(t *testing.T) {
 	t.Parallel()
 	for _, f := range formats {
@@ -374,42 +255,42 @@ func TestSignErrors(t *testing.T) {
 		body   string
 		want   string
 	}{
-		{name: "no secret", signer: flytest.XSignature(""), want: "flytest: XSignature with an empty secret"},
-		{name: "no token", signer: flytest.BearerToken(""), want: "flytest: BearerToken of an empty token"},
+		{name: "no secret", signer: flytest.XSignature(""), want: "flytest: XSignature: the secret is empty"},
+		{name: "no token", signer: flytest.BearerToken(""), want: "flytest: BearerToken: the token is empty"},
 		{name: "no key", signer: flytest.RFC9421(flyext.Key{}), want: "flytest: the key has no ID or no Secret"},
 		{name: "no key for draft-05", signer: flytest.Draft05(flyext.Key{ID: "a"}), want: "flytest: the key has no ID or no Secret"},
 		{name: "no key for cavage", signer: flytest.Cavage(flyext.Key{Secret: "a"}), want: "flytest: the key has no ID or no Secret"},
 		{name: "no key for zntrio", signer: flytest.Zntrio(flyext.Key{}), want: "flytest: the key has no ID or no Secret"},
 		{
 			name: "key id with a quote", signer: flytest.Cavage(flyext.Key{ID: `a"b`, Secret: secret}),
-			want: "flytest: the key's ID cannot be quoted in a header",
+			want: "flytest: the key's ID must be printable ASCII without quotes and backslashes",
 		},
-		{name: "all of none", signer: flytest.All(), want: "flytest: All of no signers"},
+		{name: "all of none", signer: flytest.All(), want: "flytest: All needs at least one signer"},
 		{name: "all of nil", signer: flytest.All(nil), want: "flytest: All has a nil signer"},
-		{name: "all of a bad one", signer: flytest.All(flytest.XSignature("")), want: "flytest: XSignature with an empty secret"},
+		{name: "all of a bad one", signer: flytest.All(flytest.XSignature("")), want: "flytest: XSignature: the secret is empty"},
 		{
 			name: "no object", signer: flytest.XSignature(secret), method: http.MethodPost, body: `[]`,
-			want: "flytest: XSignature can sign a body that is a JSON object, and this one is not",
+			want: "flytest: XSignature: the body must be a JSON object",
 		},
 		{
 			name: "no body", signer: flytest.XSignature(secret), method: http.MethodPost,
-			want: "flytest: XSignature can sign a body that is a JSON object, and this one is not",
+			want: "flytest: XSignature: the body must be a JSON object",
 		},
 		{
 			name: "half an object", signer: flytest.XSignature(secret), method: http.MethodPost, body: `{"a":1`,
-			want: "flytest: XSignature can sign a body that is a JSON object: ",
+			want: "flytest: XSignature: the body must be a JSON object: ",
 		},
 		{
 			name: "signed twice", signer: flytest.All(flytest.XSignature(secret), flytest.XSignature(secret)),
-			method: http.MethodPost, body: `{}`, want: `flytest: the request has a "timestamp" already, which XSignature adds`,
+			method: http.MethodPost, body: `{}`, want: `flytest: the request already has a "timestamp"; XSignature adds its own`,
 		},
 		{
 			name: "url in the query", signer: flytest.XSignature(secret), path: "/extensions/a?url=b",
-			want: `flytest: the request has a "url" already, which XSignature adds`,
+			want: `flytest: the request already has a "url"; XSignature adds its own`,
 		},
 		{
 			name: "another signature before", signer: flytest.All(flytest.Cavage(key), flytest.RFC9421(key)),
-			want: "flytest: the request has a signature of another format: ",
+			want: "flytest: the request already has a signature in another format: ",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -3,58 +3,57 @@ package flytest
 import (
 	"bytes"
 	"cmp"
-	"crypto/hmac"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
-
-	jsonv2 "github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/flyext/flyext"
 )
 
-// A WebhookReceiver is the end of Fly.io that providers send webhooks to
-// ([flyext.Webhooks], or what a provider in another language has). It is an
-// [http.Handler], whose URL, with any path, is the provider's
-// [flyext.WebhookConfig.Endpoint]. It verifies each webhook, keeps what it says
-// of its resource, and remembers all requests for a test or a person to look at.
+// A WebhookReceiver simulates the endpoint of Fly.io that receives webhooks, from
+// [flyext.Webhooks] or from a provider in another language. It verifies each
+// webhook, keeps the last webhook of each resource, and records the requests.
 //
-// Secret is required. The fields are set before the first call of a method and
-// then left alone; what a test changes as it goes on has a method. All methods are
-// safe for concurrent use, and panic without a Secret.
+// It is an [http.Handler]. Configure the provider with its URL and any path as
+// [flyext.WebhookConfig.Endpoint]. Secret is required. Set the fields before the first
+// method call and do not change them afterwards. All methods are safe for concurrent
+// use. They panic if Secret is missing.
 //
-// A webhook is accepted, with 200 and {}, if its X-Signature is the HMAC-SHA256 of
-// the body in lower-case hex; if its timestamp, which may be a number or a text, is
-// at most 5 minutes old and 1 minute ahead; if its nonce and its url, where it has
-// them, were not used before and are the URL that it was sent to (Fly.io's own
-// example has neither); and if its action is one of the three, with a resource
-// that has an id and no "config": secrets have no business there. Otherwise it is
-// answered with 401 or 422 and, as this is for tests, with the reason.
+// The receiver accepts a webhook and answers 200 with {} if:
+//
+//   - X-Signature is the HMAC-SHA256 of the body in lower-case hex
+//   - the timestamp, a number or a string, is at most 5 minutes old and at most
+//     1 minute ahead
+//   - the nonce, if there is one, is new
+//   - the url, if there is one, is the URL of the request
+//   - the action is "resource.created", "resource.updated" or "resource.deleted"
+//   - the resource has an "id", and for "resource.created" also an
+//     "organization_id" and a "user_id"
+//   - the resource has no "config", because a webhook must not contain secrets
+//
+// Fly.io's own example has neither a nonce nor a url. The receiver refuses all other
+// requests with 401, 405, 413 or 422. Because the receiver is for tests, the answer
+// contains the reason.
 //
 // See https://fly.io/docs/reference/extensions_api/#webhooks.
 type WebhookReceiver struct {
 	// Secret is the webhook secret.
 	Secret string
 
-	// URL is the URL that webhooks must be signed for; "" means the one that the
-	// request came to: its scheme, its Host and its path.
+	// URL is the URL for which webhooks must be signed; "" means the scheme, the
+	// Host and the path of the request.
 	URL string
 
-	// Now is the clock that webhooks are judged by; nil means [time.Now].
+	// Now is the clock for the age of webhooks; nil means [time.Now].
 	Now func() time.Time
 
-	// Observe, if it is not nil, is shown every webhook when it is recorded,
-	// before it is answered. It must be safe for concurrent use.
+	// Observe, if not nil, is called with each recorded webhook before the answer
+	// is sent. It must be safe for concurrent use.
 	Observe func(Webhook)
 
 	mu        sync.Mutex
@@ -62,53 +61,55 @@ type WebhookReceiver struct {
 	received  []Webhook
 	held      int // bytes of the bodies in received
 	resources map[string]Webhook
-	nonces    map[string]time.Time // and when they may be forgotten
+	nonces    map[string]time.Time // with the time when each may be deleted
 	swept     time.Time
 	stats     WebhookStats
 }
 
-// A Webhook is a request that a [WebhookReceiver] received. Of one that was
-// refused, what is known of it is there.
+// A Webhook is a request that a [WebhookReceiver] has recorded. A refused webhook has
+// only the fields that were read before the refusal.
 type Webhook struct {
 	// Action is "resource.created", "resource.updated" or "resource.deleted".
 	Action string
-	// Resource is what it says of the resource. It has no secrets.
+	// Resource is the resource in the webhook. It has no secrets.
 	Resource flyext.Extension
-	// Timestamp, Nonce and URL are what was signed.
+	// Timestamp, Nonce and URL are the signed parameters.
 	Timestamp time.Time
 	Nonce     string
 	URL       string
-	// Body is the body as it came.
+	// Body is the unchanged body of the request.
 	Body []byte
-	// Received is when it came, by the receiver's clock.
+	// Received is the time of the request by the receiver's clock.
 	Received time.Time
-	// Refused says why it was not accepted; "" means that it was.
+	// Refused is the reason of the refusal; "" means that the webhook was
+	// accepted.
 	Refused string
 }
 
-// Deleted says that its resource is no more.
+// Deleted reports whether the webhook announces that its resource was deleted.
 func (w Webhook) Deleted() bool { return w.Action == "resource.deleted" }
 
-// WebhookStats count what came to a [WebhookReceiver].
+// WebhookStats counts the requests to a [WebhookReceiver].
 type WebhookStats struct {
 	// Received counts all requests: Accepted, Refused, and those that a [Fault]
-	// kept from being looked at.
+	// did not pass on.
 	Received, Accepted, Refused int
-	// Repeated counts those accepted ones that said of their resource what was
-	// known already.
+	// Repeated counts the accepted webhooks with the same action and resource as
+	// the previous webhook of that resource.
 	Repeated int
 }
 
 const (
 	maxWebhook    = 1 << 20  // bytes
-	maxHeld       = 16 << 20 // bytes of the bodies that are remembered
+	maxHeld       = 16 << 20 // bytes of all recorded bodies
 	webhookMaxAge = 5 * time.Minute
 	webhookSkew   = time.Minute
 )
 
-// SetFault spoils the answers until the next call; nil mends them. What a fault
-// keeps from the sound handler is not recorded, but counted. A fault is asked for
-// every request, so that one of a test's own may strike now and then.
+// SetFault makes the receiver answer with a fault until the next call of SetFault.
+// nil removes the fault. A request that the fault does not pass to the sound handler
+// is counted but not recorded. The fault is called for every request, so a fault of
+// your own can affect some requests and not others.
 func (s *WebhookReceiver) SetFault(f Fault) {
 	s.check()
 	s.mu.Lock()
@@ -116,8 +117,8 @@ func (s *WebhookReceiver) SetFault(f Fault) {
 	s.fault = f
 }
 
-// LostAnswer does all that the sound endpoint does, and then breaks the
-// connection: the client cannot know that it was heard.
+// LostAnswer processes the request as the sound endpoint does, and then closes the
+// connection without an answer. The client cannot know that the request was processed.
 func LostAnswer() Fault {
 	return func(sound http.Handler) http.Handler {
 		return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -127,8 +128,8 @@ func LostAnswer() Fault {
 	}
 }
 
-// Webhooks returns the webhooks received so far, the oldest first, accepted or
-// refused. It returns the last thousand at most, and fewer if they are large.
+// Webhooks returns the recorded webhooks, accepted or refused, oldest first. The
+// receiver keeps at most the last 1000 webhooks, or 16 MiB of bodies.
 func (s *WebhookReceiver) Webhooks() []Webhook {
 	s.check()
 	s.mu.Lock()
@@ -136,8 +137,8 @@ func (s *WebhookReceiver) Webhooks() []Webhook {
 	return slices.Clone(s.received)
 }
 
-// Resource returns the last webhook that was accepted about a resource: what
-// Fly.io believes of it. ok is false if there was none.
+// Resource returns the last accepted webhook of a resource by its id: the state that
+// Fly.io knows. ok reports whether there was such a webhook.
 func (s *WebhookReceiver) Resource(id string) (w Webhook, ok bool) {
 	s.check()
 	s.mu.Lock()
@@ -146,8 +147,8 @@ func (s *WebhookReceiver) Resource(id string) (w Webhook, ok bool) {
 	return w, ok
 }
 
-// Resources returns the last webhook that was accepted about every resource,
-// also about those that were deleted, in the order of their ids.
+// Resources returns the last accepted webhook of each resource, including deleted
+// resources, sorted by the id of the resource.
 func (s *WebhookReceiver) Resources() []Webhook {
 	s.check()
 	s.mu.Lock()
@@ -160,7 +161,7 @@ func (s *WebhookReceiver) Resources() []Webhook {
 	return all
 }
 
-// Stats returns the counts so far.
+// Stats returns the current counts.
 func (s *WebhookReceiver) Stats() WebhookStats {
 	s.check()
 	s.mu.Lock()
@@ -176,8 +177,8 @@ func (s *WebhookReceiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fault := s.fault
 	s.mu.Unlock()
 	setNoStore(w.Header())
-	// Before any fault: a server notices that the client left once it has read the
-	// body, and not before.
+	// Read the body before the fault runs: net/http detects a disconnected client
+	// only after the body has been read.
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxWebhook))
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	var sound http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, body, err) })
@@ -193,7 +194,7 @@ func (s *WebhookReceiver) check() {
 	}
 }
 
-// A webhookRefusal is the status and the reason of a webhook that is not accepted.
+// A webhookRefusal is the status and the reason of a refusal.
 type webhookRefusal struct {
 	status int
 	reason string
@@ -209,14 +210,14 @@ func unusable(format string, args ...any) error {
 	return &webhookRefusal{http.StatusUnprocessableEntity, fmt.Sprintf(format, args...)}
 }
 
-// serve answers a request whose body could be read, or failed to be with unread.
+// serve answers a request. unread is the error from reading the body, if any.
 func (s *WebhookReceiver) serve(w http.ResponseWriter, r *http.Request, body []byte, unread error) {
 	now := time.Now()
 	if s.Now != nil {
 		now = s.Now()
 	}
 	hook := Webhook{Received: now, Body: body}
-	var err error = &webhookRefusal{http.StatusRequestEntityTooLarge, "the body is too large, or was cut off"}
+	var err error = &webhookRefusal{http.StatusRequestEntityTooLarge, "the body is too large or incomplete"}
 	if unread == nil {
 		err = s.accept(&hook, w, r)
 	}
@@ -253,182 +254,11 @@ func (s *WebhookReceiver) record(hook Webhook) {
 	}
 }
 
-// accept verifies a webhook, fills in what is known of it, and keeps the state of
-// its resource. Like a provider's verification it believes nothing before the
-// signature is right, and takes the nonce last.
-func (s *WebhookReceiver) accept(hook *Webhook, w http.ResponseWriter, r *http.Request) error {
-	if r.Method != http.MethodPost {
-		w.Header().Set("Allow", http.MethodPost)
-		return &webhookRefusal{http.StatusMethodNotAllowed, "a webhook is a POST"}
-	}
-	signatures := r.Header["X-Signature"]
-	want := hex.EncodeToString(hmacSHA256(s.Secret, hook.Body))
-	if len(signatures) != 1 || !hmac.Equal([]byte(signatures[0]), []byte(want)) {
-		return forbidden("X-Signature is not the HMAC-SHA256 of the body, in lower-case hex")
-	}
-	members, err := decodeObject(hook.Body)
-	if err != nil {
-		return unusable("the body is no JSON object")
-	}
-	if err := s.checkSigned(hook, members, s.url(r)); err != nil {
-		return err
-	}
-	if err := readResource(hook, members); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.useNonce(hook) {
-		return forbidden("the nonce was used before")
-	}
-	if s.resources == nil {
-		s.resources = make(map[string]Webhook)
-	}
-	last, known := s.resources[hook.Resource.ID]
-	if known && last.Action == hook.Action && bytes.Equal(resourceOf(last.Body), resourceOf(hook.Body)) {
-		s.stats.Repeated++
-	}
-	s.resources[hook.Resource.ID] = *hook
-	return nil
-}
-
-// url returns the URL that a webhook has to be signed for.
-func (s *WebhookReceiver) url(r *http.Request) string {
-	if s.URL != "" {
-		return s.URL
-	}
-	u := url.URL{Scheme: "http", Host: r.Host, Path: r.URL.Path, RawPath: r.URL.RawPath}
-	if r.TLS != nil {
-		u.Scheme = "https"
-	}
-	return u.String()
-}
-
-// checkSigned checks the parameters of the signature.
-func (s *WebhookReceiver) checkSigned(hook *Webhook, members map[string]jsontext.Value, target string) error {
-	timestamp := string(members["timestamp"])
-	if members["timestamp"].Kind() == '"' {
-		timestamp, _ = text(members, "timestamp")
-	}
-	seconds, err := strconv.ParseUint(timestamp, 10, 40)
-	if err != nil {
-		return unusable("the timestamp is not there, or no unix seconds")
-	}
-	hook.Timestamp = time.Unix(int64(seconds), 0)
-	switch age := hook.Received.Sub(hook.Timestamp); {
-	case age > webhookMaxAge:
-		return forbidden("the timestamp is %v old", age)
-	case age < -webhookSkew:
-		return forbidden("the timestamp is %v ahead", -age)
-	}
-	var isText bool
-	if _, ok := members["nonce"]; ok {
-		if hook.Nonce, isText = text(members, "nonce"); !isText || hook.Nonce == "" {
-			return unusable("the nonce is no text, or empty")
-		}
-	}
-	if _, ok := members["url"]; ok {
-		if hook.URL, isText = text(members, "url"); !isText || withPath(hook.URL) != withPath(target) {
-			return forbidden("the url is %q, and the webhook came to %q", hook.URL, target)
-		}
-	}
-	return nil
-}
-
-// withPath gives a URL without a path the one that is requested (RFC 9110,
-// section 4.2.3).
-func withPath(text string) string {
-	if u, err := url.Parse(text); err == nil && u.Path == "" {
-		return text + "/"
-	}
-	return text
-}
-
-// useNonce enters a nonce, if there is one, and reports whether it is fresh.
-func (s *WebhookReceiver) useNonce(hook *Webhook) bool {
-	if hook.Nonce == "" {
-		return true
-	}
-	if s.nonces == nil {
-		s.nonces = make(map[string]time.Time)
-	}
-	if hook.Received.Sub(s.swept) > webhookMaxAge {
-		for nonce, until := range s.nonces {
-			if until.Before(hook.Received) {
-				delete(s.nonces, nonce)
-			}
-		}
-		s.swept = hook.Received
-	}
-	if _, used := s.nonces[hook.Nonce]; used {
-		return false
-	}
-	s.nonces[hook.Nonce] = hook.Received.Add(webhookMaxAge + webhookSkew)
-	return true
-}
-
-// readResource reads what the webhook says.
-func readResource(hook *Webhook, members map[string]jsontext.Value) error {
-	hook.Action, _ = text(members, "action")
-	switch hook.Action {
-	case "resource.created", "resource.updated", "resource.deleted":
-	default:
-		return unusable("the action is %q", hook.Action)
-	}
-	if members["resource"].Kind() != '{' {
-		return unusable("the resource is no JSON object")
-	}
-	resource, err := decodeObject(members["resource"])
-	if err != nil {
-		return unusable("the resource is no JSON object")
-	}
-	if _, ok := resource["config"]; ok {
-		return unusable(`the resource has its secrets with it, as "config"`)
-	}
-	if id, ok := text(resource, "id"); !ok || id == "" {
-		return unusable(`the resource has no "id"`)
-	}
-	x, err := decodeExtension(members["resource"], "")
-	if err != nil {
-		return unusable("the resource: %v", err)
-	}
-	for name, to := range map[string]*string{"organization_id": &x.OrganizationID, "user_id": &x.UserID} {
-		value, ok := text(resource, name)
-		_, there := resource[name]
-		switch {
-		case there && !ok:
-			return unusable("the resource's %q is no text", name)
-		case value == "" && hook.Action == "resource.created":
-			return unusable("a resource that is created has its %q", name)
-		}
-		*to = value
-		delete(x.Extra, name)
-	}
-	if len(x.Extra) == 0 {
-		x.Extra = nil
-	}
-	hook.Resource = *x
-	return nil
-}
-
-// text returns a member that is a string.
-func text(members map[string]jsontext.Value, name string) (value string, ok bool) {
-	if members[name].Kind() != '"' {
-		return "", false
-	}
-	return value, jsonv2.Unmarshal(members[name], &value) == nil
-}
-
-// resourceOf returns the resource of a body that was accepted.
-func resourceOf(body []byte) json.RawMessage {
-	members, _ := decodeObject(body)
-	return json.RawMessage(members["resource"])
-}
-
-// Format implements [fmt.Formatter]: whatever the verb, no secret is printed.
+// Format implements [fmt.Formatter]. It prints a placeholder without secrets for
+// every verb.
 func (s *WebhookReceiver) Format(f fmt.State, _ rune) { io.WriteString(f, redactedWebhookReceiver) }
 
-// LogValue implements [slog.LogValuer].
+// LogValue implements [slog.LogValuer]. It returns a placeholder without secrets.
 func (s *WebhookReceiver) LogValue() slog.Value { return slog.StringValue(redactedWebhookReceiver) }
 
 const redactedWebhookReceiver = "WebhookReceiver([redacted])"

@@ -26,7 +26,7 @@ const (
 	webhookTime   = 1_693_513_586
 )
 
-// hook is a webhook that somebody else than flyext sends, signed.
+// hook returns a signed webhook, made without package flyext.
 func hook(body string) *http.Request { return hookSignedWith(webhookSecret, body) }
 
 func hookSignedWith(secret, body string) *http.Request {
@@ -41,7 +41,7 @@ func hexHMAC(secret, body string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// sayBody is the body of a webhook, with what the signature needs.
+// sayBody returns the body of a webhook with the signed parameters.
 func sayBody(nonce, action, resource string) string {
 	return fmt.Sprintf(`{"timestamp":"%d","nonce":%q,"url":%q,"action":%q,"resource":%s}`, webhookTime, nonce, webhookURL, action, resource)
 }
@@ -56,8 +56,9 @@ func receive(s *flytest.WebhookReceiver, r *http.Request) *httptest.ResponseReco
 	return w
 }
 
-// As in Fly.io's own example, which has neither a nonce nor a URL; and again,
-// because nothing tells the copy from a second webhook.
+// TestWebhookAsPublished sends Fly.io's own example, which has neither a nonce nor a
+// URL. The receiver accepts it twice, because without a nonce a replay looks like a
+// second webhook.
 func TestWebhookAsPublished(t *testing.T) {
 	t.Parallel()
 	s := newReceiver()
@@ -102,35 +103,35 @@ func TestWebhookRefusals(t *testing.T) {
 		status  int
 		want    string
 	}{
-		{"a GET", httptest.NewRequest("GET", webhookURL, nil), 405, "a webhook is a POST"},
-		{"a huge body", hook(strings.Repeat(" ", 1<<20+1)), 413, "the body is too large, or was cut off"},
+		{"a GET", httptest.NewRequest("GET", webhookURL, nil), 405, "the method must be POST"},
+		{"a huge body", hook(strings.Repeat(" ", 1<<20+1)), 413, "the body is too large or incomplete"},
 		{"no signature", sign(), 401, "X-Signature is not the HMAC-SHA256"},
 		{"two signatures", sign(right, right), 401, "X-Signature is not the HMAC-SHA256"},
 		{"another secret's", hookSignedWith("another", sayBody("n", "resource.updated", resource)), 401, "X-Signature is not the HMAC-SHA256"},
 		{"in upper case", sign(strings.ToUpper(right)), 401, "X-Signature is not the HMAC-SHA256"},
 		{"of another body", with(func(r *http.Request) { r.Body = http.NoBody }), 401, "X-Signature is not the HMAC-SHA256"},
-		{"no JSON", hook("{"), 422, "the body is no JSON object"},
-		{"an array", hook("[]"), 422, "the body is no JSON object"},
-		{"a member twice", hook(`{"timestamp":1,"timestamp":2}`), 422, "the body is no JSON object"},
-		{"no timestamp", hook(`{"action":"resource.updated","resource":{"id":"x1"}}`), 422, "the timestamp is not there"},
-		{"a timestamp with a fraction", dated("1693513586.5"), 422, "the timestamp is not there, or no unix seconds"},
-		{"a timestamp in words", dated(`"now"`), 422, "the timestamp is not there, or no unix seconds"},
+		{"no JSON", hook("{"), 422, "the body is not a JSON object"},
+		{"an array", hook("[]"), 422, "the body is not a JSON object"},
+		{"a member twice", hook(`{"timestamp":1,"timestamp":2}`), 422, "the body is not a JSON object"},
+		{"no timestamp", hook(`{"action":"resource.updated","resource":{"id":"x1"}}`), 422, "the timestamp is missing"},
+		{"a timestamp with a fraction", dated("1693513586.5"), 422, "the timestamp is missing or not in Unix seconds"},
+		{"a timestamp in words", dated(`"now"`), 422, "the timestamp is missing or not in Unix seconds"},
 		{"stale", dated("1693513285"), 401, "the timestamp is 5m1s old"},
 		{"from the future", dated("1693513647"), 401, "the timestamp is 1m1s ahead"},
-		{"an empty nonce", hook(sayBody("", "resource.updated", resource)), 422, "the nonce is no text, or empty"},
-		{"a nonce that is a number", hook(strings.Replace(sayBody("n", "resource.updated", resource), `"n"`, "7", 1)), 422, "the nonce is no text, or empty"},
-		{"another URL", with(func(r *http.Request) { r.Host = "evil.example" }), 401, `and the webhook came to "http://evil.example/api/hooks/extensions/logjam"`},
+		{"an empty nonce", hook(sayBody("", "resource.updated", resource)), 422, "the nonce must be a non-empty string"},
+		{"a nonce that is a number", hook(strings.Replace(sayBody("n", "resource.updated", resource), `"n"`, "7", 1)), 422, "the nonce must be a non-empty string"},
+		{"another URL", with(func(r *http.Request) { r.Host = "evil.example" }), 401, `but the webhook was sent to "http://evil.example/api/hooks/extensions/logjam"`},
 		{"another provider's", with(func(r *http.Request) { r.URL.Path = "/api/hooks/extensions/other" }), 401, `/api/hooks/extensions/other"`},
-		{"another action", hook(sayBody("n", "resource.moved", resource)), 422, `the action is "resource.moved"`},
-		{"no resource", hook(sayBody("n", "resource.updated", "null")), 422, "the resource is no JSON object"},
-		{"a resource that is a text", hook(sayBody("n", "resource.updated", `"x1"`)), 422, "the resource is no JSON object"},
+		{"another action", hook(sayBody("n", "resource.moved", resource)), 422, `unknown action "resource.moved"`},
+		{"no resource", hook(sayBody("n", "resource.updated", "null")), 422, "the resource is not a JSON object"},
+		{"a resource that is a text", hook(sayBody("n", "resource.updated", `"x1"`)), 422, "the resource is not a JSON object"},
 		{"no id", hook(sayBody("n", "resource.updated", `{"status":"ready"}`)), 422, `the resource has no "id"`},
 		{"an id that is a number", hook(sayBody("n", "resource.updated", `{"id":7}`)), 422, `the resource has no "id"`},
-		{"its secrets", hook(sayBody("n", "resource.updated", `{"id":"x1","config":{"LOGJAM_URL":"u"}}`)), 422, `the resource has its secrets with it`},
-		{"a status that is a number", hook(sayBody("n", "resource.updated", `{"id":"x1","status":1}`)), 422, `"status" is a number`},
-		{"created without a user", hook(sayBody("n", "resource.created", `{"id":"x1","organization_id":"o1"}`)), 422, `has its "user_id"`},
-		{"created without an organization", hook(sayBody("n", "resource.created", `{"id":"x1","user_id":"u1"}`)), 422, `has its "organization_id"`},
-		{"a user who is a number", hook(sayBody("n", "resource.updated", `{"id":"x1","user_id":1}`)), 422, `"user_id" is no text`},
+		{"its secrets", hook(sayBody("n", "resource.updated", `{"id":"x1","config":{"LOGJAM_URL":"u"}}`)), 422, `the resource has a "config"`},
+		{"a status that is a number", hook(sayBody("n", "resource.updated", `{"id":"x1","status":1}`)), 422, `the resource's "status" is a number, not a string`},
+		{"created without a user", hook(sayBody("n", "resource.created", `{"id":"x1","organization_id":"o1"}`)), 422, `requires the resource's "user_id"`},
+		{"created without an organization", hook(sayBody("n", "resource.created", `{"id":"x1","user_id":"u1"}`)), 422, `requires the resource's "organization_id"`},
+		{"a user who is a number", hook(sayBody("n", "resource.updated", `{"id":"x1","user_id":1}`)), 422, `"user_id" is not a string`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -141,10 +142,10 @@ func TestWebhookRefusals(t *testing.T) {
 				t.Errorf("got %d %s", w.Code, w.Body)
 			}
 			if _, ok := s.Resource("x1"); ok {
-				t.Error("it was taken for the resource's state")
+				t.Error("the refused webhook changed the state of the resource")
 			}
 			if all := s.Webhooks(); len(all) != 1 || all[0].Refused != answer.Message {
-				t.Errorf("recorded %+v", all)
+				t.Errorf("recorded %+v, want one webhook with the reason", all)
 			}
 			if got, want := s.Stats(), (flytest.WebhookStats{Received: 1, Refused: 1}); got != want {
 				t.Errorf("got %+v, want %+v", got, want)
@@ -153,8 +154,8 @@ func TestWebhookRefusals(t *testing.T) {
 	}
 }
 
-// A nonce works once, until no webhook with it could be fresh; one that was
-// refused has used none up.
+// TestWebhookNonce checks that a nonce works once while its webhook can be fresh, and
+// that a refused webhook does not use up its nonce.
 func TestWebhookNonce(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(webhookTime, 0)
@@ -178,7 +179,7 @@ func TestWebhookNonce(t *testing.T) {
 	}
 }
 
-// The state is what the last webhook said, of as many as there were.
+// TestWebhookState checks that the last webhook of a resource is its state.
 func TestWebhookState(t *testing.T) {
 	t.Parallel()
 	var seen []string
@@ -213,7 +214,7 @@ func TestWebhookState(t *testing.T) {
 		t.Errorf("observed %s", got)
 	}
 	if got := s.Stats().Repeated; got != 1 {
-		t.Errorf("%d repeated", got)
+		t.Errorf("Repeated is %d, want 1", got)
 	}
 }
 
@@ -224,14 +225,15 @@ func TestWebhookRecordIsBounded(t *testing.T) {
 		receive(s, hook(sayBody(fmt.Sprint("n", i), "resource.updated", fmt.Sprintf(`{"id":"x%d"}`, i))))
 	}
 	if all := s.Webhooks(); len(all) != 1000 || all[999].Resource.ID != "x1099" {
-		t.Errorf("%d webhooks", len(all))
+		t.Errorf("got %d webhooks, want the last 1000", len(all))
 	}
 	if got := len(s.Resources()); got != 1100 {
-		t.Errorf("%d resources", got)
+		t.Errorf("got %d resources, want 1100", got)
 	}
 }
 
-// A stranger's large webhooks do not fill the memory.
+// TestWebhookBytesAreBounded checks that large webhooks of an attacker do not fill the
+// memory.
 func TestWebhookBytesAreBounded(t *testing.T) {
 	t.Parallel()
 	s := newReceiver()
@@ -244,11 +246,11 @@ func TestWebhookBytesAreBounded(t *testing.T) {
 		held += len(w.Body)
 	}
 	if held > 16<<20 || held == 0 {
-		t.Errorf("%d bytes are remembered of 40 webhooks of 1 MiB", held)
+		t.Errorf("the record of 40 webhooks of 1 MiB has %d bytes", held)
 	}
 }
 
-// What the receiver does wrong on demand, a sender of webhooks gets to see.
+// TestWebhookFaults checks the effect of each fault on a sender of webhooks.
 func TestWebhookFaults(t *testing.T) {
 	t.Parallel()
 	s := &flytest.WebhookReceiver{Secret: webhookSecret}
@@ -284,7 +286,7 @@ func TestWebhookFaults(t *testing.T) {
 			t.Errorf("%s: got %v", test.name, err)
 		}
 		if _, known := s.Resource(test.name); known != test.known {
-			t.Errorf("%s: the resource is known: %v", test.name, known)
+			t.Errorf("%s: the resource is known: %t, want %t", test.name, known, test.known)
 		}
 		cancel()
 	}
@@ -314,7 +316,7 @@ func TestWebhookReceiverRedactsAndPanics(t *testing.T) {
 	}
 	defer func() {
 		if recover() == nil {
-			t.Error("a receiver without a secret works")
+			t.Error("a receiver without a secret did not panic")
 		}
 	}()
 	receive(&flytest.WebhookReceiver{}, hook("{}"))

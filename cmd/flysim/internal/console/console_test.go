@@ -174,9 +174,9 @@ func TestFaults(t *testing.T) {
 		{"no such route", answering(404, `{}`), none, []string{"There may be no provider at this base URL"}},
 		{"redirect", answering(301, `{}`), none, []string{"Fly.io follows no redirect"}},
 		{"not offered", answering(501, `{"error":"unsupported","message":"No."}`), none, []string{"The provider does not offer this."}},
-		{"no JSON", answering(200, `<p>hello`), none, []string{"flyctl could not use this answer", "The answer is no JSON object"}},
+		{"no JSON", answering(200, `<p>hello`), none, []string{"flyctl could not use this answer", "The answer is not a JSON object"}},
 		{"a number for a secret", answering(200, `{"id":"x","config":{"PORT":8080}}`), none, []string{
-			"flyctl could not use this answer", "The secret &#34;PORT&#34; is a number; flyctl demands a string."}},
+			"flyctl could not use this answer", "The secret &#34;PORT&#34; is a number; flyctl requires a string."}},
 		{"no secrets", answering(200, `{"id":"x","status":"ready"}`), none, []string{"no &#34;config&#34;"}},
 		{"nothing", answering(200, ``), none, []string{"flyctl could not use this answer", "No body."}},
 		{"too much", answering(200, strings.Repeat("x", 2<<20)), none, []string{"There is no answer to read", "larger than 1048576 bytes"}},

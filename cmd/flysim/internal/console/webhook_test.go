@@ -121,7 +121,7 @@ func TestAttackWebhook(t *testing.T) {
 		}, 401, "X-Signature is not the HMAC-SHA256"},
 		{"secrets in it", nil, func() *http.Request {
 			return hook(webhookSecret, "resource.updated", `{"id":"lj-ext1","status":"error","config":{}}`)
-		}, 422, "the resource has its secrets with it"},
+		}, 422, "a webhook must not contain secrets"},
 		{"an unknown action", nil, func() *http.Request { return hook(webhookSecret, "resource.<b>sold</b>", `{"id":"lj-ext1"}`) }, 422, "&lt;b&gt;sold&lt;/b&gt;"},
 		{"again", replayed, replayed, 401, "the nonce was used before"},
 		{"too large", nil, func() *http.Request {
