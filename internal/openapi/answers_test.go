@@ -17,11 +17,11 @@ import (
 )
 
 const (
-	baseURL = "https://example.com/flyio" // where the client of an httptest.Server finds it
+	baseURL = "https://example.com/flyio" // the client of an httptest.Server maps example.com to it
 	secret  = "a signing secret"
 )
 
-// A checker is a handler whose every answer is held against the document.
+// A checker is a handler that checks every response against the document.
 type checker struct {
 	*document
 	t       *testing.T
@@ -53,7 +53,7 @@ func (c *checker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	io.Copy(w, recorder.Body)
 }
 
-// serve serves a provider whose answers are checked.
+// serve starts a provider whose responses are checked.
 func serve(t *testing.T, p flyext.Provisioner, change func(*flyext.Config)) (*checker, *http.Client) {
 	t.Helper()
 	config := flyext.Config{
@@ -71,16 +71,17 @@ func serve(t *testing.T, p flyext.Provisioner, change func(*flyext.Config)) (*ch
 	c := &checker{document: readDocument(t), t: t, handler: provider, seen: map[string][]int{}}
 	mux := http.NewServeMux()
 	mux.Handle("/flyio/", c)
-	mux.HandleFunc("GET /streams/{id}", func(http.ResponseWriter, *http.Request) {}) // the screen after a sign-on
+	mux.HandleFunc("GET /streams/{id}", func(http.ResponseWriter, *http.Request) {}) // the page after sign-in
 	server := httptest.NewTLSServer(mux)
 	t.Cleanup(server.Close)
 	return c, server.Client()
 }
 
-// The answers to the conformance test, in both generations, are in the document.
+// TestConformanceAnswers checks the responses to the conformance test in both
+// generations.
 func TestConformanceAnswers(t *testing.T) {
 	t.Parallel()
-	events := map[flytest.Format][]int{flytest.FormatXSignature: {200}, flytest.FormatRFC9421: nil} // generation 1 sends no events
+	events := map[flytest.Format][]int{flytest.FormatXSignature: {200}, flytest.FormatRFC9421: nil} // not in generation 1
 	for _, format := range []flytest.Format{flytest.FormatXSignature, flytest.FormatRFC9421} {
 		t.Run(string(format), func(t *testing.T) {
 			t.Parallel()
@@ -115,7 +116,7 @@ func TestConformanceAnswers(t *testing.T) {
 			} {
 				for _, status := range want {
 					if !slices.Contains(c.seen[key], status) {
-						t.Errorf("%s was answered with %v, and never with %d", key, c.seen[key], status)
+						t.Errorf("%s: got statuses %v, want %d, too", key, c.seen[key], status)
 					}
 				}
 			}
@@ -123,7 +124,7 @@ func TestConformanceAnswers(t *testing.T) {
 	}
 }
 
-// The answers that the conformance test does not ask for are in the document.
+// TestOtherAnswers checks the responses that the conformance test does not trigger.
 func TestOtherAnswers(t *testing.T) {
 	t.Parallel()
 	const provision, get = "POST /extensions", "GET /extensions/x1"
@@ -152,7 +153,7 @@ func TestOtherAnswers(t *testing.T) {
 		{"sign-on is not offered", "GET /extensions/x1/sso", "", nil, nil, 501},
 		{"callback is not offered", "GET /callback", "", nil, nil, 501},
 		{"update of an unknown extension", "PATCH /extensions/x9", `{}`, nil, nil, 404},
-		{"update that is no object", "PATCH /extensions/x1", `{"read_regions":"ams"}`, nil, nil, 422},
+		{"update with a wrong type", "PATCH /extensions/x1", `{"read_regions":"ams"}`, nil, nil, 422},
 		{"list", "GET /organizations/o1/extensions", "", nil, nil, 200},
 		{"list of an unknown organization", "GET /organizations/o9/extensions", "", nil, nil, 200},
 		{"events as XML", "POST /extensions/events", `{}`, nil, nil, 415},
@@ -193,9 +194,9 @@ func TestOtherAnswers(t *testing.T) {
 	}
 }
 
-// brokenStore is a replay store that is out of reach.
+// brokenStore is a replay store whose database is down.
 type brokenStore struct{}
 
 func (brokenStore) Use(context.Context, flyext.Nonce) (bool, error) {
-	return false, errors.New("the database is away")
+	return false, errors.New("the database is down")
 }

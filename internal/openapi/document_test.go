@@ -54,7 +54,7 @@ func TestDocumentIsValid(t *testing.T) {
 	}
 }
 
-// pathOf returns the path of the document that a request goes to, or "".
+// pathOf returns the document's path for a request path, or "".
 func pathOf(path string) string {
 	path, ok := strings.CutPrefix(path, "/flyio")
 	parts := strings.Split(path, "/")
@@ -87,7 +87,7 @@ func operationOf(item *v3.PathItem, method string) *v3.Operation {
 	return nil
 }
 
-// check reports how an answer differs from the document.
+// check reports how a response differs from the document.
 func (d *document) check(r *http.Request, answer *http.Response) error {
 	path := pathOf(r.URL.EscapedPath())
 	item, ok := d.model.Paths.PathItems.Get(path)
@@ -95,7 +95,7 @@ func (d *document) check(r *http.Request, answer *http.Response) error {
 	if ok {
 		operation = operationOf(item, r.Method)
 	}
-	if operation == nil { // no such path or method: the one shape of errors, under any operation
+	if operation == nil { // unknown path or method: check the error format, which all operations share
 		if answer.StatusCode != 404 && answer.StatusCode != 405 {
 			return fmt.Errorf("the document has no %s %s", r.Method, path)
 		}
@@ -121,15 +121,15 @@ func (d *document) check(r *http.Request, answer *http.Response) error {
 	return nil
 }
 
-// bodyless reports an answer without a body where the document says that none is
-// needed. OpenAPI can only say that in words.
+// bodyless reports whether a response has no body where the document allows that.
+// OpenAPI can express it only in words.
 func bodyless(operation *v3.Operation, answer *http.Response) bool {
 	described, ok := operation.Responses.Codes.Get(fmt.Sprint(answer.StatusCode))
 	return ok && strings.Contains(described.Description, "A body is not needed") &&
 		answer.Header.Get("Content-Type") == "" && answer.ContentLength == 0
 }
 
-// An answer that the document does not describe is found.
+// TestCheckFindsDifferences checks that check finds each deviation.
 func TestCheckFindsDifferences(t *testing.T) {
 	t.Parallel()
 	d := readDocument(t)
@@ -138,15 +138,15 @@ func TestCheckFindsDifferences(t *testing.T) {
 		status       int
 		body         string
 	}{
-		"a secret that is a number":  {"POST", "/extensions", 200, `{"id":"x1","config":{"PORT":1}}`},
+		"a numeric secret":           {"POST", "/extensions", 200, `{"id":"x1","config":{"PORT":1}}`},
 		"an envelope without id":     {"GET", "/extensions/x1", 200, `{"status":"ready"}`},
 		"an error without a message": {"GET", "/extensions/x1", 404, `{"error":"not_found"}`},
-		"a status of its own":        {"GET", "/extensions/x1", 418, `{"error":"teapot","message":"No."}`},
-		"a list that is an object":   {"GET", "/organizations/o1/extensions", 200, `{}`},
+		"an unknown status":          {"GET", "/extensions/x1", 418, `{"error":"teapot","message":"No."}`},
+		"an object, not a list":      {"GET", "/organizations/o1/extensions", 200, `{}`},
 	} {
 		answer := &http.Response{StatusCode: c.status, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(c.body))}
 		if d.check(httptest.NewRequest(c.method, baseURL+c.path, nil), answer) == nil {
-			t.Errorf("%s: no difference was found", name)
+			t.Errorf("%s: no difference found", name)
 		}
 	}
 }

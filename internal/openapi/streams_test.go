@@ -7,7 +7,7 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// streams is a Provisioner with each capability.
+// streams is a Provisioner with every optional capability.
 type streams struct {
 	mu  sync.Mutex
 	all map[string]*flyext.Extension
@@ -51,7 +51,7 @@ func (s *streams) Fetch(_ context.Context, id string) (*flyext.Extension, error)
 	if x := s.all[id]; x != nil {
 		return x, nil
 	}
-	return nil, flyext.NotFound("There is no such stream.")
+	return nil, flyext.NotFound("Stream not found.")
 }
 
 func (s *streams) Deprovision(_ context.Context, id string) error {
@@ -82,5 +82,5 @@ func (s *streams) organizationOf(_ context.Context, id string) (string, error) {
 	if o, ok := s.org[id]; ok {
 		return o, nil
 	}
-	return "", flyext.NotFound("There is no such stream.")
+	return "", flyext.NotFound("Stream not found.")
 }
