@@ -54,6 +54,6 @@ func main() {
 		log.Fatal(err)
 	}
 	http.Handle("/flyio/", provider)
-	log.Print("listening on http://localhost:", port, "/flyio")
+	log.Print("Logjam is at http://localhost:", port, "/flyio")
 	log.Fatal(http.ListenAndServe("localhost:"+port, nil))
 }

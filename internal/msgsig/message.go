@@ -60,11 +60,11 @@ const (
 // A Signature is one signature of a message.
 type Signature struct {
 	Dialect   Dialect
-	KeyID     string // "" if the signature names none
+	KeyID     string // "" if absent
 	HasKeyID  bool
-	Algorithm string // "" if the signature names none
+	Algorithm string // "" if absent
 	Value     string // the decoded MAC
-	Nonce     string // "" if there is none
+	Nonce     string // "" if absent
 
 	Created, Expires       int64 // unix seconds
 	HasCreated, HasExpires bool

@@ -273,7 +273,8 @@ func (s *Server) signal(name string) error {
 	return kill(name, descendants(s.pid))
 }
 
-// kill uses the shell's kill, because package syscall has none on some systems.
+// kill uses the shell's kill, because package syscall does not support it on every
+// system.
 func kill(signal string, pids []int) error {
 	words := []string{"-c", `for pid; do kill -` + signal + ` $pid 2>/dev/null; done; true`, "sh"}
 	for _, pid := range pids {

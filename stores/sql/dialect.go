@@ -54,7 +54,7 @@ type statements struct {
 	use  string
 	used string // takes a key and returns a row if the key is in the table
 	// announce raises the horizon to the latest expiry that has passed and returns
-	// it. It returns no row if there is none.
+	// it. It returns no row if nothing has expired.
 	announce string
 	clean    string // takes the value that announce returned, in the dialect's unit
 }
