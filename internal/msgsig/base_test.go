@@ -15,7 +15,7 @@ const bodyText = `{"a":1}`
 
 func base64Of(sum []byte) string { return base64.StdEncoding.EncodeToString(sum) }
 
-// signedMessage has a field of every kind.
+// signedMessage returns a message with fields of all kinds.
 func signedMessage() *Message {
 	sum, long := sha256.Sum256([]byte(bodyText)), sha512.Sum512([]byte(bodyText))
 	return &Message{
@@ -29,7 +29,7 @@ func signedMessage() *Message {
 	}
 }
 
-// parsed returns the one signature of that input, in the dialect that it is of.
+// parsed returns the single signature of an input in a dialect.
 func parsed(t *testing.T, dialect Dialect, input string) *Signature {
 	t.Helper()
 	var s []Signature
@@ -48,9 +48,9 @@ func parsed(t *testing.T, dialect Dialect, input string) *Signature {
 	return &s[0]
 }
 
-// A baseCase is a list of components, and what becomes of it.
+// A baseCase is a list of components with the expected base.
 type baseCase struct {
-	components, want string // want is the text behind the name of the last one
+	components, want string // want is the value of the last component
 	covered          Covered
 	err              error
 }
@@ -144,13 +144,13 @@ func TestBaseOfRFC9421(t *testing.T) {
 				t.Errorf("%s: %v", c.components, err)
 			}
 			if err := s.CheckDigests([]byte("{}")); (err != nil) != c.covered.Digest {
-				t.Errorf("%s: of another body %v", c.components, err)
+				t.Errorf("%s: another body: got %v", c.components, err)
 			}
 		}
 	}
 }
 
-// A host that cannot be signed, or a digest that cannot be read, is no base.
+// TestBaseOfRFC9421Fails checks components whose value cannot be signed or parsed.
 func TestBaseOfRFC9421Fails(t *testing.T) {
 	t.Parallel()
 	m := &Message{Method: "GET", Scheme: "https", Host: "a\nb", Target: "/", Header: http.Header{"Content-Digest": {"a="}}}
@@ -161,7 +161,8 @@ func TestBaseOfRFC9421Fails(t *testing.T) {
 	}
 }
 
-// A covered field that is not what it says is refused, whichever the dialect.
+// TestFieldsThatSayOtherwise checks that all dialects refuse a covered field with
+// an invalid or wrong value.
 func TestFieldsThatSayOtherwise(t *testing.T) {
 	t.Parallel()
 	m := &Message{Method: "POST", Target: "/", Body: []byte(bodyText), Header: http.Header{
@@ -173,7 +174,7 @@ func TestFieldsThatSayOtherwise(t *testing.T) {
 		for dialect, input := range map[Dialect]string{
 			RFC9421: `("` + name + `")`, Cavage: `keyId="k",headers="` + name + `"`, Zntrio: "(" + name + ")",
 		} {
-			if dialect == Zntrio && name == "content-digest" { // which its base knows as any field
+			if dialect == Zntrio && name == "content-digest" { // an ordinary field there
 				continue
 			}
 			s := parsed(t, dialect, input)
@@ -184,22 +185,22 @@ func TestFieldsThatSayOtherwise(t *testing.T) {
 	}
 }
 
-// The query's parameters, as RFC 9421 and as draft-05 have them.
+// TestQueryParam checks query parameters of RFC 9421 and draft-05.
 func TestQueryParam(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name, component, query, want string
 		err                          error
 	}{
-		{"of RFC 9421", `"@query-param";name="a%20b"`, "a+b=c+d", "c%20d", nil},
-		{"of draft-05", `"@query-params";name="a b"`, "a+b=c+d", "c d", nil},
-		{"among empty ones", `"@query-param";name="a"`, "&&a=1&", "1", nil},
-		{"no name among empty ones", `"@query-param";name=""`, "a=1&&", "", errQueryParameter},
+		{"RFC 9421", `"@query-param";name="a%20b"`, "a+b=c+d", "c%20d", nil},
+		{"draft-05", `"@query-params";name="a b"`, "a+b=c+d", "c d", nil},
+		{"among empty pairs", `"@query-param";name="a"`, "&&a=1&", "1", nil},
+		{"empty name among empty pairs", `"@query-param";name=""`, "a=1&&", "", errQueryParameter},
 		{"twice", `"@query-param";name="a"`, "a=1&a=1", "", errQueryParameter},
-		{"twice, and once escaped", `"@query-param";name="a"`, "a=1&%61=1", "", errQueryParameter},
-		{"of draft-05 twice", `"@query-params";name="a"`, "a=1&a=1", "", errQueryParameter},
-		{"a broken name beside it", `"@query-param";name="a"`, "a=1&%zz=1", "", errQueryParameter},
-		{"a broken value", `"@query-param";name="a"`, "a=%zz", "", errQueryParameter},
+		{"twice, one name escaped", `"@query-param";name="a"`, "a=1&%61=1", "", errQueryParameter},
+		{"draft-05, twice", `"@query-params";name="a"`, "a=1&a=1", "", errQueryParameter},
+		{"another name is malformed", `"@query-param";name="a"`, "a=1&%zz=1", "", errQueryParameter},
+		{"a malformed value", `"@query-param";name="a"`, "a=%zz", "", errQueryParameter},
 		{"a line break in the value", `"@query-params";name="a"`, "a=1%0A2", "", errFieldValue},
 		{"no query", `"@query-param";name="a"`, "", "", errQueryParameter},
 		{"the longest query", `"@query-param";name="a"`, "a=1&b=" + strings.Repeat("b", maxQuery-6), "1", nil},
@@ -214,7 +215,8 @@ func TestQueryParam(t *testing.T) {
 	}
 }
 
-// All signatures of a message together cover a bounded number of bytes.
+// TestWhatIsReadIsBounded checks the limits of what all signatures of a message may
+// cover.
 func TestWhatIsReadIsBounded(t *testing.T) {
 	t.Parallel()
 	long := func(n int) []string { return []string{strings.Repeat("a", n)} }
@@ -226,9 +228,9 @@ func TestWhatIsReadIsBounded(t *testing.T) {
 	}{
 		{"the longest field", `"x"`, long(maxRead - 1), 1, nil},
 		{"a longer one", `"x"`, long(maxRead), 1, errTooLarge},
-		{"two signatures over the half", `"x"`, long(maxRead/2 - 1), 2, nil},
-		{"three signatures over the half", `"x"`, long(maxRead/2 - 1), 3, errTooLarge},
-		{"long lines under a parameter", `"x";bs`, []string{strings.Repeat("a", maxRead/4), strings.Repeat("a", maxRead/4+1)}, 1, errTooLarge},
+		{"two signatures, half the limit each", `"x"`, long(maxRead/2 - 1), 2, nil},
+		{"three signatures, half the limit each", `"x"`, long(maxRead/2 - 1), 3, errTooLarge},
+		{"long lines with a parameter", `"x";bs`, []string{strings.Repeat("a", maxRead/4), strings.Repeat("a", maxRead/4+1)}, 1, errTooLarge},
 		{"the longest digests", `"content-digest"`, []string{"sha-256=:AAAA:, x=:" + strings.Repeat("A", 4072) + ":"}, 1, nil},
 		{"longer digests", `"content-digest"`, []string{"sha-256=:AAAA:, x=:" + strings.Repeat("A", 4080) + ":"}, 1, errDigestSyntax},
 		{"longer digests, a member", `"content-digest";key="sha-256"`, []string{"sha-256=:AAAA:, x=:" + strings.Repeat("A", 4080) + ":"}, 1, errDigestSyntax},
@@ -286,7 +288,7 @@ func TestBaseOfCavage(t *testing.T) {
 	}
 	for _, name := range []string{"(created)", "(expires)"} {
 		if _, err := parsed(t, Cavage, `keyId="k",headers="`+name+`"`).AppendBase(nil, m, Options{}); !errors.Is(err, errAbsent) {
-			t.Errorf("%s without one: %v", name, err)
+			t.Errorf("%s without the parameter: got %v", name, err)
 		}
 	}
 }

@@ -57,7 +57,7 @@ func TestBaseOfZntrio(t *testing.T) {
 	}
 	for _, name := range []string{"@created", "@expires"} {
 		if _, err := parsed(t, Zntrio, "("+name+")").AppendBase(nil, m, Options{}); !errors.Is(err, errAbsent) {
-			t.Errorf("%s without one: %v", name, err)
+			t.Errorf("%s without the parameter: got %v", name, err)
 		}
 	}
 }
@@ -99,7 +99,7 @@ func TestParseZntrio(t *testing.T) {
 		{"an equals sign", "s=(da=te)", value, errSyntax},
 		{"a bracket", "s=(da(te)", value, errSyntax},
 		{"upper case", "s=(Date)", value, errSyntax},
-		{"parameters that are none", "s=(date)x", value, errParameter},
+		{"malformed parameters", "s=(date)x", value, errParameter},
 		{"a second signature", "s=(date), t=(date)", value, errParameter},
 		{"a parameter twice", "s=(date); created=1; created=1", value, errParameter},
 		{"a parameter of another kind", `s=(date); created="1"`, value, errParameter},

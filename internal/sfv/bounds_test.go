@@ -9,7 +9,7 @@ import (
 	"github.com/flyext/flyext/internal/sfv"
 )
 
-// A stranger chooses the field. Its bytes, members, items and parameters are bounded.
+// TestFieldIsBounded checks the limits for bytes, members, items and parameters.
 func TestFieldIsBounded(t *testing.T) {
 	t.Parallel()
 	many := func(n int, separator string) string {
@@ -39,15 +39,16 @@ func TestFieldIsBounded(t *testing.T) {
 		{"16 KiB", `a="` + strings.Repeat("x", sfv.MaxField-6) + `"`, true}, {"more", `a="` + strings.Repeat("x", sfv.MaxField) + `"`, false},
 	} {
 		if _, err := sfv.ParseDictionary(c.text); (err == nil) != c.ok {
-			t.Errorf("%s: %v", c.name, err)
+			t.Errorf("%s: got %v, want success: %t", c.name, err, c.ok)
 		}
 	}
 	if _, err := sfv.ParseDictionary(strings.Split(strings.Repeat("a|", sfv.MaxField), "|")...); err == nil {
-		t.Error("many lines are read")
+		t.Error("too many lines are accepted")
 	}
 }
 
-// A text with an escape takes memory for itself and not for the rest of the field.
+// TestEscapesTakeTheirOwnMemory checks that an escaped string does not keep memory
+// for the rest of the field.
 func TestEscapesTakeTheirOwnMemory(t *testing.T) {
 	text := `a="\\x";b="` + strings.Repeat("y", 10_000) + `"`
 	if n := testing.AllocsPerRun(10, func() {
@@ -55,7 +56,7 @@ func TestEscapesTakeTheirOwnMemory(t *testing.T) {
 			t.Error(err)
 		}
 	}); n > 8 {
-		t.Errorf("%v allocations", n)
+		t.Errorf("got %v allocations, want at most 8", n)
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -64,6 +65,6 @@ func TestEscapesTakeTheirOwnMemory(t *testing.T) {
 	}
 	runtime.ReadMemStats(&after)
 	if each := (after.TotalAlloc - before.TotalAlloc) / 100; each > 2000 {
-		t.Errorf("%d bytes for a text of one character", each)
+		t.Errorf("an escaped character takes %d bytes, want at most 2000", each)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/flyext/flyext/internal/sfv"
 )
 
-// interopFields are the values of those fields in the recorded requests.
+// interopFields returns the values of the named fields in the recorded requests.
 func interopFields(t testing.TB, names ...string) (values []string) {
 	t.Helper()
 	files, err := filepath.Glob("../../testdata/interop/*.json")
@@ -44,10 +44,11 @@ func interopFields(t testing.TB, names ...string) (values []string) {
 	return values
 }
 
-// Whatever we read, an independent parser reads too, with the same values. It
-// reads more: keys and parameters that come twice (the last one wins there),
-// more than 64 elements, and base64 with spare bits or without padding. What it
-// does not read is a number of the greatest length with something behind it.
+// FuzzParseDictionary checks that an independent parser accepts each dictionary
+// that we accept and returns the same values. The other parser accepts more:
+// repeated keys and parameters (the last one wins), more than 64 elements, and
+// base64 with spare bits or without padding. It refuses numbers of maximum length
+// that are followed by other text.
 func FuzzParseDictionary(f *testing.F) {
 	for _, value := range interopFields(f, "Signature-Input", "Signature", "Content-Digest") {
 		f.Add(value)
@@ -62,33 +63,33 @@ func FuzzParseDictionary(f *testing.F) {
 			return
 		}
 		if hasKind(ours, sfv.DisplayString) {
-			return // httpsfv v1.0.2 has none, and v1.1.0 panics at some
+			return // httpsfv v1.0.2 does not support them, and v1.1.0 panics on some
 		}
 		theirs, err := httpsfv.UnmarshalDictionary([]string{text})
 		if err != nil && hasKind(ours, sfv.Date) {
-			return // httpsfv reads dates since v1.1.0, which the workspace has; go.mod asks for v1.0.2
+			return // httpsfv supports dates from v1.1.0 on, as in the workspace; go.mod has v1.0.2
 		}
 		if errors.Is(err, httpsfv.ErrNumberOutOfRange) {
-			return // RFC 8941, section 4.2.4, counts 15 digits and 16 characters; httpsfv v1.0.2 one less
+			return // RFC 8941, section 4.2.4, allows 15 digits and 16 characters; httpsfv v1.0.2 allows one less
 		}
 		if err != nil {
-			t.Fatalf("%q: we read it, httpsfv says %v", text, err)
+			t.Fatalf("%q: we accept it, httpsfv returns %v", text, err)
 		}
 		if names := theirs.Names(); len(names) != len(ours) {
-			t.Fatalf("%q: %d members, httpsfv has %d", text, len(ours), len(names))
+			t.Fatalf("%q: got %d members, httpsfv %d", text, len(ours), len(names))
 		}
 		for _, m := range ours {
 			member, ok := theirs.Get(m.Key)
 			if !ok {
-				t.Fatalf("%q: httpsfv has no %q", text, m.Key)
+				t.Fatalf("%q: httpsfv lacks %q", text, m.Key)
 			}
 			if !strings.Contains(text, m.Raw) {
-				t.Fatalf("%q: %q is not from there", text, m.Raw)
+				t.Fatalf("%q does not contain %q", text, m.Raw)
 			}
 			switch member := member.(type) {
 			case httpsfv.InnerList:
 				if !m.IsList || len(m.Items) != len(member.Items) {
-					t.Fatalf("%q: %q is no list of %d", text, m.Key, len(member.Items))
+					t.Fatalf("%q: %q should be a list of %d", text, m.Key, len(member.Items))
 				}
 				for i, it := range m.Items {
 					sameValue(t, text, it.Value, member.Items[i].Value)
@@ -97,7 +98,7 @@ func FuzzParseDictionary(f *testing.F) {
 				sameParams(t, text, m.Params, member.Params)
 			case httpsfv.Item:
 				if m.IsList {
-					t.Fatalf("%q: %q is no item", text, m.Key)
+					t.Fatalf("%q: %q should be an item", text, m.Key)
 				}
 				sameValue(t, text, m.Value, member.Value)
 				sameParams(t, text, m.Params, member.Params)
@@ -118,12 +119,12 @@ func hasKind(members []sfv.Member, kind sfv.Kind) bool {
 func sameParams(t *testing.T, text string, ours []sfv.Param, theirs *httpsfv.Params) {
 	t.Helper()
 	if n := len(theirs.Names()); n != len(ours) {
-		t.Fatalf("%q: %d parameters, httpsfv has %d", text, len(ours), n)
+		t.Fatalf("%q: got %d parameters, httpsfv %d", text, len(ours), n)
 	}
 	for i, p := range ours {
 		value, ok := theirs.Get(p.Name)
 		if !ok || theirs.Names()[i] != p.Name {
-			t.Fatalf("%q: httpsfv has no %q there", text, p.Name)
+			t.Fatalf("%q: httpsfv lacks %q at this position", text, p.Name)
 		}
 		sameValue(t, text, p.Value, value)
 	}
@@ -151,9 +152,9 @@ func sameValue(t *testing.T, text string, ours sfv.Value, theirs any) {
 	case time.Time:
 		want = sfv.Value{Kind: sfv.Date}
 	default:
-		t.Fatalf("%q: httpsfv has a %T", text, theirs)
+		t.Fatalf("%q: httpsfv returns an unknown type %T", text, theirs)
 	}
 	if ours != want {
-		t.Fatalf("%q: %+v, httpsfv has %+v", text, ours, want)
+		t.Fatalf("%q: got %+v, httpsfv %+v", text, ours, want)
 	}
 }

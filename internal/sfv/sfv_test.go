@@ -36,8 +36,8 @@ func TestParseDictionary(t *testing.T) {
 		{"key twice", "a=1, b=2, a=1", -1},
 		{"parameter twice", "a;b;b", -1},
 		{"parameter of an item twice", `a=("x";b=1;b=1)`, -1},
-		{"comma behind", "a,", -1},
-		{"comma before", ",a", -1},
+		{"comma at the end", "a,", -1},
+		{"comma at the start", ",a", -1},
 		{"two commas", "a,,b", -1},
 		{"no comma", "a b", -1},
 		{"key in upper case", "A=1", -1},
@@ -45,15 +45,15 @@ func TestParseDictionary(t *testing.T) {
 		{"no key", "=1", -1},
 		{"no key before a list", `=("x")`, -1},
 		{"no name of a parameter", "a;=1", -1},
-		{"nothing behind the equals sign", "a=", -1},
-		{"space behind the equals sign", "a= 1", -1},
+		{"no value after the equals sign", "a=", -1},
+		{"space after the equals sign", "a= 1", -1},
 		{"key of an asterisk", "*=1", 1},
 		{"token of an asterisk", "a=*", 1},
 		{"string with a space and a tilde", `a="x ~"`, 1},
 		{"escaped string not closed", `a="\"x`, -1},
 		{"escaped string cut short by a tab", "a=\"\\\"x\t,b", -1},
 		{"string cut short by a tab", "a=\"x\t,b", -1},
-		{"space behind a semicolon", "a; b", 1},
+		{"space after a semicolon", "a; b", 1},
 		{"space before a semicolon", "a ;b", -1},
 		{"string not closed", `a="x`, -1},
 		{"string escapes another character", `a="\x"`, -1},
@@ -69,13 +69,13 @@ func TestParseDictionary(t *testing.T) {
 		{"bytes with other spare bits", "a=:AAB=:", -1},
 		{"bytes in base64url", "a=:-___:", -1},
 		{"bytes with a line break", "a=:AA\nAA:", -1},
-		{"boolean of neither", "a=?2", -1},
+		{"invalid boolean", "a=?2", -1},
 		{"15 digits", "a=999999999999999", 1},
 		{"16 digits", "a=1000000000000000", -1},
 		{"minus alone", "a=-", -1},
 		{"12 digits and 3", "a=999999999999.999", 1},
 		{"13 digits before a point", "a=1000000000000.1", -1},
-		{"4 digits behind a point", "a=1.0001", -1},
+		{"4 digits after a point", "a=1.0001", -1},
 		{"point without digits", "a=1.", -1},
 		{"date of RFC 9651", "a=@1", 1},
 		{"date with a fraction", "a=@1.5", -1},
@@ -115,10 +115,10 @@ func TestValuesAndRaw(t *testing.T) {
 	}
 	list, item := members[0], members[1]
 	if list.Raw != `("a\"b";x  "c");created=-12;b;t=tok` || item.Raw != `:AQI=:;q="z"` {
-		t.Errorf("raw text is %q and %q", list.Raw, item.Raw)
+		t.Errorf("got raw texts %q and %q", list.Raw, item.Raw)
 	}
 	if len(list.Items) != 2 || list.Items[0].Raw != `"a\"b";x` || list.Items[0].Value.Text != `a"b` || list.Items[1].Raw != `"c"` {
-		t.Errorf("items are %+v", list.Items)
+		t.Errorf("got items %+v", list.Items)
 	}
 	want := []sfv.Param{
 		{Name: "created", Value: sfv.Value{Kind: sfv.Integer, Int: -12}},
@@ -127,11 +127,11 @@ func TestValuesAndRaw(t *testing.T) {
 	}
 	for i, p := range want {
 		if list.Params[i] != p {
-			t.Errorf("parameter %d is %+v, want %+v", i, list.Params[i], p)
+			t.Errorf("parameter %d: got %+v, want %+v", i, list.Params[i], p)
 		}
 	}
 	if item.Value != (sfv.Value{Kind: sfv.Bytes, Text: "\x01\x02"}) || item.Params[0].Value.Text != "z" {
-		t.Errorf("item is %+v", item)
+		t.Errorf("got item %+v", item)
 	}
 }
 
@@ -147,17 +147,17 @@ func TestDecodeBase64(t *testing.T) {
 		{"66 bytes", strings.Repeat("A", 88), 66},
 		{"69 bytes", strings.Repeat("A", 92), 69},
 		{"66 bytes and more", strings.Repeat("A", 88) + "A", -1},
-		{"66 bytes and what is no digit", strings.Repeat("A", 88) + "!", -1},
-		{"69 bytes and what is no digit", strings.Repeat("A", 92) + "!", -1},
-		{"3 bytes and what is no digit", "AAAA!", -1},
+		{"66 bytes and an invalid character", strings.Repeat("A", 88) + "!", -1},
+		{"69 bytes and an invalid character", strings.Repeat("A", 92) + "!", -1},
+		{"3 bytes and an invalid character", "AAAA!", -1},
 		{"a line break first", "\nAAAA", -1},
 		{"a line break last", "AAAA\n", -1},
 		{"a carriage return first", "\rAAAA", -1},
 		{"a carriage return inside", "AA\rAA", -1},
-		{"a carriage return in much", strings.Repeat("A", 92) + "\r", -1},
+		{"a carriage return in a long text", strings.Repeat("A", 92) + "\r", -1},
 		{"no padding", "AA", -1},
 		{"spare bits", "AB==", -1},
-		{"spare bits of much", strings.Repeat("A", 89) + "B==", -1},
+		{"spare bits in a long text", strings.Repeat("A", 89) + "B==", -1},
 	} {
 		if got, ok := sfv.DecodeBase64(c.text); ok != (c.size >= 0) || ok && got != string(make([]byte, c.size)) {
 			t.Errorf("%s: got %q, %t", c.name, got, ok)
@@ -165,22 +165,22 @@ func TestDecodeBase64(t *testing.T) {
 	}
 }
 
-// Each byte, where a class of bytes decides.
+// TestCharacters checks each byte where the grammar has a class of bytes.
 func TestCharacters(t *testing.T) {
 	t.Parallel()
 	const lower, upper, digits = "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789"
 	for _, c := range []struct {
-		name, before, behind, class, also string // also: what is read too, as something else
+		name, before, behind, class, also string // also: valid bytes with another meaning
 	}{
 		{"the first of a key", "", "=1", lower + "*", ""},
 		{"in a key", "a", "b=1", lower + digits + "_-.*", ",;"},
 		{"the first of a token", "k=", "b", lower + upper + "*", ""},
 		{"in a token", "k=a", "b", lower + upper + digits + "!#$%&'*+-.^_`|~:/", ",;"},
 		{"in a string", `k="`, `"`, lower + upper + digits + " !#$%&'()*+,-./:;<=>?@[]^_`{|}~", ""},
-		{"behind an escape in a string", `k="\"`, `"`, lower + upper + digits + " !#$%&'()*+,-./:;<=>?@[]^_`{|}~", ""},
+		{"after an escape in a string", `k="\"`, `"`, lower + upper + digits + " !#$%&'()*+,-./:;<=>?@[]^_`{|}~", ""},
 		{"a digit", "k=", "", digits + lower + upper + "*", ""},
-		{"a digit behind another", "k=1", "", digits, " \t"},
-		{"a digit behind a point", "k=1.", "", digits, ""},
+		{"a digit after another", "k=1", "", digits, " \t"},
+		{"a digit after a point", "k=1.", "", digits, ""},
 	} {
 		for b := range 256 {
 			char := string([]byte{byte(b)})
@@ -188,7 +188,7 @@ func TestCharacters(t *testing.T) {
 			members, err := sfv.ParseDictionary(text)
 			in := strings.Contains(c.class, char)
 			if want := in || strings.Contains(c.also, char); (err == nil) != want {
-				t.Errorf("%s: %q is read: %t", c.name, text, !want)
+				t.Errorf("%s: %q: got accepted %t", c.name, text, !want)
 			}
 			if !in || err != nil {
 				continue
@@ -196,7 +196,7 @@ func TestCharacters(t *testing.T) {
 			key, value, _ := strings.Cut(text, "=")
 			if m := members[0]; len(members) != 1 || m.Key != key || m.Raw != value || m.Value.Kind == sfv.Token && m.Value.Text != value ||
 				m.Value.Kind == sfv.Integer && strconv.FormatInt(m.Value.Int, 10) != value {
-				t.Errorf("%s: %q is read as %+v", c.name, text, members)
+				t.Errorf("%s: %q: got %+v", c.name, text, members)
 			}
 		}
 	}
@@ -217,11 +217,11 @@ func TestItem(t *testing.T) {
 		"t": {Kind: sfv.Boolean, Int: 1}, "f": {Kind: sfv.Boolean}, "d": {Kind: sfv.Decimal},
 	} {
 		if got, ok := item.Param(name); !ok || got != want {
-			t.Errorf("parameter %s is %+v, %t", name, got, ok)
+			t.Errorf("parameter %s: got %+v, %t, want %+v", name, got, ok, want)
 		}
 	}
 	if got, ok := item.Param("c"); ok || got != (sfv.Value{}) {
-		t.Errorf("there is a parameter c: %+v", got)
+		t.Errorf("unexpected parameter c: %+v", got)
 	}
 	for _, c := range []struct {
 		name, pair string
@@ -239,7 +239,7 @@ func TestItem(t *testing.T) {
 		{"the second parameter of another value", `"x";a;b=1 "x";a;b=2`, false},
 	} {
 		if pair := list(c.pair); pair[0].Equal(&pair[1]) != c.want {
-			t.Errorf("%s: %s: equal is %t", c.name, c.pair, !c.want)
+			t.Errorf("%s: %s: got equal %t", c.name, c.pair, !c.want)
 		}
 	}
 }
