@@ -16,7 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// replicaOf starts a replica and returns when it has what its master has.
+// replicaOf starts a replica and waits until it has synchronized.
 func replicaOf(t *testing.T, master *servertest.Server) (*servertest.Server, *redis.Client) {
 	t.Helper()
 	host, port, err := net.SplitHostPort(master.Addr())
@@ -32,12 +32,12 @@ func replicaOf(t *testing.T, master *servertest.Server) (*servertest.Server, *re
 			return server, client
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("no replica: %v\n%s", err, info)
+			t.Fatalf("the replica does not synchronize: %v\n%s", err, info)
 		}
 	}
 }
 
-// TestFailover goes from a master to its replica, to which an address is moved.
+// TestFailover promotes a replica and redirects the client to it.
 func TestFailover(t *testing.T) {
 	t.Parallel()
 	master := servertest.Redis(t, "--repl-diskless-sync-delay", "0")
@@ -56,10 +56,10 @@ func TestFailover(t *testing.T) {
 	used := flyext.Nonce{Key: [16]byte{1}, Expires: time.Now().Add(6 * time.Minute)}
 	for deadline := time.Now().Add(time.Minute); ; used.Key[1]++ {
 		if fresh, err := store.Use(t.Context(), used); fresh && err == nil {
-			break // acknowledged, by the replica, too
+			break // the replica has it, too
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("no nonce is acknowledged")
+			t.Fatal("no nonce was accepted")
 		}
 	}
 
@@ -70,14 +70,14 @@ func TestFailover(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := storetest.WantFailure(t, waiting, storetest.Numbered(5_001)); err == nil || !strings.Contains(err.Error(), "0 of 1 replicas") {
-		t.Errorf("a nonce that no replica has: got %v", err)
+		t.Errorf("a nonce without a replica: got %v", err)
 	}
 	replica.Thaw()
 
 	master.Kill()
 	at.Store(replica.Addr())
-	err = storetest.WantFailure(t, store, used) // it is there, and not the master yet
-	t.Logf("before it takes over: %v", err)
+	err = storetest.WantFailure(t, store, used) // not promoted yet
+	t.Logf("before the promotion: %v", err)
 	if err := onReplica.ReplicaOf(t.Context(), "NO", "ONE").Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -87,10 +87,10 @@ func TestFailover(t *testing.T) {
 	}
 	storetest.WantRecovery(t, after, 10_000)
 	storetest.WantUse(t, after, used, false)
-	storetest.WantFailure(t, store, storetest.Numbered(20_000)) // it has no replica any more
+	storetest.WantFailure(t, store, storetest.Numbered(20_000)) // it has no replica now
 }
 
-// TestCluster has a cluster of one, which is down until a machine has its slots.
+// TestCluster uses a cluster of one machine, which is down until it has all slots.
 func TestCluster(t *testing.T) {
 	t.Parallel()
 	server := servertest.Redis(t, "--cluster-enabled", "yes")

@@ -44,7 +44,7 @@ func TestOutOfOrder(t *testing.T) {
 					t.Errorf("used: got %t, %v, want an error", looked, err)
 				}
 				if err := store.Check(t.Context()); err == nil {
-					t.Error("it can be checked")
+					t.Error("Check succeeds, want an error")
 				}
 				test.mend(server)
 				storetest.WantRecovery(t, store, 10_000*(round+1))
@@ -54,7 +54,7 @@ func TestOutOfOrder(t *testing.T) {
 	}
 }
 
-// serve listens, and treats each connection.
+// serve listens and calls treat for each connection.
 func serve(t *testing.T, treat func(net.Conn)) (addr string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -75,7 +75,7 @@ func serve(t *testing.T, treat func(net.Conn)) (addr string) {
 	return listener.Addr().String()
 }
 
-// readCommand reads what a client sends: an array of strings.
+// readCommand reads a command, which is an array of strings.
 func readCommand(r *bufio.Reader) (words []string, err error) {
 	number := func(prefix string) (n int) {
 		line, readErr := r.ReadString('\n')
@@ -104,7 +104,7 @@ func TestSilence(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if fresh, err := store.Use(ctx, storetest.Numbered(1)); fresh || !errors.Is(err, context.Canceled) {
-		t.Errorf("the caller is gone: got %t, %v", fresh, err)
+		t.Errorf("canceled context: got %t, %v", fresh, err)
 	}
 }
 
@@ -153,9 +153,8 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// TestLostAnswer cuts the connection before the answer to the first command comes
-// through, so that the client sends it again. In between another machine gets a
-// copy of the request.
+// TestLostAnswer cuts the connection before the response to the first command, so
+// that the client resends it. In between, another machine receives a duplicate.
 func TestLostAnswer(t *testing.T) {
 	t.Parallel()
 	redisAddr := servertest.SharedRedis(t)
@@ -207,19 +206,19 @@ func TestLostAnswer(t *testing.T) {
 		defer close(done)
 		<-between
 		if fresh, err := other.Use(t.Context(), nonce); fresh || err != nil {
-			t.Errorf("the copy: got %t, %v", fresh, err)
+			t.Errorf("the duplicate: got %t, %v", fresh, err)
 		}
 		between <- struct{}{}
 	}()
 	storetest.WantUse(t, store, nonce, true)
 	<-done
 	if sent.Load() != 2 {
-		t.Errorf("the command was sent %d times, want 2", sent.Load())
+		t.Errorf("got %d commands, want 2", sent.Load())
 	}
 	storetest.WantUse(t, store, storetest.Numbered(1), false)
 }
 
-// TestSecretsStayOut has a client whose password is wrong.
+// TestSecretsStayOut checks the errors of a client with a wrong password.
 func TestSecretsStayOut(t *testing.T) {
 	t.Parallel()
 	const password = "hunter2-of-the-tests"
@@ -231,7 +230,7 @@ func TestSecretsStayOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := storetest.WantFailure(t, store, storetest.Numbered(1)); strings.Contains(err.Error(), password) {
-		t.Errorf("the password is in %v", err)
+		t.Errorf("the error contains the password: %v", err)
 	}
 	if err := store.Check(t.Context()); err == nil || strings.Contains(err.Error(), password) {
 		t.Errorf("got %v", err)

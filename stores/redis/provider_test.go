@@ -30,8 +30,8 @@ func (p *provisioner) Update(context.Context, string, *flyext.UpdateRequest) (*f
 	return &flyext.Extension{}, nil
 }
 
-// TestProvider: what a store cannot tell is answered with 503, and the service is
-// not asked.
+// TestProvider checks that a provider answers 503 while its store is down, without
+// calling the service.
 func TestProvider(t *testing.T) {
 	t.Parallel()
 	server := servertest.Redis(t)
@@ -80,7 +80,7 @@ func TestProvider(t *testing.T) {
 	first(machines[1], http.StatusUnauthorized, flyext.CodeUnauthenticated)
 	before := service.calls.Load()
 	if before != 1 {
-		t.Errorf("the service was called %d times", before)
+		t.Errorf("the service was called %d times, want 1", before)
 	}
 	server.Kill()
 	first(hasty, http.StatusServiceUnavailable, flyext.CodeReplayUnavailable)

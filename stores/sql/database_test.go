@@ -12,14 +12,14 @@ import (
 	_ "modernc.org/sqlite"
 )
 
-// A database is one that machines share.
+// A database is shared by several machines.
 type database struct {
 	dialect  sqlstore.Dialect
 	source   string
-	past     string // SQL for a time that is over
-	longPast string // SQL for one before that
+	past     string // SQL for a time in the past
+	longPast string // SQL for an earlier time
 	now      string // SQL for milliseconds since 1970
-	expires  string // SQL for when a row expires, likewise
+	expires  string // SQL for the expiry of a row in the same unit
 }
 
 func newPostgreSQL(t testing.TB) database {
@@ -41,14 +41,14 @@ func newSQLite(t testing.TB) database {
 	return database{sqlstore.SQLite, source.String(), "1", "0", now, "expires_at"}
 }
 
-// onEach runs a test on an empty database of each kind.
+// onEach runs a test with an empty database of each dialect.
 func onEach(t *testing.T, test func(t *testing.T, d database)) {
 	t.Helper()
 	t.Run("PostgreSQL", func(t *testing.T) { t.Parallel(); test(t, newPostgreSQL(t)) })
 	t.Run("SQLite", func(t *testing.T) { t.Parallel(); test(t, newSQLite(t)) })
 }
 
-// with is the same database by other parameters of its URL.
+// with returns the same database with additional URL parameters.
 func (d database) with(parameters ...string) database {
 	for _, parameter := range parameters {
 		d.source += "&" + parameter
@@ -56,7 +56,7 @@ func (d database) with(parameters ...string) database {
 	return d
 }
 
-// open connects as another machine does.
+// open connects as a separate machine.
 func (d database) open(t testing.TB) *sql.DB {
 	t.Helper()
 	driver := "sqlite"
@@ -76,13 +76,13 @@ func (d database) open(t testing.TB) *sql.DB {
 	return db
 }
 
-// machine is a store with connections of its own, whose table is there.
+// machine returns a store with its own connections. It creates the table.
 func (d database) machine(t testing.TB, o sqlstore.Options) (*sqlstore.Store, *sql.DB) {
 	t.Helper()
 	db := d.open(t)
 	o.Dialect = d.dialect
 	if o.Timeout == 0 {
-		o.Timeout = 20 * time.Second // the tests' machine may be busy
+		o.Timeout = 20 * time.Second // for a busy machine
 	}
 	store, err := sqlstore.New(db, o)
 	if err != nil {
@@ -101,7 +101,7 @@ func execute(t *testing.T, db *sql.DB, statement string, args ...any) {
 	}
 }
 
-// expire has the time of all nonces pass.
+// expire moves the expiry of all nonces into the past.
 func (d database) expire(t *testing.T, db *sql.DB) {
 	t.Helper()
 	execute(t, db, "UPDATE flyext_nonces SET expires_at = "+d.past+" WHERE length(key) > 0")

@@ -27,8 +27,8 @@ func TestOnce(t *testing.T) {
 	})
 }
 
-// TestPooled is what a pool of connections in front of PostgreSQL makes of a
-// session: every statement may come in another one, and prepared ones are gone.
+// TestPooled simulates a connection pooler in front of PostgreSQL: each statement
+// may run in a different session, without earlier prepared statements.
 func TestPooled(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"exec", "simple_protocol", "cache_describe", "describe_exec", "cache_statement"} {
@@ -44,7 +44,7 @@ func TestPooled(t *testing.T) {
 	}
 }
 
-// TestRace has two machines race for each nonce, 32 requests on either.
+// TestRace makes two machines compete for each nonce with 32 requests each.
 func TestRace(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
@@ -54,7 +54,7 @@ func TestRace(t *testing.T) {
 	})
 }
 
-// TestClocks has the database's clock step.
+// TestClocks steps the database's clock.
 func TestClocks(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
@@ -80,8 +80,7 @@ func TestClocks(t *testing.T) {
 	})
 }
 
-// TestOwnClock has nonces that the database's own clock finds expired, and the rows
-// of such.
+// TestOwnClock uses nonces and rows that have expired by the database's own clock.
 func TestOwnClock(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
@@ -101,18 +100,18 @@ func TestOwnClock(t *testing.T) {
 		storetest.WantUse(t, store, nonce, true)
 		var expires int64
 		if err := db.QueryRowContext(t.Context(), "SELECT "+d.expires+" FROM flyext_nonces").Scan(&expires); err != nil || expires != nonce.Expires.UnixMilli() {
-			t.Errorf("it expires at %d, %v, want %d", expires, err, nonce.Expires.UnixMilli())
+			t.Errorf("got expiry %d, %v, want %d", expires, err, nonce.Expires.UnixMilli())
 		}
 		d.expire(t, db)
 		if err := store.Sweep(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if rows := count(t, db); rows != 0 {
-			t.Errorf("%d rows are left", rows)
+			t.Errorf("%d rows are left, want 0", rows)
 		}
 		storetest.WantUse(t, store, storetest.Numbered(3), true)
 
-		// A row that an earlier sweep has skipped does not lower the horizon.
+		// A row that an earlier sweep skipped does not lower the horizon.
 		horizon := func() (at int64) {
 			t.Helper()
 			if err := db.QueryRowContext(t.Context(), "SELECT "+d.expires+" FROM flyext_nonces WHERE length(key) = 0").Scan(&at); err != nil {
@@ -126,7 +125,7 @@ func TestOwnClock(t *testing.T) {
 			t.Fatal(err)
 		}
 		if after := horizon(); after != before || count(t, db) != 0 {
-			t.Errorf("the horizon went from %d to %d", before, after)
+			t.Errorf("the horizon changed from %d to %d, or rows are left", before, after)
 		}
 	})
 }
@@ -187,21 +186,21 @@ func TestNew(t *testing.T) {
 		name string
 		db   *sql.DB
 		o    sqlstore.Options
-		want string // of the error; "" means none
+		want string // in the error; "" means no error
 	}{
-		{"as it is", db, sqlstore.Options{Dialect: sqlstore.SQLite}, ""},
-		{"with everything", db, sqlstore.Options{Dialect: sqlstore.PostgreSQL, Table: "a_1.b_2", Timeout: time.Minute}, ""},
+		{"defaults", db, sqlstore.Options{Dialect: sqlstore.SQLite}, ""},
+		{"all options", db, sqlstore.Options{Dialect: sqlstore.PostgreSQL, Table: "a_1.b_2", Timeout: time.Minute}, ""},
 		{"no database", nil, sqlstore.Options{Dialect: sqlstore.SQLite}, "database is nil"},
 		{"no dialect", db, sqlstore.Options{}, "Dialect"},
 		{"unknown dialect", db, sqlstore.Options{Dialect: 3}, "Dialect(3)"},
-		{"no time", db, sqlstore.Options{Dialect: sqlstore.SQLite, Timeout: -1}, "Timeout"},
+		{"negative timeout", db, sqlstore.Options{Dialect: sqlstore.SQLite, Timeout: -1}, "Timeout"},
 		{"table with a quote", db, sqlstore.Options{Dialect: sqlstore.SQLite, Table: `a"; DROP TABLE users; --`}, "name"},
-		{"table with a line behind", db, sqlstore.Options{Dialect: sqlstore.SQLite, Table: "a\n"}, "name"},
+		{"table with a line break", db, sqlstore.Options{Dialect: sqlstore.SQLite, Table: "a\n"}, "name"},
 		{"table in upper case", db, sqlstore.Options{Dialect: sqlstore.SQLite, Table: "Nonces"}, "name"},
 		{"table of three parts", db, sqlstore.Options{Dialect: sqlstore.SQLite, Table: "a.b.c"}, "name"},
-		{"table without a name", db, sqlstore.Options{Dialect: sqlstore.SQLite, Table: "a."}, "name"},
+		{"schema without a table", db, sqlstore.Options{Dialect: sqlstore.SQLite, Table: "a."}, "name"},
 		{"table that begins with a digit", db, sqlstore.Options{Dialect: sqlstore.SQLite, Table: "1a"}, "name"},
-		{"table without end", db, sqlstore.Options{Dialect: sqlstore.SQLite, Table: strings.Repeat("a", 49)}, "name"},
+		{"long table name", db, sqlstore.Options{Dialect: sqlstore.SQLite, Table: strings.Repeat("a", 49)}, "name"},
 	} {
 		store, err := sqlstore.New(test.db, test.o)
 		if test.want == "" {
@@ -209,11 +208,11 @@ func TestNew(t *testing.T) {
 				t.Errorf("%s: %v", test.name, err)
 			}
 		} else if store != nil || err == nil || !strings.Contains(err.Error(), test.want) {
-			t.Errorf("%s: got %v, %v, want an error of %q", test.name, store, err, test.want)
+			t.Errorf("%s: got %v, %v, want an error with %q", test.name, store, err, test.want)
 		}
 	}
 	if _, err := sqlstore.SQLite.Schema("a;b"); err == nil {
-		t.Error("a schema for a table that cannot be")
+		t.Error("Schema accepts an invalid table name")
 	}
 }
 

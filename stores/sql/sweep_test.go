@@ -12,8 +12,8 @@ import (
 	sqlstore "github.com/flyext/flyext/stores/sql"
 )
 
-// TestSweepSettles has a sweep commit the horizon before it deletes: a copy whose
-// statement begins meanwhile finds one of the two.
+// TestSweepSettles checks that a sweep commits the horizon before it deletes rows,
+// so that a concurrent duplicate finds one of the two.
 func TestSweepSettles(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
@@ -29,7 +29,7 @@ func TestSweepSettles(t *testing.T) {
 		store.SetSettle(func() {
 			settled = true
 			if rows := count(t, db); rows != 1 {
-				t.Errorf("%d rows before it has settled, want 1", rows)
+				t.Errorf("%d rows before the sweep has settled, want 1", rows)
 			}
 			before := storetest.Numbered(2)
 			before.Expires = used.Expires.Add(-time.Second)
@@ -40,10 +40,10 @@ func TestSweepSettles(t *testing.T) {
 			}
 		})
 		if err := store.Sweep(t.Context()); err != nil || !settled {
-			t.Errorf("settled: %t, %v", settled, err)
+			t.Errorf("got settled %t, %v", settled, err)
 		}
 		if rows := count(t, db); rows != 0 {
-			t.Errorf("%d rows are left", rows)
+			t.Errorf("%d rows are left, want 0", rows)
 		}
 		if fresh, err := other.Use(t.Context(), used); fresh || !errors.Is(err, flyext.ErrNonceExpired) {
 			t.Errorf("got %t, %v", fresh, err)
@@ -51,8 +51,8 @@ func TestSweepSettles(t *testing.T) {
 	})
 }
 
-// TestBounded enters 10,000 nonces, whose time passes, and FLYEXT_TEST_SCALE times
-// as many.
+// TestBounded enters 10,000 nonces, which expire, times FLYEXT_TEST_SCALE, and
+// checks the size of the table.
 func TestBounded(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
@@ -80,21 +80,21 @@ func TestBounded(t *testing.T) {
 			most = max(most, count(t, db))
 		}
 		t.Logf("at most %d rows of %d entries", most, rounds*live)
-		// Those that were live, those of the round before, and what a sweep that
-		// takes its time has not come to yet.
+		// The live rows, those of the previous round, and those that a slow sweep has
+		// not deleted yet.
 		if most > 6*live {
-			t.Errorf("the table had %d rows", most)
+			t.Errorf("the table had %d rows, want at most %d", most, 6*live)
 		}
 	})
 }
 
-// TestSweepSkips has a transaction hold expired rows: no request waits for it, and
-// neither does a sweep.
+// TestSweepSkips locks expired rows in a transaction. Neither a request nor a sweep
+// waits for it.
 func TestSweepSkips(t *testing.T) {
 	t.Parallel()
 	d := newPostgreSQL(t)
 	_, db := d.machine(t, sqlstore.Options{})
-	for n := range 20 { // not by a store, which would sweep at a time of its own
+	for n := range 20 { // without a store, which would start sweeps
 		nonce := storetest.Numbered(n)
 		execute(t, db, "INSERT INTO flyext_nonces (key, expires_at) VALUES ($1, "+d.past+")", nonce.Key[:])
 	}
@@ -108,12 +108,12 @@ func TestSweepSkips(t *testing.T) {
 	if n, _ := held.RowsAffected(); n != 5 || err != nil {
 		t.Fatal(n, err)
 	}
-	store, _ := d.machine(t, sqlstore.Options{}) // whose first entry sweeps
+	store, _ := d.machine(t, sqlstore.Options{}) // its first entry starts a sweep
 	store.SetSettle(func() {})
 	storetest.WantUse(t, store, storetest.Numbered(100), true)
 	for deadline := time.Now().Add(time.Minute); count(t, db) != 6; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d rows are left, want those that are held and the new one", count(t, db))
+			t.Fatalf("%d rows are left, want the locked ones and the new one", count(t, db))
 		}
 	}
 	if err := tx.Rollback(); err != nil {

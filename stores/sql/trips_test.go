@@ -14,8 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
-// A wire counts what goes to the server: each of pgx's writes is the beginning of
-// a round trip.
+// A wire counts writes to the server. Each write of pgx starts a round trip.
 type wire struct {
 	net.Conn
 	writes *atomic.Int64
@@ -49,7 +48,7 @@ func TestOneRoundTrip(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// The first ones connect, sweep and, in one mode, prepare.
+			// The first calls connect, sweep and, in one mode, prepare statements.
 			storetest.WantUse(t, store, storetest.Numbered(0), true)
 			storetest.WantUsed(t, store, storetest.Numbered(0), true)
 			settled(t, db, &writes)
@@ -79,7 +78,7 @@ func settled(t *testing.T, db *sql.DB, writes *atomic.Int64) {
 			quiet, last = 0, writes.Load()
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("the connection is in use")
+			t.Fatal("the connection does not become idle")
 		}
 	}
 }
