@@ -88,7 +88,7 @@ func (q Question) ask(ctx context.Context, last *atomic.Value) (bool, error) {
 // late returns the error for a query that took too long.
 func (q Question) late(ctx context.Context, last any) error {
 	if last != nil {
-		return fmt.Errorf("no answer within %v: %w; the last attempt: %v", q.Timeout, context.Cause(ctx), last)
+		return fmt.Errorf("no response within %v: %w; last error: %v", q.Timeout, context.Cause(ctx), last)
 	}
-	return fmt.Errorf("no answer within %v: %w", q.Timeout, context.Cause(ctx))
+	return fmt.Errorf("no response within %v: %w", q.Timeout, context.Cause(ctx))
 }

@@ -64,8 +64,8 @@ func ParseZntrio(h http.Header) ([]Signature, error) {
 }
 
 // appendZntrio appends the library's signing string. Each line ends in a newline,
-// also the last one. The path is signed decoded, so /a%2Fb and /a/b have the same
-// signature.
+// including the last one. The path is signed decoded, so /a%2Fb and /a/b have the
+// same signature.
 func (s *Signature) appendZntrio(base []byte, m *Message) ([]byte, error) {
 	var err error
 	for i := range s.components {

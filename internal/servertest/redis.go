@@ -47,9 +47,9 @@ var redis = &kind{
 var sharedRedis = once(redis)
 
 // Redis starts a Redis server for one test. Its data survive [Server.Kill], because
-// it writes to an append-only file before each reply. They may not with
-// "--appendfsync", "everysec", the default of Redis. The arguments are additional
-// settings, such as "--maxmemory", "4mb".
+// it writes to an append-only file before each reply. With "--appendfsync",
+// "everysec", the default of Redis, the last writes may be lost. The arguments are
+// additional settings, such as "--maxmemory", "4mb".
 func Redis(t testing.TB, args ...string) *Server {
 	t.Helper()
 	return own(t, redis, args)

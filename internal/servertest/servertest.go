@@ -39,7 +39,7 @@ import (
 // use.
 type Server struct {
 	kind   *kind
-	t      testing.TB // fails if the server does
+	t      testing.TB // the test that errors of the server fail
 	bin    string     // the directory of the programs
 	dir    string     // holds the data; close removes it
 	port   string

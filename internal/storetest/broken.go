@@ -8,8 +8,8 @@ import (
 )
 
 // Broken breaks all connections of a store with 20 connections and checks that no
-// request fails. It calls while, unless it is nil, while requests wait.
-func Broken(t *testing.T, s flyext.ReplayStore, break_, while func()) {
+// request fails. While requests wait, it calls repair, which may be nil.
+func Broken(t *testing.T, s flyext.ReplayStore, break_, repair func()) {
 	t.Helper()
 	const width = 20
 	for round := range 3 {
@@ -17,8 +17,8 @@ func Broken(t *testing.T, s flyext.ReplayStore, break_, while func()) {
 		break_()
 		var ended sync.WaitGroup
 		ended.Go(func() { each(width, func(n int) { useOnce(t, s, Numbered((2*round+1)*width+n)) }) })
-		if while != nil {
-			while()
+		if repair != nil {
+			repair()
 		}
 		ended.Wait()
 	}

@@ -20,7 +20,7 @@ const (
 	Slack = 2 * time.Second
 )
 
-// Numbered returns the nonce with a number. It expires as late as a request's.
+// Numbered returns nonce n. It lives for six minutes, as long as a request's nonce.
 func Numbered(n int) flyext.Nonce {
 	var key [16]byte
 	binary.BigEndian.PutUint64(key[8:], uint64(n))

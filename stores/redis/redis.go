@@ -7,7 +7,7 @@
 // Using a nonce takes one round trip: a short script. If Redis is unreachable,
 // slow, full or a replica, the store returns an error within [Options.Timeout], and
 // flyext answers the request with 503. The store retries after a broken connection,
-// so a Redis that is back within that time fails no request.
+// so no request fails if Redis is back within that time.
 //
 // # Time
 //
@@ -69,10 +69,11 @@ type Options struct {
 	// prefix has at most 64 bytes of visible ASCII, without spaces and braces.
 	Prefix string
 
-	// Timeout limits each call, independently of the client's timeouts and the
-	// caller's context; 0 means 1 second. With redis.Options.ContextTimeoutEnabled
-	// the client releases its connection when the timeout expires. Without it, the
-	// connection stays in use for some seconds longer.
+	// Timeout limits each call, even if the client's timeouts or the caller's
+	// deadline are longer; 0 means 1 second. With
+	// redis.Options.ContextTimeoutEnabled the client releases its connection when
+	// the timeout expires. Without it, the connection stays in use for some seconds
+	// longer.
 	Timeout time.Duration
 
 	// Replicas is the number of replicas that must have a nonce before the store

@@ -81,7 +81,7 @@ func (d Dialect) statements(table, now string) (statements, error) {
 	switch d {
 	case PostgreSQL:
 		return postgresql.with("{table}", schema+base, "{index}", index, "{on}", schema+base, "{now}", now), nil
-	case SQLite: // it qualifies the index, not the table
+	case SQLite: // CREATE INDEX has the schema before the index instead of the table
 		return sqlite.with("{table}", schema+base, "{index}", schema+index, "{on}", base, "{now}", now), nil
 	}
 	return statements{}, fmt.Errorf("sqlstore: Options.Dialect is %v; use PostgreSQL or SQLite", d)

@@ -15,16 +15,16 @@
 // A connection can break before the response to a commit arrives. The store then
 // retries within Options.Timeout. The row names the call that inserted it, so the
 // retry can distinguish its own row from a duplicate's. A database that restarts
-// within that time therefore fails no request, and no request is accepted twice.
+// within that time therefore makes no request fail, and none is accepted twice.
 //
 // # Concurrent duplicates
 //
 // The statement is INSERT … ON CONFLICT. At READ COMMITTED, PostgreSQL's default
 // isolation level, a statement that conflicts with a row of an open transaction
-// waits for that transaction to end. One of several concurrent duplicates therefore
-// inserts the row. At a stricter isolation level the others may get a serialization
-// error. SQLite has one writer at a time: set a busy_timeout below Options.Timeout,
-// or concurrent writers get an error.
+// waits for that transaction to end. Exactly one of several concurrent duplicates
+// therefore inserts the row. At a stricter isolation level the others may get a
+// serialization error. SQLite has one writer at a time: set a busy_timeout below
+// Options.Timeout, or concurrent writers get an error.
 //
 // # Time
 //
@@ -43,14 +43,14 @@
 // for it. The store first commits the new horizon, then waits for Options.Timeout.
 // After that, no statement that began with the old horizon can still accept a
 // request. This requires the same Timeout on all machines. The table holds the live
-// rows, and some hundred more for each machine. Autovacuum reclaims the space of
-// deleted rows.
+// rows, and some hundred expired ones for each machine. Autovacuum reclaims the
+// space of deleted rows.
 //
 // # Data loss
 //
 // A database can lose used nonces:
 //
-//   - In a crash it loses what it had not written to disk: the last moments with
+//   - In a crash it loses the rows not yet on disk: the most recent ones with
 //     synchronous_commit=off in PostgreSQL or synchronous=NORMAL in SQLite.
 //   - On failover to an asynchronous replica, it loses the rows not yet replicated.
 //
