@@ -180,8 +180,8 @@ func (w *worker) sendReplay(ctx context.Context) {
 	if w.sharedReplays {
 		addr = w.machines[mathrand.N(len(w.machines))].addr()
 	} else if current := w.machines[0].addr(); current != addr && !kept.callback && kept.exchange.Request.Method == http.MethodGet {
-		// The machine was restarted since. A memory store then accepts the replay, as
-		// documented. Only GETs are sent, because the ledger cannot account for changes.
+		// The machine has been restarted. A memory store then accepts the replay, as
+		// documented. Only GETs are sent, because the ledger does not expect changes.
 		addr, forgets = current, true
 	}
 	if addr == "" {

@@ -1,5 +1,5 @@
-// Loadrun tests Logjam under load, attack and faults. 64 connections send genuine
-// provisioning, updates, fetches and sign-ins, and one hostile request in five.
+// Loadrun tests Logjam under load, attack and faults. 64 connections send
+// provisioning, update, fetch and sign-in requests. One request in five is hostile.
 // Meanwhile Logjam and its stores are killed and frozen in turn. Everything runs on
 // loopback.
 //

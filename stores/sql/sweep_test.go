@@ -51,7 +51,7 @@ func TestSweepSettles(t *testing.T) {
 	})
 }
 
-// TestBounded enters 10,000 nonces, which expire, times FLYEXT_TEST_SCALE, and
+// TestBounded enters 10,000 nonces, times FLYEXT_TEST_SCALE, which then expire. It
 // checks the size of the table.
 func TestBounded(t *testing.T) {
 	t.Parallel()
