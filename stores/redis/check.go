@@ -71,7 +71,7 @@ func (s *Store) try(ctx context.Context) error {
 		return err
 	}
 	if !fresh {
-		return errors.New("Redis reports a new nonce as used")
+		return errors.New("a new nonce is reported as used")
 	}
 	_, err = s.ask(ctx, func(ctx context.Context) (bool, error) { return true, s.client.Del(ctx, keys...).Err() })
 	return err
