@@ -71,7 +71,7 @@ func (d Dialect) now() string {
 func (d Dialect) statements(table, now string) (statements, error) {
 	name := tableName.FindStringSubmatch(table)
 	if name == nil {
-		return statements{}, errors.New("sqlstore: invalid table name; use up to 48 characters of a-z, 0-9 and _, which may follow a schema name and a dot")
+		return statements{}, errors.New("sqlstore: invalid table name; use up to 48 characters of a-z, 0-9 and _ that do not start with a digit, optionally after a schema name and a dot")
 	}
 	schema, base := "", `"`+name[2]+`"`
 	if name[1] != "" {
