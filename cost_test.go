@@ -77,6 +77,6 @@ func repeatN(format string, n int) string {
 }
 
 const (
-	tooMuchRead     = "cover more than is read of a message"
+	tooMuchRead     = "the signatures cover too many bytes"
 	malformedDigest = "the covered digest is malformed"
 )

@@ -36,7 +36,7 @@ const (
 	unknown         = "unknown component or component parameter"
 	repeated        = "a component is covered twice"
 	absent          = "a covered component is absent from the request"
-	labels          = "do not carry the same labels"
+	labels          = "have different labels"
 	syntax          = "syntax error"
 	badParameter    = "signature parameter is malformed or repeated"
 	badValue        = "signature value is not a byte sequence"

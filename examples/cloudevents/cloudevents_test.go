@@ -1,5 +1,5 @@
-// Package cloudevents proves that events of the official CloudEvents SDK are
-// received as they were sent.
+// Package cloudevents tests that flyext receives the events of the official
+// CloudEvents SDK unchanged.
 package cloudevents
 
 import (
@@ -25,9 +25,9 @@ const (
 	secret  = "signing-secret"
 )
 
-// A receiver keeps the events that it receives.
+// A receiver records the events that it receives.
 type receiver struct {
-	flyext.Provisioner // of no interest here
+	flyext.Provisioner // not used here
 	mu                 sync.Mutex
 	events             []*flyext.Event
 }
@@ -39,7 +39,7 @@ func (r *receiver) ReceiveEvent(_ context.Context, e *flyext.Event) error {
 	return nil
 }
 
-// A signing signs what the SDK sends, as Fly.io would.
+// A signing transport signs the SDK's requests as Fly.io would.
 type signing struct {
 	signer flytest.Signer
 	next   http.RoundTripper
@@ -58,7 +58,7 @@ func (s signing) RoundTrip(r *http.Request) (*http.Response, error) {
 	return s.next.RoundTrip(signed)
 }
 
-// sent are events as one may make them with the SDK.
+// sent returns events made with the SDK.
 func sent(t *testing.T) []sdk.Event {
 	t.Helper()
 	at := time.Date(2026, 11, 24, 7, 30, 15, 123456789, time.UTC)
@@ -93,7 +93,7 @@ func TestReceivedAsSent(t *testing.T) {
 		name     string
 		signer   flytest.Signer
 		verifier flyext.Verifier
-		batch    bool // can be signed
+		batch    bool // supports batches
 	}{
 		{"RFC 9421", flytest.RFC9421(key), message, true},
 		{"draft-cavage", flytest.CavageOptions{CoverDigest: true}.Cavage(key), message, true},
@@ -101,7 +101,7 @@ func TestReceivedAsSent(t *testing.T) {
 	} {
 		for _, mode := range []string{"binary", "structured", "batched"} {
 			if mode == "batched" && !c.batch {
-				continue // an array has no place for X-Signature's parameters
+				continue // X-Signature's parameters need an object, and a batch is an array
 			}
 			t.Run(c.name+", "+mode, func(t *testing.T) {
 				t.Parallel()
@@ -115,7 +115,7 @@ func TestReceivedAsSent(t *testing.T) {
 				events := sent(t)
 				send(t, mode, signing{c.signer, server.Client().Transport}, events)
 				if len(r.events) != len(events) {
-					t.Fatalf("%d events were received, of %d", len(r.events), len(events))
+					t.Fatalf("received %d events, want %d", len(r.events), len(events))
 				}
 				for i, want := range events {
 					compare(t, r.events[i], want, c.name == "X-Signature" && mode == "binary")
@@ -125,7 +125,7 @@ func TestReceivedAsSent(t *testing.T) {
 	}
 }
 
-// send has the SDK send events, one by one but for a batch.
+// send sends events with the SDK, one at a time or as a batch.
 func send(t *testing.T, mode string, transport http.RoundTripper, events []sdk.Event) {
 	t.Helper()
 	const target = baseURL + "/extensions/events"
@@ -140,7 +140,7 @@ func send(t *testing.T, mode string, transport http.RoundTripper, events []sdk.E
 		}
 		defer answer.Body.Close()
 		if answer.StatusCode != http.StatusOK {
-			t.Fatalf("the batch was answered with %s", answer.Status)
+			t.Fatalf("the response to the batch is %s", answer.Status)
 		}
 		return
 	}
@@ -159,8 +159,8 @@ func send(t *testing.T, mode string, transport http.RoundTripper, events []sdk.E
 	}
 }
 
-// compare compares an event with the one that was sent. signed says that its
-// data is the body, to which X-Signature adds members.
+// compare compares a received event with the sent one. If signed is true, the data
+// is the body, to which X-Signature adds members.
 func compare(t *testing.T, got *flyext.Event, want sdk.Event, signed bool) {
 	t.Helper()
 	for _, attribute := range []struct{ name, got, want string }{
@@ -173,18 +173,18 @@ func compare(t *testing.T, got *flyext.Event, want sdk.Event, signed bool) {
 		{"dataschema", got.DataSchema, want.DataSchema()},
 	} {
 		if attribute.got != attribute.want {
-			t.Errorf("%s: %q, was sent as %q", attribute.name, attribute.got, attribute.want)
+			t.Errorf("%s: got %q, want %q", attribute.name, attribute.got, attribute.want)
 		}
 	}
 	if !got.Time.Equal(want.Time()) {
-		t.Errorf("time: %v, was sent as %v", got.Time, want.Time())
+		t.Errorf("time: got %v, want %v", got.Time, want.Time())
 	}
 	extensions := make(map[string]string)
 	for name, value := range want.Extensions() {
 		extensions[name] = fmt.Sprint(value)
 	}
 	if !maps.Equal(got.Extensions, extensions) {
-		t.Errorf("extensions: %q, were sent as %q", got.Extensions, extensions)
+		t.Errorf("extensions: got %q, want %q", got.Extensions, extensions)
 	}
 	var data struct {
 		MachineID string `json:"machine_id"`
@@ -194,9 +194,9 @@ func compare(t *testing.T, got *flyext.Event, want sdk.Event, signed bool) {
 		t.Fatal(err)
 	}
 	if got.MachineID != data.MachineID || got.Status != data.Status {
-		t.Errorf("machine %q, status %q, were sent as %+v", got.MachineID, got.Status, data)
+		t.Errorf("got machine %q, status %q, want %+v", got.MachineID, got.Status, data)
 	}
 	if !signed && string(got.Data) != string(want.Data()) {
-		t.Errorf("data: %s, was sent as %s", got.Data, want.Data())
+		t.Errorf("data: got %s, want %s", got.Data, want.Data())
 	}
 }

@@ -23,12 +23,12 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// A subject is a provider in the test's own process, with at most one defect.
+// A subject is a provider in the test's process with at most one defect.
 type subject struct {
 	flyext.Provisioner
-	change func(s *subject, id, name string) // applies a change; nil is as it should be
+	change func(s *subject, id, name string) // applies a change; nil means correctly
 	wrap   func(http.Handler) http.Handler
-	slow   bool // it lets slow senders be slow
+	slow   bool // does not disconnect slow senders
 
 	mu      sync.Mutex
 	rows    map[string]row
@@ -97,12 +97,12 @@ func (s *subject) vitals(context.Context) (vitals, error) {
 	return vitals{Goroutines: runtime.NumGoroutine(), HeapBytes: m.HeapAlloc}, nil
 }
 
-// forgetful takes every nonce for a fresh one.
+// forgetful reports every nonce as fresh.
 type forgetful struct{}
 
 func (forgetful) Use(context.Context, flyext.Nonce) (bool, error) { return true, nil }
 
-// trusting believes every request.
+// trusting accepts every request.
 type trusting struct{}
 
 func (trusting) Verify(_ context.Context, m *flyext.Message) (flyext.Verification, error) {
@@ -153,13 +153,14 @@ func (s *subject) start(t *testing.T, change func(*flyext.Config)) provider {
 	}
 }
 
-// nowAndThen is one time of twenty.
+// nowAndThen returns true one time in twenty.
 func nowAndThen() bool { return rand.N(20) == 0 }
 
-// TestDefects: each defect is found, and nothing where there is none. They run
-// one after the other, since goroutines and memory are the process's.
+// TestDefects checks that each defect is found, and that a correct provider has no
+// violation. The cases run one at a time, because goroutines and memory are those
+// of the process.
 func TestDefects(t *testing.T) {
-	if testing.Short() { // as .ci/run says with -race
+	if testing.Short() { // as in .ci/run with -race
 		t.Skip("the race detector is too slow for the load that finds a defect in time")
 	}
 	quick := plan{duration: 300 * time.Millisecond, connections: 4, hostilePart: 20, requests: 250}
@@ -167,10 +168,10 @@ func TestDefects(t *testing.T) {
 		name    string
 		subject *subject
 		config  func(*flyext.Config)
-		want    []violation // any of them, and no other
+		want    []violation // any of these, and no others
 	}{
 		{"none", &subject{}, nil, nil},
-		{"a write is answered and lost", &subject{change: func(s *subject, id, name string) {
+		{"an acknowledged write is lost", &subject{change: func(s *subject, id, name string) {
 			if !nowAndThen() {
 				s.apply(id, name)
 			}
@@ -189,22 +190,22 @@ func TestDefects(t *testing.T) {
 				s.apply(id, name)
 			}
 		}}, nil, []violation{twice}},
-		{"the second answer has other secrets", &subject{change: func(s *subject, id, name string) {
+		{"the second response has other secrets", &subject{change: func(s *subject, id, name string) {
 			s.apply(id, name)
 			s.secrets[id] = fmt.Sprint("secret-", rand.Uint64())
 		}}, nil, []violation{lost}},
-		{"replays are admitted", &subject{}, func(c *flyext.Config) { c.ReplayStore = forgetful{} }, []violation{admitted, lost, twice}},
-		{"anything is admitted", &subject{}, func(c *flyext.Config) { c.Verifier = trusting{} }, []violation{admitted, lost, twice}},
-		{"bodies of any size are admitted", &subject{}, func(c *flyext.Config) { c.MaxBodyBytes = 8 << 20 }, []violation{admitted}},
+		{"replays are accepted", &subject{}, func(c *flyext.Config) { c.ReplayStore = forgetful{} }, []violation{admitted, lost, twice}},
+		{"everything is accepted", &subject{}, func(c *flyext.Config) { c.Verifier = trusting{} }, []violation{admitted, lost, twice}},
+		{"bodies of any size are accepted", &subject{}, func(c *flyext.Config) { c.MaxBodyBytes = 8 << 20 }, []violation{admitted}},
 		{"genuine requests are refused", &subject{}, func(c *flyext.Config) { c.Verifier = flyext.XSignature("signing-secret") }, []violation{refused, lost}},
-		{"slow senders are waited for", &subject{slow: true}, nil, []violation{held}},
-		{"goroutines stay", &subject{wrap: func(h http.Handler) http.Handler {
+		{"slow senders are not disconnected", &subject{slow: true}, nil, []violation{held}},
+		{"goroutines leak", &subject{wrap: func(h http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				go time.Sleep(20 * time.Second)
 				h.ServeHTTP(w, r)
 			})
 		}}, nil, []violation{leaked}},
-		{"memory stays", &subject{wrap: func(h http.Handler) http.Handler {
+		{"memory leaks", &subject{wrap: func(h http.Handler) http.Handler {
 			var kept [][]byte
 			var mu sync.Mutex
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -230,13 +231,13 @@ func TestDefects(t *testing.T) {
 			if len(found) == 0 && len(test.want) > 0 {
 				var text strings.Builder
 				r.print(&text)
-				t.Errorf("nothing was found, want %v:\n%s", test.want, &text)
+				t.Errorf("no violation found, want %v:\n%s", test.want, &text)
 			}
 		})
 	}
 }
 
-// A ledger's entry after some requests, and what the provider has of it.
+// TestLedger compares ledgers with the provider's records.
 func TestLedger(t *testing.T) {
 	t.Parallel()
 	status := func(code int) error { return &flyext.Error{Status: code} }
@@ -248,7 +249,7 @@ func TestLedger(t *testing.T) {
 		name  string
 		steps []step
 		row   row
-		want  violation // "" is none
+		want  violation // "" means none
 	}{
 		{"answered and there", []step{{"a", "s", nil}, {"b", "", nil}}, row{true, "b", 2}, ""},
 		{"answered and not there", []step{{"a", "s", nil}}, row{}, lost},
@@ -265,13 +266,13 @@ func TestLedger(t *testing.T) {
 		{"never sent, and applied", []step{{"a", "s", nil}, {"b", "", errDown}}, row{true, "b", 2}, twice},
 		{"refused", []step{{"a", "s", nil}, {"b", "", status(401)}}, row{true, "a", 1}, refused},
 		{"other secrets", []step{{"a", "s", nil}, {"a", "t", nil}}, row{true, "a", 2}, lost},
-		{"no use", []step{{"a", "s", errors.New("the answer has no secrets")}}, row{}, refused},
+		{"unusable", []step{{"a", "s", errors.New("the answer has no secrets")}}, row{}, refused},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			l := newLedger()
 			for _, s := range test.steps {
-				f, _ := fateOf(s.err, false)
+				f, _ := resultOf(s.err, false)
 				l.change("update", "x", s.name, s.secret, f, s.err)
 			}
 			l.settle(map[string]row{"x": test.row})
@@ -284,16 +285,16 @@ func TestLedger(t *testing.T) {
 	l := newLedger()
 	l.settle(map[string]row{hostileID(): {changes: 1}})
 	if len(l.violations[admitted]) != 1 {
-		t.Errorf("an extension that nobody asked for: %v", l.violations)
+		t.Errorf("an extension that was not requested: got %v", l.violations)
 	}
-	for resent, want := range map[bool]fate{false: rejected, true: unknown} {
-		if f, _ := fateOf(status(401), resent); f != want {
-			t.Errorf("a 401 to a request that net/http sent again (%t): %v", resent, f)
+	for resent, want := range map[bool]result{false: rejected, true: unknown} {
+		if f, _ := resultOf(status(401), resent); f != want {
+			t.Errorf("401, resent %t: got %v", resent, f)
 		}
 	}
 }
 
-// TestCheckLog: what must not be in a log is found there.
+// TestCheckLog checks that forbidden lines in a log are found.
 func TestCheckLog(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string]violation{
@@ -321,6 +322,6 @@ func TestCheckLog(t *testing.T) {
 	}
 	l := newLedger()
 	if err := p.checkLog(l, nil, nil); err != nil || len(l.violations[crashed]) != 1 {
-		t.Errorf("a machine that ended by itself: %v, %v", l.violations, err)
+		t.Errorf("a machine exited: got %v, %v", l.violations, err)
 	}
 }

@@ -18,33 +18,32 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// A keepsake is what somebody captured who reads along: a genuine request that
-// was admitted.
-type keepsake struct {
+// A capture is a genuine request that was accepted, as an eavesdropper records it.
+type capture struct {
 	exchange flytest.Exchange
-	addr     string // of the machine that admitted it
-	callback bool   // it is a browser's, of the sign-on
+	addr     string // of the machine that accepted it
+	callback bool   // a browser's request of the sign-in
 }
 
-// keepsakes are the last of them.
-type keepsakes struct {
+// captures are the most recent ones.
+type captures struct {
 	mu   sync.Mutex
-	last [512]keepsake
+	last [512]capture
 	n    int
 }
 
-func (k *keepsakes) add(one keepsake) {
+func (k *captures) add(one capture) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.last[k.n%len(k.last)] = one
 	k.n++
 }
 
-func (k *keepsakes) any() (keepsake, bool) {
+func (k *captures) any() (capture, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.n == 0 {
-		return keepsake{}, false
+		return capture{}, false
 	}
 	return k.last[mathrand.N(min(k.n, len(k.last)))], true
 }
@@ -61,42 +60,43 @@ const (
 
 var hostileKinds = []string{forged, replayed, truncated, oversized, slow, garbage}
 
-// A deck is in what order hostile requests come, again and again. Those that cost
-// little are many.
-var deck = []string{
+// attackOrder is the repeating order of hostile requests. Cheap attacks are more
+// frequent.
+var attackOrder = []string{
 	forged, replayed, garbage, truncated, replayed, oversized, forged, replayed, slow, garbage,
 	forged, replayed, truncated, replayed, forged, garbage, replayed, forged, replayed, forged,
 }
 
-// attack is one hostile request.
+// attack makes one hostile request.
 func (w *worker) attack(ctx context.Context) {
-	switch deck[int(w.attacks.Add(1))%len(deck)] {
+	switch attackOrder[int(w.attacks.Add(1))%len(attackOrder)] {
 	case forged:
-		w.forge(ctx)
+		w.sendForged(ctx)
 	case replayed:
-		w.replay(ctx)
+		w.sendReplay(ctx)
 	case truncated:
-		w.truncate(ctx)
+		w.sendTruncated(ctx)
 	case oversized:
-		w.oversize(ctx)
+		w.sendOversized(ctx)
 	case slow:
-		w.dawdle(ctx)
+		w.sendSlowly(ctx)
 	case garbage:
-		w.garble(ctx)
+		w.sendGarbage(ctx)
 	}
 }
 
-// hostileID is never asked for: what is there under it in the end, somebody let in.
+// hostileID returns an id for hostile requests. An extension with such an id proves
+// that one was accepted.
 func hostileID() string { return "hostile-" + rand.Text() }
 
-// request is a genuine request, to be spoilt: a provision under a hostile id.
+// request returns a genuine request with a hostile id, to be modified.
 func (w *worker) request(ctx context.Context, fly *flytest.Platform, padding int) (*http.Request, error) {
 	body := fmt.Sprintf(`{"name":"x","id":%q,"organization_id":%q,"user_id":%q,"padding":%q}`,
 		hostileID(), w.organization, customer, strings.Repeat("x", padding))
 	return fly.NewRequest(ctx, http.MethodPost, "/extensions", []byte(body))
 }
 
-// send sends a request that is to be refused, over the worker's own connection.
+// send sends a hostile request over the worker's own connection.
 func (w *worker) send(kind, what string, r *http.Request) {
 	answer, err := w.client.Do(r)
 	if err != nil {
@@ -108,7 +108,7 @@ func (w *worker) send(kind, what string, r *http.Request) {
 	w.refusedAs(kind, what, answer.StatusCode, nil)
 }
 
-// refusedAs enters how a hostile request ended: by a status, or without one.
+// refusedAs records the result of a hostile request: a status, or 0 and an error.
 func (w *worker) refusedAs(kind, what string, status int, err error) {
 	switch {
 	case status == 0 && (errors.Is(err, errDown) || isDial(err)):
@@ -129,15 +129,15 @@ func isDial(err error) bool {
 	return ok && e.Op == "dial"
 }
 
-// forge sends what is almost genuine.
-func (w *worker) forge(ctx context.Context) {
+// sendForged sends a request that differs from a genuine one in one detail.
+func (w *worker) sendForged(ctx context.Context) {
 	format := anyFormat(len(formats))
 	fly := w.platform(format)
-	ways := []string{"another secret", "a byte of the body", "stale", "from the future", "another URL", "no signature", "a made-up state"}
+	variants := []string{"another secret", "a byte of the body", "stale", "from the future", "another URL", "no signature", "a made-up state"}
 	if w.oauthURL == "" {
-		ways = ways[:len(ways)-1]
+		variants = variants[:len(variants)-1]
 	}
-	what := ways[mathrand.N(len(ways))]
+	what := variants[mathrand.N(len(variants))]
 	switch what {
 	case "another secret":
 		fly.Signer = format.Signer(flytest.Credentials{SigningSecret: rand.Text(), BearerToken: w.credentials.BearerToken})
@@ -148,7 +148,7 @@ func (w *worker) forge(ctx context.Context) {
 	}
 	r, err := w.request(ctx, fly, 0)
 	if err != nil {
-		w.violate(crashed, "the load generator: %v", err)
+		w.violate(crashed, "bug in the load generator: %v", err)
 		return
 	}
 	switch what {
@@ -169,9 +169,9 @@ func (w *worker) forge(ctx context.Context) {
 	w.send(forged, what+" as "+string(format), r)
 }
 
-// replay sends again, byte for byte, what was admitted: to any machine if they
-// share what they remember, or else to the process that admitted it.
-func (w *worker) replay(ctx context.Context) {
+// sendReplay resends an accepted request byte for byte. It sends it to any machine
+// if they share a replay store, and otherwise to the process that accepted it.
+func (w *worker) sendReplay(ctx context.Context) {
 	kept, ok := w.keep.any()
 	if !ok {
 		return
@@ -180,8 +180,8 @@ func (w *worker) replay(ctx context.Context) {
 	if w.sharedReplays {
 		addr = w.machines[mathrand.N(len(w.machines))].addr()
 	} else if current := w.machines[0].addr(); current != addr && !kept.callback && kept.exchange.Request.Method == http.MethodGet {
-		// A restart ago. That it is admitted is what the README says of a memory;
-		// of what changes something the ledger would have to know it.
+		// The machine has been restarted. A memory store then accepts the replay, as
+		// documented. Only GETs are sent, because the ledger does not expect changes.
 		addr, forgets = current, true
 	}
 	if addr == "" {
@@ -196,7 +196,7 @@ func (w *worker) replay(ctx context.Context) {
 		what = "a callback, in another browser"
 		r.Header.Del("Cookie")
 	case r.Method == http.MethodGet && r.Header.Get("X-Signature") != "" && !forgets && mathrand.N(2) == 0:
-		what = "a GET as a DELETE" // which X-Signature does not tell apart
+		what = "a GET as a DELETE" // X-Signature does not sign the method
 		r.Method = http.MethodDelete
 	}
 	once := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -215,8 +215,8 @@ func (w *worker) replay(ctx context.Context) {
 	w.refusedAs(replayed, what, answer.StatusCode, nil)
 }
 
-// raw sends bytes over a connection of their own, ends its side, and returns the
-// status that was answered, or 0.
+// raw sends bytes over a new connection, closes its sending side, and returns the
+// status of the response, or 0.
 func (w *worker) raw(sent []byte) (status int, err error) {
 	addr := w.machines[mathrand.N(len(w.machines))].addr()
 	if addr == "" {
@@ -240,44 +240,44 @@ func (w *worker) raw(sent []byte) (status int, err error) {
 	return answer.StatusCode, nil
 }
 
-// written is a request as it is on the wire.
+// written returns a request in wire format.
 func written(r *http.Request) ([]byte, error) {
 	var wire bytes.Buffer
 	err := r.Write(&wire)
 	return wire.Bytes(), err
 }
 
-// truncate announces more than it sends.
-func (w *worker) truncate(ctx context.Context) {
+// sendTruncated sends less than Content-Length announces.
+func (w *worker) sendTruncated(ctx context.Context) {
 	r, err := w.request(ctx, w.platform(anyFormat(len(formats))), 0)
 	if err != nil {
-		w.violate(crashed, "the load generator: %v", err)
+		w.violate(crashed, "bug in the load generator: %v", err)
 		return
 	}
 	wire, err := written(r)
 	if err != nil {
-		w.violate(crashed, "the load generator: %v", err)
+		w.violate(crashed, "bug in the load generator: %v", err)
 		return
 	}
 	status, err := w.raw(wire[:len(wire)-1-mathrand.N(int(r.ContentLength))])
 	w.refusedAs(truncated, "", status, err)
 }
 
-// oversize sends a body of more than 1 MiB, signed as it should be.
-func (w *worker) oversize(ctx context.Context) {
+// sendOversized sends a correctly signed body of more than 1 MiB.
+func (w *worker) sendOversized(ctx context.Context) {
 	r, err := w.request(ctx, w.platform(anyFormat(len(formats))), 1<<20)
 	if err != nil {
-		w.violate(crashed, "the load generator: %v", err)
+		w.violate(crashed, "bug in the load generator: %v", err)
 		return
 	}
-	if mathrand.N(2) == 0 { // announced, or not
+	if mathrand.N(2) == 0 { // chunked
 		r.ContentLength = -1
 	}
 	w.send(oversized, "", r)
 }
 
-// garble sends what is hardly a request.
-func (w *worker) garble(ctx context.Context) {
+// sendGarbage sends random bytes or malformed headers.
+func (w *worker) sendGarbage(ctx context.Context) {
 	if mathrand.N(3) == 0 {
 		noise := make([]byte, 1+mathrand.N(4096))
 		rand.Read(noise)
@@ -313,13 +313,13 @@ var garbageHeaders = []string{
 	"Content-Length: 2\r\n" + strings.Repeat("A: b\r\n", 5000) + "C: d",
 }
 
-// maxSlow bounds the senders that take their time, all at once.
+// maxSlow is the maximum number of concurrent slow senders.
 const maxSlow = 32
 
-// dawdle sends a header or a body, byte by byte, beside the worker's other
-// requests, and sees how long the provider puts up with it. If the run would be
-// over long before that, it does not begin.
-func (w *worker) dawdle(ctx context.Context) {
+// sendSlowly starts a slow sender in the background, which sends a header or a body
+// byte by byte and measures when the provider disconnects it. It does nothing if
+// the run ends before the provider's timeout.
+func (w *worker) sendSlowly(ctx context.Context) {
 	what, limit := "header", w.headers
 	left := time.Until(w.end) + w.patience/2
 	if mathrand.N(2) == 0 && left > w.whole {
@@ -335,25 +335,25 @@ func (w *worker) dawdle(ctx context.Context) {
 	}
 	w.slow.Go(func() {
 		defer w.slowNow.Add(-1)
-		w.drip(ctx, addr, what, limit)
+		w.trickle(ctx, addr, what, limit)
 	})
 }
 
-// drip is one slow sender.
-func (w *worker) drip(ctx context.Context, addr, what string, limit time.Duration) {
-	// Signed by somebody else than the worker, who goes on meanwhile.
+// trickle sends one slow request.
+func (w *worker) trickle(ctx context.Context, addr, what string, limit time.Duration) {
+	// A separate platform, because the worker continues to use its own.
 	fly := &flytest.Platform{BaseURL: w.baseURL, Signer: flytest.FormatXSignature.Signer(flytest.Credentials{SigningSecret: w.credentials.SigningSecret})}
 	r, err := w.request(ctx, fly, 1<<10)
 	if err != nil {
-		w.violate(crashed, "the load generator: %v", err)
+		w.violate(crashed, "bug in the load generator: %v", err)
 		return
 	}
 	wire, err := written(r)
 	if err != nil {
-		w.violate(crashed, "the load generator: %v", err)
+		w.violate(crashed, "bug in the load generator: %v", err)
 		return
 	}
-	began := 20 // bytes that are there at once
+	began := 20 // bytes sent immediately
 	if what == "body" {
 		began = bytes.Index(wire, []byte("\r\n\r\n")) + 5
 	}
@@ -364,7 +364,7 @@ func (w *worker) drip(ctx context.Context, addr, what string, limit time.Duratio
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(limit + w.patience))
-	go func() { // it ends with the connection
+	go func() { // ends with the connection
 		_, err := conn.Write(wire[:began])
 		for i := began; err == nil && i < len(wire)-1; i++ {
 			time.Sleep(200 * time.Millisecond)
@@ -378,7 +378,7 @@ func (w *worker) drip(ctx context.Context, addr, what string, limit time.Duratio
 		status = answer.StatusCode
 	}
 	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
-		w.violate(held, "a slow %s was not cut off after %v", what, limit)
+		w.violate(held, "a slow %s was not disconnected after %v", what, limit)
 	}
 	w.refusedAs(slow, what, status, err)
 }

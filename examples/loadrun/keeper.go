@@ -6,14 +6,14 @@ import (
 	"testing"
 )
 
-// A keeper stands in for a test, to which the servers of servertest belong: it
-// ends them. What fails a test ends what ensure runs.
+// A keeper substitutes for a test: it starts the servers of package servertest and
+// stops them. Where a test would fail, ensure returns an error.
 type keeper struct {
-	testing.TB // has what no one else can have; nil, and not called
+	testing.TB // nil; only for its unexported method
 	cleanups   []func()
 }
 
-// A serverError is what a test would have been told.
+// A serverError is the message of Fatal.
 type serverError struct{ text string }
 
 func (k *keeper) Helper()          {}
@@ -23,11 +23,11 @@ func (k *keeper) Fatal(args ...any) {
 }
 func (k *keeper) Skip(args ...any) { k.Fatal(args...) }
 
-// ensure runs what needs servers, and ends those afterwards.
+// ensure calls do and then stops the servers that it started.
 func (k *keeper) ensure(do func() error) (err error) {
 	defer func() {
 		for _, cleanup := range k.cleanups {
-			defer cleanup() // the last one first
+			defer cleanup() // in reverse order
 		}
 		switch v := recover().(type) {
 		case nil:

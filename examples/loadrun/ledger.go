@@ -16,40 +16,40 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// A violation is what no provider may do, whoever attacks or fails.
+// A violation is a behavior that no fault and no attack may cause.
 type violation string
 
 const (
-	lost     violation = "lost"     // what was answered as done is not there
+	lost     violation = "lost"     // an acknowledged request was not applied
 	twice    violation = "twice"    // a request was applied more than once
-	admitted violation = "admitted" // a hostile request was
-	refused  violation = "refused"  // a genuine request was, as if it were not
-	held     violation = "held"     // a slow sender keeps its connection
-	leaked   violation = "leaked"   // memory or goroutines stay
+	admitted violation = "admitted" // a hostile request was accepted
+	refused  violation = "refused"  // a genuine request was refused
+	held     violation = "held"     // a slow sender was not disconnected
+	leaked   violation = "leaked"   // memory or goroutines were not released
 	told     violation = "told"     // a secret is in the log
-	crashed  violation = "crashed"  // it panicked, or ended by itself
+	crashed  violation = "crashed"  // the provider panicked or exited
 )
 
-// A ledger has what the provider was asked for and what it answered: it is
-// Fly.io's side of the books, which is held against the provider's in the end.
+// A ledger records the requests and their responses, as Fly.io sees them. After the
+// run it is compared with the provider's database.
 type ledger struct {
 	mu         sync.Mutex
 	entries    map[string]*entry
 	outcomes   map[string]map[string]int  // by kind of request
-	latencies  map[string][]time.Duration // of genuine requests that were answered
+	latencies  map[string][]time.Duration // of genuine requests that were acknowledged
 	violations map[violation][]string
 
 	counting         bool
-	genuine, hostile int // requests that arrived while it counts
+	genuine, hostile int // requests that arrived while counting
 }
 
 // An entry is one extension.
 type entry struct {
-	secret string              // of the first answer
-	names  map[string]struct{} // that it may have by now: one, if all was answered
-	loose  bool                // whatever was sent may still be applied
-	acked  int                 // requests that were answered as applied
-	unsure int                 // requests that may have been applied: nobody answered
+	secret string              // from the first response
+	names  map[string]struct{} // that it may have now: one if every request was acknowledged
+	loose  bool                // an earlier request may still be applied
+	acked  int                 // requests that were acknowledged
+	unsure int                 // requests that may have been applied, without a response
 }
 
 func newLedger() *ledger {
@@ -66,11 +66,11 @@ func (l *ledger) violate(v violation, format string, args ...any) {
 }
 
 func (l *ledger) violateLocked(v violation, format string, args ...any) {
-	text := strings.Join(strings.Fields(fmt.Sprintf(format, args...)), " ") // on one line, whatever was answered
+	text := strings.Join(strings.Fields(fmt.Sprintf(format, args...)), " ") // without the line breaks of a response
 	l.violations[v] = append(l.violations[v], text)
 }
 
-// count counts how a request ended.
+// count counts the result of a request.
 func (l *ledger) count(kind, outcome string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -87,7 +87,7 @@ func (l *ledger) count(kind, outcome string) {
 	}
 }
 
-// recount counts from now on. What was asked for and answered stays.
+// recount restarts the counting. The entries stay.
 func (l *ledger) recount() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -96,39 +96,39 @@ func (l *ledger) recount() {
 	l.counting = true
 }
 
-// stop ends the counting of what arrives.
+// stop ends the counting of requests that arrive.
 func (l *ledger) stop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.counting = false
 }
 
-// arrived is how many requests did.
+// arrived returns the number of requests that arrived.
 func (l *ledger) arrived() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.genuine + l.hostile
 }
 
-// hostileShare is how many of a hundred requests that arrived were hostile.
+// hostileShare returns the percentage of arrived requests that were hostile.
 func (l *ledger) hostileShare() float64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return 100 * float64(l.hostile) / float64(max(l.genuine+l.hostile, 1))
 }
 
-// A fate is what the sender of a genuine request knows of it.
-type fate int
+// A result is what the sender of a genuine request knows about it.
+type result int
 
 const (
-	answered fate = iota // it was applied, for good
-	unsent               // it never arrived
-	rejected             // it was refused as no genuine one may be
-	unknown              // it was applied or not, by now
-	late                 // or will be
+	answered result = iota // applied
+	unsent                 // never arrived
+	rejected               // refused, which is a violation
+	unknown                // applied or not
+	late                   // applied or not, or still to be applied
 )
 
-// Outcomes of requests that had no status.
+// Outcomes without an HTTP status.
 const (
 	outcomeOK       = "answered"
 	outcomeDown     = "no connection"
@@ -139,12 +139,12 @@ const (
 	outcomeAdmitted = "ADMITTED"
 )
 
-// errDown is what dialling a machine fails with that is being restarted.
+// errDown is the error of dialling a machine that is being restarted.
 var errDown = errors.New("the machine is down")
 
-// fateOf says what became of a genuine request. One that net/http sent again by
-// itself, over a new connection, may be refused: that is a replay.
-func fateOf(err error, resent bool) (fate, string) {
+// resultOf returns the result of a genuine request. If net/http resent it over a
+// new connection, the provider may have refused it as a replay.
+func resultOf(err error, resent bool) (result, string) {
 	if err == nil {
 		return answered, outcomeOK
 	}
@@ -171,7 +171,7 @@ func fateOf(err error, resent bool) (fate, string) {
 	return rejected, outcomeUnusable
 }
 
-// entryOf returns the entry of an id, which it makes if there is none.
+// entryOf returns the entry of an id and creates it if necessary.
 func (l *ledger) entryOf(id string) *entry {
 	e := l.entries[id]
 	if e == nil {
@@ -181,24 +181,24 @@ func (l *ledger) entryOf(id string) *entry {
 	return e
 }
 
-// mayBe adds a name; "" is none.
+// mayBe adds a possible name. It ignores "".
 func (e *entry) mayBe(name string) {
 	if name != "" {
 		e.names[name] = struct{}{}
 	}
 }
 
-// change enters a request that changes an extension, how it ended, and the name
-// and secret that it gives. "" stands for what it does not give.
-func (l *ledger) change(kind, id, name, secret string, f fate, err error) {
+// change records a request that changes an extension, its result, and the name and
+// secret that it sets. "" means unchanged.
+func (l *ledger) change(kind, id, name, secret string, f result, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.entryOf(id)
 	switch f {
 	case answered:
 		e.acked++
-		// What came before is over by now: the provider works one after the other.
-		// What was answered with "too late" may not be.
+		// Earlier requests have ended, because the provider handles the requests of
+		// an extension one at a time. A request that timed out may still be running.
 		if !e.loose && name != "" {
 			clear(e.names)
 		}
@@ -208,7 +208,7 @@ func (l *ledger) change(kind, id, name, secret string, f fate, err error) {
 		case e.secret == "":
 			e.secret = secret
 		case e.secret != secret:
-			l.violateLocked(lost, "%s %s: other secrets than the first time", kind, id)
+			l.violateLocked(lost, "%s %s: the secrets differ from the first response", kind, id)
 		}
 	case late:
 		e.unsure++
@@ -223,8 +223,8 @@ func (l *ledger) change(kind, id, name, secret string, f fate, err error) {
 	}
 }
 
-// read enters what the provider says that an extension's name is.
-func (l *ledger) read(kind, id, name string, f fate, err error) {
+// read records the name of an extension in a response.
+func (l *ledger) read(kind, id, name string, f result, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch f {
@@ -237,21 +237,21 @@ func (l *ledger) read(kind, id, name string, f fate, err error) {
 	}
 }
 
-// took enters how long an answer took.
+// took records a latency.
 func (l *ledger) took(kind string, d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.latencies[kind] = append(l.latencies[kind], d)
 }
 
-// A row is what the provider has of an extension.
+// A row is the provider's record of an extension.
 type row struct {
-	exists  bool // or else it only was changed
+	exists  bool // false if it has changes but was deleted
 	name    string
-	changes int // that were applied
+	changes int // number of changes applied
 }
 
-// settle holds the provider's books against the ledger.
+// settle compares the ledger with the provider's database.
 func (l *ledger) settle(rows map[string]row) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -259,12 +259,12 @@ func (l *ledger) settle(rows map[string]row) {
 		r := rows[id]
 		switch {
 		case e.acked > 0 && !r.exists:
-			l.violateLocked(lost, "%s was answered %d times, and is not there", id, e.acked)
+			l.violateLocked(lost, "%s was acknowledged %d times but does not exist", id, e.acked)
 			continue
 		case r.changes < e.acked:
-			l.violateLocked(lost, "%s: %d changes were answered, %d are there", id, e.acked, r.changes)
+			l.violateLocked(lost, "%s: %d changes were acknowledged but %d were applied", id, e.acked, r.changes)
 		case r.changes > e.acked+e.unsure:
-			l.violateLocked(twice, "%s: %d changes were sent, %d of them answered; %d were applied", id, e.acked+e.unsure, e.acked, r.changes)
+			l.violateLocked(twice, "%s: %d changes were sent and %d acknowledged but %d were applied", id, e.acked+e.unsure, e.acked, r.changes)
 		}
 		if _, ok := e.names[r.name]; r.exists && !ok {
 			l.violateLocked(lost, "%s is called %q, want %q", id, r.name, slices.Collect(maps.Keys(e.names)))
@@ -272,12 +272,12 @@ func (l *ledger) settle(rows map[string]row) {
 	}
 	for id := range rows {
 		if l.entries[id] == nil {
-			l.violateLocked(admitted, "%s was never asked for, and is there", id)
+			l.violateLocked(admitted, "%s was never requested but exists", id)
 		}
 	}
 }
 
-// secrets returns the secrets that were answered, by id.
+// secrets returns the secrets of all extensions, by id.
 func (l *ledger) secrets() map[string]string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -290,8 +290,7 @@ func (l *ledger) secrets() map[string]string {
 	return all
 }
 
-// percentile returns the latency that p of a hundred answers did not exceed, of
-// at least one, sorted.
+// percentile returns percentile p of sorted latencies, which must not be empty.
 func percentile(latencies []time.Duration, p float64) time.Duration {
 	return latencies[min(int(p/100*float64(len(latencies))), len(latencies)-1)]
 }

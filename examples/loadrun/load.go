@@ -17,75 +17,74 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// A plan says how much load there is.
+// A plan sets the amount of load.
 type plan struct {
 	duration    time.Duration
 	connections int
-	hostilePart int // of a hundred requests that arrive
-	requests    int // that arrive at least, however long it takes
+	hostilePart int // percent of the requests that arrive
+	requests    int // minimum that must arrive, even if it takes longer
 }
 
-// A provider is what the load is put on.
+// A provider is the target of the load.
 type provider struct {
-	baseURL     string // that it believes in; its machines are dialled
-	oauthURL    string // of the played Fly.io's sign-on; "" if customers cannot sign in
+	baseURL     string // the configured one; connections go to the machines instead
+	oauthURL    string // of the simulated Fly.io sign-in; "" disables sign-ins
 	credentials flytest.Credentials
 	machines    []machine
 
-	// sharedReplays says that a replay is refused by any machine and after any
-	// restart. What one machine remembers in memory, no other one knows, and it
-	// forgets it when it is killed.
+	// sharedReplays reports whether every machine refuses a replay, even after a
+	// restart. A memory store only knows the requests of its own process.
 	sharedReplays bool
 
-	// headers and whole are when a slow sender is cut off at the latest: one of a
-	// request's header fields, and one of all of it.
+	// headers and whole are the provider's timeouts for sending the header fields
+	// and the whole request.
 	headers, whole time.Duration
-	patience       time.Duration // on top of that, with a busy machine
-	rest           time.Duration // after which it has let go of what it does not need
+	patience       time.Duration // added to the timeouts for a busy machine
+	rest           time.Duration // time to release memory and goroutines
 
-	// rows returns what the provider's database has.
+	// rows reads the provider's database.
 	rows func(ctx context.Context) (map[string]row, error)
 }
 
-// A machine is a process of the provider's.
+// A machine is a process of the provider.
 type machine interface {
-	// addr is where it listens, which is another address after each start, and ""
-	// while it is down.
+	// addr is the listening address, which changes at each start, or "" while the
+	// machine is down.
 	addr() string
 	vitals(ctx context.Context) (vitals, error)
-	rss() int64 // its resident memory in bytes; 0 if nobody knows
+	rss() int64 // resident memory in bytes; 0 if unknown
 }
 
-// A load is a plan that is being carried out.
+// A load is a plan in execution.
 type load struct {
 	plan
 	provider
 	*ledger
 	over    atomic.Bool
 	end     time.Time
-	keep    keepsakes
-	slow    sync.WaitGroup // senders that take their time
+	keep    captures
+	slow    sync.WaitGroup // slow senders
 	slowNow atomic.Int32
 	attacks atomic.Int64
 }
 
-// A worker is one of the connections that Fly.io has.
+// A worker is one of Fly.io's connections.
 type worker struct {
 	*load
 	organization string
 	home         int // index of its machine
 	client       *http.Client
-	at           string // address that its connection leads to
-	resent       int    // connections that its last request took
+	at           string // address of its connection
+	resent       int    // connections used by its last request
 	last         flytest.Exchange
-	own          []string // ids that were answered
+	own          []string // ids of the extensions that were acknowledged
 	made         int
-	session      *flytest.Browser // of the customer who signed in last
-	sessionFor   string           // the stream that they saw
+	session      *flytest.Browser // of the last customer who signed in
+	sessionFor   string           // the stream of that customer
 }
 
-// answerPatience is longer than any provider takes, so that no request is given up
-// that is applied later.
+// answerPatience is longer than a provider takes, so a request that timed out is
+// not applied later.
 const answerPatience = 40 * time.Second
 
 func newWorker(l *load, number int) *worker {
@@ -101,7 +100,7 @@ func newWorker(l *load, number int) *worker {
 
 func organization(number int) string { return fmt.Sprint("organization-", number) }
 
-// dial leads the provider's host to the worker's machine.
+// dial connects to the worker's machine if addr is the provider's.
 func (w *worker) dial(ctx context.Context, addr string) (net.Conn, error) {
 	if w.isProvider(addr) {
 		if addr = w.machines[w.home].addr(); addr == "" {
@@ -113,19 +112,20 @@ func (w *worker) dial(ctx context.Context, addr string) (net.Conn, error) {
 	return d.DialContext(ctx, "tcp", addr)
 }
 
-// isProvider says whether an address of a dialler is that of the base URL.
+// isProvider reports whether addr is the host of the base URL.
 func (p *provider) isProvider(addr string) bool {
 	return strings.HasPrefix(p.baseURL, "http://"+addr+"/")
 }
 
-// formats are those that Fly.io may sign in, today's most often. Cavage has no
-// nonce: it signs what differs each time.
+// formats are the signature formats that Fly.io may use; the current one is the
+// most frequent. Cavage comes last because it has no nonce: each request must have
+// different content.
 var formats = []flytest.Format{
 	flytest.FormatXSignature, flytest.FormatXSignature, flytest.FormatXSignature,
 	flytest.FormatRFC9421, flytest.FormatDraft05, flytest.FormatCavage,
 }
 
-// platform is a Fly.io that signs by one of the formats.
+// platform returns a Fly.io that signs in a format.
 func (w *worker) platform(format flytest.Format) *flytest.Platform {
 	credentials := w.credentials
 	if format.Generation() != flyext.Generation1 {
@@ -133,8 +133,8 @@ func (w *worker) platform(format flytest.Format) *flytest.Platform {
 	}
 	signer := format.Signer(credentials)
 	if format == flytest.FormatCavage {
-		// Without a digest, two requests of one second, path and length have one
-		// signature, and the second one is refused as a copy.
+		// Without a digest, two requests with the same second, path and length have
+		// the same signature, and the second one is refused as a replay.
 		key := flyext.Key{ID: flytest.DefaultKeyID, Secret: credentials.SigningSecret}
 		signer = flytest.All(flytest.BearerToken(credentials.BearerToken), flytest.CavageOptions{CoverDigest: true}.Cavage(key))
 	}
@@ -146,7 +146,7 @@ func (w *worker) platform(format flytest.Format) *flytest.Platform {
 
 func anyFormat(n int) flytest.Format { return formats[rand.N(n)] }
 
-// traced counts the connections that a request is sent over.
+// traced counts the connections that a request uses.
 func (w *worker) traced(ctx context.Context) context.Context {
 	w.resent = 0
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
@@ -154,10 +154,10 @@ func (w *worker) traced(ctx context.Context) context.Context {
 	})
 }
 
-// ended enters how a genuine request ended, and gives the provider a moment to
-// come back.
-func (w *worker) ended(kind string, start time.Time, err error) fate {
-	f, outcome := fateOf(err, w.resent > 1)
+// ended records the result of a genuine request. After a failure it gives the
+// provider a moment to recover.
+func (w *worker) ended(kind string, start time.Time, err error) result {
+	f, outcome := resultOf(err, w.resent > 1)
 	w.count(kind, outcome)
 	if f == answered {
 		w.took(kind, time.Since(start))
@@ -180,7 +180,7 @@ func (w *worker) run(ctx context.Context) {
 	}
 }
 
-// use is what Fly.io and its customers do.
+// use makes a request of Fly.io or a customer.
 func (w *worker) use(ctx context.Context) {
 	n := rand.N(100)
 	switch {
@@ -195,8 +195,8 @@ func (w *worker) use(ctx context.Context) {
 	}
 }
 
-// provision asks for an extension, again and again until there is an answer, as
-// Fly.io does.
+// provision requests an extension and retries until it is acknowledged, as Fly.io
+// does.
 func (w *worker) provision(ctx context.Context) {
 	w.made++
 	id := fmt.Sprintf("%s-%d", w.organization, w.made)
@@ -208,12 +208,12 @@ func (w *worker) provision(ctx context.Context) {
 	}
 }
 
-// provisionAs asks once.
+// provisionAs makes one attempt.
 func (w *worker) provisionAs(ctx context.Context, kind, id string) bool {
 	fly, start := w.platform(anyFormat(len(formats))), time.Now()
 	x, err := fly.Provision(w.traced(ctx), flyext.ProvisionRequest{
 		ID: id, Name: id, OrganizationID: w.organization, UserID: customer, PrimaryRegion: "mad",
-		UserEmail: fmt.Sprintf("%x@customer.example", rand.Uint64()), // so that no two requests are equal
+		UserEmail: fmt.Sprintf("%x@customer.example", rand.Uint64()), // makes each request unique
 	})
 	f := w.ended(kind, start, err)
 	secret := ""
@@ -222,13 +222,13 @@ func (w *worker) provisionAs(ctx context.Context, kind, id string) bool {
 			secret = value
 		}
 		if secret == "" {
-			w.violate(lost, "%s %s: it was answered without secrets", kind, id)
+			w.violate(lost, "%s %s: the response has no secrets", kind, id)
 		}
-		w.keep.add(keepsake{exchange: w.last, addr: w.at})
+		w.keep.add(capture{exchange: w.last, addr: w.at})
 	}
 	name := id
 	if kind == kindVerify {
-		name = "" // it has one
+		name = "" // unchanged
 	}
 	w.change(kind, id, name, secret, f, err)
 	return f == answered
@@ -239,7 +239,7 @@ func (w *worker) update(ctx context.Context, id string) {
 	_, err := fly.Update(w.traced(ctx), id, flyext.UpdateRequest{Name: flyext.OptionalOf(name)})
 	f := w.ended("update", start, err)
 	if f == answered {
-		w.keep.add(keepsake{exchange: w.last, addr: w.at})
+		w.keep.add(capture{exchange: w.last, addr: w.at})
 	}
 	w.change("update", id, name, "", f, err)
 }
@@ -251,20 +251,20 @@ func (w *worker) fetch(ctx context.Context, id string) {
 	name := ""
 	if f == answered {
 		name = x.Name
-		w.keep.add(keepsake{exchange: w.last, addr: w.at})
+		w.keep.add(capture{exchange: w.last, addr: w.at})
 	}
 	w.read("fetch", id, name, f, err)
 }
 
-// customer is in all organizations.
+// customer is a member of all organizations.
 const customer = "customer"
 
-// signIn is a customer who opens the dashboard in a new browser, and sees the
-// stream's page in the end.
+// signIn opens the dashboard in a new browser, as a customer does, and checks that
+// it ends at the stream's page.
 func (w *worker) signIn(ctx context.Context, id string) {
 	start := time.Now()
-	// Without connections to be used again: net/http would send a GET twice when
-	// one breaks, and a callback works once.
+	// Keep-alives are disabled because net/http resends a GET if a reused
+	// connection breaks, and a callback works only once.
 	client := &http.Client{Timeout: answerPatience, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext:       func(ctx context.Context, _, addr string) (net.Conn, error) { return w.dial(ctx, addr) },
@@ -283,7 +283,7 @@ func (w *worker) signIn(ctx context.Context, id string) {
 		w.session, w.sessionFor = browser, id
 		for _, e := range visit.Exchanges {
 			if strings.HasSuffix(e.Request.URL.Path, "/callback") {
-				w.keep.add(keepsake{exchange: e, addr: w.at, callback: true})
+				w.keep.add(capture{exchange: e, addr: w.at, callback: true})
 			}
 		}
 	case rejected:
@@ -291,7 +291,7 @@ func (w *worker) signIn(ctx context.Context, id string) {
 	}
 }
 
-// wantPage wants a visit to end at a stream's page.
+// wantPage checks that a visit ended at a stream's page.
 func wantPage(visit *flytest.Visit, id string) error {
 	last := visit.Last()
 	if last.Response.StatusCode != http.StatusOK {
@@ -303,12 +303,13 @@ func wantPage(visit *flytest.Visit, id string) error {
 	return nil
 }
 
-// verifyAttempts are made of each request when nothing is broken any more: what
-// was broken may have left connections that no longer work.
+// verifyAttempts is the number of attempts for each request after the last fault.
+// Some connections may still be broken.
 const verifyAttempts = 10
 
-// verify asks in the end for what the worker was answered: the secrets, the name,
-// and the page of who has signed in.
+// verify checks after the run that the provider still has what it acknowledged to
+// this worker: the secrets, the names, and the session of the customer who signed
+// in.
 func (w *worker) verify(ctx context.Context) {
 	defer w.client.CloseIdleConnections()
 	for _, id := range w.own {
@@ -317,7 +318,7 @@ func (w *worker) verify(ctx context.Context) {
 			there = w.provisionAs(ctx, kindVerify, id)
 		}
 		if !there {
-			w.violate(lost, "%s is not answered for any more", id)
+			w.violate(lost, "%s: the provider no longer answers for it", id)
 			continue
 		}
 		w.fetch(ctx, id)
@@ -328,15 +329,15 @@ func (w *worker) verify(ctx context.Context) {
 	base, _, _ := strings.Cut(strings.TrimPrefix(w.baseURL, "http://"), "/")
 	visit, err := w.session.Open(ctx, "http://"+base+"/streams/"+w.sessionFor)
 	if err == nil && len(visit.Exchanges) > 1 {
-		err = errors.New("it led to " + visit.Last().Request.URL.Path)
+		err = errors.New("redirected to " + visit.Last().Request.URL.Path)
 	}
 	if err == nil {
 		err = wantPage(visit, w.sessionFor)
 	}
 	if err != nil {
-		w.violate(lost, "the session of who signed in for %s: %v", w.sessionFor, err)
+		w.violate(lost, "the customer's session for %s: %v", w.sessionFor, err)
 	}
 }
 
-// kindVerify is a provision of an extension that is there: it changes nothing.
+// kindVerify is a provision of an existing extension, which changes nothing.
 const kindVerify = "verify"

@@ -17,7 +17,7 @@ import (
 	"github.com/flyext/flyext/internal/testscale"
 )
 
-// built is Logjam, built once for all tests.
+// built builds Logjam once for all tests.
 var built = sync.OnceValues(func() (string, error) { return build(context.Background(), buildDir) })
 
 var buildDir string
@@ -35,12 +35,13 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// TestLoad is the run of the documentation, made short. FLYEXT_TEST_SCALE multiplies
-// its eight seconds, which it needs to have slow senders cut off after five.
+// TestLoad is a short version of the run in the documentation. FLYEXT_TEST_SCALE
+// multiplies its duration of eight seconds, which must exceed Logjam's header
+// timeout of five.
 func TestLoad(t *testing.T) {
 	t.Parallel()
-	if testing.Short() { // as .ci/run says with -race
-		t.Skip("Logjam runs in processes of its own, which the race detector does not see")
+	if testing.Short() { // as in .ci/run with -race
+		t.Skip("Logjam runs in separate processes, which the race detector cannot see")
 	}
 	path, err := built()
 	if err != nil {
@@ -51,7 +52,7 @@ func TestLoad(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			p := plan{duration: time.Duration(testscale.Factor(t)) * 8 * time.Second, connections: 64, hostilePart: 20, requests: 500}
-			s, err := newSetting(t.Context(), t, ways{stores: stores, logjam: path, dir: dir}, p.connections)
+			s, err := newEnvironment(t.Context(), t, options{stores: stores, logjam: path, dir: dir}, p.connections)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -69,20 +70,20 @@ func TestLoad(t *testing.T) {
 			}
 			for _, kind := range append(slices.Clone(hostileKinds), genuineKinds...) {
 				if sum(r.Outcomes[kind]) == 0 {
-					t.Errorf("no request was %s", kind)
+					t.Errorf("no requests of kind %s", kind)
 				}
 			}
 			if share := 100 * float64(r.Hostile) / float64(r.Requests); share < 15 {
-				t.Errorf("%.1f of 100 requests were hostile", share)
+				t.Errorf("%.1f %% of the requests were hostile, want at least 15 %%", share)
 			}
 			for _, f := range s.faults {
 				if r.Faults[f.what] == 0 {
-					t.Errorf("never was %s", f.what)
+					t.Errorf("fault %q did not happen", f.what)
 				}
 			}
 			for line := range strings.Lines(text.String()) {
 				if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 80 && !strings.HasPrefix(line, "VIOLATION") {
-					t.Errorf("a line of %d columns: %s", n, line)
+					t.Errorf("a line has %d columns, want at most 80: %s", n, line)
 				}
 			}
 			if t.Failed() {
@@ -103,13 +104,13 @@ func TestCommand(t *testing.T) {
 		status int
 		want   string // on stderr
 	}{
-		"help":               {"-help", 0, "-stores"},
-		"unknown stores":     {"-stores mongodb -logjam /bin/false", 2, "no stores"},
-		"no time":            {"-duration 1ms", 2, "a second or more"},
-		"nothing but attack": {"-hostile 100", 2, "less than 100"},
-		"an argument":        {"now", 2, "no arguments"},
-		"an unknown flag":    {"-x", 2, "not defined"},
-		"not Logjam":         {"-stores sqlite -logjam /bin/false", 2, "did not start"},
+		"help":            {"-help", 0, "-stores"},
+		"unknown stores":  {"-stores mongodb -logjam /bin/false", 2, "unknown stores"},
+		"no time":         {"-duration 1ms", 2, "at least 1s"},
+		"only attacks":    {"-hostile 100", 2, "from 0 to 99"},
+		"an argument":     {"now", 2, "only flags"},
+		"an unknown flag": {"-x", 2, "not defined"},
+		"not Logjam":      {"-stores sqlite -logjam /bin/false", 2, "did not start"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -124,11 +125,11 @@ func TestCommand(t *testing.T) {
 	}
 }
 
-// TestExitStatus: a run says what came of it, in JSON too.
+// TestExitStatus checks the exit status and the JSON report of a run.
 func TestExitStatus(t *testing.T) {
 	t.Parallel()
-	if testing.Short() { // as .ci/run says with -race
-		t.Skip("Logjam runs in a process of its own, which the race detector does not see")
+	if testing.Short() { // as in .ci/run with -race
+		t.Skip("Logjam runs in a separate process, which the race detector cannot see")
 	}
 	path, err := built()
 	if err != nil {

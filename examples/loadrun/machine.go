@@ -19,31 +19,30 @@ import (
 	"time"
 )
 
-// vitals are what must return to where it was.
+// vitals are the resources that must be released after the load.
 type vitals struct {
 	Goroutines int    `json:"goroutines"`
-	HeapBytes  uint64 `json:"heap_bytes"` // after a collection
+	HeapBytes  uint64 `json:"heap_bytes"` // after garbage collection
 	RSSBytes   int64  `json:"rss_bytes"`
 }
 
-// A process is a machine of Logjam's: the program, started again whenever it was
-// killed.
+// A process is one of Logjam's machines. It is restarted after each kill.
 type process struct {
 	path string
 	env  []string
 	args []string
-	log  string // a file, to which each life appends
+	log  string // a file that each start appends to
 
 	mu         sync.Mutex
 	cmd        *exec.Cmd
-	ended      chan struct{} // closed once it ended
+	ended      chan struct{} // closed when the process has ended
 	listens    string
 	debugs     string
-	unexpected []string // how it ended by itself
+	unexpected []string // exit states without a kill
 	starts     int
 }
 
-// build builds Logjam for several machines.
+// build builds the Logjam program for several machines.
 func build(ctx context.Context, dir string) (path string, err error) {
 	path = filepath.Join(dir, "logjam")
 	output, err := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/flyext/flyext/examples/logjam/machines").CombinedOutput()
@@ -64,11 +63,11 @@ var (
 	debugging = regexp.MustCompile(`msg=debugging address=(\S+)`)
 )
 
-// startPatience is more than a start takes while a database recovers.
+// startPatience is longer than a start takes while a database recovers.
 const startPatience = 30 * time.Second
 
-// start starts the program, and returns when it listens. While its database is
-// away it does not, and is started again.
+// start starts the program and waits until it listens. It retries while the
+// database is down.
 func (p *process) start() error {
 	for deadline := time.Now().Add(startPatience); ; time.Sleep(50 * time.Millisecond) {
 		err := p.startOnce()
@@ -124,7 +123,8 @@ func (p *process) startOnce() error {
 	}
 }
 
-// kill ends the process as a power cut would. It may have ended before, by itself.
+// kill kills the process as a power cut would, and records it if the process had
+// already exited.
 func (p *process) kill() {
 	p.mu.Lock()
 	cmd, ended := p.cmd, p.ended
@@ -135,7 +135,7 @@ func (p *process) kill() {
 	}
 	cmd.Process.Kill()
 	<-ended
-	_ = cmd.Wait() // which says how it ended
+	_ = cmd.Wait() // sets ProcessState
 	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && !status.Signaled() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -143,16 +143,16 @@ func (p *process) kill() {
 	}
 }
 
-// signal signals the process.
+// signal sends a signal to the process.
 func (p *process) signal(s os.Signal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.cmd != nil {
-		_ = p.cmd.Process.Signal(s) // it may have ended
+		_ = p.cmd.Process.Signal(s) // the process may have ended
 	}
 }
 
-// rss reads what Linux knows, and asks ps elsewhere.
+// rss reads the resident memory from /proc on Linux, and from ps elsewhere.
 func (p *process) rss() int64 {
 	p.mu.Lock()
 	cmd := p.cmd
@@ -186,7 +186,7 @@ func (p *process) vitals(ctx context.Context) (v vitals, err error) {
 	if err != nil {
 		return v, err
 	}
-	once := &http.Transport{DisableKeepAlives: true} // nor a goroutine of its own
+	once := &http.Transport{DisableKeepAlives: true} // leaves no goroutine behind
 	answer, err := once.RoundTrip(r)
 	if err != nil {
 		return v, err
@@ -197,10 +197,10 @@ func (p *process) vitals(ctx context.Context) (v vitals, err error) {
 	return v, err
 }
 
-// tokens finds what may be one of Logjam's passwords.
+// tokens matches strings that may be Logjam's passwords.
 var tokens = regexp.MustCompile(`[A-Z2-7]{26}`)
 
-// checkLog looks for what must not be in the log.
+// checkLog reports secrets and crashes in the log.
 func (p *process) checkLog(l *ledger, secrets []string, passwords map[string]bool) error {
 	log, err := os.ReadFile(p.log)
 	if err != nil {
@@ -222,7 +222,7 @@ func (p *process) checkLog(l *ledger, secrets []string, passwords map[string]boo
 		}
 	}
 	for _, how := range p.unexpected {
-		l.violate(crashed, "a machine ended by itself: %s", how)
+		l.violate(crashed, "a machine exited: %s", how)
 	}
 	return nil
 }

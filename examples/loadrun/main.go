@@ -1,17 +1,23 @@
-// Loadrun is a bad day of Logjam's: genuine provisioning, updates, fetches and
-// sign-ons from 64 connections, a fifth of hostile requests among them, while
-// Logjam and its stores are killed and frozen in turn. All of it is on loopback.
+// Loadrun tests Logjam under load, attack and faults. 64 connections send
+// provisioning, update, fetch and sign-in requests. One request in five is hostile.
+// Meanwhile Logjam and its stores are killed and frozen in turn. Everything runs on
+// loopback.
 //
 //	go run ./examples/loadrun                  # 60 s, PostgreSQL and Redis, two machines
-//	go run ./examples/loadrun -stores sqlite   # SQLite and memory, with Go alone
+//	go run ./examples/loadrun -stores sqlite   # SQLite and memory; needs only Go
 //
-// (go run hides the exit status: build it for a script.)
+// (go run hides the exit status: build the program for use in a script.)
 //
-// In the end Fly.io's books are held against Logjam's. The exit status is 1 if
-// anything that was answered is lost, anything was applied twice, anything hostile
-// was admitted or anything genuine was refused, if a slow sender was not cut off,
-// if memory or goroutines stay, or if a secret is in the log. docs/faults.md has
-// what came of it.
+// At the end Loadrun compares the responses that Fly.io received with Logjam's
+// database. The exit status is 1 if it finds a violation:
+//
+//   - an acknowledged request was lost or applied twice
+//   - a hostile request was accepted or a genuine one was refused
+//   - a slow sender was not disconnected
+//   - memory or goroutines leaked
+//   - a secret is in the log
+//
+// docs/faults.md has the results.
 package main
 
 import (
@@ -33,52 +39,51 @@ func main() {
 	os.Exit(command(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// command returns the exit status: 1 for a violation, 2 for a run that could not
-// be.
+// command returns the exit status: 1 for a violation, 2 if the run failed.
 func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("loadrun", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	var p plan
-	flags.DurationVar(&p.duration, "duration", time.Minute, "put the load on for so `long`")
-	flags.IntVar(&p.connections, "connections", 64, "this `many` at once")
-	flags.IntVar(&p.hostilePart, "hostile", 20, "this many of a hundred requests are hostile")
-	var way ways
-	flags.StringVar(&way.stores, "stores", onShared, "what Logjam runs on: shared (PostgreSQL and Redis, two machines), postgresql (that alone) or sqlite (one machine)")
-	flags.StringVar(&way.logjam, "logjam", "", "a built Logjam, at this `path` (default: built from this source)")
-	flags.StringVar(&way.dir, "dir", "", "keep Logjam's database and logs in this `directory` (default: a temporary one)")
-	flags.Func("redis", "another `setting` of Redis, such as \"appendonly no\"; several may be given", func(text string) error {
+	flags.DurationVar(&p.duration, "duration", time.Minute, "`duration` of the load")
+	flags.IntVar(&p.connections, "connections", 64, "`number` of concurrent connections")
+	flags.IntVar(&p.hostilePart, "hostile", 20, "`percent` of the requests that are hostile")
+	var o options
+	flags.StringVar(&o.stores, "stores", onShared, "Logjam's `stores`: shared (PostgreSQL and Redis, two machines), postgresql (only PostgreSQL, two machines) or sqlite (one machine)")
+	flags.StringVar(&o.logjam, "logjam", "", "`path` of a Logjam program (default: build it from source)")
+	flags.StringVar(&o.dir, "dir", "", "`directory` for Logjam's database and logs (default: a temporary directory)")
+	flags.Func("redis", "additional `setting` of Redis, such as \"appendonly no\"; may be repeated", func(text string) error {
 		name, value, _ := strings.Cut(text, " ")
-		way.redis = append(way.redis, "--"+name, value)
+		o.redis = append(o.redis, "--"+name, value)
 		return nil
 	})
-	asJSON := flags.Bool("json", false, "report in JSON")
+	asJSON := flags.Bool("json", false, "write the report as JSON")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil:
 		return 2
 	case p.duration < time.Second || p.connections < 1 || p.hostilePart < 0 || p.hostilePart > 99 || flags.NArg() > 0:
-		fmt.Fprintln(stderr, "loadrun: it takes a second or more, a connection or more, and less than 100 of 100 hostile; and no arguments")
+		fmt.Fprintln(stderr, "loadrun: invalid arguments; use -duration of at least 1s, -connections of at least 1, -hostile from 0 to 99, and only flags")
 		return 2
 	}
-	if way.dir == "" {
+	if o.dir == "" {
 		var err error
-		if way.dir, err = os.MkdirTemp("", "loadrun-"); err != nil {
+		if o.dir, err = os.MkdirTemp("", "loadrun-"); err != nil {
 			fmt.Fprintln(stderr, "loadrun:", err)
 			return 2
 		}
-		defer os.RemoveAll(way.dir)
+		defer os.RemoveAll(o.dir)
 	}
 	var r *report
 	var k keeper
 	err := k.ensure(func() error {
-		s, err := newSetting(ctx, &k, way, p.connections)
+		s, err := newEnvironment(ctx, &k, o, p.connections)
 		if err != nil {
 			return err
 		}
 		defer s.close()
 		if r, err = run(ctx, p, s.provider, s.faults, s.finish); err == nil {
-			r.Stores = way.stores
+			r.Stores = o.stores
 		}
 		return err
 	})

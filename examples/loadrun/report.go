@@ -12,10 +12,10 @@ import (
 // genuineKinds are in the order of the report.
 var genuineKinds = []string{"provision", "update", "fetch", "sso", kindVerify}
 
-// shownViolations bounds what is shown of each sort.
+// shownViolations is the maximum number of violations to print of each kind.
 const shownViolations = 5
 
-// print writes a report for a person, at 80 columns.
+// print writes a report as text in 80 columns.
 func (r *report) print(w io.Writer) {
 	fmt.Fprintf(w, "%d connections for %.0f s against Logjam on %s stores\n", r.Connections, r.Seconds, r.Stores)
 	fmt.Fprintf(w, "%s\n\n", r.Machine)
@@ -28,7 +28,7 @@ func (r *report) print(w io.Writer) {
 		fmt.Fprintf(w, "%-9s %7d %8d %7s %7s %7s %7s", kind, sum(r.Outcomes[kind]), ok, ms(l.Median), ms(l.P99), ms(l.P999), ms(l.Max))
 		wrap(w, "  ", 20, outcomes)
 	}
-	fmt.Fprintf(w, "\n%-9s %7s  %s\n", "hostile", "sent", "how they ended")
+	fmt.Fprintf(w, "\n%-9s %7s  %s\n", "hostile", "sent", "results")
 	for _, kind := range hostileKinds {
 		fmt.Fprintf(w, "%-9s %7d", kind, sum(r.Outcomes[kind]))
 		wrap(w, "  ", 61, r.Outcomes[kind])
@@ -40,7 +40,7 @@ func (r *report) print(w io.Writer) {
 	for _, what := range slices.Sorted(maps.Keys(r.Faults)) {
 		faults = append(faults, fmt.Sprintf("%s %d times", what, r.Faults[what]))
 	}
-	fmt.Fprintf(w, "\nbroken: %s\n", strings.Join(faults, ",\n        "))
+	fmt.Fprintf(w, "\nfaults: %s\n", strings.Join(faults, ",\n        "))
 	for i := range r.After {
 		if i == 0 {
 			fmt.Fprintln(w, "\nbefore, after   goroutines       heap, MiB   resident, MiB")
@@ -49,7 +49,7 @@ func (r *report) print(w io.Writer) {
 			r.Before[i].Goroutines, r.After[i].Goroutines, mib(int64(r.Before[i].HeapBytes)), mib(int64(r.After[i].HeapBytes)),
 			mib(r.Before[i].RSSBytes), mib(r.After[i].RSSBytes))
 	}
-	fmt.Fprintf(w, "most resident memory at once: %s MiB\n\n", mib(r.PeakRSS))
+	fmt.Fprintf(w, "peak resident memory: %s MiB\n\n", mib(r.PeakRSS))
 
 	for _, v := range slices.Sorted(maps.Keys(r.Violations)) {
 		all := r.Violations[v]
@@ -61,12 +61,12 @@ func (r *report) print(w io.Writer) {
 		}
 	}
 	if len(r.Violations) == 0 {
-		fmt.Fprintln(w, "nothing lost, nothing applied twice, nothing hostile admitted, nothing genuine\nrefused, no slow sender held on to, nothing leaked, no secret in the log")
+		fmt.Fprintln(w, "no violations: nothing lost or applied twice, no hostile request accepted, no\ngenuine request refused, no slow sender kept, no leak, no secret in the log")
 	}
 }
 
-// wrap ends a line with counts, on as many lines as they need in a column of a
-// width.
+// wrap ends a line with counts. It breaks them into lines of a column with the
+// given width.
 func wrap(w io.Writer, gap string, width int, counts map[string]int) {
 	var line string
 	first := true

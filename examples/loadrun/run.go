@@ -9,30 +9,30 @@ import (
 	"time"
 )
 
-// A fault is something that breaks, and is whole again when do returns.
+// A fault breaks something. The function do returns when it works again.
 type fault struct {
 	what string
 	do   func()
 }
 
-// Where memory and goroutines have to return to: what they were after the first
-// requests, and a margin for what a process legitimately keeps, such as
-// connections to its database.
+// After the run, memory and goroutines may exceed their values after the first
+// requests by these margins, which allow for connections to the database and the
+// like.
 const (
 	goroutineMargin = 16
 	heapMargin      = 8 << 20
 	rssMargin       = 24 << 20
 
-	// nonceBytes is what a memory store is granted for each nonce, which it has to
-	// keep for six minutes, longer than a run takes.
+	// nonceBytes is the additional margin for each nonce in a memory store, which
+	// keeps it for six minutes.
 	nonceBytes = 160
 )
 
-// faultsUntil is the part of the time after which nothing breaks any more, so that
-// the last lives of the machines are long ones: what leaks shows.
+// faultsUntil is the part of the duration in which faults happen. After that the
+// machines run undisturbed, so that a leak becomes visible.
 const faultsUntil = 0.7
 
-// A report is what came of a run.
+// A report is the result of a run.
 type report struct {
 	Machine     string                    `json:"machine"`
 	Stores      string                    `json:"stores"`
@@ -43,15 +43,15 @@ type report struct {
 	Faults      map[string]int            `json:"faults"`
 	Before      []vitals                  `json:"before"` // of each machine
 	After       []vitals                  `json:"after"`
-	Requests    int                       `json:"requests"`       // that arrived, but for those that verify
+	Requests    int                       `json:"requests"`       // that arrived before verification
 	Hostile     int                       `json:"hostile"`        // of these
-	PeakRSS     int64                     `json:"peak_rss_bytes"` // of all machines together
+	PeakRSS     int64                     `json:"peak_rss_bytes"` // sum of all machines
 	Extensions  int                       `json:"extensions"`
 	Changes     int                       `json:"changes"`
 	Violations  map[violation][]string    `json:"violations"`
 }
 
-// latencies are of requests that were answered.
+// latencies are those of requests that were answered.
 type latencies struct {
 	Median time.Duration `json:"p50_ns"`
 	P99    time.Duration `json:"p99_ns"`
@@ -59,9 +59,9 @@ type latencies struct {
 	Max    time.Duration `json:"max_ns"`
 }
 
-// run carries out a plan, breaks things meanwhile, and checks what is left. The
-// faults are made by the calling goroutine. finish, if it is not nil, checks more
-// in the end.
+// run executes a plan, causes faults during it, and checks the result. Faults run
+// on the calling goroutine. finish makes additional checks at the end; it may be
+// nil.
 func run(ctx context.Context, p plan, on provider, faults []fault, finish func(*ledger) error) (*report, error) {
 	l := &load{plan: p, provider: on, ledger: newLedger()}
 	r := &report{
@@ -97,11 +97,11 @@ func run(ctx context.Context, p plan, on provider, faults []fault, finish func(*
 		each(func(w *worker) { w.run(ctx) })
 	}()
 	for i := range maxSlow / 2 {
-		workers[i%len(workers)].dawdle(ctx)
+		workers[i%len(workers)].sendSlowly(ctx)
 	}
 	every := p.duration / 20
 	until := start.Add(time.Duration(float64(p.duration) * faultsUntil))
-	for i := 0; i < len(faults) || len(faults) > 0 && time.Now().Add(every).Before(until); i++ { // each once, even if it takes longer
+	for i := 0; i < len(faults) || len(faults) > 0 && time.Now().Add(every).Before(until); i++ { // at least once each, even if it takes longer
 		time.Sleep(every)
 		f := faults[i%len(faults)]
 		f.do()
@@ -125,7 +125,7 @@ func run(ctx context.Context, p plan, on provider, faults []fault, finish func(*
 	}
 	rows, err := on.rows(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("reading what is there: %w", err)
+		return nil, fmt.Errorf("reading the database: %w", err)
 	}
 	l.settle(rows)
 	if finish != nil {
@@ -147,8 +147,8 @@ func run(ctx context.Context, p plan, on provider, faults []fault, finish func(*
 	return r, nil
 }
 
-// warmUp has every part of the provider used once, so that what it keeps from then
-// on is there.
+// warmUp uses each part of the provider once, so that its caches and connections
+// count in the first measurement.
 func (w *worker) warmUp(ctx context.Context) {
 	defer w.client.CloseIdleConnections()
 	w.provision(ctx)
@@ -161,7 +161,7 @@ func (w *worker) warmUp(ctx context.Context) {
 	}
 }
 
-// watch returns the most memory that the machines had together.
+// watch returns the peak of the machines' total memory.
 func (l *load) watch() (peak int64) {
 	for !l.over.Load() {
 		var sum int64
@@ -178,14 +178,15 @@ func (l *load) vitals(ctx context.Context) (all []vitals, err error) {
 	for i, m := range l.machines {
 		v, err := m.vitals(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("the state of machine %d: %w", i, err)
+			return nil, fmt.Errorf("reading the vitals of machine %d: %w", i, err)
 		}
 		all = append(all, v)
 	}
 	return all, nil
 }
 
-// settled waits for the machines to come to rest, and says what did not.
+// settled waits until memory and goroutines are back within the margins, and
+// reports a violation if they do not get there.
 func (l *load) settled(ctx context.Context, before []vitals) (after []vitals, err error) {
 	margin := uint64(heapMargin)
 	if !l.sharedReplays {
@@ -200,13 +201,13 @@ func (l *load) settled(ctx context.Context, before []vitals) (after []vitals, er
 		var stays []string
 		for i, v := range after {
 			if v.Goroutines > before[i].Goroutines+goroutineMargin {
-				stays = append(stays, fmt.Sprintf("machine %d had %d goroutines, and has %d", i, before[i].Goroutines, v.Goroutines))
+				stays = append(stays, fmt.Sprintf("machine %d has %[3]d goroutines, had %[2]d at the start", i, before[i].Goroutines, v.Goroutines))
 			}
 			if v.HeapBytes > before[i].HeapBytes+margin {
-				stays = append(stays, fmt.Sprintf("machine %d had %d bytes of heap, and has %d", i, before[i].HeapBytes, v.HeapBytes))
+				stays = append(stays, fmt.Sprintf("machine %d has %[3]d bytes of heap, had %[2]d at the start", i, before[i].HeapBytes, v.HeapBytes))
 			}
 			if v.RSSBytes > before[i].RSSBytes+rssMargin+int64(margin-heapMargin) {
-				stays = append(stays, fmt.Sprintf("machine %d had %d bytes of memory, and has %d", i, before[i].RSSBytes, v.RSSBytes))
+				stays = append(stays, fmt.Sprintf("machine %d has %[3]d bytes of memory, had %[2]d at the start", i, before[i].RSSBytes, v.RSSBytes))
 			}
 		}
 		if len(stays) == 0 {

@@ -24,37 +24,37 @@ import (
 	"github.com/flyext/flyext/internal/servertest"
 )
 
-// baseURL is what Logjam believes to be reached under: nobody listens there, and
-// its machines are dialled instead, wherever they listen.
+// baseURL is Logjam's configured base URL. No process listens there: connections go
+// to the machines' own addresses.
 const baseURL = "http://127.0.0.1:1/flyio"
 
-// Stores that Logjam runs on.
+// Values of the flag -stores.
 const (
 	onShared     = "shared"     // PostgreSQL and Redis, for two machines
-	onPostgreSQL = "postgresql" // PostgreSQL for everything, for two machines
-	onSQLite     = "sqlite"     // a file and memory, for one machine; needs Go alone
+	onPostgreSQL = "postgresql" // only PostgreSQL, for two machines
+	onSQLite     = "sqlite"     // a file and memory, for one machine; needs only Go
 )
 
-// ways are how a run's setting can be chosen.
-type ways struct {
+// options configure an environment.
+type options struct {
 	stores string
-	logjam string   // the path of a built one; "" means to build it
+	logjam string   // path of the program; "" means to build it
 	dir    string   // for Logjam's files
-	redis  []string // further settings of Redis
+	redis  []string // additional settings of Redis
 }
 
-// A setting is Logjam's machines and their stores, running.
-type setting struct {
+// An environment is a running Logjam: its machines and stores.
+type environment struct {
 	provider
 	faults []fault
 	finish func(*ledger) error
 	close  func()
 }
 
-// newSetting builds and starts Logjam. The servers of shared stores are t's, and so
-// is what goes wrong with them.
-func newSetting(ctx context.Context, t testing.TB, way ways, connections int) (_ *setting, err error) {
-	stores, logjam, dir := way.stores, way.logjam, way.dir
+// newEnvironment builds and starts Logjam. The servers of shared stores belong to t
+// and report their errors to it.
+func newEnvironment(ctx context.Context, t testing.TB, o options, connections int) (_ *environment, err error) {
+	stores, logjam, dir := o.stores, o.logjam, o.dir
 	if logjam == "" {
 		if logjam, err = build(ctx, dir); err != nil {
 			return nil, err
@@ -72,9 +72,9 @@ func newSetting(ctx context.Context, t testing.TB, way ways, connections int) (_
 	if err != nil {
 		return nil, err
 	}
-	s := &setting{provider: provider{
+	s := &environment{provider: provider{
 		baseURL: baseURL, oauthURL: "http://localhost:" + port, credentials: credentials,
-		headers: 5 * time.Second, whole: 30 * time.Second, // Logjam's
+		headers: 5 * time.Second, whole: 30 * time.Second, // Logjam's timeouts
 		patience: 5 * time.Second, rest: 15 * time.Second,
 	}}
 	oauth := &http.Server{Handler: signOn(clientSecret, connections)}
@@ -132,9 +132,9 @@ func newSetting(ctx context.Context, t testing.TB, way ways, connections int) (_
 			}
 			break
 		}
-		// Its file of every write is what a killed Redis knows its nonces from. That
-		// each is on the disk before it is told is for the case that the power fails.
-		redis := servertest.Redis(t, slices.Concat([]string{"--appendfsync", "always"}, way.redis)...)
+		// A killed Redis restores its nonces from the append-only file. "always" syncs
+		// each write to disk, which matters only if the power fails.
+		redis := servertest.Redis(t, slices.Concat([]string{"--appendfsync", "always"}, o.redis)...)
 		args = append(args, "-redis-url", redis.RedisURL())
 		one, two := machine("logjam-1"), machine("logjam-2")
 		s.faults = []fault{
@@ -143,7 +143,7 @@ func newSetting(ctx context.Context, t testing.TB, way ways, connections int) (_
 		}
 	default:
 		s.close()
-		return nil, fmt.Errorf("there are no stores %q: choose %s, %s or %s", stores, onShared, onPostgreSQL, onSQLite)
+		return nil, fmt.Errorf("unknown stores %q; use %s, %s or %s", stores, onShared, onPostgreSQL, onSQLite)
 	}
 	for _, p := range processes {
 		if err := p.startOnce(); err != nil {
@@ -155,7 +155,8 @@ func newSetting(ctx context.Context, t testing.TB, way ways, connections int) (_
 	return s, nil
 }
 
-// signOn is the played Fly.io's, with one customer who is in all organizations.
+// signOn returns a simulated Fly.io sign-in with one customer, who is a member of
+// all organizations.
 func signOn(clientSecret string, organizations int) http.Handler {
 	fly := &flytest.OAuthServer{ClientID: "logjam", ClientSecret: clientSecret, RedirectURLs: []string{baseURL + "/callback"}}
 	u := flytest.User{ID: customer, Name: "Customer"}
@@ -167,9 +168,8 @@ func signOn(clientSecret string, organizations int) http.Handler {
 	return fly
 }
 
-// How long something is away. A database is for longer than its clients try to
-// reach it again by themselves, and what is frozen for longer than Logjam waits for
-// its replay store.
+// Durations of faults. outageTime is longer than the database clients retry, and
+// frozenTime is longer than Logjam waits for its replay store.
 const (
 	downtime   = 300 * time.Millisecond
 	outageTime = time.Second
@@ -212,8 +212,7 @@ func freezingServer(name string, s *servertest.Server) fault {
 	}}
 }
 
-// readRows reads what Logjam has made of the requests: its streams, and how often
-// it changed each.
+// readRows reads Logjam's streams and the number of changes of each.
 func readRows(ctx context.Context, driver, source string) (map[string]row, error) {
 	db, err := sql.Open(driver, source)
 	if err != nil {

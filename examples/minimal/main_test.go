@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// The program in the README is this one, and so it compiles.
+// TestReadmeShowsThisProgram ensures that the README's program compiles.
 func TestReadmeShowsThisProgram(t *testing.T) {
 	t.Parallel()
 	program, err := os.ReadFile("main.go")
@@ -18,6 +18,6 @@ func TestReadmeShowsThisProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !strings.Contains(string(readme), "```go\n"+string(program)+"```\n") {
-		t.Error("the README shows another program than main.go")
+		t.Error("the program in the README differs from main.go")
 	}
 }

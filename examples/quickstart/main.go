@@ -1,4 +1,4 @@
-// Logjam is a whole provider. Copy it, and put a database where its map is.
+// Logjam is a complete provider. Copy it and replace its map with a database.
 package main
 
 import (
@@ -13,19 +13,19 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// By the id that Fly.io gave it, a stream is an *flyext.Extension or, once it is deleted, an *flyext.Error.
+// logjam maps Fly.io's id of a stream to an *flyext.Extension or, once the stream is deleted, an *flyext.Error.
 type logjam struct{ streams sync.Map }
 
 func (l *logjam) Provision(ctx context.Context, r *flyext.ProvisionRequest) (*flyext.Extension, error) {
 	stream := &flyext.Extension{Name: r.Name, Secrets: flyext.Secrets{"LOGJAM_TOKEN": rand.Text()}}
-	l.streams.LoadOrStore(r.ID, stream) // asked again, the same secrets
+	l.streams.LoadOrStore(r.ID, stream) // a retry returns the same secrets
 	return l.Fetch(ctx, r.ID)
 }
 
 func (l *logjam) Update(ctx context.Context, id string, r *flyext.UpdateRequest) (*flyext.Extension, error) {
 	stream, err := l.Fetch(ctx, id)
 	if name, ok := r.Name.Get(); ok && err == nil {
-		stream.Name = name // calls for one id never overlap
+		stream.Name = name // safe: flyext serializes calls with the same id
 	}
 	return stream, err
 }
@@ -40,14 +40,14 @@ func (l *logjam) Fetch(_ context.Context, id string) (*flyext.Extension, error) 
 }
 
 func (l *logjam) Deprovision(_ context.Context, id string) error {
-	l.streams.Store(id, flyext.Gone("The stream was deleted.")) // again is a success, and a late retry of POST makes nothing
+	l.streams.Store(id, flyext.Gone("The stream was deleted.")) // so a late retry of POST creates nothing
 	return nil
 }
 
 func main() {
 	port := cmp.Or(os.Getenv("PORT"), "8080")
 	provider, err := flyext.New(&logjam{}, flyext.Config{
-		BaseURL:  "http://localhost:" + port + "/flyio", // as Fly.io calls it
+		BaseURL:  "http://localhost:" + port + "/flyio", // the public URL that Fly.io calls
 		Verifier: flyext.XSignature(os.Getenv("FLYIO_SIGNING_SECRET")),
 	})
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// serve serves a Logjam of its own and returns the Fly.io that uses it.
+// serve starts a Logjam and returns a Fly.io that uses it.
 func serve(t *testing.T) *flytest.Platform {
 	t.Helper()
 	const baseURL, secret = "https://example.com/flyio", "signing-secret"
@@ -40,10 +40,10 @@ func TestProvisionAgain(t *testing.T) {
 	fly := serve(t)
 	first, again, other := provision(t, fly, "a/b"), provision(t, fly, "a/b"), provision(t, fly, "c")
 	if first.Secrets["LOGJAM_TOKEN"] != again.Secrets["LOGJAM_TOKEN"] {
-		t.Error("the second request got another secret than the first")
+		t.Error("the retry returned a different secret")
 	}
 	if first.Secrets["LOGJAM_TOKEN"] == other.Secrets["LOGJAM_TOKEN"] {
-		t.Error("two extensions have one secret")
+		t.Error("two extensions have the same secret")
 	}
 }
 
@@ -84,7 +84,7 @@ func TestDeprovision(t *testing.T) {
 	}
 	_, err := fly.Provision(t.Context(), flyext.ProvisionRequest{ID: "a/b", OrganizationID: "M03FclA4m"})
 	if e, ok := errors.AsType[*flyext.Error](err); !ok || e.Status != http.StatusGone {
-		t.Errorf("a late retry: got %v, want 410", err)
+		t.Errorf("a late retry of POST: got %v, want 410", err)
 	}
 	for id, want := range map[string]int{"a/b": http.StatusGone, "never seen": http.StatusNotFound} {
 		_, errFetch := fly.Fetch(t.Context(), id)
@@ -97,7 +97,8 @@ func TestDeprovision(t *testing.T) {
 	}
 }
 
-// A stranger gets nothing, and what Logjam does not offer says so.
+// TestRefusals checks the responses to a wrong signature and to an unsupported
+// request.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	fly := serve(t)
@@ -109,8 +110,8 @@ func TestRefusals(t *testing.T) {
 		by         *flytest.Platform
 		status     int
 	}{
-		{"a stranger", flytest.ExtensionPath("a/b"), &stranger, http.StatusUnauthorized},
-		{"sign-on", flytest.ExtensionPath("a/b") + "/sso", fly, http.StatusNotImplemented},
+		{"wrong secret", flytest.ExtensionPath("a/b"), &stranger, http.StatusUnauthorized},
+		{"sign-in", flytest.ExtensionPath("a/b") + "/sso", fly, http.StatusNotImplemented},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

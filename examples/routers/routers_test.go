@@ -1,5 +1,5 @@
-// Package routers_test mounts a provider on the routers that services use, and
-// behind a proxy, and has Fly.io's requests reach it.
+// Package routers_test mounts a provider on popular routers and behind a proxy, and
+// checks that Fly.io's requests reach it.
 package routers_test
 
 import (
@@ -28,7 +28,7 @@ const (
 
 var key = flyext.Key{ID: "flyio-signing-secret", Secret: secret}
 
-// signers are what Fly.io may sign with.
+// signers are the formats that Fly.io may use.
 var signers = []struct {
 	name   string
 	signer flytest.Signer
@@ -37,10 +37,10 @@ var signers = []struct {
 	{"RFC 9421", flytest.All(flytest.BearerToken(token), flytest.RFC9421(key))},
 }
 
-// ids that a router might take apart, decode or tidy up.
+// ids are ids that a router might split, decode or clean.
 var ids = []string{"30bqn49y2jh", "a/b", "a%2Fb", "a//b", "..", "a b+c", "ü?#", "a:b", "*"}
 
-// calls is a Provisioner that notes which ids it is called with.
+// calls is a Provisioner that records its calls.
 type calls []string
 
 func (c *calls) Provision(_ context.Context, req *flyext.ProvisionRequest) (*flyext.Extension, error) {
@@ -79,7 +79,7 @@ func newProvider(t *testing.T, baseURL string, p flyext.Provisioner) *flyext.Pro
 	return provider
 }
 
-// mounts are the ways to put a provider under /flyio.
+// mounts are ways to mount a provider at /flyio.
 var mounts = []struct {
 	name  string
 	mount func(provider http.Handler) http.Handler
@@ -144,7 +144,7 @@ func TestRouters(t *testing.T) {
 	}
 }
 
-// lifecycle makes the four requests for one id, and checks that they arrive.
+// lifecycle makes the four requests for an id and checks that they arrive.
 func lifecycle(t *testing.T, fly *flytest.Platform, got *calls, id string) {
 	t.Helper()
 	*got = nil
@@ -170,8 +170,8 @@ func lifecycle(t *testing.T, fly *flytest.Platform, got *calls, id string) {
 	}
 }
 
-// TestBehindProxy puts a proxy that ends TLS in front of a plain HTTP server.
-// The provider knows its public URL from its configuration alone.
+// TestBehindProxy puts a TLS-terminating proxy in front of an HTTP server. The
+// provider knows its public URL only from its configuration.
 func TestBehindProxy(t *testing.T) {
 	t.Parallel()
 	for _, s := range signers {
@@ -186,8 +186,8 @@ func TestBehindProxy(t *testing.T) {
 	}
 }
 
-// TestBehindProxyForwardedHeaders: what a stranger says of the way that a
-// request came must neither open the door nor close it.
+// TestBehindProxyForwardedHeaders checks that forged forwarding headers neither
+// admit nor refuse a request.
 func TestBehindProxyForwardedHeaders(t *testing.T) {
 	t.Parallel()
 	for _, s := range signers {
@@ -199,31 +199,31 @@ func TestBehindProxyForwardedHeaders(t *testing.T) {
 			genuine := newRequest(t, fly, "genuine")
 			setForwarded(genuine, "https", "elsewhere.example")
 			if status := do(t, fly, genuine); status != http.StatusOK {
-				t.Errorf("a genuine request with forged headers: status %d", status)
+				t.Errorf("a genuine request with forged headers: got status %d, want 200", status)
 			}
 
-			// Signed for another provider that shares the secret, and passed
-			// on to this one by whoever runs it.
+			// Signed for another provider with the same secret, which forwards it to
+			// this one.
 			elsewhere := *fly
 			elsewhere.BaseURL = "https://elsewhere.example/flyio"
 			foreign := newRequest(t, &elsewhere, "foreign")
 			foreign.URL.Host, foreign.Host = mustParse(t, fly.BaseURL).Host, ""
 			setForwarded(foreign, "https", "elsewhere.example")
 			if status := do(t, fly, foreign); status != http.StatusUnauthorized {
-				t.Errorf("a request for elsewhere.example: status %d", status)
+				t.Errorf("a request for elsewhere.example: got status %d, want 401", status)
 			}
 
-			// Signed for plain HTTP, where it could have been recorded.
+			// Signed for plain HTTP, where an attacker could have captured it.
 			plain := *fly
 			plain.BaseURL = "http" + fly.BaseURL[len("https"):]
 			downgraded := newRequest(t, &plain, "downgraded")
 			downgraded.URL.Scheme = "https"
 			setForwarded(downgraded, "http", mustParse(t, fly.BaseURL).Host)
 			if status := do(t, fly, downgraded); status != http.StatusUnauthorized {
-				t.Errorf("a request for http://: status %d", status)
+				t.Errorf("a request for http://: got status %d, want 401", status)
 			}
 			if want := (calls{"provision genuine"}); !slices.Equal(got, want) {
-				t.Errorf("the Provisioner got %q, want %q", got, want)
+				t.Errorf("the Provisioner got calls %q, want %q", got, want)
 			}
 		})
 	}
@@ -237,7 +237,7 @@ func behindProxy(t *testing.T, p flyext.Provisioner, signer flytest.Signer) *fly
 	target := mustParse(t, inner.URL)
 	proxy := httptest.NewTLSServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.Out.URL.Scheme, r.Out.URL.Host = target.Scheme, target.Host
-		// A careless proxy: it passes on a stranger's headers with its own.
+		// A careless proxy, which forwards the client's headers.
 		for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
 			r.Out.Header[name] = r.In.Header[name]
 		}

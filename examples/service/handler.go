@@ -24,7 +24,7 @@ import (
 	"github.com/flyext/flyext/examples/service/observe"
 )
 
-// A service is what was there before, and the provider.
+// A service is the existing service with its provider.
 type service struct {
 	streams  *streams
 	sessions *scs.SessionManager
@@ -44,7 +44,7 @@ func newService(env func(string) string, traces trace.TracerProvider) (*service,
 	return s, err
 }
 
-// newProvider is all of flyext that the service needs.
+// newProvider configures flyext.
 func (s *service) newProvider(env func(string) string) (*flyext.Provider, error) {
 	telemetry, err := observe.NewTelemetry(otel.Meter("logjam"))
 	if err != nil {
@@ -66,7 +66,7 @@ func (s *service) newProvider(env func(string) string) (*flyext.Provider, error)
 	})
 }
 
-// signIn gives the browser a session of the service's own, under a new id.
+// signIn gives the browser one of the service's sessions, with a new id.
 func (s *service) signIn(w http.ResponseWriter, r *http.Request, id *flyext.Identity) error {
 	if err := s.sessions.RenewToken(r.Context()); err != nil {
 		return err
@@ -76,7 +76,7 @@ func (s *service) signIn(w http.ResponseWriter, r *http.Request, id *flyext.Iden
 	return nil
 }
 
-// handler is what the internet reaches.
+// handler serves the public address.
 func (s *service) handler() http.Handler {
 	r := chi.NewRouter()
 	r.Use(s.trace)
@@ -88,8 +88,8 @@ func (s *service) handler() http.Handler {
 	return r
 }
 
-// mount mounts the provider. Nothing in front of it may read the body or change the
-// path, the query or the Host header.
+// mount mounts the provider. Middleware in front of it must not read the body or
+// change the path, the query or the Host header.
 func (s *service) mount(r chi.Router) {
 	signed := s.provider.Authenticator()
 	r.Handle("/flyio/*", s.provider)
@@ -101,7 +101,7 @@ func (s *service) mount(r chi.Router) {
 	browser.Handle("/flyio/callback", s.provider)
 }
 
-// mountServeMux does the same on the standard library's router.
+// mountServeMux mounts the same routes on the standard library's router.
 func (s *service) mountServeMux(mux *http.ServeMux) {
 	signed := s.provider.Authenticator()
 	mux.Handle("/flyio/", s.sessions.LoadAndSave(s.provider))
@@ -109,19 +109,19 @@ func (s *service) mountServeMux(mux *http.ServeMux) {
 	mux.Handle("PUT /flyio/organizations/{id}/subscription", signed.Handler(http.HandlerFunc(s.subscribe)))
 }
 
-// trace begins a span for each request. Observe finds it in its context.
+// trace starts a span for each request. Observe finds it in the context.
 func (s *service) trace(next http.Handler) http.Handler {
 	return otelhttp.NewHandler(next, "http", otelhttp.WithTracerProvider(s.traces))
 }
 
-// clientAddress is the address to limit. Behind a proxy it is the proxy's: use the
-// header that your proxy sets, such as Fly-Client-IP on Fly.io.
+// clientAddress returns the address to limit. Behind a proxy this is the proxy's
+// address: use the header that your proxy sets, such as Fly-Client-IP on Fly.io.
 func clientAddress(r *http.Request) (string, error) {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	return host, err
 }
 
-// admin is what the operators reach, on an address of its own.
+// admin serves the operators on a separate address.
 func (s *service) admin() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
@@ -134,8 +134,8 @@ func (s *service) admin() http.Handler {
 	return mux
 }
 
-// eligibility answers POST {base}/extensions/eligibility. The request is verified,
-// and its body can be read.
+// eligibility serves POST {base}/extensions/eligibility. The request is verified,
+// and its body can still be read.
 func (s *service) eligibility(w http.ResponseWriter, r *http.Request) {
 	var body struct {
 		OrganizationID string `json:"organization_id"`
@@ -147,24 +147,24 @@ func (s *service) eligibility(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusCreated, map[string]any{"eligible": s.streams.eligible(body.OrganizationID)})
 }
 
-// subscribe answers PUT {base}/organizations/{id}/subscription.
+// subscribe serves PUT {base}/organizations/{id}/subscription.
 func (s *service) subscribe(w http.ResponseWriter, r *http.Request) {
 	var body struct {
 		Plan string `json:"plan"`
 	}
 	if err := json.NewDecoder(r.Body).Decode(&body); err != nil || body.Plan == "" {
-		answer(w, http.StatusUnprocessableEntity, map[string]any{"error": "invalid_field", "message": "The member \"plan\" is missing."})
+		answer(w, http.StatusUnprocessableEntity, map[string]any{"error": "invalid_field", "message": "The field \"plan\" is missing."})
 		return
 	}
 	s.streams.setPlan(organizationIn(r), body.Plan)
 	answer(w, http.StatusOK, map[string]any{"plan": body.Plan})
 }
 
-// organizationIn is the id in the path, under chi and under ServeMux.
+// organizationIn returns the id in the path, for chi and ServeMux.
 func organizationIn(r *http.Request) string {
 	id := r.PathValue("id")
 	if decoded, err := url.PathUnescape(id); err == nil && chi.RouteContext(r.Context()) != nil {
-		return decoded // chi leaves it escaped
+		return decoded // chi does not decode it
 	}
 	return id
 }
@@ -172,10 +172,10 @@ func organizationIn(r *http.Request) string {
 func answer(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // a client that left cannot be told
+	_ = json.NewEncoder(w).Encode(body) // fails only if the client disconnected
 }
 
-// showStream is a page of the service, for a user who is signed in.
+// showStream serves the page of a stream to a signed-in user.
 func (s *service) showStream(w http.ResponseWriter, r *http.Request) {
 	id, err := url.PathUnescape(chi.URLParam(r, "id"))
 	if err != nil {

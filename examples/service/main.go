@@ -1,6 +1,6 @@
-// Service is an existing service that becomes a provider: a router, sessions, logs,
-// traces, metrics, rate limits, health checks and a graceful shutdown were there
-// before. docs/existing-service.md explains it.
+// Service is an existing service that becomes a provider. It already has a router,
+// sessions, logs, traces, metrics, rate limits, health checks and a graceful
+// shutdown. docs/existing-service.md explains it.
 package main
 
 import (
@@ -22,14 +22,15 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, os.Getenv); err != nil {
-		slog.Error("the service ended", "error", err)
+		slog.Error("service failed", "error", err)
 		os.Exit(1)
 	}
 }
 
-// run serves until the context ends, and then finishes what it has begun.
+// run serves until the context is cancelled, and then completes the requests in
+// progress.
 func run(ctx context.Context, env func(string) string) error {
-	traces := sdktrace.NewTracerProvider() // give it your exporter: sdktrace.WithBatcher(…)
+	traces := sdktrace.NewTracerProvider() // add your exporter: sdktrace.WithBatcher(…)
 	s, err := newService(env, traces)
 	if err != nil {
 		return err
@@ -53,9 +54,10 @@ func run(ctx context.Context, env func(string) string) error {
 	return s.shutdown(public, admin, traces)
 }
 
-// shutdown lets the calls that run end. Config.Timeout bounds each at 25 seconds.
+// shutdown waits for the calls in progress. Config.Timeout limits each to 25
+// seconds.
 func (s *service) shutdown(public, admin *http.Server, traces *sdktrace.TracerProvider) error {
-	s.stopping.Store(true) // the readiness check fails, and the proxy sends no more
+	s.stopping.Store(true) // the readiness check fails, so the proxy stops sending requests
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	return errors.Join(public.Shutdown(ctx), admin.Shutdown(ctx), traces.Shutdown(ctx))

@@ -10,7 +10,7 @@ import (
 	"github.com/flyext/flyext/examples/service/internal/sentry" // yours: github.com/getsentry/sentry-go
 )
 
-// toSentry is an observe.Reporter.
+// toSentry is an observe.Reporter that sends panics to Sentry.
 type toSentry struct{}
 
 func (toSentry) Report(ctx context.Context, o flyext.Outcome) {
@@ -21,7 +21,7 @@ func (toSentry) Report(ctx context.Context, o flyext.Outcome) {
 	hub.RecoverWithContext(ctx, o.Panic)
 }
 
-// traced adds the trace id to each log record, flyext's included.
+// traced adds the trace id to each log record, including flyext's.
 type traced struct{ slog.Handler }
 
 func (h traced) Handle(ctx context.Context, r slog.Record) error {

@@ -18,7 +18,7 @@ import (
 
 const secret = "signing-secret"
 
-// A world is the service behind a server, and the Fly.io that uses it.
+// A world is the service on a server with a Fly.io that uses it.
 type world struct {
 	*service
 	server *httptest.Server
@@ -26,7 +26,7 @@ type world struct {
 	fly    *flytest.Platform
 }
 
-// start serves the service under the handler that mount makes of it.
+// start serves the service with the handler that mount returns.
 func start(t *testing.T, mount func(*service) http.Handler) *world {
 	t.Helper()
 	w := &world{}
@@ -56,7 +56,7 @@ func onServeMux(s *service) http.Handler {
 	return mux
 }
 
-// mounts are the two ways to mount the provider and the service's own signed routes.
+// mounts are the two ways to mount the provider and the service's signed routes.
 var mounts = map[string]func(*service) http.Handler{"chi": (*service).handler, "ServeMux": onServeMux}
 
 func (w *world) do(t *testing.T, method, path, body string, fly *flytest.Platform) (status int, text string) {
@@ -81,7 +81,8 @@ func (w *world) do(t *testing.T, method, path, body string, fly *flytest.Platfor
 	return answer.StatusCode, string(got)
 }
 
-// The service's own signed routes and the provider's do not hide each other.
+// TestRoutes checks that the service's signed routes and the provider's do not hide
+// each other.
 func TestRoutes(t *testing.T) {
 	t.Parallel()
 	for name, mount := range mounts {
@@ -97,27 +98,27 @@ func TestRoutes(t *testing.T) {
 				text                     string
 			}{
 				{"eligibility", "POST", "/extensions/eligibility", `{"organization_id":"o1"}`, w.fly, 201, `"eligible":true`},
-				{"eligibility of a stranger", "POST", "/extensions/eligibility", `{"organization_id":"o1"}`, &stranger, 401, "unauthenticated"},
+				{"eligibility, wrong secret", "POST", "/extensions/eligibility", `{"organization_id":"o1"}`, &stranger, 401, "unauthenticated"},
 				{"subscription", "PUT", "/organizations/o%2F1/subscription", `{"plan":"pro"}`, w.fly, 200, `"plan":"pro"`},
-				{"subscription of a stranger", "PUT", "/organizations/o%2F1/subscription", `{"plan":"free"}`, &stranger, 401, "unauthenticated"},
-				{"an extension whose id is that of the route", "GET", "/extensions/eligibility", "", w.fly, 404, "There is no such stream."},
+				{"subscription, wrong secret", "PUT", "/organizations/o%2F1/subscription", `{"plan":"free"}`, &stranger, 401, "unauthenticated"},
+				{"an extension with the id eligibility", "GET", "/extensions/eligibility", "", w.fly, 404, "There is no such stream."},
 				{"provision", "POST", "/extensions", `{"id":"a/b","organization_id":"o1"}`, w.fly, 200, "LOGJAM_TOKEN"},
 				{"fetch", "GET", "/extensions/a%2Fb", "", w.fly, 200, `"status":"ready"`},
-				{"list, which is not offered", "GET", "/organizations/o1/extensions", "", w.fly, 501, "unsupported"},
-				{"no such route", "GET", "/elsewhere", "", w.fly, 404, "route_not_found"},
+				{"list, which is not supported", "GET", "/organizations/o1/extensions", "", w.fly, 501, "unsupported"},
+				{"unknown route", "GET", "/elsewhere", "", w.fly, 404, "route_not_found"},
 			} {
 				if status, text := w.do(t, c.method, c.path, c.body, c.fly); status != c.status || !strings.Contains(text, c.text) {
 					t.Errorf("%s: got %d %s, want %d %s", c.name, status, text, c.status, c.text)
 				}
 			}
 			if w.streams.plans["o/1"] != "pro" || len(w.streams.plans) != 1 {
-				t.Errorf("the plans are %v", w.streams.plans)
+				t.Errorf("got plans %v, want o/1 on pro", w.streams.plans)
 			}
 		})
 	}
 }
 
-// The conformance test passes behind the whole service.
+// TestConformance runs the conformance test against the whole service.
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	w := start(t, (*service).handler)
@@ -128,7 +129,7 @@ func TestConformance(t *testing.T) {
 	c.Test(t)
 }
 
-// A customer signs in to a session of the service's; a stranger does not.
+// TestSignOn signs in a member of the organization and refuses another user.
 func TestSignOn(t *testing.T) {
 	t.Parallel()
 	w := start(t, (*service).handler)
@@ -148,12 +149,12 @@ func TestSignOn(t *testing.T) {
 		browser := &http.Client{Transport: w.server.Client().Transport, Jar: jar}
 		for path, status := range map[string]int{"/flyio/extensions/x1/sso": want} {
 			if got := get(t, browser, w.server.URL+path); got != status {
-				t.Errorf("%s: %s is answered with %d, want %d", user, path, got, status)
+				t.Errorf("%s: %s returned %d, want %d", user, path, got, status)
 			}
 		}
 		page := map[int]int{200: 200, 403: 404}[want]
 		if got := get(t, browser, w.server.URL+"/streams/x1"); got != page {
-			t.Errorf("%s: the page is answered with %d, want %d", user, got, page)
+			t.Errorf("%s: the page returned %d, want %d", user, got, page)
 		}
 	}
 }
@@ -168,7 +169,7 @@ func get(t *testing.T, client *http.Client, url string) (status int) {
 	return answer.StatusCode
 }
 
-// Browsers are limited, and Fly.io is not.
+// TestRateLimit checks that browsers are limited and Fly.io is not.
 func TestRateLimit(t *testing.T) {
 	t.Parallel()
 	w := start(t, (*service).handler)
@@ -177,19 +178,20 @@ func TestRateLimit(t *testing.T) {
 		last = get(t, w.server.Client(), w.server.URL+"/flyio/extensions/x1/sso")
 	}
 	if last != http.StatusTooManyRequests {
-		t.Errorf("a browser's request 61 is answered with %d", last)
+		t.Errorf("a browser's request 61: got %d, want 429", last)
 	}
 	if _, err := w.fly.Provision(t.Context(), flyext.ProvisionRequest{ID: "x1", OrganizationID: "o1"}); err != nil {
-		t.Errorf("Fly.io is limited, too: %v", err)
+		t.Errorf("Fly.io is limited: %v", err)
 	}
 }
 
-// The operators' routes are not public, and the readiness ends with the shutdown.
+// TestAdmin checks that the operators' routes are not public, and that readiness
+// ends with the shutdown.
 func TestAdmin(t *testing.T) {
 	t.Parallel()
 	w := start(t, (*service).handler)
 	if got := get(t, w.server.Client(), w.server.URL+"/metrics"); got != http.StatusNotFound {
-		t.Errorf("the public metrics are answered with %d", got)
+		t.Errorf("the metrics on the public address: got %d, want 404", got)
 	}
 	if _, err := w.fly.Provision(t.Context(), flyext.ProvisionRequest{ID: "x1", OrganizationID: "o1"}); err != nil {
 		t.Fatal(err)
@@ -202,21 +204,21 @@ func TestAdmin(t *testing.T) {
 	}
 	defer scrape.Body.Close()
 	if text, err := io.ReadAll(scrape.Body); err != nil || !strings.Contains(string(text), "flyext_requests_total{") {
-		t.Errorf("the scrape is %s, %v", text, err)
+		t.Errorf("got metrics %s, %v", text, err)
 	}
 	if got := get(t, http.DefaultClient, admin.URL+"/readyz"); got != 200 {
-		t.Errorf("a service that runs is answered with %d", got)
+		t.Errorf("readiness: got %d, want 200", got)
 	}
 	traces := sdktrace.NewTracerProvider()
 	if err := w.shutdown(&http.Server{}, &http.Server{}, traces); err != nil {
 		t.Fatal(err)
 	}
 	if got := get(t, http.DefaultClient, admin.URL+"/readyz"); got != 503 {
-		t.Errorf("a service that stops is answered with %d", got)
+		t.Errorf("readiness during shutdown: got %d, want 503", got)
 	}
 }
 
-// The program starts, and ends when it is told to.
+// TestRun starts the program and ends it.
 func TestRun(t *testing.T) {
 	t.Parallel()
 	ctx, stop := context.WithCancel(t.Context())
@@ -229,11 +231,11 @@ func TestRun(t *testing.T) {
 		t.Error(err)
 	}
 	if err := run(ctx, func(string) string { return "" }); err == nil {
-		t.Error("it starts without a configuration")
+		t.Error("the program starts without a configuration")
 	}
 }
 
-// docs/existing-service.md shows functions of this program, and so they compile.
+// TestPageShowsThisCode ensures that the code in docs/existing-service.md compiles.
 func TestPageShowsThisCode(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../docs/existing-service.md")
@@ -250,12 +252,12 @@ func TestPageShowsThisCode(t *testing.T) {
 	}
 	snippets := strings.Split(string(page), "```go\n")[1:]
 	if len(snippets) < 6 {
-		t.Errorf("the page shows %d pieces of code", len(snippets))
+		t.Errorf("the page has %d pieces of code, want at least 6", len(snippets))
 	}
 	for _, snippet := range snippets {
 		snippet, _, _ = strings.Cut(snippet, "```")
 		if !strings.Contains(source.String(), snippet) {
-			t.Errorf("the page shows what the program does not have:\n%s", snippet)
+			t.Errorf("the page has code that differs from the program:\n%s", snippet)
 		}
 	}
 }

@@ -8,10 +8,10 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// streams are what the service sells. A map stands where a database goes.
+// streams are the service's product. The maps stand for a database.
 type streams struct {
 	mu    sync.Mutex
-	all   map[string]stream // by Fly.io's id
+	all   map[string]stream // by Fly.io's extension id
 	plans map[string]string // by organization
 }
 
@@ -25,7 +25,7 @@ func (s *streams) Provision(_ context.Context, r *flyext.ProvisionRequest) (*fly
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	made, ok := s.all[r.ID]
-	if !ok { // asked again, the same secrets
+	if !ok { // a retry returns the same secrets
 		made = stream{r.Name, r.OrganizationID, rand.Text()}
 		s.all[r.ID] = made
 	}
@@ -58,7 +58,7 @@ func (s *streams) Fetch(_ context.Context, id string) (*flyext.Extension, error)
 func (s *streams) Deprovision(_ context.Context, id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.all, id) // again is a success
+	delete(s.all, id) // a retry succeeds
 	return nil
 }
 
@@ -71,7 +71,7 @@ func (s *streams) organizationOf(_ context.Context, id string) (string, error) {
 	return "", flyext.NotFound("There is no such stream.")
 }
 
-// eligible reports whether an organization may have one more stream.
+// eligible reports whether an organization may have another stream.
 func (s *streams) eligible(organization string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -17,15 +17,15 @@ func main() {
 	log.Fatal(http.ListenAndServe("localhost:8080", handler))
 }
 
-// handler answers Fly.io and the service's users. Its sign-ons are all for a
-// stream, so that ExtensionID is never blank: to sign in for an organization, too,
-// takes a route that calls [flyext.SignOn.Begin], and a page to redirect to.
+// handler serves Fly.io and the service's users. Every sign-in is for a stream, so
+// ExtensionID is never empty. To sign users in for an organization, add a route
+// that calls [flyext.SignOn.Begin] and a page to redirect to.
 func (s *service) handler(baseURL string, getenv func(string) string) (http.Handler, error) {
 	sso := &flyext.SSOConfig{ // {baseURL}/callback is the redirect URL to register with Fly.io
 		ClientID:       getenv("FLYIO_CLIENT_ID"),
 		ClientSecret:   getenv("FLYIO_CLIENT_SECRET"),
 		StateKey:       getenv("STATE_KEY"),       // openssl rand -hex 32
-		OAuthURL:       getenv("FLYIO_OAUTH_URL"), // "" is Fly.io's own
+		OAuthURL:       getenv("FLYIO_OAUTH_URL"), // "" means Fly.io
 		OrganizationOf: s.organizationOf,
 		SignIn: func(w http.ResponseWriter, r *http.Request, id *flyext.Identity) error {
 			s.start(w, id.UserID, id.OrganizationID) // the service's own session, under a new id

@@ -13,7 +13,8 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// docs/sso.md shows the sso literal of handler, and so it compiles.
+// TestPageShowsThisCode ensures that the code in docs/sso.md compiles: it is the
+// sso literal of handler.
 func TestPageShowsThisCode(t *testing.T) {
 	t.Parallel()
 	program, err := os.ReadFile("main.go")
@@ -29,13 +30,13 @@ func TestPageShowsThisCode(t *testing.T) {
 	if !found {
 		t.Fatal("main.go has no sso literal")
 	}
-	shown = strings.ReplaceAll("\n"+shown, "\n\t", "\n") // one level less deep
+	shown = strings.ReplaceAll("\n"+shown, "\n\t", "\n") // one level less indented
 	if !strings.Contains(string(readme), "```go"+shown+"\n```\n") {
-		t.Errorf("the page does not show this:\n```go%s\n```", shown)
+		t.Errorf("docs/sso.md does not contain this code:\n```go%s\n```", shown)
 	}
 }
 
-// A customer's browser comes in; a stranger's does not.
+// TestSignIn signs in a member of the organization and refuses another user.
 func TestSignIn(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -79,7 +80,7 @@ func TestSignIn(t *testing.T) {
 			if browser.Jar, err = cookiejar.New(nil); err != nil {
 				t.Fatal(err)
 			}
-			for range 2 { // the second time, who is signed in already goes straight there
+			for range 2 { // the second visit finds the session
 				page, err := browser.Get(server.URL + "/flyio/extensions/a%2Fb/sso")
 				if err != nil {
 					t.Fatal(err)
@@ -98,7 +99,7 @@ func TestSignIn(t *testing.T) {
 				}
 			}
 			if count != asked {
-				t.Errorf("Fly.io was asked %d times, want %d", count, asked)
+				t.Errorf("got %d authorization requests, want %d", count, asked)
 			}
 			direct, err := browser.Get(server.URL + "/streams/a%2Fb")
 			if err != nil {
@@ -106,7 +107,7 @@ func TestSignIn(t *testing.T) {
 			}
 			direct.Body.Close()
 			if in := direct.StatusCode == http.StatusOK; in != (test.status == http.StatusOK) {
-				t.Errorf("the page answered %s", direct.Status)
+				t.Errorf("the stream's page returned %s", direct.Status)
 			}
 		})
 	}

@@ -1,5 +1,5 @@
-// Signin is a service that has sessions of its own, and lets Fly.io's customers
-// in to them: main.go is what it takes.
+// Signin is a service with its own sessions that signs in Fly.io's customers.
+// main.go contains the code that this needs.
 package main
 
 import (
@@ -13,15 +13,15 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// A service is what was there before: streams, each of an organization, and
+// A service is the existing service: streams that belong to organizations, and
 // sessions. It is safe for concurrent use.
 type service struct {
 	mu       sync.Mutex
-	owners   map[string]string  // organization by stream
-	sessions map[string]session // by the session's id
+	owners   map[string]string  // organization id by stream id
+	sessions map[string]session // by session id
 }
 
-// A session is a user, and the organization that Fly.io said they are in.
+// A session is a signed-in user with the organization that Fly.io confirmed.
 type session struct {
 	userID, organizationID string
 	ends                   time.Time
@@ -33,8 +33,8 @@ func newService() *service {
 
 const cookieName = "__Host-session"
 
-// start gives the browser a session under an id that is new: one that was there
-// before may be somebody else's.
+// start gives the browser a session with a new id. An attacker may have chosen the
+// previous one.
 func (s *service) start(w http.ResponseWriter, userID, organizationID string) {
 	id, life := rand.Text(), 8*time.Hour
 	s.mu.Lock()
@@ -46,7 +46,7 @@ func (s *service) start(w http.ResponseWriter, userID, organizationID string) {
 	})
 }
 
-// maySee says whether the browser's session is one of the organization.
+// maySee reports whether the browser has a session for the organization.
 func (s *service) maySee(r *http.Request, organizationID string) bool {
 	c, err := r.Cookie(cookieName)
 	if err != nil {
@@ -58,7 +58,7 @@ func (s *service) maySee(r *http.Request, organizationID string) bool {
 	return ok && found.organizationID == organizationID && time.Now().Before(found.ends)
 }
 
-// organizationOf returns the organization that has a stream.
+// organizationOf returns the organization of a stream.
 func (s *service) organizationOf(_ context.Context, streamID string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,7 +68,7 @@ func (s *service) organizationOf(_ context.Context, streamID string) (string, er
 	return "", flyext.NotFound("There is no such stream.")
 }
 
-// showStream is the page that users come for.
+// showStream serves the page of a stream.
 func (s *service) showStream(w http.ResponseWriter, r *http.Request) {
 	organizationID, err := s.organizationOf(r.Context(), r.PathValue("id"))
 	if err != nil || !s.maySee(r, organizationID) {

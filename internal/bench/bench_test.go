@@ -13,8 +13,9 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// held stands for what a service holds that runs: the collector has less to do
-// in one than in a process that holds nothing, and all are measured alike.
+// held stands for the live data of a running service. Garbage collection costs less
+// per allocation in a process with more live data, and this gives all benchmarks
+// the same amount.
 var held = make([]byte, 16<<20)
 
 func TestMain(m *testing.M) {
@@ -24,11 +25,10 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// touch has the heap hold that many bytes, and lets go of them, so that a
-// benchmark finds memory that the kernel has given the process already, as it is
-// in a service that runs. A process that has just begun waits for the kernel at
-// each page that it uses for the first time: on a virtual machine for 12 µs,
-// which was more than some rows' work.
+// touch allocates and frees the given number of bytes, so that benchmarks use
+// memory that the kernel has already provided, as in a running service. The first
+// use of a page takes 12 µs on some virtual machines, which was longer than the
+// work in some rows.
 func touch(bytes int) {
 	const piece = 8 << 10
 	pieces := make([][]byte, bytes/piece)
@@ -41,14 +41,14 @@ func touch(bytes int) {
 	runtime.GC()
 }
 
-// Each row of the table is a benchmark of two or more: "floor", "flyext", and
-// whoever else does the same.
+// Each row of the table is a benchmark with the sub-benchmarks "floor" and "flyext",
+// and those of other libraries that do the same work.
 
 func BenchmarkRFC9421(b *testing.B) { verify(b, rfc9421Verifiers, provisionSize) }
 func BenchmarkCavage(b *testing.B)  { verify(b, cavageVerifiers, provisionSize) }
 func BenchmarkXCheck(b *testing.B)  { verify(b, xVerifiers, provisionSize) }
 
-// BenchmarkXAdmit is all of Authenticator.Check: reading, MAC, time, URL, nonce.
+// BenchmarkXAdmit measures Authenticator.Check: reading, MAC, time, URL and nonce.
 func BenchmarkXAdmit(b *testing.B) {
 	b.Run("floor", func(b *testing.B) { each(b, newBatch(provisionSize), newXFloor().check) })
 	b.Run("flyext", func(b *testing.B) { admit(b, newBatch(provisionSize), secret) })
@@ -87,7 +87,7 @@ func refuse(b *testing.B, signature string) {
 	})
 }
 
-// again does the same request again and again.
+// again repeats the same request.
 func again(b *testing.B, r *http.Request, body []byte, do func(*http.Request) bool) {
 	reader := bytes.NewReader(nil)
 	content := io.NopCloser(reader)
@@ -96,13 +96,12 @@ func again(b *testing.B, r *http.Request, body []byte, do func(*http.Request) bo
 		reader.Reset(body)
 		r.Body = content
 		if !do(r) {
-			b.Fatal("not what was expected")
+			b.Fatal("unexpected result")
 		}
 	}
 }
 
-// each does a request that was never there before each time. They are made
-// while the timer stands still.
+// each makes a new request each time. Signing them is not timed.
 func each(b *testing.B, requests *batch, do func(*http.Request) bool) {
 	i := batchSize
 	b.ReportAllocs()
@@ -114,13 +113,14 @@ func each(b *testing.B, requests *batch, do func(*http.Request) bool) {
 			b.StartTimer()
 		}
 		if !do(&requests.requests[i]) {
-			b.Fatal("not what was expected")
+			b.Fatal("unexpected result")
 		}
 		i++
 	}
 }
 
-// answers reports whether a handler answers with a status.
+// answers returns a function that reports whether the handler responds with a
+// status.
 func answers(h http.Handler, status int) func(*http.Request) bool {
 	return func(r *http.Request) bool {
 		w := httptest.NewRecorder()
@@ -129,8 +129,8 @@ func answers(h http.Handler, status int) func(*http.Request) bool {
 	}
 }
 
-// BenchmarkObserve is the whole handler with and without Config.Observe. Its pairs
-// run one right after the other.
+// BenchmarkObserve measures the whole handler with and without Config.Observe, one
+// right after the other.
 func BenchmarkObserve(b *testing.B) {
 	b.Run("without", func(b *testing.B) { provision(b, newBatch(provisionSize)) })
 	b.Run("with", func(b *testing.B) {
@@ -140,7 +140,7 @@ func BenchmarkObserve(b *testing.B) {
 		})
 		each(b, requests, answers(p, http.StatusOK))
 		if seen != b.N {
-			b.Errorf("%d requests were observed of %d", seen, b.N)
+			b.Errorf("observed %d requests of %d", seen, b.N)
 		}
 	})
 	b.Run("floor", func(b *testing.B) {

@@ -1,7 +1,7 @@
-// Package bench measures how fast flyext is, in ratios to floors that are
-// measured in the same run: what one would write by hand for one service, with
-// no library around it.
+// Package bench measures flyext's performance as ratios to floors. A floor is
+// hand-written code that does the same work for a single service, without a
+// library. It is measured in the same run.
 //
-// The floors, the benchmarks and the tests that hold both to their word are in
-// the package's tests; cmd/speed runs them and makes docs/performance.md.
+// The floors, the benchmarks and the tests of both are in the package's test files.
+// cmd/speed runs the benchmarks and generates docs/performance.md.
 package bench

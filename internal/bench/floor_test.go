@@ -21,18 +21,18 @@ const (
 	maxBody   = 1 << 20
 )
 
-// A verifierFloor verifies one shape of message signature by hand, and
-// allocates nothing. What is not of that shape it refuses.
+// A verifierFloor is a hand-written verifier for a single format of message
+// signature. It allocates nothing and refuses other formats.
 type verifierFloor struct{ pool sync.Pool }
 
-// scratch is what one verification writes to: a hash whose key is hashed
-// already, the signature base, and the sums.
+// scratch is the memory of one verification: a hash with its key already hashed,
+// the signature base, and the sums.
 type scratch struct {
 	hash    hash.Hash
 	base    []byte
 	text    []byte
 	sum     [sha256.Size]byte
-	claimed [sha256.Size + 1]byte // base64.Decode wants room for what 44 characters can hold
+	claimed [sha256.Size + 1]byte // base64.Decode needs room for 33 bytes
 	digest  [sha256.Size]byte
 }
 
@@ -42,7 +42,7 @@ func newScratch() any {
 		base: make([]byte, 0, 1024),
 		text: make([]byte, 0, 128),
 	}
-	s.hash.Reset() // from here on, Reset takes the hashed key back
+	s.hash.Reset() // from now on, Reset restores the hashed key
 	return s
 }
 
@@ -59,7 +59,7 @@ func fresh(now, signed time.Time) bool {
 	return now.Sub(signed) <= maxAge && signed.Sub(now) <= clockSkew
 }
 
-// matches compares the MAC of the base with one in base64.
+// matches compares the MAC of the base with a MAC in base64.
 func (s *scratch) matches(mac string) bool {
 	if len(mac) != 44 {
 		return false
@@ -75,14 +75,14 @@ func (s *scratch) matches(mac string) bool {
 	return subtle.ConstantTimeCompare(s.sum[:], s.claimed[:n]) == 1
 }
 
-// digests compares the digest of a body with one in base64.
+// digests compares the digest of a body with a digest in base64.
 func (s *scratch) digests(body []byte, claimed string) bool {
 	s.digest = sha256.Sum256(body)
 	s.text = base64.StdEncoding.AppendEncode(s.text[:0], s.digest[:])
 	return string(s.text) == claimed
 }
 
-// between is what stands between a prefix and a suffix.
+// between returns the text between a prefix and a suffix.
 func between(text, prefix, suffix string) (string, bool) {
 	text, ok := strings.CutPrefix(text, prefix)
 	if !ok {
@@ -91,7 +91,7 @@ func between(text, prefix, suffix string) (string, bool) {
 	return strings.CutSuffix(text, suffix)
 }
 
-// digits reads unix seconds.
+// digits parses unix seconds.
 func digits(text string) (n int64, ok bool) {
 	for i := range len(text) {
 		if text[i] < '0' || text[i] > '9' {
@@ -102,7 +102,7 @@ func digits(text string) (n int64, ok bool) {
 	return n, text != "" && len(text) < 16
 }
 
-// rfc9421 verifies what rfc9421Header signs.
+// rfc9421 verifies the signature of rfc9421Header.
 func (f *verifierFloor) rfc9421(method, target string, h http.Header, body []byte, now time.Time) bool {
 	const input = `sig1=("@method" "@target-uri" "content-type" "content-length" "content-digest")` +
 		`;keyid="` + keyID + `";alg="hmac-sha256";tag="flyio";nonce="`
@@ -136,7 +136,7 @@ func (f *verifierFloor) rfc9421(method, target string, h http.Header, body []byt
 	return s.matches(mac) && s.digests(body, digest) && fresh(now, time.Unix(created, 0))
 }
 
-// cavage verifies what cavageHeader signs.
+// cavage verifies the signature of cavageHeader.
 func (f *verifierFloor) cavage(method, target string, h http.Header, body []byte, now time.Time) bool {
 	const prefix = `keyId="` + keyID + `",algorithm="hmac-sha256",headers="(request-target) date digest content-length",signature="`
 	signature, ok1 := only(h, "Signature")
@@ -169,7 +169,7 @@ func (f *verifierFloor) cavage(method, target string, h http.Header, body []byte
 	return s.matches(mac) && s.digests(body, digest) && fresh(now, signed)
 }
 
-// An xFloor reads a body and checks its X-Signature, and allocates nothing.
+// An xFloor reads a body and checks its X-Signature without allocations.
 type xFloor struct{ pool sync.Pool }
 
 type xScratch struct {
@@ -208,7 +208,7 @@ func (f *xFloor) check(r *http.Request) bool {
 	return subtle.ConstantTimeCompare(s.sum[:], s.got[:]) == 1
 }
 
-// read reads the body, whole and bounded, into the buffer that is there.
+// read reads a body of limited size into the existing buffer.
 func (s *xScratch) read(body io.Reader) bool {
 	s.body = s.body[:0]
 	for {
@@ -225,9 +225,9 @@ func (s *xScratch) read(body io.Reader) bool {
 	}
 }
 
-// bareHandler is what one writes for one service in an afternoon: it reads the
-// body, checks the HMAC, and decodes and encodes with encoding/json. It has no
-// freshness, nonces, deadline, recovery, limit or log.
+// bareHandler is a simple hand-written handler for a single service: it reads the
+// body, checks the HMAC, and uses encoding/json to decode and encode. It has no
+// time check, nonces, deadline, panic recovery, size limit or log.
 type bareHandler struct {
 	key       []byte
 	provision func(*bareRequest) (*bareAnswer, error)
@@ -256,7 +256,7 @@ type bareAnswer struct {
 	Name   string            `json:"name,omitempty"`
 }
 
-// secretsOf are what both handlers answer with.
+// secretsOf are the secrets in both handlers' responses.
 var secretsOf = map[string]string{
 	"LOGJAM_URL":    "https://collider:Zs8vJ2mTq1xW@collider-prod.logjam.org/v1",
 	"LOGJAM_TOKEN":  "lj_live_4f0c7d7d7e5b4c39a1d0",

@@ -12,8 +12,8 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// How the cost grows with what there is more of. The names tell cmd/speed what
-// to draw: BenchmarkGrow<panel>/n=<size>/<line>.
+// These benchmarks measure how the cost grows with a quantity. cmd/speed draws them by
+// name: BenchmarkGrow<panel>/n=<size>/<line>.
 
 func BenchmarkGrowBody(b *testing.B) {
 	for _, size := range []int{400, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20} {
@@ -31,7 +31,7 @@ func BenchmarkGrowBody(b *testing.B) {
 	}
 }
 
-// BenchmarkGrowNonces enters nonces at the rate at which n of them are there.
+// BenchmarkGrowNonces enters nonces at a rate that keeps n of them live.
 func BenchmarkGrowNonces(b *testing.B) {
 	for n := 1_000; n <= 10_000_000; n *= 10 {
 		b.Run("n="+strconv.Itoa(n), func(b *testing.B) {
@@ -53,7 +53,7 @@ func BenchmarkGrowNonces(b *testing.B) {
 	}
 }
 
-// BenchmarkGrowKeys has the request signed with the last of n keys.
+// BenchmarkGrowKeys verifies a request signed with the last of n keys.
 func BenchmarkGrowKeys(b *testing.B) {
 	for n := 1; n <= 8; n++ {
 		var keys []flyext.Key
@@ -74,12 +74,12 @@ func BenchmarkGrowKeys(b *testing.B) {
 	}
 }
 
-// BenchmarkGrowHeaders has n header fields in the request, which the signature
+// BenchmarkGrowHeaders verifies a request with n header fields, which the signature
 // covers or does not.
 func BenchmarkGrowHeaders(b *testing.B) {
 	const (
-		own        = 5  // that rfc9421Header makes
-		maxCovered = 64 // whatever covers more is refused
+		own        = 5  // fields of rfc9421Header
+		maxCovered = 64 // the maximum of flyext
 	)
 	for _, n := range []int{own, 10, 20, 40, maxCovered, 100} {
 		more := withFields(http.Header{}, n-own)

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// What a benchmark measures has to be what its row says: these tests hold that
-// nobody is fast because of refusing what is genuine or accepting what is not.
+// These tests check that each measured subject does the work of its row: it accepts
+// genuine requests and refuses others.
 
 func TestVerifiersTellGenuineFromForged(t *testing.T) {
 	t.Parallel()
@@ -31,13 +31,13 @@ func TestVerifiersTellGenuineFromForged(t *testing.T) {
 					want   bool
 				}{
 					{"other body", v.sign(secret, body, now), other, false},
-					{"other secret", v.sign("a secret of somebody else", body, now), body, false},
+					{"other secret", v.sign("a different signing secret", body, now), body, false},
 					{"unsigned", xRequest(body, "").Header, body, false},
 					{"genuine", v.sign(secret, body, now), body, true},
 				} {
 					accepts := v.open(t, now)
 					if got := accepts(c.header, c.body); got != c.want {
-						t.Errorf("%s: accepted is %t", c.name, got)
+						t.Errorf("%s: got accepted %t, want %t", c.name, got, c.want)
 					}
 				}
 			})
@@ -45,7 +45,8 @@ func TestVerifiersTellGenuineFromForged(t *testing.T) {
 	}
 }
 
-// A digest that fits another body must not help it: the floor checks both.
+// TestMessageFloorsCheckWhatTheyRead checks that a floor verifies the MAC in
+// addition to the digest.
 func TestMessageFloorsCheckWhatTheyRead(t *testing.T) {
 	t.Parallel()
 	now := time.Now().Truncate(time.Second)
@@ -54,14 +55,14 @@ func TestMessageFloorsCheckWhatTheyRead(t *testing.T) {
 	for _, row := range [][]verifier{rfc9421Verifiers, cavageVerifiers} {
 		for _, v := range row[:2] {
 			genuine := v.sign(secret, body, now)
-			swapped := v.sign("a secret of somebody else", other, now)
+			swapped := v.sign("a different signing secret", other, now)
 			swapped["Signature"] = genuine["Signature"]
 			if v.open(t, now)(swapped, other) {
-				t.Errorf("%s accepts another body with its digest", v.name)
+				t.Errorf("%s accepts a changed body with a correct digest", v.name)
 			}
 			for name, at := range map[string]time.Time{"old": now.Add(maxAge + time.Second), "early": now.Add(-clockSkew - time.Second)} {
 				if v.open(t, at)(genuine, body) {
-					t.Errorf("%s accepts what is too %s", v.name, name)
+					t.Errorf("%s accepts a signature that is too %s", v.name, name)
 				}
 			}
 		}
@@ -97,23 +98,23 @@ func TestHandlersTellGenuineFromForged(t *testing.T) {
 		w := httptest.NewRecorder()
 		c.handler.ServeHTTP(w, c.request())
 		if w.Code != c.want {
-			t.Errorf("%s: answered with %d, want %d: %s", c.name, w.Code, c.want, w.Body)
+			t.Errorf("%s: got status %d, want %d: %s", c.name, w.Code, c.want, w.Body)
 		}
 		if c.want == http.StatusOK && !strings.Contains(w.Body.String(), secretsOf["LOGJAM_URL"]) {
-			t.Errorf("%s: the answer has no secrets: %s", c.name, w.Body)
+			t.Errorf("%s: the response has no secrets: %s", c.name, w.Body)
 		}
 	}
 	p := newProvider(t, atEpoch)
 	for i, want := range []int{http.StatusOK, http.StatusUnauthorized} {
 		if w := httptest.NewRecorder(); !answers(p, want)(signed(genuine)()) {
-			t.Errorf("flyext, time %d of the same request: %d", i+1, w.Code)
+			t.Errorf("flyext, time %d of the same request: got status %d", i+1, w.Code)
 		}
 	}
 }
 
 func TestFloorsAllocateNothing(t *testing.T) {
 	if raceEnabled {
-		return // a sync.Pool under the race detector drops things at random
+		return // the race detector makes sync.Pool drop items at random
 	}
 	now := time.Now().Truncate(time.Second)
 	body := provisionBody(provisionSize)
@@ -122,7 +123,7 @@ func TestFloorsAllocateNothing(t *testing.T) {
 	} {
 		h, accepts := v.sign(secret, body, now), v.open(t, now)
 		if n := testing.AllocsPerRun(100, func() { accepts(h, body) }); n != 0 {
-			t.Errorf("%s: %v allocations", row, n)
+			t.Errorf("%s: got %v allocations, want 0", row, n)
 		}
 	}
 }
@@ -141,11 +142,11 @@ func TestBatchIsFreshEachTime(t *testing.T) {
 	}
 	requests.rewind(0)
 	if a.Check(&requests.requests[0]) == nil {
-		t.Error("a replay was admitted")
+		t.Error("a replay was accepted")
 	}
 	for _, size := range []int{400, provisionSize, 1 << 20} {
 		if got := len(provisionBody(size)); got != size {
-			t.Errorf("a body of %d bytes has %d", size, got)
+			t.Errorf("a body of %d bytes has %d bytes", size, got)
 		}
 	}
 }
@@ -172,11 +173,11 @@ func TestClientNoticesRefusals(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.send() == nil {
-		t.Error("the same requests again were taken for answered with 200")
+		t.Error("the client took refused replays for accepted requests")
 	}
 	body := provisionBody(provisionSize)
 	if connect().learn(wire(xRequest(body, forgedSignature), body)) == nil {
-		t.Error("a forged request was taken for answered with 200")
+		t.Error("the client took a refused forged request for an accepted one")
 	}
 }
 
@@ -193,30 +194,30 @@ func TestStoresTellReplays(t *testing.T) {
 			full, atOnce := s.admitted(n)
 			switch s.name {
 			case "ristretto":
-				// It enters when it finds the time, so a copy passes that comes at once.
+				// It adds keys asynchronously, so an immediate replay passes.
 			case "otter":
-				// It evicts when it finds the time, so how many it forgot is not known yet.
+				// It evicts asynchronously, so the number of evicted keys varies.
 				if atOnce != 0 {
-					t.Errorf("replays admitted: %v at once", atOnce)
+					t.Errorf("replays accepted: %v immediately", atOnce)
 				}
-			case "golang-lru": // which evicts
+			case "golang-lru": // evicts immediately
 				if atOnce != 0 || full == 0 {
-					t.Errorf("replays admitted: %v at once, %v when full", atOnce, full)
+					t.Errorf("replays accepted: %v immediately, %v when full", atOnce, full)
 				}
 			default:
 				if atOnce != 0 || full != 0 {
-					t.Errorf("replays admitted: %v at once, %v when full", atOnce, full)
+					t.Errorf("replays accepted: %v immediately, %v when full", atOnce, full)
 				}
 			}
 			if !s.clocked {
 				return
 			}
-			// What was entered first has expired by the time that all have turned over.
+			// After turning over, the first nonce has expired.
 			if err := f.enter(2 * n); err != nil {
 				t.Fatal(err)
 			}
 			if fresh, err := f.use(1); !fresh || err != nil {
-				t.Errorf("an expired nonce is not forgotten: %v", err)
+				t.Errorf("the store still has an expired nonce: %v", err)
 			}
 		})
 	}

@@ -13,7 +13,8 @@ import (
 	"testing"
 )
 
-// connections are kept alive, each with one request under way.
+// connections is the number of keep-alive connections, each with one request at a
+// time.
 const connections = 16
 
 func BenchmarkLoopback(b *testing.B) {
@@ -28,9 +29,9 @@ func BenchmarkLoopback(b *testing.B) {
 	})
 }
 
-// loopback sends requests through net/http over 127.0.0.1. What they look like
-// on the wire is prepared while the timer stands still, and the client does
-// next to nothing, since it takes its time from the same cores.
+// loopback sends requests through net/http over 127.0.0.1. The requests are
+// prepared before the timer starts. The client does as little as possible, because
+// it uses the same cores.
 func loopback(b *testing.B, h http.Handler, next func() []byte) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -47,7 +48,7 @@ func loopback(b *testing.B, h http.Handler, next func() []byte) {
 			b.Fatal(err)
 		}
 		b.Cleanup(func() { clients[i].conn.Close() })
-		// The first answer tells how long one is.
+		// The first response sets the length of the others.
 		if err := clients[i].learn(next()); err != nil {
 			b.Fatal(err)
 		}
@@ -68,8 +69,7 @@ func loopback(b *testing.B, h http.Handler, next func() []byte) {
 	}
 }
 
-// wire is a genuine request that was never there before, as it goes over the
-// wire.
+// wire returns a new genuine request in wire format.
 func (b *batch) wire() []byte {
 	body := provisionBody(provisionSize)
 	return wire(xRequest(body, b.signer.xSign(body, b.now)), body)
@@ -84,11 +84,11 @@ func wire(r *http.Request, body []byte) []byte {
 	return text.Bytes()
 }
 
-// A client sends prepared requests over one connection. All answers must be of
-// the length of the first.
+// A client sends prepared requests over one connection. All responses must have the
+// same length.
 type client struct {
 	conn     net.Conn
-	requests []byte // one after the other, all of one length
+	requests []byte // concatenated, all of the same length
 	size     int    // of a request
 	answer   []byte
 }
@@ -98,7 +98,7 @@ func dial(address string) (*client, error) {
 	return &client{conn: conn}, err
 }
 
-var answered = []byte("HTTP/1.1 20") // 200, and brokerapi's 201
+var answered = []byte("HTTP/1.1 20") // 200, or brokerapi's 201
 
 func (c *client) learn(request []byte) error {
 	if _, err := c.conn.Write(request); err != nil {
@@ -119,7 +119,7 @@ func (c *client) learn(request []byte) error {
 		_, rest, _ := bytes.Cut(head, []byte("Content-Length: "))
 		length, _, _ := bytes.Cut(rest, []byte("\r\n"))
 		if want, err := strconv.Atoi(string(length)); err != nil || len(body) > want {
-			return fmt.Errorf("not an answer of a length that it says: %q", buf[:n])
+			return fmt.Errorf("the response has no valid Content-Length: %q", buf[:n])
 		} else if len(body) < want {
 			continue
 		}
@@ -128,11 +128,11 @@ func (c *client) learn(request []byte) error {
 	}
 }
 
-// check judges what has come of an answer. A refusal must not be waited for to
-// become as long as an answer.
+// check returns an error if the first n bytes of a response are not those of a
+// success. It avoids waiting for a refusal to reach the length of a success.
 func (c *client) check(n int) error {
 	if n >= len(answered) && !bytes.HasPrefix(c.answer[:n], answered) {
-		return fmt.Errorf("answered with %.60q", c.answer[:n])
+		return fmt.Errorf("unexpected response %.60q", c.answer[:n])
 	}
 	return nil
 }
@@ -161,7 +161,7 @@ func (c *client) prepare(next func() []byte, n int) {
 	}
 }
 
-// send sends the prepared requests, each after the answer to the one before.
+// send sends the prepared requests, each after the response to the previous one.
 func (c *client) send() error {
 	for i := 0; i < len(c.requests); i += c.size {
 		if _, err := c.conn.Write(c.requests[i : i+c.size]); err != nil {

@@ -28,18 +28,19 @@ import (
 	"github.com/yaronf/httpsign"
 )
 
-// The peers, each set up to check what the row says: whatever else they offer
-// is off, and what may be prepared once is.
+// The peers are configured to do exactly the work of the row. Other features are
+// disabled, and preparations are done once.
 
 var rfc9421Peers = []verifier{
 	{name: "common-fate", sign: signTargetURI, open: openCommonFate},
-	{name: "remitly", sign: signPath, open: openRemitly}, // its @target-uri has no path
+	{name: "remitly", sign: signPath, open: openRemitly}, // its @target-uri lacks the path
 	{name: "dadrus", sign: signTargetURI, open: openDadrus},
 	{name: "yaronf", sign: signTargetURI, open: openYaronf},
 }
 
-// hmacSHA256 is the algorithm that common-fate/httpsig has wrong, right, and a
-// nonce storage that takes no time.
+// hmacSHA256 is a correct implementation of the algorithm, which
+// common-fate/httpsig has wrong. It is also a key directory, and a nonce storage
+// that costs nothing.
 type hmacSHA256 struct{}
 
 func (hmacSHA256) GetKey(_ context.Context, id, _ string) (commonfate.Algorithm, error) {
@@ -113,13 +114,13 @@ func openDadrus(tb testing.TB, _ time.Time) func(http.Header, []byte) bool {
 	request := reuse()
 	return func(h http.Header, body []byte) bool {
 		r := request(h, body)
-		r.URL.Scheme, r.URL.Host = "https", r.Host // which its users complete
+		r.URL.Scheme, r.URL.Host = "https", r.Host // as its users must do
 		return v.Verify(dadrus.MessageFromRequest(r)) == nil
 	}
 }
 
 func openYaronf(tb testing.TB, _ time.Time) func(http.Header, []byte) bool {
-	padded := make([]byte, 64) // HMAC pads a key that is shorter with zeros, so that this is the same one
+	padded := make([]byte, 64) // HMAC pads short keys with zeros, so this is the same key
 	copy(padded, secret)
 	v, err := httpsign.NewHMACSHA256Verifier(padded, httpsign.NewVerifyConfig().SetKeyID(keyID),
 		httpsign.Headers("@method", "@target-uri", "content-digest"))
@@ -201,7 +202,7 @@ var xPeers = []verifier{
 	},
 }
 
-// A webhook is svix's, or the standard that svix made of it.
+// A webhook is svix's or that of Standard Webhooks, which svix started.
 type webhook interface {
 	Sign(id string, now time.Time, body []byte) (string, error)
 	Verify(body []byte, h http.Header) error
@@ -232,8 +233,7 @@ func openWebhook(tb testing.TB, wh webhook, err error) func(http.Header, []byte)
 	}
 }
 
-// A broker is brokerapi's counterpart of a Provisioner, with one plan, and does
-// nothing either.
+// A broker is brokerapi's counterpart of a no-op Provisioner, with one plan.
 type broker struct{ domain.ServiceBroker }
 
 const (
@@ -256,8 +256,8 @@ func newBroker() http.Handler {
 	return brokerapi.New(broker{}, slog.New(slog.DiscardHandler), brokerapi.BrokerCredentials{Username: brokerUser, Password: secret})
 }
 
-// brokerRequest is as long as our own, and signed by nobody: a password comes
-// with it.
+// brokerRequest returns a request as long as flyext's, with a password instead of a
+// signature.
 func brokerRequest(password string) (r *http.Request, body []byte) {
 	body = []byte(`{"service_id":"4f6e6cf6-ffdd-425f-a2c7-3c9258ad2468","plan_id":"86064792-7ea2-467b-af93-ac9694d96d5b",` +
 		`"organization_guid":"M03FclA4m","space_guid":"NeBO2v7yY5j","context":{"platform":"cloudfoundry","organization_name":"Supercollider Inc"},` +

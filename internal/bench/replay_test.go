@@ -13,22 +13,21 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// live is how many nonces a store holds at a time while it is measured, of the
-// capacity that flyext's has unless told otherwise. lifetime is how long each
-// stays: that of an X-Signature's.
+// live is the number of live nonces in a measured store. capacity is the default of
+// flyext's store. lifetime is the lifetime of an X-Signature's nonce.
 const (
 	live     = 1_000_000
 	capacity = 1 << 20
 	lifetime = maxAge + clockSkew
 )
 
-// A virtual clock moves when it is told to. It is safe for concurrent use.
+// A virtual clock is set by the test. It is safe for concurrent use.
 type virtual struct{ elapsed atomic.Int64 }
 
 func (c *virtual) now() time.Time { return epoch.Add(time.Duration(c.elapsed.Load())) }
 
-// nonceKey returns the key of the i-th nonce, which is as evenly spread as a
-// hash, and the same in every run.
+// nonceKey returns the key of nonce i, as evenly distributed as a hash and the same
+// in every run.
 func nonceKey(i uint64) (key [16]byte) {
 	mix := func(x uint64) uint64 { // splitmix64's finalizer
 		x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
@@ -40,7 +39,7 @@ func nonceKey(i uint64) (key [16]byte) {
 	return key
 }
 
-// A filling enters nonces at the rate at which a number of them are live.
+// A filling enters nonces at a rate that keeps a given number of them live.
 type filling struct {
 	store store
 	clock *virtual
@@ -54,13 +53,13 @@ func newFilling(live, capacity int, open opener) *filling {
 	return f
 }
 
-var errNotFresh = errors.New("a new nonce was taken for a replay")
+var errNotFresh = errors.New("a new nonce was refused as a replay")
 
 // enter enters the next n nonces.
 func (f *filling) enter(n int) error { return f.draw(n, 1) }
 
-// draw enters the next n nonces, some at a time, for which the clock stands
-// still.
+// draw enters the next n nonces in groups of the size some. The clock advances once
+// per group.
 func (f *filling) draw(n, some int) error {
 	for ; n > 0; n -= some {
 		last := f.next.Add(uint64(some))
@@ -81,7 +80,7 @@ func (f *filling) use(i uint64) (fresh bool, err error) {
 	return f.store.Use(context.Background(), flyext.Nonce{Key: nonceKey(i), Expires: f.clock.now().Add(lifetime)})
 }
 
-// worst enters the next n nonces and returns the longest that one took.
+// worst enters the next n nonces and returns the longest time for one.
 func (f *filling) worst(n int) (longest time.Duration, err error) {
 	for range n {
 		start := time.Now()
@@ -94,8 +93,8 @@ func (f *filling) worst(n int) (longest time.Duration, err error) {
 	return longest, nil
 }
 
-// share enters the next n nonces from several goroutines. They draw 50 at a time,
-// so as to wait for each other in the store and not here.
+// share enters the next n nonces from several goroutines in groups of 50, so that
+// the goroutines wait for each other only in the store.
 func (f *filling) share(n, goroutines int) error {
 	errs := make([]error, goroutines)
 	var all sync.WaitGroup
@@ -106,27 +105,27 @@ func (f *filling) share(n, goroutines int) error {
 	return errors.Join(errs...)
 }
 
-// heap is what lives on it, in bytes.
+// heap returns the size of live data on the heap, in bytes.
 func heap() int64 {
 	runtime.GC()
-	runtime.GC() // for what the first one has finalized
+	runtime.GC() // frees the data that finalizers released
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
 
-// BenchmarkReplay fills each store with a million live nonces, and then lets
-// all of them expire while as many others come; the latter not with stores
-// that look at the clock on the wall. It measures, of the filling and of the
-// turnover, the time per entry from one goroutine and from two (all of it
-// divided by all entries), the longest entry, and the heap per live nonce.
+// BenchmarkReplay fills each store with a million live nonces, and then turns over:
+// all of them expire while a million others arrive. Stores that use the system
+// clock are only filled. It measures the time per entry from one goroutine and from
+// two (total time divided by entries), the longest entry, and the heap per live
+// nonce.
 func BenchmarkReplay(b *testing.B) {
 	for _, s := range replayStores {
 		b.Run(s.name, func(b *testing.B) {
 			for b.Loop() {
 				s.measure(b)
 			}
-			b.ReportMetric(0, "ns/op") // all of it together, which says nothing
+			b.ReportMetric(0, "ns/op") // not meaningful
 		})
 	}
 }
@@ -147,7 +146,7 @@ func (s replayStore) measure(b *testing.B) {
 		}
 		b.ReportMetric(float64(worst.Nanoseconds()), unit)
 	}
-	touch(256 << 20) // more than any of them takes
+	touch(256 << 20) // more than any store needs
 	before := heap()
 	f := fill()
 	timed("fill-ns/entry", func() error { return f.enter(live) })
@@ -167,10 +166,9 @@ func (s replayStore) measure(b *testing.B) {
 	timed("fill-two-ns/entry", func() error { return f.share(live, 2) })
 }
 
-// BenchmarkReplayFull offers each store a quarter more live nonces than it has
-// room for, and then one in a hundred of those that it took again. It measures
-// how many of these replays are admitted in percent; and of those that follow at
-// once upon the request that they are a copy of, into a store with room for all.
+// BenchmarkReplayFull enters 25 % more live nonces than a store has room for, and
+// then replays every hundredth accepted one. It also replays each nonce immediately
+// in a store with enough room. It measures the percentage of accepted replays.
 func BenchmarkReplayFull(b *testing.B) {
 	for _, s := range replayStores {
 		b.Run(s.name, func(b *testing.B) {
@@ -185,7 +183,7 @@ func BenchmarkReplayFull(b *testing.B) {
 	}
 }
 
-// admitted returns the shares of replays that are admitted.
+// admitted returns the shares of replays that the store accepts.
 func (s replayStore) admitted(room int) (full, atOnce float64) {
 	f := newFilling(room, room, s.open)
 	var taken []uint64
@@ -195,7 +193,7 @@ func (s replayStore) admitted(room int) (full, atOnce float64) {
 		}
 	}
 	again, offered := 0, 0
-	for i := 0; i < len(taken); i += 100 { // so few that they do not push out each other
+	for i := 0; i < len(taken); i += 100 { // few enough not to evict each other
 		offered++
 		if fresh, err := f.use(taken[i]); fresh && err == nil {
 			again++

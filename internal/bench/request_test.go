@@ -29,15 +29,15 @@ const (
 	nonceSize = 26
 )
 
-// epoch is when the requests are made. A benchmark's clock starts there.
+// epoch is the time of the first requests and the start of a benchmark's clock.
 var epoch = time.Unix(1_685_641_159, 0)
 
-// provisionSize is the body's length that the table is measured with.
+// provisionSize is the body length in the table, in bytes.
 const provisionSize = 436
 
-// provisionBody is a provision request with the members that Fly.io's page names,
-// the signature's parameters among them, made size bytes long by the name of the
-// organization.
+// provisionBody returns a provision request with the fields of Fly.io's page and
+// the parameters of X-Signature. It pads the organization's name so that the body
+// has size bytes.
 func provisionBody(size int) []byte {
 	const (
 		start = `{"timestamp":1685641159,"nonce":"AAAAAAAAAAAAAAAAAAAAAAAAAA","url":"` + targetURL + `",` +
@@ -48,18 +48,18 @@ func provisionBody(size int) []byte {
 	return []byte(start + strings.Repeat("x", max(0, size-len(start)-len(end))) + end)
 }
 
-// Where the members are that differ from request to request.
+// Positions of the fields that differ between requests.
 var (
 	timestampAt = bytes.Index(provisionBody(0), []byte("1685641159"))
 	nonceAt     = bytes.Index(provisionBody(0), []byte("AAAA"))
 	idAt        = bytes.Index(provisionBody(0), []byte("30bqn49y2jh"))
 )
 
-// A signer computes HMACs for requests. It is for one goroutine.
+// A signer computes HMACs for requests. It is not safe for concurrent use.
 type signer struct {
 	hash hash.Hash
 	sum  []byte
-	last uint64 // the nonces that were used
+	last uint64 // number of the last nonce
 }
 
 func newSigner(secret string) *signer { return &signer{hash: hmac.New(sha256.New, []byte(secret))} }
@@ -71,8 +71,8 @@ func (s *signer) mac(content []byte) []byte {
 	return s.sum
 }
 
-// stamp writes a fresh nonce, the time and the id of another extension into a
-// body: two requests for one extension would wait for each other.
+// stamp writes a new nonce, the time and a new extension id into a body. The ids
+// differ because requests for the same extension wait for each other.
 func (s *signer) stamp(body []byte, now time.Time) {
 	s.last++
 	nonce := body[nonceAt : nonceAt+nonceSize]
@@ -89,21 +89,20 @@ func (s *signer) xSignature(body []byte) string {
 	return string(text[:])
 }
 
-// xSign stamps a body and returns what its X-Signature is.
+// xSign stamps a body and returns its X-Signature.
 func (s *signer) xSign(body []byte, now time.Time) string {
 	s.stamp(body, now)
 	return s.xSignature(body)
 }
 
-// The five components that RFC 9421's row covers. Not everybody can read
-// @target-uri.
+// The five components of the RFC 9421 row. One peer cannot read @target-uri.
 var (
 	byTargetURI = []string{"@method", "@target-uri", "content-type", "content-length", "content-digest"}
 	byPath      = []string{"@method", "@path", "content-type", "content-length", "content-digest"}
 )
 
-// rfc9421Header returns the fields of a POST of body, signed by RFC 9421 over
-// components. The fields in more are there as well.
+// rfc9421Header returns the header of a POST of body with an RFC 9421 signature
+// over components. It includes the fields in more.
 func rfc9421Header(secret string, components []string, more http.Header, body []byte, created time.Time) http.Header {
 	digest := sha256.Sum256(body)
 	h := http.Header{
@@ -129,7 +128,7 @@ func rfc9421Header(secret string, components []string, more http.Header, body []
 	return h
 }
 
-// cavageHeader returns the fields of a POST of body, signed by draft-cavage.
+// cavageHeader returns the header of a POST of body with a draft-cavage signature.
 func cavageHeader(secret string, body []byte, now time.Time) http.Header {
 	digest := sha256.Sum256(body)
 	h := http.Header{
@@ -147,8 +146,8 @@ func cavageHeader(secret string, body []byte, now time.Time) http.Header {
 	return h
 }
 
-// A batch is a number of X-Signed requests, as net/http hands them to a
-// handler, that are made anew without being allocated anew.
+// A batch is a set of X-Signed requests in the form that net/http passes to a
+// handler. It can be signed again without allocations.
 type batch struct {
 	signer   *signer
 	now      time.Time
@@ -158,17 +157,17 @@ type batch struct {
 }
 
 const (
-	// batchSize keeps a batch within a core's cache, as the bytes of a request
-	// are that was read just now.
+	// batchSize is small enough for a core's cache, which also holds the bytes of
+	// a request that was just received.
 	batchSize = 256
-	// batchTime passes from batch to batch: 2,048 requests in a second, so that
-	// in six minutes' time the default replay store is two thirds full.
+	// batchTime is the time between batches. It results in 2,048 requests per
+	// second, which fill two thirds of the default replay store in six minutes.
 	batchTime = 125 * time.Millisecond
 )
 
 func newBatch(size int) *batch { return newBatchWith(size, xFields) }
 
-// newBatchWith returns a batch whose requests have a number of fields.
+// newBatchWith returns a batch of requests with a number of header fields.
 func newBatchWith(size, fields int) *batch {
 	b := &batch{
 		signer: newSigner(secret), now: epoch,
@@ -182,10 +181,10 @@ func newBatchWith(size, fields int) *batch {
 	return b
 }
 
-// clock is what the batch's requests are judged by.
+// clock returns the time of the requests.
 func (b *batch) clock() time.Time { return b.now }
 
-// sign makes the requests anew: other nonces, at a later time.
+// sign signs all requests again with new nonces and a later time.
 func (b *batch) sign() {
 	b.now = b.now.Add(batchTime)
 	for i, body := range b.bodies {
@@ -194,29 +193,31 @@ func (b *batch) sign() {
 	}
 }
 
-// A content is a reader that need not be closed: io.NopCloser without allocating.
+// A content is a reader with a Close method. Unlike io.NopCloser it needs no
+// allocation.
 type content struct{ *bytes.Reader }
 
 func (content) Close() error { return nil }
 
-// rewind gives a request its body back.
+// rewind restores the body of a request.
 func (b *batch) rewind(i int) {
 	b.readers[i].Reset(b.bodies[i])
 	b.requests[i].Body = content{&b.readers[i]}
 }
 
-// xFields is how many fields an X-Signed request has as it is.
+// xFields is the number of header fields of an X-Signed request.
 const xFields = 5
 
-// withFields returns h with as many fields as that, the further ones nobody's.
+// withFields adds fields to h until it has n.
 func withFields(h http.Header, n int) http.Header {
 	for i := len(h); i < n; i++ {
-		h[fmt.Sprintf("X-Field-%d", i)] = []string{"one of many that a proxy added"}
+		h[fmt.Sprintf("X-Field-%d", i)] = []string{"a header that some proxy added"}
 	}
 	return h
 }
 
-// xRequest is a POST as net/http hands it to a handler; "" leaves it unsigned.
+// xRequest returns a POST in the form that net/http passes to a handler. If
+// signature is "", it is unsigned.
 func xRequest(body []byte, signature string) *http.Request {
 	h := http.Header{
 		"Accept": {"application/json"}, "Content-Type": {"application/json"}, "User-Agent": {"Fly.io"},
@@ -232,5 +233,5 @@ func xRequest(body []byte, signature string) *http.Request {
 	}
 }
 
-// forgedSignature is well formed and nobody's.
+// forgedSignature is well-formed but wrong.
 var forgedSignature = strings.Repeat("5a", sha256.Size)

@@ -14,19 +14,19 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// A store remembers nonces, or is what one takes for that.
+// A store remembers nonces, or is a cache used for that purpose.
 type store interface {
 	Use(ctx context.Context, n flyext.Nonce) (fresh bool, err error)
 }
 
 type opener = func(capacity int, clock *virtual) store
 
-// A replayStore is a store that is measured.
+// A replayStore is a store to measure.
 type replayStore struct {
 	name string
 	open opener
-	// clocked says that it can be told the time. The others look at the clock on
-	// the wall, and would let a million nonces expire in six minutes.
+	// clocked reports whether the store uses the virtual clock. The others use the
+	// system clock, so a million nonces would take six minutes to expire.
 	clocked bool
 }
 
@@ -40,8 +40,8 @@ var replayStores = []replayStore{
 	{"common-fate", func(int, *virtual) store { return commonFateStore{inmemory.NewNonceStorage()} }, false},
 }
 
-// A mapStore is what one writes first: a map, a mutex, and once a minute a walk
-// through all of it for what has expired. It has no bound.
+// A mapStore is the simplest store: a map with a mutex. Once a minute it removes
+// all expired nonces. Its size is unlimited.
 type mapStore struct {
 	now   func() time.Time
 	mu    sync.Mutex
@@ -72,7 +72,7 @@ type otterStore struct {
 	cache *otter.Cache[[16]byte, struct{}]
 }
 
-// otterClock is the virtual one; nobody calls for a clean-up in the background.
+// otterClock is the virtual clock. It never triggers a clean-up in the background.
 type otterClock struct{ *virtual }
 
 func (c otterClock) NowNano() int64                      { return c.elapsed.Load() }
@@ -89,8 +89,8 @@ func (s otterStore) Use(_ context.Context, n flyext.Nonce) (bool, error) {
 	return fresh, nil
 }
 
-// An lruStore has a mutex of its own: the cache has no entry that checks and
-// adds in one step.
+// An lruStore has its own mutex, because the cache cannot check and add in one
+// step.
 type lruStore struct {
 	mu    sync.Mutex
 	cache *expirable.LRU[[16]byte, struct{}]
@@ -144,7 +144,7 @@ func (s goCacheStore) Use(_ context.Context, n flyext.Nonce) (bool, error) {
 	return s.cache.Add(string(n.Key[:]), struct{}{}, lifetime) == nil, nil
 }
 
-// commonFateStore takes no bound and never forgets.
+// commonFateStore has no size limit and never removes a nonce.
 type commonFateStore struct{ nonces *inmemory.Nonce }
 
 func (s commonFateStore) Use(ctx context.Context, n flyext.Nonce) (bool, error) {

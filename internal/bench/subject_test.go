@@ -10,7 +10,7 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// The subjects: flyext, as its users reach it.
+// flyext is measured through its public API.
 
 var key = flyext.Key{ID: keyID, Secret: secret}
 
@@ -27,8 +27,8 @@ func (noop) Update(context.Context, string, *flyext.UpdateRequest) (*flyext.Exte
 	return extension, nil
 }
 
-// newProvider is the whole handler: its replay store, its deadline and its
-// recovery are the defaults that every user gets.
+// newProvider returns the whole handler with default replay store, deadline and
+// panic recovery.
 func newProvider(tb testing.TB, now func() time.Time, change ...func(*flyext.Config)) http.Handler {
 	config := flyext.Config{Logger: slog.New(slog.DiscardHandler), BaseURL: baseURL, Verifier: flyext.XSignature(secret), Now: now}
 	for _, c := range change {

@@ -14,13 +14,13 @@ import (
 	"github.com/flyext/flyext/internal/mac"
 )
 
-// A verifier is one that does a row's work: the floor, flyext, or a peer.
+// A verifier is a subject of a verification row: the floor, flyext or a peer.
 type verifier struct {
 	name string
-	// sign returns the fields of a POST of body, as this verifier wants them.
+	// sign returns the header of a POST of body in this verifier's format.
 	sign func(secret string, body []byte, now time.Time) http.Header
-	// open prepares what one prepares once. What it returns is timed, and for
-	// one goroutine.
+	// open prepares a verifier. Only the returned function is timed. It is not safe
+	// for concurrent use.
 	open func(tb testing.TB, now time.Time) func(h http.Header, body []byte) (accepted bool)
 }
 
@@ -36,7 +36,7 @@ func signX(secret string, body []byte, _ time.Time) http.Header {
 	return xRequest(body, newSigner(secret).xSignature(body)).Header
 }
 
-// The rows whose work is to verify.
+// The verification rows.
 var (
 	rfc9421Verifiers = append([]verifier{
 		{name: "floor", sign: signTargetURI, open: func(_ testing.TB, now time.Time) func(http.Header, []byte) bool {
@@ -63,8 +63,7 @@ var (
 	}, xPeers...)
 )
 
-// openMessageSignature verifies a message that is fresh each time, as it is
-// under an Authenticator.
+// openMessageSignature verifies a new message each time, as an Authenticator does.
 func openMessageSignature(tb testing.TB, now time.Time) func(http.Header, []byte) bool {
 	return verifies(tb, flyext.MessageSignature(key), now)
 }
@@ -83,9 +82,9 @@ func verifies(tb testing.TB, v flyext.Verifier, now time.Time) func(http.Header,
 	}
 }
 
-// xFlyext is what flyext does of an X-Signed body before it decodes: reading
-// it and checking its MAC. There is no public entry for just that, so these are
-// the pieces that an Authenticator and XSignature do it with.
+// xFlyext does flyext's work for an X-Signed body before decoding: it reads the
+// body and checks its MAC. The public API has no function that does only this, so
+// it uses the parts that Authenticator and XSignature use.
 var xFlyext = verifier{
 	name: "flyext", sign: signX,
 	open: func(testing.TB, time.Time) func(http.Header, []byte) bool {
@@ -102,8 +101,8 @@ var xFlyext = verifier{
 	},
 }
 
-// reuse returns a way to have a request, as net/http hands it to a handler
-// under TLS, without allocating it.
+// reuse returns a function that returns the same request each time with another
+// header and body, in the form that net/http passes to a handler with TLS.
 func reuse() func(h http.Header, body []byte) *http.Request {
 	reader := bytes.NewReader(nil)
 	content := io.NopCloser(reader)

@@ -1,4 +1,5 @@
-// Package bounded gives a question to a database an end.
+// Package bounded limits the time of a database query and retries it within that
+// time.
 package bounded
 
 import (
@@ -13,25 +14,25 @@ const (
 	maxPause   = 100 * time.Millisecond
 )
 
-// A Question is a question to a database, and when to ask it again.
+// A Question is a database query with its timeout and its condition for a retry.
 type Question struct {
-	// Timeout bounds the question, all its attempts included.
+	// Timeout limits the query with all its attempts.
 	Timeout time.Duration
-	// Ask is one attempt.
+	// Ask makes one attempt. Repeating an attempt whose result was lost must be
+	// safe.
 	Ask func(ctx context.Context) (bool, error)
-	// Again reports whether an error of Ask is a broken connection, or another
-	// reason to ask again. nil means never. What a lost attempt did must be safe to
-	// do once more.
+	// Again reports whether to retry after an error of Ask, such as a broken
+	// connection. nil means never.
 	Again func(err error) bool
 }
 
-// Answer asks until there is an answer, and returns an error once the time is over
-// or the context has ended. It does not wait for Ask to notice that: a driver may
-// look at its deadline only between two steps, and one step may be to wait for a
-// machine that never answers. What Ask returns then is lost.
+// Answer retries until an attempt is final. It returns an error if the timeout
+// expires or ctx ends first. It then does not wait for Ask to return: a driver may
+// ignore its deadline while it waits for an unresponsive machine. The result of
+// that attempt is discarded.
 //
-// A panic of Ask is returned as an error, because it would end the process in a
-// goroutine of its own.
+// A panic of Ask is returned as an error, because a panic in a separate goroutine
+// would end the process.
 func (q Question) Answer(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, q.Timeout)
 	type answer struct {
@@ -55,7 +56,7 @@ func (q Question) Answer(ctx context.Context) (bool, error) {
 	case a := <-answered:
 		return a.yes && a.err == nil, a.err
 	case <-ctx.Done():
-		// The goroutine may have answered and ended the context by that.
+		// The goroutine may have ended the context after sending its answer.
 		select {
 		case a := <-answered:
 			return a.yes && a.err == nil, a.err
@@ -65,7 +66,7 @@ func (q Question) Answer(ctx context.Context) (bool, error) {
 	}
 }
 
-// ask makes attempts until one has an answer.
+// ask makes attempts until one is final.
 func (q Question) ask(ctx context.Context, last *atomic.Value) (bool, error) {
 	for pause := firstPause; ; pause = min(2*pause, maxPause) {
 		yes, err := q.Ask(ctx)
@@ -84,10 +85,10 @@ func (q Question) ask(ctx context.Context, last *atomic.Value) (bool, error) {
 	}
 }
 
-// late is the error when there was no answer in time.
+// late returns the error for a query that took too long.
 func (q Question) late(ctx context.Context, last any) error {
 	if last != nil {
-		return fmt.Errorf("no answer within %v: %w; the last attempt: %v", q.Timeout, context.Cause(ctx), last)
+		return fmt.Errorf("no response within %v: %w; last error: %v", q.Timeout, context.Cause(ctx), last)
 	}
-	return fmt.Errorf("no answer within %v: %w", q.Timeout, context.Cause(ctx))
+	return fmt.Errorf("no response within %v: %w", q.Timeout, context.Cause(ctx))
 }

@@ -23,9 +23,9 @@ func TestAsk(t *testing.T) {
 	}{
 		{"yes", func(context.Context) (bool, error) { return true, nil }, true, nil, 0},
 		{"no", func(context.Context) (bool, error) { return false, nil }, false, nil, 0},
-		{"an error is no yes", func(context.Context) (bool, error) { return true, errOut }, false, errOut, 0},
-		{"obedient", func(ctx context.Context) (bool, error) { <-ctx.Done(); return true, ctx.Err() }, false, context.DeadlineExceeded, time.Second},
-		{"deaf", func(context.Context) (bool, error) { time.Sleep(time.Minute); return true, nil }, false, context.DeadlineExceeded, time.Second},
+		{"an error with true", func(context.Context) (bool, error) { return true, errOut }, false, errOut, 0},
+		{"respects the context", func(ctx context.Context) (bool, error) { <-ctx.Done(); return true, ctx.Err() }, false, context.DeadlineExceeded, time.Second},
+		{"ignores the context", func(context.Context) (bool, error) { time.Sleep(time.Minute); return true, nil }, false, context.DeadlineExceeded, time.Second},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -36,9 +36,9 @@ func TestAsk(t *testing.T) {
 					t.Errorf("got %t, %v, want %t, %v", got, err, test.want, test.err)
 				}
 				if took := time.Since(began); took != test.took {
-					t.Errorf("it took %v, want %v", took, test.took)
+					t.Errorf("Answer took %v, want %v", took, test.took)
 				}
-				time.Sleep(time.Hour) // nothing is left behind, or synctest complains
+				time.Sleep(time.Hour) // synctest fails if a goroutine is left
 			})
 		})
 	}
@@ -67,13 +67,13 @@ func TestAskPanics(t *testing.T) {
 	}
 }
 
-// TestAnswerAsksAgain has a database whose connection breaks several times.
+// TestAnswerAsksAgain simulates a database whose connection breaks several times.
 func TestAnswerAsksAgain(t *testing.T) {
 	t.Parallel()
 	errBroken, errFull := errors.New("connection reset"), errors.New("full")
 	for _, test := range []struct {
 		name   string
-		errs   []error // of the attempts, in turn; the last one stays
+		errs   []error // of the attempts; the last one repeats
 		want   bool
 		err    error
 		text   string
@@ -106,7 +106,7 @@ func TestAnswerAsksAgain(t *testing.T) {
 					t.Errorf("%d attempts, want %d", number, test.number)
 				}
 				if took := time.Since(began); took > time.Second {
-					t.Errorf("it took %v", took)
+					t.Errorf("Answer took %v, want at most 1s", took)
 				}
 			})
 		})

@@ -1,9 +1,9 @@
-// Package browsertest drives Chromium in tests, as a person would: it opens
-// pages, clicks, types and reads. It is a module of its own, so that the driver
-// beneath it reaches no user of the library.
+// Package browsertest drives Chromium in tests as a user would: it opens pages,
+// clicks, types and reads. It is a separate module, so that users of the library do
+// not depend on the driver.
 //
-// A package's tests share one Chromium, which [Main] stops. In it, each test has
-// a browser of its own: cookies and storage that no other test sees.
+// A package's tests share one Chromium, which [Main] stops. Each test has its own
+// browser in it, with separate cookies and storage.
 //
 //	func TestMain(m *testing.M) { os.Exit(browsertest.Main(m)) }
 //
@@ -15,10 +15,10 @@
 //		b.WantPage(server.URL+"/saved", "Nathan")
 //	}
 //
-// What cannot be done ends the test, as a selector that matches nothing does.
-// And what a page complains of in its console fails it: an exception, a
-// console.error, a violation of its Content-Security-Policy, a resource that
-// would not load. See [Tab.WantComplaint].
+// An action that fails ends the test, for example if a selector matches nothing. An
+// error in a page's console fails the test: an exception, a console.error, a
+// violation of the Content-Security-Policy, or a resource that does not load. See
+// [Tab.WantComplaint].
 package browsertest
 
 import (
@@ -34,15 +34,15 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// defaultPatience is far more than any one step takes on loopback.
+// defaultPatience is far longer than a step takes on loopback.
 const defaultPatience = 60 * time.Second
 
-// slots bounds how many tests have a browser at once, so that each gets on.
+// slots limits the number of tests that have a browser at the same time.
 var slots = make(chan struct{}, 2)
 
 var errNoChromium = errors.New("needs Chromium (Debian: apt-get install chromium; macOS: brew install chromium)")
 
-// chromium starts the one Chromium of all tests.
+// chromium starts the Chromium that all tests share.
 var chromium = sync.OnceValues(func() (context.Context, error) {
 	path := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"} {
@@ -60,7 +60,7 @@ var chromium = sync.OnceValues(func() (context.Context, error) {
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path),
 		chromedp.UserDataDir(dir),
-		chromedp.NoSandbox, // root cannot have it; and it sees no pages but these tests'
+		chromedp.NoSandbox, // unavailable to root, and only the tests' own pages are opened
 		chromedp.DisableGPU,
 		chromedp.IgnoreCertErrors,
 		chromedp.Flag("disable-quic", true),
@@ -70,47 +70,46 @@ var chromium = sync.OnceValues(func() (context.Context, error) {
 	ctx, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	ctx, _ = chromedp.NewContext(ctx)
 	stopChromium = func() {
-		_ = chromedp.Cancel(ctx) // waits until it has ended; how does not matter any more
+		_ = chromedp.Cancel(ctx) // waits for its end
 		stop()
 		_ = os.RemoveAll(dir)
 	}
 	return ctx, chromedp.Do(ctx)
 })
 
-// stopChromium is for the end of all tests.
+// stopChromium is called after all tests.
 var stopChromium = func() {}
 
-// inMain is whether somebody will stop Chromium.
+// inMain reports whether Main will stop Chromium.
 var inMain atomic.Bool
 
-// Main runs a package's tests, stops the Chromium that they started, if any, and
-// returns what to exit with. It is for TestMain: without it, [New] fails, because
-// Chromium would stay.
+// Main runs a package's tests, stops the Chromium that they started, and returns
+// the exit code for TestMain. Without it, [New] fails, because Chromium would keep
+// running.
 func Main(m *testing.M) int {
 	inMain.Store(true)
 	defer func() { stopChromium() }()
 	return m.Run()
 }
 
-// New opens a browser without cookies, and closes it when the test ends. It
-// knows no hosts but localhost and 127.0.0.1, and trusts any certificate of
-// theirs. Without Chromium the test is skipped; where the environment has
-// CI=true, it fails.
+// New opens a browser without cookies and closes it when the test ends. The browser
+// reaches only localhost and 127.0.0.1, and accepts any certificate. Without
+// Chromium the test is skipped, or fails with CI=true.
 //
-// Two tests have a browser at once; others wait in New for their turn. A test
-// may open several, for several people. But a test with a browser must not wait
-// for subtests that open their own: it would keep a turn from them.
+// Only two tests have browsers at the same time; others wait in New. A test may
+// open several browsers, for several users. A test with a browser must not wait for
+// subtests that call New, because they could wait forever.
 func New(t testing.TB) *Tab {
 	t.Helper()
 	if !inMain.Load() {
-		t.Fatal("TestMain does not call browsertest.Main, which stops Chromium")
+		t.Fatal("TestMain does not call browsertest.Main; call it to stop Chromium")
 	}
 	ctx := start(t)
 	takeSlot(t)
 	return openTab(t, ctx, chromedp.WithNewBrowserContext())
 }
 
-// start starts Chromium, or skips the test on a machine without it.
+// start starts Chromium, or skips the test if it is not installed.
 func start(t testing.TB) context.Context {
 	t.Helper()
 	ctx, err := chromium()
@@ -123,8 +122,8 @@ func start(t testing.TB) context.Context {
 	return ctx
 }
 
-// holders are the tests that have a slot. One that has need not wait for
-// another's, or two tests with two browsers each would wait for each other.
+// holders are the tests that have a slot. Such a test does not wait for a second
+// slot, because two tests with two browsers each would wait for each other.
 var holders sync.Map
 
 func takeSlot(t testing.TB) {

@@ -22,13 +22,13 @@ func TestMain(m *testing.M) {
 	os.Exit(browsertest.Main(m))
 }
 
-// pages are a site's, by path.
+// pages are the pages of a site by path.
 var pages = map[string]string{
 	"/": `<title>Start</title><main id="main"><h1>Start</h1><p hidden id="hidden">secret</p>
 		<a id="next" href="/next">Next</a> <a id="missing" href="/missing">Missing</a></main>`,
 	"/next": `<h1>Next</h1>`,
 	"/form": `<form action="/saved">
-		<label>Name <input id="name" name="name" value="nobody"></label>
+		<label>Name <input id="name" name="name" value="unknown"></label>
 		<textarea name="note"></textarea>
 		<select id="region"><option value="ams">Amsterdam</option><option value="mad">Madrid</option><option disabled value="syd">Sydney</option></select>
 		<input type="checkbox" id="agree">
@@ -56,7 +56,7 @@ var pages = map[string]string{
 	"/cookie":    `<h1>Set</h1>`,
 }
 
-// policies are those of pages that have one, and that would not keep to it.
+// policies are the Content-Security-Policies of pages that violate them.
 var policies = map[string]string{
 	"/policy-script": "script-src 'none'",
 	"/policy-style":  "style-src 'none'",
@@ -78,7 +78,7 @@ func site(t *testing.T) string {
 			fmt.Fprint(w, `<style>p { color: red }</style><script>1</script><img src="/next">`)
 		case !ok:
 			w.WriteHeader(http.StatusNotFound)
-			fmt.Fprint(w, "<h1>There is no such page</h1>")
+			fmt.Fprint(w, "<h1>Page not found</h1>")
 		default:
 			if r.URL.Path == "/cookie" {
 				http.SetCookie(w, &http.Cookie{Name: "crumb", Value: "1", Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode, MaxAge: 60})
@@ -90,7 +90,7 @@ func site(t *testing.T) string {
 	return server.URL
 }
 
-// A subject is a test that may fail, and tells how.
+// A subject is a test that records its failures.
 type subject struct {
 	testing.TB
 	failures []string
@@ -109,7 +109,7 @@ func (s *subject) Fatal(args ...any) {
 func (s *subject) Fatalf(format string, args ...any) { s.Fatal(fmt.Sprintf(format, args...)) }
 func (s *subject) Cleanup(f func())                  { s.cleanups = append(s.cleanups, f) }
 
-// failures are those of a test.
+// failures runs a test and returns its failures.
 func failures(t *testing.T, test func(t testing.TB)) []string {
 	t.Helper()
 	s := &subject{TB: t}
@@ -125,7 +125,7 @@ func failures(t *testing.T, test func(t testing.TB)) []string {
 	return s.failures
 }
 
-// TestFails is about tests that the driver must fail, each for one reason.
+// TestFails checks the failure in tests that the driver must fail.
 func TestFails(t *testing.T) {
 	t.Parallel()
 	browsertest.Need(t)
@@ -142,16 +142,16 @@ func TestFails(t *testing.T) {
 		act  func(*browsertest.Tab)
 		want string
 	}{
-		{"status of an opened page", func(b *browsertest.Tab) { b.Open(url+"/missing", http.StatusOK) }, "answered with 404, want 200:\nThere is no such page"},
+		{"status of an opened page", func(b *browsertest.Tab) { b.Open(url+"/missing", http.StatusOK) }, "returned 404, want 200:\nPage not found"},
 		{"status of a clicked page", func(b *browsertest.Tab) {
 			goTo("/")(b)
 			b.Click("#missing", http.StatusOK)
-		}, "answered with 404, want 200"},
-		{"click that leads nowhere", func(b *browsertest.Tab) {
+		}, "returned 404, want 200"},
+		{"click that opens no page", func(b *browsertest.Tab) {
 			goTo("/")(b)
 			b.Navigate(func() { browsertest.Eval[bool](b, `(location.hash = "main", true)`) }, http.StatusOK)
-		}, "still on its page"},
-		{"click on nothing", func(b *browsertest.Tab) {
+		}, "still on the page"},
+		{"click without an element", func(b *browsertest.Tab) {
 			goTo("/")(b)
 			impatient(b).ClickHere("#nothing")
 		}, "deadline exceeded"},
@@ -162,16 +162,16 @@ func TestFails(t *testing.T) {
 		{"another text", func(b *browsertest.Tab) {
 			goTo("/")(b)
 			b.WantPage(url+"/", "secret")
-		}, `want "secret" on it`},
-		{"text of nothing", func(b *browsertest.Tab) {
+		}, `want "secret" in it`},
+		{"text without an element", func(b *browsertest.Tab) {
 			goTo("/")(b)
 			b.Text("#nothing")
 		}, "nothing on the page matches #nothing"},
-		{"nothing comes", func(b *browsertest.Tab) {
+		{"no element appears", func(b *browsertest.Tab) {
 			goTo("/live")(b)
 			impatient(b).WaitFor("#late")
-		}, `the page is "0`},
-		{"what comes is hidden", func(b *browsertest.Tab) {
+		}, `the page shows "0`},
+		{"the element is hidden", func(b *browsertest.Tab) {
 			goTo("/")(b)
 			impatient(b).WaitFor("#hidden")
 		}, "deadline exceeded"},
@@ -186,20 +186,20 @@ func TestFails(t *testing.T) {
 		{"readonly field", func(b *browsertest.Tab) {
 			goTo("/form")(b)
 			b.Fill("#fixed", "loose")
-		}, "nobody can type into #fixed"},
-		{"option that is not there", func(b *browsertest.Tab) {
+		}, "#fixed is not editable"},
+		{"missing option", func(b *browsertest.Tab) {
 			goTo("/form")(b)
 			b.Select("#region", "fra")
-		}, `nobody can choose "fra" of #region`},
+		}, `option "fra" of #region is missing`},
 		{"disabled option", func(b *browsertest.Tab) {
 			goTo("/form")(b)
 			b.Select("#region", "syd")
-		}, `nobody can choose "syd" of #region`},
-		{"nothing to go back to", func(b *browsertest.Tab) { b.Back() }, "no page to go back to"},
-		{"colour that cannot be measured", func(b *browsertest.Tab) {
+		}, `option "syd" of #region is missing or disabled`},
+		{"no page to go back to", func(b *browsertest.Tab) { b.Back() }, "no page to go back to"},
+		{"color that cannot be measured", func(b *browsertest.Tab) {
 			goTo("/glass")(b)
 			b.Look("p", "a")
-		}, "cannot measure the colour"},
+		}, "cannot measure the color"},
 		{"exception", goTo("/exception"), "so it goes"},
 		{"promise", goTo("/promise"), "so it went"},
 		{"console.error", goTo("/console"), "console.error: a bad %s day"},
@@ -209,7 +209,7 @@ func TestFails(t *testing.T) {
 		{"script against the policy", goTo("/policy-script"), "script-src 'none'"},
 		{"style against the policy", goTo("/policy-style"), "style-src 'none'"},
 		{"image against the policy", goTo("/policy-image"), "img-src 'none'"},
-		{"complaint of the page before", func(b *browsertest.Tab) {
+		{"complaint of the previous page", func(b *browsertest.Tab) {
 			goTo("/console")(b)
 			goTo("/next")(b)
 		}, "a bad"},
@@ -223,10 +223,10 @@ func TestFails(t *testing.T) {
 			goTo("/console")(b)
 			b.WantComplaint("a bad")
 		}, "a bad"},
-		{"complaint that does not come", func(b *browsertest.Tab) {
+		{"no complaint", func(b *browsertest.Tab) {
 			goTo("/next")(b)
 			impatient(b).WantComplaint("a good day")
-		}, `waiting for a complaint of "a good day"`},
+		}, `waiting for a console error with "a good day"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -234,13 +234,13 @@ func TestFails(t *testing.T) {
 				test.act(browsertest.New(t))
 			})
 			if len(got) != 1 || !strings.Contains(got[0], test.want) {
-				t.Errorf("it fails with %q, want one failure with %q", got, test.want)
+				t.Errorf("got failures %q, want one with %q", got, test.want)
 			}
 		})
 	}
 }
 
-// TestLacks is about what a machine or a package has not.
+// TestLacks checks the results without Chromium and without Main.
 func TestLacks(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -262,11 +262,11 @@ func TestLacks(t *testing.T) {
 			cmd.Env = []string{"PATH=" + t.TempDir(), "TMPDIR=" + t.TempDir(), test.env}
 			output, err := cmd.CombinedOutput()
 			if (err != nil) != test.fails {
-				t.Errorf("it ended with %v", err)
+				t.Errorf("got %v, want a failure: %t", err, test.fails)
 			}
 			for _, want := range test.want {
 				if !strings.Contains(string(output), want) {
-					t.Errorf("it said\n%s\nwant %q", output, want)
+					t.Errorf("got output\n%s\nwant %q in it", output, want)
 				}
 			}
 		})

@@ -15,21 +15,21 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// A console has what a tab's pages complained of.
+// A console collects the errors in the consoles of a tab's pages.
 type console struct {
 	mu         sync.Mutex
 	complaints []complaint
-	documents  map[network.RequestID]bool // which the tab itself went to
-	news       chan struct{}              // has one after a complaint
+	documents  map[network.RequestID]bool // pages that the tab opened
+	news       chan struct{}              // receives a value after a complaint
 }
 
 type complaint struct {
 	text    string
-	request network.RequestID // that failed, or empty
+	request network.RequestID // the failed request, or ""
 }
 
-// listen collects complaints until the tab closes, and reports what is left of
-// them then.
+// listen collects complaints until the tab closes. It then fails the test for those
+// that the test did not want.
 func (b *Tab) listen() {
 	b.t.Helper()
 	c := &b.console
@@ -66,13 +66,14 @@ func (b *Tab) listen() {
 	b.t.Cleanup(b.report)
 }
 
-// isFavicon tells what Chromium asks for of its own accord, and only sometimes.
+// isFavicon reports whether the error is about a favicon, which Chromium sometimes
+// requests by itself.
 func isFavicon(e *log.Entry) bool {
 	u, err := url.Parse(e.URL)
 	return err == nil && e.Source == log.EntrySourceNetwork && u.Path == "/favicon.ico"
 }
 
-// values are arguments of the console's, as far as they are text.
+// values returns the text of console arguments.
 func values(args []*runtime.RemoteObject) string {
 	var texts []string
 	for _, arg := range args {
@@ -98,30 +99,30 @@ func (c *console) add(text, place string, request network.RequestID) {
 	}
 }
 
-// report fails the test for what the page complained of and nobody wanted. The
-// status of a page that the tab went to is its caller's to judge.
+// report fails the test for unwanted complaints. It ignores the status of pages
+// that the tab opened, which the caller checks.
 func (b *Tab) report() {
 	b.t.Helper()
-	// What the page said before it answers has arrived when it does.
+	// When the page responds, its earlier messages have arrived.
 	ctx, cancel := context.WithTimeout(b.ctx, min(b.patience, 10*time.Second))
 	defer cancel()
 	if _, err := chromedp.Run(ctx, chromedp.Evaluate[int]("1")); err != nil {
-		b.t.Logf("the page does not answer, and may have complained of more: %v", err)
+		b.t.Logf("the page does not respond, so later complaints may be missing: %v", err)
 	}
 	c := &b.console
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, complaint := range c.complaints {
 		if !c.documents[complaint.request] {
-			b.t.Errorf("the page complains: %s", complaint.text)
+			b.t.Errorf("console error: %s", complaint.text)
 		}
 	}
 	c.complaints = nil
 }
 
-// WantComplaint waits until the page complains in its console of something that
-// has text in it: one that the test provoked, and that is none of its failures.
-// Other complaints stay failures, and so does the same one said twice.
+// WantComplaint waits for an error in the console that contains text and was
+// provoked by the test. That error does not fail the test. Other errors do, and so
+// does a second one with the same text.
 func (b *Tab) WantComplaint(text string) {
 	b.t.Helper()
 	ctx, cancel := b.step()
@@ -130,7 +131,7 @@ func (b *Tab) WantComplaint(text string) {
 		select {
 		case <-b.console.news:
 		case <-ctx.Done():
-			b.t.Fatal(fmt.Errorf("waiting for a complaint of %q: %w", text, ctx.Err()))
+			b.t.Fatal(fmt.Errorf("waiting for a console error with %q: %w", text, ctx.Err()))
 		}
 	}
 }

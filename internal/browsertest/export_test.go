@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Need skips a test on a machine without Chromium.
+// Need skips a test if Chromium is not installed.
 func Need(t *testing.T) { t.Helper(); start(t) }
 
-// SetPatience is for tests of what never happens.
+// SetPatience shortens the timeout of steps that are expected to fail.
 func (b *Tab) SetPatience(d time.Duration) { b.patience = d }

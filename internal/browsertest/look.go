@@ -8,22 +8,22 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// A Screen is what a page is looked at on.
+// A Screen is the screen to emulate.
 type Screen struct {
 	Width, Height int  // in CSS pixels
-	Phone         bool // a finger, and two device pixels for one
-	Dark          bool // whether the user prefers dark colours
+	Phone         bool // touch input, and two device pixels per CSS pixel
+	Dark          bool // whether the user prefers dark mode
 }
 
-// The narrowest screen that WCAG 2.2 has pages fit (success criterion 1.4.10),
-// and a desk's.
+// Phone is the narrowest screen that WCAG 2.2 requires pages to fit (success criterion
+// 1.4.10). Desk is the screen of a desktop computer.
 var (
 	Phone = Screen{Width: 320, Height: 640, Phone: true}
 	Desk  = Screen{Width: 1280, Height: 800}
 )
 
-// Show puts the tab, with the page that it has and all that follow, on a screen.
-// Until then it is on a light desk of Chromium's choice.
+// Show emulates a screen for the current page and all following ones. The default
+// is Chromium's, in light mode.
 func (b *Tab) Show(s Screen) {
 	b.t.Helper()
 	var options []chromedp.EmulateViewportOption
@@ -40,8 +40,7 @@ func (b *Tab) Show(s Screen) {
 	})
 }
 
-// Screenshot takes a picture of the whole page, for a person to look at, and
-// keeps it as name.png in the test's artifacts:
+// Screenshot saves a picture of the whole page as name.png in the test's artifacts:
 // go test -artifacts -outputdir some/directory.
 func (b *Tab) Screenshot(name string) {
 	b.t.Helper()
@@ -51,25 +50,24 @@ func (b *Tab) Screenshot(name string) {
 	}
 }
 
-// A Look is what can be measured of how a page looks.
+// A Look has measurements of a page's appearance.
 type Look struct {
-	Overflow   float64            // CSS pixels that the page is wider than the screen; 0 or less fits
-	Background string             // the body's computed colour
-	Contrasts  map[string]float64 // by tag and text; WCAG 2.2 wants 4.5 (success criterion 1.4.3)
-	Small      []string           // texts of targets that are less than 44 CSS pixels high (2.5.5)
+	Overflow   float64            // width of the page minus that of the screen, in CSS pixels
+	Background string             // computed color of the body
+	Contrasts  map[string]float64 // by tag and text; WCAG 2.2 requires 4.5 (success criterion 1.4.3)
+	Small      []string           // texts of targets less than 44 CSS pixels high (2.5.5)
 }
 
-// Look measures the page. The first selector matches the elements whose own
-// texts are measured, the second the targets of fingers. Where a text is there
-// twice, the worse contrast counts. Colours that are partly transparent, or not
-// sRGB, cannot be measured and end the test; what lies over an element, and the
-// opacity of one, are not seen.
+// Look measures the page. The first selector matches the elements whose texts are
+// measured, the second the touch targets. If a text occurs twice, the lower
+// contrast counts. A color that is partly transparent or not sRGB ends the test.
+// Look ignores opacity and overlapping elements.
 func (b *Tab) Look(texts, targets string) Look {
 	b.t.Helper()
 	return Eval[Look](b, `(() => {
 		const parse = color => {
 			const [r, g, b, a = 1] = color.match(/[\d.]+/g).map(Number);
-			if (!color.startsWith("rgb") || a > 0 && a < 1) throw new Error("cannot measure the colour " + color);
+			if (!color.startsWith("rgb") || a > 0 && a < 1) throw new Error("cannot measure the color " + color);
 			return [r, g, b, a];
 		};
 		const luminance = color => {
@@ -89,7 +87,7 @@ func (b *Tab) Look(texts, targets string) Look {
 			contrasts[text] = Math.min(contrast, contrasts[text] ?? contrast);
 		}
 		return {
-			// A phone's innerWidth grows with what is on it.
+			// innerWidth is unsuitable because it grows with the content on phones.
 			Overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
 			Background: getComputedStyle(document.body).backgroundColor,
 			Contrasts: contrasts,

@@ -10,8 +10,8 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// Eval evaluates a JavaScript expression in the page, waits for it where it is a
-// promise, and returns its value, decoded from JSON. Its exception ends the test.
+// Eval evaluates a JavaScript expression in the page, awaits it if it is a promise,
+// and returns its value, decoded from JSON. An exception ends the test.
 func Eval[T any](b *Tab, expression string) T {
 	b.t.Helper()
 	return do(b, evaluate[T](expression))
@@ -21,8 +21,8 @@ func evaluate[T any](expression string) chromedp.Action[T] {
 	return chromedp.Evaluate[T](expression, func(p *runtime.EvaluateParams) { p.AwaitPromise = new(true) })
 }
 
-// on evaluates an expression about the first element that a selector matches,
-// which it calls e.
+// on evaluates an expression in which e is the first element that matches a
+// selector.
 func on[T any](b *Tab, selector, expression string) T {
 	b.t.Helper()
 	return Eval[T](b, fmt.Sprintf(`(e => {
@@ -35,31 +35,31 @@ func on[T any](b *Tab, selector, expression string) T {
 func quote(text string) string {
 	quoted, err := json.Marshal(text)
 	if err != nil {
-		panic(err) // no string has one
+		panic(err) // impossible for a string
 	}
 	return string(quoted)
 }
 
-// Text is what a person sees of the first element that a selector matches.
+// Text returns the visible text of the first element that matches a selector.
 func (b *Tab) Text(selector string) string {
 	b.t.Helper()
 	return on[string](b, selector, "e.innerText")
 }
 
-// Exists says whether a selector matches anything, be it seen or not. It does
-// not wait: see [Tab.WaitFor].
+// Exists reports whether a selector matches an element, visible or not. It does not
+// wait; see [Tab.WaitFor].
 func (b *Tab) Exists(selector string) bool {
 	b.t.Helper()
 	return Eval[bool](b, "document.querySelector("+quote(selector)+") !== null")
 }
 
-// Fill replaces what a field holds, as pasting would: the page sees the input,
-// and the change once the field loses the focus, but no key. The field must be
-// one that a person could type into.
+// Fill replaces the content of a field, as pasting would: the page gets an input
+// event, and a change event when the field loses focus, but no key events. The
+// field must be editable.
 func (b *Tab) Fill(selector, text string) {
 	b.t.Helper()
 	if !on[bool](b, selector, `(e.focus(), document.activeElement === e && e.matches(":read-write"))`) {
-		b.t.Fatalf("nobody can type into %s", selector)
+		b.t.Fatalf("%s is not editable", selector)
 	}
 	on[chromedp.Void](b, selector, `e.select ? e.select() : getSelection().selectAllChildren(e)`)
 	if text == "" {
@@ -69,7 +69,7 @@ func (b *Tab) Fill(selector, text string) {
 	call(b, input.InsertText, input.InsertTextParams{Text: text})
 }
 
-// Select chooses a list's option by its value, and tells the page so.
+// Select selects an option of a list by value and sends the events for it.
 func (b *Tab) Select(selector, value string) {
 	b.t.Helper()
 	ok := on[bool](b, selector, fmt.Sprintf(`(value => {
@@ -80,15 +80,15 @@ func (b *Tab) Select(selector, value string) {
 		return true;
 	})(%s)`, quote(value)))
 	if !ok {
-		b.t.Fatalf("nobody can choose %q of %s", value, selector)
+		b.t.Fatalf("option %q of %s is missing or disabled", value, selector)
 	}
 }
 
-// A Key is one of the keyboard, or several pressed one after another. Text is
-// the keys that it is typed with.
+// A Key is one or more keys of the keyboard, pressed one at a time. A text stands
+// for the keys that type it.
 type Key string
 
-// Keys that have no character of their own.
+// Keys without a character.
 const (
 	KeyTab    Key = kb.Tab
 	KeyEnter  Key = kb.Enter
@@ -104,10 +104,10 @@ const (
 	keyDelete Key = kb.Delete
 )
 
-// A Modifier is a key held while others are pressed.
+// A Modifier is a key that is held while other keys are pressed.
 type Modifier int64
 
-// The modifiers.
+// The modifier keys.
 const (
 	Shift Modifier = Modifier(chromedp.ModifierShift)
 	Ctrl  Modifier = Modifier(chromedp.ModifierCtrl)
@@ -115,8 +115,8 @@ const (
 	Meta  Modifier = Modifier(chromedp.ModifierMeta)
 )
 
-// Press presses keys, wherever the focus is. Keys that lead to another page
-// belong into [Tab.Navigate].
+// Press presses keys in the focused element. For keys that open another page, use
+// [Tab.Navigate].
 func (b *Tab) Press(keys Key, held ...Modifier) {
 	b.t.Helper()
 	do(b, chromedp.KeyEvent(string(keys), func(p *input.DispatchKeyEventParams) {
@@ -126,16 +126,16 @@ func (b *Tab) Press(keys Key, held ...Modifier) {
 	}))
 }
 
-// A Focus is the element that keys go to.
+// A Focus is the focused element.
 type Focus struct {
-	Tag      string // in lower case; "body" is none
-	ID, Name string // its attributes
+	Tag      string // in lower case; "body" means that nothing has the focus
+	ID, Name string // attributes
 	Text     string // its textContent
 	Outline  string // the computed outline-style
-	OnScreen bool   // whether it is on the screen without scrolling, in part at least
+	OnScreen bool   // whether its top left corner is visible without scrolling
 }
 
-// String names the element as a person who reads the page's source would.
+// String identifies the element by its id, name or text.
 func (f Focus) String() string {
 	switch {
 	case f.ID != "":
@@ -148,7 +148,7 @@ func (f Focus) String() string {
 	return f.Tag
 }
 
-// Focused is where the focus is.
+// Focused returns the focused element.
 func (b *Tab) Focused() Focus {
 	b.t.Helper()
 	return Eval[Focus](b, `(e => {
@@ -161,22 +161,22 @@ func (b *Tab) Focused() Focus {
 	})(document.activeElement)`)
 }
 
-// WaitFor waits until the page shows an element that a selector matches, without
-// leaving the page: for what a script adds.
+// WaitFor waits until the page shows an element that matches a selector, for
+// example one that a script adds.
 func (b *Tab) WaitFor(selector string) {
 	b.t.Helper()
 	b.WaitUntil("[...document.querySelectorAll(" + quote(selector) + ")].some(e => e.checkVisibility())")
 }
 
-// WaitForText waits until the first element that a selector matches has text in
-// what is seen of it.
+// WaitForText waits until the visible text of the first element that matches a
+// selector contains text.
 func (b *Tab) WaitForText(selector, text string) {
 	b.t.Helper()
 	b.WaitUntil("document.querySelector(" + quote(selector) + ")?.innerText.includes(" + quote(text) + ")")
 }
 
-// WaitUntil waits until a JavaScript expression is true in the page, without
-// leaving the page. Its exception ends the test.
+// WaitUntil waits until a JavaScript expression is true in the page. An exception
+// ends the test.
 func (b *Tab) WaitUntil(condition string) {
 	b.t.Helper()
 	ctx, cancel := b.step()
@@ -192,6 +192,6 @@ func (b *Tab) WaitUntil(condition string) {
 		look();
 	})`, condition)))
 	if err != nil {
-		b.t.Fatalf("waiting until %s: %v; the page is %q", condition, err, b.Text("body"))
+		b.t.Fatalf("waiting until %s: %v; the page shows %q", condition, err, b.Text("body"))
 	}
 }

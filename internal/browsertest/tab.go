@@ -15,16 +15,16 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// A Tab is one of a browser that [New] opened. Only the test's goroutine may use
+// A Tab is a tab of a browser that [New] opened. Only the test's goroutine may use
 // it. A step that takes longer than a minute ends the test.
 type Tab struct {
 	t        testing.TB
-	ctx      context.Context // as long as the tab lives
-	patience time.Duration   // of one step
+	ctx      context.Context // ends when the tab closes
+	patience time.Duration   // timeout of a step
 	console  console
 }
 
-// step is the context of one step.
+// step returns the context of one step.
 func (b *Tab) step() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(b.ctx, b.patience)
 }
@@ -57,36 +57,35 @@ func (b *Tab) Another() *Tab {
 	return openTab(b.t, b.ctx)
 }
 
-// Open goes to a URL, whose answer must have a status.
+// Open opens a URL and checks the status of the response.
 func (b *Tab) Open(target string, status int) {
 	b.t.Helper()
 	b.navigate(chromedp.Navigate(target), status)
 }
 
-// Click clicks what leads to another page: a link, or a form's button. The
-// page's answer must have a status, the last one's where it redirects. What does
-// not lead away is for [Tab.ClickHere].
+// Click clicks a link or button that opens another page, and checks the status of
+// the response after redirects. For other elements, use [Tab.ClickHere].
 func (b *Tab) Click(selector string, status int) {
 	b.t.Helper()
 	b.navigate(chromedp.Click(chromedp.CSS(selector)), status)
 }
 
-// ClickHere clicks what leaves the browser on its page, such as a radio button
-// or one with a script. It does not wait for what the script does: see
+// ClickHere clicks an element that does not open another page, such as a radio
+// button or a button with a script. It does not wait for the script; see
 // [Tab.WaitFor].
 func (b *Tab) ClickHere(selector string) {
 	b.t.Helper()
 	do(b, chromedp.Click(chromedp.CSS(selector)))
 }
 
-// Reload loads the page once more. Its answer must have a status.
+// Reload reloads the page and checks the status of the response.
 func (b *Tab) Reload(status int) {
 	b.t.Helper()
 	b.navigate(chromedp.Reload(), status)
 }
 
-// Navigate takes steps that lead to another page, and waits for it. Its answer
-// must have a status:
+// Navigate performs steps that open another page, waits for it, and checks the
+// status of the response:
 //
 //	b.Navigate(func() { b.Press(browsertest.KeyEnter) }, http.StatusOK)
 func (b *Tab) Navigate(steps func(), status int) {
@@ -106,23 +105,22 @@ func (b *Tab) navigate(step chromedp.Action[chromedp.Void], status int) {
 		b.t.Fatal(err)
 	}
 	if answer == nil {
-		b.t.Fatalf("the browser is still on its page, %s", b.Location())
+		b.t.Fatalf("the browser is still on the page %s", b.Location())
 	}
 	if answer.Status != int64(status) {
-		b.t.Fatalf("%s answered with %d, want %d:\n%s", answer.URL, answer.Status, status, b.Text("body"))
+		b.t.Fatalf("%s returned %d, want %d:\n%s", answer.URL, answer.Status, status, b.Text("body"))
 	}
 }
 
-// Back presses the back button, and says whether the page came from Chromium's
-// cache, as the user had left it.
+// Back presses the back button and reports whether Chromium restored the page from
+// its cache, in the state in which the user left it.
 func (b *Tab) Back() (cached bool) {
 	b.t.Helper()
 	history := do(b, chromedp.NavigationEntries())
 	if history.CurrentIndex == 0 {
-		b.t.Fatal("there is no page to go back to")
+		b.t.Fatal("no page to go back to")
 	}
-	// A cached page is loaded already: chromedp's own way back would wait for that
-	// for ever.
+	// chromedp's own function would wait forever for a cached page to load.
 	ctx, cancel := b.step()
 	defer cancel()
 	navigated, loaded := chromedp.Events(ctx, cdppage.FrameNavigated), chromedp.Events(ctx, cdppage.LoadEventFired)
@@ -145,30 +143,30 @@ func first[E any](b *Tab, events iter.Seq2[E, error]) E {
 		}
 		return event
 	}
-	b.t.Fatal("the browser is gone")
+	b.t.Fatal("the browser has closed")
 	panic("unreachable")
 }
 
-// Location is the URL that the browser is at.
+// Location returns the URL of the page.
 func (b *Tab) Location() string {
 	b.t.Helper()
 	return do(b, chromedp.Location())
 }
 
-// WantPage checks where the browser is, and that text is among what it shows
-// there. The test goes on where it is not.
+// WantPage checks the URL of the page and that it shows text. A difference fails
+// the test without ending it.
 func (b *Tab) WantPage(target, text string) {
 	b.t.Helper()
 	if got := b.Location(); got != target {
-		b.t.Errorf("the browser is at %s, want %s", got, target)
+		b.t.Errorf("the URL is %s, want %s", got, target)
 	}
 	if got := b.Text("body"); !strings.Contains(got, text) {
-		b.t.Errorf("the page is %q, want %q on it", got, text)
+		b.t.Errorf("the page shows %q, want %q in it", got, text)
 	}
 }
 
-// Cookies are what the browser has stored, of all sites. Expires is set, in whole
-// seconds, where a cookie outlives the browser; MaxAge never is.
+// Cookies returns the browser's cookies of all sites. Expires is set, in whole
+// seconds, if a cookie is not a session cookie. MaxAge is never set.
 func (b *Tab) Cookies() []*http.Cookie {
 	b.t.Helper()
 	ctx, cancel := b.step()
@@ -192,8 +190,8 @@ func (b *Tab) Cookies() []*http.Cookie {
 	return cookies
 }
 
-// SetCookie stores a cookie of [Tab.Cookies] until the browser is closed, as
-// somebody would who has copied it. It needs its Domain.
+// SetCookie stores a cookie returned by [Tab.Cookies] until the browser closes, as
+// an attacker would who copied it. Domain is required.
 func (b *Tab) SetCookie(c *http.Cookie) {
 	b.t.Helper()
 	params := network.SetCookieParams{
@@ -207,8 +205,8 @@ func (b *Tab) SetCookie(c *http.Cookie) {
 	call(b, network.SetCookie, params)
 }
 
-// sameSites has no name for a cookie that says nothing: that one is the zero
-// value on both sides.
+// sameSites omits cookies without SameSite, which have the zero value in both
+// types.
 var sameSites = map[network.CookieSameSite]http.SameSite{
 	network.CookieSameSiteStrict: http.SameSiteStrictMode,
 	network.CookieSameSiteLax:    http.SameSiteLaxMode,

@@ -25,7 +25,7 @@ func TestOpens(t *testing.T) {
 	}
 	for selector, want := range map[string]bool{"#main": true, "#hidden": true, "#nothing": false, `a[href="/next"]`: true} {
 		if got := b.Exists(selector); got != want {
-			t.Errorf("%s exists: %t", selector, got)
+			t.Errorf("%s: got exists %t", selector, got)
 		}
 	}
 	b.Click("#next", http.StatusOK)
@@ -34,10 +34,10 @@ func TestOpens(t *testing.T) {
 		b.Reload(http.StatusOK)
 	}
 	b.WantPage(url+"/", "Start")
-	b.Click("#missing", http.StatusNotFound) // and is no complaint
+	b.Click("#missing", http.StatusNotFound) // not a complaint
 	b.Open(url+"/gone", http.StatusNotFound)
 	b.Reload(http.StatusNotFound)
-	b.WantPage(url+"/gone", "There is no such page")
+	b.WantPage(url+"/gone", "Page not found")
 }
 
 func TestFills(t *testing.T) {
@@ -62,20 +62,20 @@ func TestFills(t *testing.T) {
 	}
 	for _, want := range []string{"input name;", "change name;", "input region;change region;", "input agree;change agree;"} {
 		if got := b.Text("output"); !strings.Contains(got, want) {
-			t.Errorf("the page saw %q, want %q", got, want)
+			t.Errorf("the page got events %q, want %q", got, want)
 		}
 	}
 	b.Fill("#name", "")
 	b.Fill("#name", "Nathan")
 	b.Click("#save", http.StatusOK)
 	if got := b.Text("body"); !strings.Contains(got, "Saved Nathan") || !strings.Contains(got, "first second") {
-		t.Errorf("the page says %q", got)
+		t.Errorf("the page shows %q", got)
 	}
 	b.Open(url+"/form", http.StatusOK)
 	b.Fill("#name", "")
 	b.Click("#save", http.StatusOK)
 	if got := b.Text("h1"); got != "Saved" {
-		t.Errorf("the page says %q", got)
+		t.Errorf("the page shows %q", got)
 	}
 }
 
@@ -85,7 +85,7 @@ func TestPresses(t *testing.T) {
 	url := site(t)
 	b.Open(url+"/form", http.StatusOK)
 	if got := b.Focused().String(); got != "body" {
-		t.Errorf("the focus is on %s at first", got)
+		t.Errorf("the focus is initially on %s", got)
 	}
 	for _, step := range []struct {
 		keys browsertest.Key
@@ -113,11 +113,11 @@ func TestPresses(t *testing.T) {
 		t.Errorf("the focus is on %+v", got)
 	}
 	if got := browsertest.Eval[[]string](b, `[document.querySelector("#region").value, String(agree.checked)]`); !slices.Equal(got, []string{"mad", "true"}) {
-		t.Errorf("the keys left %q", got)
+		t.Errorf("after the keys the form has %q", got)
 	}
 	b.Navigate(func() { b.Press(browsertest.KeyEnter) }, http.StatusOK)
 	if got := b.Text("h1"); got != "Saved Emmy" {
-		t.Errorf("the page says %q", got)
+		t.Errorf("the page shows %q", got)
 	}
 }
 
@@ -150,11 +150,11 @@ func TestHasCookies(t *testing.T) {
 	b.Open(url+"/cookie", http.StatusOK)
 	stored := b.Another().Cookies()
 	if len(stored) != 1 {
-		t.Fatalf("%d cookies in another tab, want the browser's one", len(stored))
+		t.Fatalf("got %d cookies in another tab, want 1", len(stored))
 	}
 	c := stored[0]
 	if left := time.Until(c.Expires); left < 30*time.Second || left > 90*time.Second {
-		t.Errorf("it lives for %s", left)
+		t.Errorf("the cookie expires in %s, want about a minute", left)
 	}
 	c.Expires = time.Time{}
 	if got, want := c.String(), "crumb=1; Path=/; Domain=127.0.0.1; HttpOnly; SameSite=Strict"; got != want {
@@ -164,11 +164,11 @@ func TestHasCookies(t *testing.T) {
 	other := browsertest.New(t)
 	other.Open(url+"/", http.StatusOK)
 	if got := other.Cookies(); len(got) > 0 {
-		t.Fatalf("another browser has the cookie %s", got[0])
+		t.Fatalf("another browser also has the cookie %s", got[0])
 	}
 	other.SetCookie(c)
 	if got := other.Cookies(); len(got) != 1 || got[0].String() != c.String() {
-		t.Errorf("a copied cookie came out as %v", got)
+		t.Errorf("got cookies %v after SetCookie, want a copy", got)
 	}
 }
 
@@ -181,7 +181,7 @@ func TestLooks(t *testing.T) {
 		screen     browsertest.Screen
 		background string
 		overflows  bool
-		width      int // of the picture
+		width      int // of the screenshot
 	}{
 		{"light desk", browsertest.Desk, "rgb(255, 255, 255)", false, 1280},
 		{"dark phone", dark, "rgb(0, 0, 0)", true, 1200},
@@ -196,7 +196,7 @@ func TestLooks(t *testing.T) {
 				t.Errorf("the background is %s, want %s", look.Background, test.background)
 			}
 			if (look.Overflow > 0) != test.overflows {
-				t.Errorf("it is %v pixels too wide", look.Overflow)
+				t.Errorf("the page is %v pixels too wide", look.Overflow)
 			}
 			if len(look.Contrasts) != 3 || look.Contrasts["P plain"] != 21 {
 				t.Errorf("the contrasts are %v", look.Contrasts)
@@ -205,7 +205,7 @@ func TestLooks(t *testing.T) {
 				t.Errorf("the contrasts of pale texts are %v", look.Contrasts)
 			}
 			if !slices.Equal(look.Small, []string{"small"}) {
-				t.Errorf("small are %q", look.Small)
+				t.Errorf("small targets are %q", look.Small)
 			}
 			b.Screenshot("look")
 			picture, err := os.ReadFile(filepath.Join(t.ArtifactDir(), "look.png"))
@@ -214,7 +214,7 @@ func TestLooks(t *testing.T) {
 			}
 			size, err := png.DecodeConfig(bytes.NewReader(picture))
 			if err != nil || size.Width != test.width {
-				t.Errorf("the picture is %d pixels wide, want %d: %v", size.Width, test.width, err)
+				t.Errorf("the screenshot is %d pixels wide, want %d: %v", size.Width, test.width, err)
 			}
 		})
 	}

@@ -1,5 +1,5 @@
-// Package mac computes HMAC-SHA256 (RFC 2104, FIPS 198-1) under one key, many
-// times, and reads what others have computed.
+// Package mac computes and parses HMAC-SHA256 values (RFC 2104, FIPS 198-1). A Key
+// is reused for many messages.
 package mac
 
 import (
@@ -16,21 +16,20 @@ import (
 // Size is the length of a MAC in bytes.
 const Size = sha256.Size
 
-// A Key is a secret, ready for use. Its hash states are pooled, because a
-// state that was reset once has the key's padding already hashed: that halves
-// the cost of a short message. It is safe for concurrent use.
+// A Key computes MACs with a secret. It is safe for concurrent use. It pools hash
+// states: a state that was reset has already hashed the key's padding, which halves
+// the cost of a short message.
 type Key struct {
 	pool sync.Pool
 }
 
-// A state has room for its sum, which would be allocated if it were the
-// caller's.
+// A state includes the buffer for a sum to save an allocation.
 type state struct {
 	hash hash.Hash
 	sum  [Size]byte
 }
 
-// New returns the key for a secret, which it copies.
+// New returns a Key for a copy of secret.
 func New(secret string) *Key {
 	k := &Key{}
 	k.pool.New = func() any { return &state{hash: hmac.New(sha256.New, []byte(secret))} }
@@ -48,13 +47,13 @@ func (k *Key) Sum(message []byte) [Size]byte {
 	return sum
 }
 
-// Equal reports, in constant time, whether two MACs are the same.
+// Equal reports whether two MACs are equal, in constant time.
 func Equal(a, b [Size]byte) bool {
 	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
 }
 
-// Parse reads a MAC in lower- or upper-case hex or in standard base64, each in
-// its one spelling.
+// Parse parses a MAC in standard base64, or in hex that is all lower or all upper
+// case.
 func Parse(text string) (sum [Size]byte, ok bool) {
 	switch len(text) {
 	case hex.EncodedLen(Size):
@@ -75,13 +74,13 @@ func parseHex(text string) (sum [Size]byte, ok bool) {
 	return sum, err == nil && n == Size
 }
 
-// strictBase64 is made once: making it copies its tables.
+// strictBase64 is a variable because Strict copies tables on each call.
 var strictBase64 = base64.StdEncoding.Strict()
 
 func parseBase64(text string) (sum [Size]byte, ok bool) {
 	var digits [(Size + 2) / 3 * 4]byte
 	copy(digits[:], text)
-	var buf [Size + 1]byte // room for what so many digits can hold
+	var buf [Size + 1]byte // the digits can encode one byte more
 	n, err := strictBase64.Decode(buf[:], digits[:])
 	copy(sum[:], buf[:])
 	return sum, err == nil && n == Size

@@ -13,7 +13,7 @@ import (
 	"github.com/flyext/flyext/internal/mac"
 )
 
-// The test vectors of RFC 4231 that have a whole SHA-256 HMAC.
+// TestRFC4231 checks the test vectors of RFC 4231 with a complete HMAC-SHA256.
 func TestRFC4231(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, key, message, want string }{
@@ -25,7 +25,7 @@ func TestRFC4231(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			k := mac.New(c.key)
-			for range 3 { // the state is used again
+			for range 3 { // reuses the state
 				if sum := k.Sum([]byte(c.message)); hex.EncodeToString(sum[:]) != c.want {
 					t.Errorf("got %x, want %s", sum, c.want)
 				}
@@ -45,7 +45,7 @@ func TestConcurrently(t *testing.T) {
 				h := hmac.New(sha256.New, []byte("secret"))
 				h.Write(message)
 				if sum := k.Sum(message); !hmac.Equal(sum[:], h.Sum(nil)) {
-					t.Errorf("message %s has another MAC", message)
+					t.Errorf("message %s: got a wrong MAC", message)
 				}
 			}
 		})
@@ -57,7 +57,7 @@ func TestEqual(t *testing.T) {
 	t.Parallel()
 	var a [mac.Size]byte
 	if !mac.Equal(a, a) {
-		t.Error("a MAC is not equal to itself")
+		t.Error("a MAC differs from itself")
 	}
 	for i := range a {
 		b := a
@@ -87,9 +87,9 @@ func TestParse(t *testing.T) {
 		{"lower-case hex", lower, true},
 		{"upper-case hex", strings.ToUpper(lower), true},
 		{"hex in both cases", strings.ToUpper(lower[:32]) + lower[32:], false},
-		{"hex with a digit too few", lower[1:], false},
-		{"hex with a digit too many", lower + "0", false},
-		{"hex with a letter that is none", lower[:63] + "g", false},
+		{"hex, one digit missing", lower[1:], false},
+		{"hex, one digit more", lower + "0", false},
+		{"hex with an invalid letter", lower[:63] + "g", false},
 		{"base64", standard, true},
 		{"base64 without padding", strings.TrimRight(standard, "="), false},
 		{"base64 with spare bits set", standard[:42] + string(standard[42]+1) + "=", false},
@@ -104,7 +104,7 @@ func TestParse(t *testing.T) {
 			t.Parallel()
 			got, ok := mac.Parse(c.text)
 			if ok != c.ok || ok && !mac.Equal(got, sum) {
-				t.Errorf("%q: %x, %t", c.text, got, ok)
+				t.Errorf("%q: got %x, %t", c.text, got, ok)
 			}
 		})
 	}

@@ -9,9 +9,9 @@ import (
 	"github.com/flyext/flyext/internal/sfv"
 )
 
-// ParseCavage reads the signature of draft-cavage-http-signatures-12 (section 4) from
-// the Signature header, or from Authorization with the scheme Signature. If both are
-// there, they must be the same.
+// ParseCavage parses the signature of draft-cavage-http-signatures-12 (section 4).
+// It reads the Signature header, or Authorization with the scheme Signature. If
+// both are present, they must be equal.
 func ParseCavage(h http.Header) ([]Signature, error) {
 	text := ""
 	switch lines := h["Signature"]; len(lines) {
@@ -46,14 +46,14 @@ func ParseCavage(h http.Header) ([]Signature, error) {
 	if len(s.Value) == 0 {
 		return nil, errValue
 	}
-	if !s.HasKeyID { // required (section 2.1.1), and not signed: anyone could remove it
+	if !s.HasKeyID { // required (section 2.1.1), but unsigned: an attacker could remove it
 		return nil, errParameter
 	}
 	if headers == "" {
 		return nil, errNothingCovered
 	}
-	// Some signers write the names in their caller's case and sign them in lower
-	// case, as the draft says.
+	// Some signers list the names in the caller's case but sign them in lower case,
+	// as the draft requires.
 	for name := range strings.SplitSeq(strings.ToLower(headers), " ") {
 		if name == "" || len(s.components) == maxComponents {
 			return nil, errSyntax
@@ -71,10 +71,10 @@ func decodeValue(text string) (string, error) {
 	return value, nil
 }
 
-// maxCavageParams is the most parameters. The draft has seven.
+// maxCavageParams is the maximum number of parameters. The draft defines seven.
 const maxCavageParams = 32
 
-// readCavageParams reads the parameters, and returns the names of the components.
+// readCavageParams sets the parameters and returns the value of headers.
 func (s *Signature) readCavageParams(text string) (headers string, err error) {
 	headers = "date" // the default of the draft
 	seen := make([]string, 0, 8)
@@ -109,7 +109,7 @@ func (s *Signature) setCavageParam(name, value string) (err error) {
 	case "created":
 		s.createdText, s.HasCreated = value, true
 		s.Created, err = cavageTime(value)
-	case "expires": // which alone may have a fraction
+	case "expires": // only expires may have a fraction
 		s.expiresText, s.HasExpires = value, true
 		whole, fraction, _ := strings.Cut(value, ".")
 		if s.Expires, err = cavageTime(whole); err == nil && fraction != "" {
@@ -126,7 +126,7 @@ func (s *Signature) addComponent(name string) {
 	s.components = append(s.components, sfv.Item{Value: sfv.Value{Kind: sfv.String, Text: name}})
 }
 
-// cavageParam reads name="value" or name=123 and the comma behind it.
+// cavageParam parses name="value" or name=123 and the comma after it.
 func cavageParam(s string) (name, value, rest string, err error) {
 	name, s, ok := strings.Cut(s, "=")
 	if !ok || !isCavageName(name) {
@@ -161,7 +161,7 @@ func cavageParam(s string) (name, value, rest string, err error) {
 
 func isCavageName(name string) bool { return name != "" && !strings.ContainsAny(name, " \t\",") }
 
-// cavageTime reads created and expires, which some signers quote.
+// cavageTime parses created or expires. Some signers quote them.
 func cavageTime(value string) (int64, error) {
 	if len(value) > 15 || strings.ContainsAny(value, "+-") {
 		return 0, errParameter
@@ -174,10 +174,11 @@ func cavageTime(value string) (int64, error) {
 }
 
 // appendCavage appends the signing string of draft-cavage, section 2.3, with the
-// pseudo-headers (keyid) and (algorithm) that npm's http-signature adds.
+// pseudo-headers (keyid) and (algorithm) of npm's http-signature.
 //
-// Late drafts forbid (created) and (expires) with an hmac algorithm. Fly.io's page of
-// 2023-05-31 asks for exactly that, and signers do it.
+// Late drafts forbid (created) and (expires) with an hmac algorithm. They are
+// allowed here because Fly.io's page of 2023-05-31 requires them, and signers send
+// them.
 func (s *Signature) appendCavage(base []byte, m *Message) ([]byte, error) {
 	var err error
 	for i := range s.components {
@@ -232,6 +233,6 @@ func appendText(dst []byte, text string) ([]byte, error) {
 	return append(dst, text...), nil
 }
 
-// isCavageField reports whether a name is a field's, and neither an unknown
-// pseudo-header nor the request-line of the drafts before 03.
+// isCavageField reports whether name is a field name. It excludes unknown
+// pseudo-headers and the request-line of the drafts before 03.
 func isCavageField(name string) bool { return name != "request-line" && IsFieldName(name) }

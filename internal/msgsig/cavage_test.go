@@ -11,7 +11,7 @@ import (
 func TestParseCavage(t *testing.T) {
 	t.Parallel()
 	const rest = `,headers="date",signature="AAAA"`
-	params := func(n int) string { // beside keyId, headers and signature
+	params := func(n int) string { // includes keyId, headers and signature
 		var b strings.Builder
 		for i := range n - 3 {
 			fmt.Fprintf(&b, `a%d="",`, i)
@@ -32,13 +32,13 @@ func TestParseCavage(t *testing.T) {
 		{"a name in quotation marks", `"keyId"="k"` + rest, errSyntax},
 		{"a value that begins with a backslash", `keyId="\k"` + rest, errSyntax},
 		{"spaces and tabs around the commas", "keyId=\"k\" \t, \theaders=\"date\" ,signature=\"AAAA\" \t", nil},
-		{"names between which no list stands", `keyId="k",signature="AAAA"`, nil},
+		{"no list of names", `keyId="k",signature="AAAA"`, nil},
 		{"a name in upper case", `keyId="k",headers="Date",signature="AAAA"`, nil},
 		{"an empty key id", `keyId=""` + rest, nil},
-		{"as many parameters as are read", params(maxCavageParams), nil},
-		{"one more", params(maxCavageParams + 1), errSyntax},
-		{"as many components as are read", components(maxComponents), nil},
-		{"one component more", components(maxComponents + 1), errSyntax},
+		{"the maximum of parameters", params(maxCavageParams), nil},
+		{"a parameter more", params(maxCavageParams + 1), errSyntax},
+		{"the maximum of components", components(maxComponents), nil},
+		{"a component more", components(maxComponents + 1), errSyntax},
 
 		{"no text", `,`, errSyntax},
 		{"a name alone", `keyId`, errSyntax},
@@ -49,19 +49,19 @@ func TestParseCavage(t *testing.T) {
 		{"a comma in a name", `key,Id="k"` + rest, errSyntax},
 		{"a space before the value", `keyId= "k"` + rest, errSyntax},
 		{"no value", `keyId=` + rest, errSyntax},
-		{"a value that does not end", `keyId="k`, errSyntax},
+		{"a value without closing quote", `keyId="k`, errSyntax},
 		{"a backslash in a value", `keyId="k\\"` + rest, errSyntax},
 		{"a line break in a value", "keyId=\"k\n\"" + rest, errSyntax},
 		{"a carriage return in a value", "keyId=\"k\r\"" + rest, errSyntax},
 		{"a token", `keyId=k` + rest, errSyntax},
-		{"a slash behind a number", `keyId="k",created=1/` + rest, errSyntax},
-		{"a colon behind a number", `keyId="k",created=1:` + rest, errSyntax},
+		{"a slash after a number", `keyId="k",created=1/` + rest, errSyntax},
+		{"a colon after a number", `keyId="k",created=1:` + rest, errSyntax},
 		{"no comma", `keyId="k" headers="date",signature="AAAA"`, errSyntax},
 		{"two commas", `keyId="k",` + rest, errSyntax},
 		{"a semicolon", `keyId="k";headers="date",signature="AAAA"`, errSyntax},
 		{"a comma at the end", `keyId="k"` + rest + `,`, errSyntax},
 		{"a comma and a space at the end", `keyId="k"` + rest + `, `, errSyntax},
-		{"a tab in the list", "keyId=\"k\",headers=\"date\tdigest\",signature=\"AAAA\"", nil}, // a name that no field has
+		{"a tab in the list", "keyId=\"k\",headers=\"date\tdigest\",signature=\"AAAA\"", nil}, // an invalid field name
 
 		{"a parameter twice", `keyId="k",keyId="k"` + rest, errParameter},
 		{"an unknown parameter twice", `a="",a="",keyId="k"` + rest, errParameter},
@@ -84,7 +84,7 @@ func TestParseCavage(t *testing.T) {
 		{"an empty list", `keyId="k",headers="",signature="AAAA"`, errNothingCovered},
 		{"two spaces in the list", `keyId="k",headers="date  digest",signature="AAAA"`, errSyntax},
 		{"a space before the list", `keyId="k",headers=" date",signature="AAAA"`, errSyntax},
-		{"a space behind the list", `keyId="k",headers="date ",signature="AAAA"`, errSyntax},
+		{"a space after the list", `keyId="k",headers="date ",signature="AAAA"`, errSyntax},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -97,7 +97,7 @@ func TestParseCavage(t *testing.T) {
 	}
 }
 
-// What a signature says of itself is read as it stands there.
+// TestReadCavage checks that parameters are returned as received.
 func TestReadCavage(t *testing.T) {
 	t.Parallel()
 	s, err := ParseCavage(http.Header{"Signature": {
@@ -117,13 +117,13 @@ func TestReadCavage(t *testing.T) {
 	}
 }
 
-// Without a list the draft has the date signed, and an empty or foreign header
-// is no signature.
+// TestCavageHeaders checks the default list of the draft, and which headers count
+// as a signature.
 func TestCavageHeaders(t *testing.T) {
 	t.Parallel()
 	s, err := ParseCavage(http.Header{"Signature": {`keyId="k",signature="AAAA"`}})
 	if err != nil || len(s[0].components) != 1 || s[0].components[0].Value.Text != "date" {
-		t.Errorf("without a list: %+v, %v", s, err)
+		t.Errorf("without a list: got %+v, %v", s, err)
 	}
 	one, other := `keyId="k",signature="AAAA"`, `keyId="k",signature="BBBB"`
 	for _, c := range []struct {

@@ -17,7 +17,7 @@ func TestParseDate(t *testing.T) {
 		"Thu, 5 Mar 2026 11:08:07 +0200":   true, // Rust
 		"Thu, 05 Mar 2026 09:08:07 UTC":    true, // Go's RFC1123
 		" Thu, 05 Mar 2026 09:08:07 GMT\t": true,
-		"Thu, 05 Mar 2026 09:08:07 PST":    false, // whose zone nobody knows
+		"Thu, 05 Mar 2026 09:08:07 PST":    false, // an unknown zone
 		"Thu, 05 Mar 2026 09:08:07":        false,
 		"2026-03-05T09:08:07Z":             false,
 		"Thu, 05 Mar 2026 09:08:07 GMT, x": false,
@@ -26,13 +26,13 @@ func TestParseDate(t *testing.T) {
 	} {
 		got, err := parseDate([]string{text})
 		if (err == nil) != ok || ok && !got.Equal(want) {
-			t.Errorf("%q: %v, %v", text, got, err)
+			t.Errorf("%q: got %v, %v, want success: %t", text, got, err, ok)
 		}
 	}
 	one := "Thu, 05 Mar 2026 09:08:07 GMT"
 	for _, lines := range [][]string{nil, {one, one}} {
 		if got, err := parseDate(lines); err == nil {
-			t.Errorf("%q: %v", lines, got)
+			t.Errorf("%q: got %v, want an error", lines, got)
 		}
 	}
 }

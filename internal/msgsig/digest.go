@@ -10,7 +10,6 @@ import (
 	"github.com/flyext/flyext/internal/sfv"
 )
 
-// A digest is a digest of the body.
 type digest struct {
 	name string // "sha-256" or "sha-512"
 	sum  string
@@ -23,7 +22,7 @@ type bodyDigests struct {
 	err     error
 }
 
-// maxDigestField is the most bytes of Digest or Content-Digest.
+// maxDigestField is the maximum length of Digest or Content-Digest, in bytes.
 const maxDigestField = 4 << 10
 
 var (
@@ -32,8 +31,8 @@ var (
 	errDigestMismatch  = errors.New("the covered digest differs from the body's")
 )
 
-// CheckDigests recomputes every covered digest. Call it once the MAC is right: before
-// that, a stranger chose the digests.
+// CheckDigests recomputes each covered digest of the body. Call it after the MAC is
+// verified: until then the digests are not authenticated.
 func (s *Signature) CheckDigests(body []byte) error {
 	for _, d := range s.digests {
 		var sum string
@@ -88,7 +87,7 @@ func parseContentDigest(lines []string) *bodyDigests {
 	return d
 }
 
-// parseDigest parses Digest (RFC 3230, section 4.3.2). The names of its algorithms are
+// parseDigest parses Digest (RFC 3230, section 4.3.2). Algorithm names are
 // case-insensitive.
 func parseDigest(lines []string) *bodyDigests {
 	if size(lines) > maxDigestField {
@@ -120,7 +119,7 @@ func size(lines []string) int {
 	return n
 }
 
-// cover notes digests. Coverage of a weak digest alone, such as md5, does not count.
+// cover records covered digests. A weak digest alone, such as md5, does not count.
 func (s *Signature) cover(d *bodyDigests, member string) error {
 	if d.err != nil {
 		return d.err
@@ -140,8 +139,8 @@ func (s *Signature) cover(d *bodyDigests, member string) error {
 }
 
 // appendSerialized appends Content-Digest, or one member of it, in its strict
-// serialization (RFC 8941, section 4.1). Members with parameters, which RFC 9530
-// does not have, are refused.
+// serialization (RFC 8941, section 4.1). It refuses members with parameters, which
+// RFC 9530 does not define.
 func (m *Message) appendSerialized(dst []byte, name string) ([]byte, error) {
 	d := m.contentDigests()
 	if d.err != nil {

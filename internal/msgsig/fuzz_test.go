@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// recorded returns the fields of the recorded requests, by name.
+// recorded returns the headers of the recorded requests.
 func recorded(f *testing.F) (all []http.Header) {
 	f.Helper()
 	files, err := filepath.Glob("../../testdata/interop/*.json")
@@ -37,8 +37,8 @@ func recorded(f *testing.F) (all []http.Header) {
 	return all
 }
 
-// aMessage is a request whose fields have a value of a stranger's choice, be
-// it one that net/http would not deliver.
+// aMessage returns a request with the given value in many fields, even a value that
+// net/http would not deliver.
 func aMessage(target, value string) *Message {
 	return &Message{
 		Method: "POST", Scheme: "https", Host: "logjam.test", Target: target, Body: []byte("{}"),
@@ -49,8 +49,8 @@ func aMessage(target, value string) *Message {
 	}
 }
 
-// checkBase checks that a base has the lines that its components call for and
-// no other: nothing in a request can add one.
+// checkBase checks that a base has one line per component. Nothing in a request can
+// add a line.
 func checkBase(t *testing.T, s *Signature, m *Message, lines int) {
 	t.Helper()
 	for _, draft := range []bool{false, true} {
@@ -59,13 +59,13 @@ func checkBase(t *testing.T, s *Signature, m *Message, lines int) {
 			continue
 		}
 		if n := bytes.Count(base, []byte("\n")) + 1; n != lines {
-			t.Fatalf("%d components and %d lines: %q", len(s.components), n, base)
+			t.Fatalf("%d components but %d lines: %q", len(s.components), n, base)
 		}
 		if bytes.ContainsAny(base, "\r\x00") {
 			t.Fatalf("control characters: %q", base)
 		}
 		if s.CheckDigests(m.Body) == nil && s.Covered.Digest != (len(s.digests) > 0) {
-			t.Fatal("a digest is covered that nobody can recompute")
+			t.Fatal("a covered digest is not checked")
 		}
 	}
 }
@@ -83,7 +83,7 @@ func FuzzParseCavage(f *testing.F) {
 		}
 		s := &signatures[0]
 		if len(s.Value) == 0 || len(s.components) == 0 {
-			t.Fatalf("a signature of nothing: %+v", s)
+			t.Fatalf("an empty signature: %+v", s)
 		}
 		checkBase(t, s, aMessage(target, value), len(s.components))
 	})
@@ -102,7 +102,7 @@ func FuzzParseRFC9421(f *testing.F) {
 		for i := range signatures {
 			s := &signatures[i]
 			if !strings.Contains(input, s.params) {
-				t.Fatalf("the parameters %q are not from %q", s.params, input)
+				t.Fatalf("the parameters %q are not in %q", s.params, input)
 			}
 			checkBase(t, s, aMessage(target, value), len(s.components)+1)
 		}
@@ -124,8 +124,7 @@ func FuzzParseZntrio(f *testing.F) {
 	})
 }
 
-// FuzzDigest: a digest that is taken for covered is one that CheckDigests
-// refuses for every other body.
+// FuzzDigest checks that a covered digest matches at most one of several bodies.
 func FuzzDigest(f *testing.F) {
 	for _, h := range recorded(f) {
 		f.Add(h.Get("Digest"), h.Get("Content-Digest"), "sha-256")
@@ -149,7 +148,7 @@ func FuzzDigest(f *testing.F) {
 				}
 			}
 			if s.Covered.Digest != (err == nil) || err == nil && right > 1 {
-				t.Fatalf("%q %q: %d bodies have this digest, covered %v, %v", digest, contentDigest, right, s.Covered.Digest, err)
+				t.Fatalf("%q %q: %d bodies match this digest, covered %v, %v", digest, contentDigest, right, s.Covered.Digest, err)
 			}
 		}
 	})

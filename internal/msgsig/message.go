@@ -1,9 +1,10 @@
-// Package msgsig reads the HTTP message signatures of a request and rebuilds the
-// signed bytes, in four dialects: RFC 9421, draft-ietf-httpbis-message-signatures-05,
-// draft-cavage, and zntrio's reading of the draft.
+// Package msgsig parses the HTTP message signatures of a request and rebuilds the
+// signed bytes. It supports four dialects: RFC 9421,
+// draft-ietf-httpbis-message-signatures-05, draft-cavage, and the draft as
+// github.com/zntrio/httpsig implements it.
 //
-// It holds no keys and decides nothing. It returns the claims of a signature, its
-// signature base, and what that base protects. The caller checks the MAC and
+// It holds no keys and makes no decision. It returns the parameters of a signature,
+// its signature base, and what the base covers. The caller checks the MAC and
 // decides whether the coverage is enough.
 package msgsig
 
@@ -17,31 +18,29 @@ import (
 	"github.com/flyext/flyext/internal/sfv"
 )
 
-// A Message is a received request, byte for byte as it was sent. It caches what its
-// signatures have in common, so it is for one goroutine.
+// A Message is a received request, byte for byte as it was sent. It caches digests
+// that its signatures share, so it is not safe for concurrent use.
 type Message struct {
 	Method string
-	Scheme string // of the public URL: behind a proxy the connection does not tell
+	Scheme string // of the public URL; it may differ from the connection's behind a proxy
 	Host   string // the Host header or :authority
 	Target string // the request target of the request line, origin form
 	Header http.Header
 	Body   []byte
 
-	read          int // bytes of components, see spend
+	read          int // bytes of components so far; see spend
 	contentDigest *bodyDigests
 	digest        *bodyDigests
 }
 
-// A stranger chooses the signatures of a message. These bounds hold for all of them
-// together, because a message may have many.
+// Limits for all signatures of a message together. The signatures are not
+// authenticated yet, and a message may have many.
 const (
-	// maxRead is the most bytes of components that go into signature bases.
-	maxRead = 128 << 10
-	// maxComponents is the most components.
+	maxRead       = 128 << 10 // bytes of components in signature bases
 	maxComponents = 64
 )
 
-// spend counts n bytes of a component before they are looked at.
+// spend counts n bytes of a component before they are read.
 func (m *Message) spend(n int) error {
 	if m.read += n; m.read > maxRead {
 		return errTooLarge
@@ -49,10 +48,9 @@ func (m *Message) spend(n int) error {
 	return nil
 }
 
-// A Dialect is a way of writing signatures down.
+// A Dialect is a signature format.
 type Dialect uint8
 
-// The dialects.
 const (
 	RFC9421 Dialect = iota // and draft-05
 	Cavage
@@ -62,23 +60,23 @@ const (
 // A Signature is one signature of a message.
 type Signature struct {
 	Dialect   Dialect
-	KeyID     string // "" if the signature names none
+	KeyID     string // "" if absent
 	HasKeyID  bool
-	Algorithm string // "" if the signature names none
+	Algorithm string // "" if absent
 	Value     string // the decoded MAC
-	Nonce     string // "" if there is none
+	Nonce     string // "" if absent
 
 	Created, Expires       int64 // unix seconds
 	HasCreated, HasExpires bool
 
 	// Err is the reason why this signature cannot be verified. Another signature of
-	// the message may be right.
+	// the message may still be valid.
 	Err error
 
-	// Covered is filled by AppendBase.
+	// Covered is set by AppendBase.
 	Covered Covered
 
-	components []sfv.Item // a name each, with parameters in RFC 9421 alone
+	components []sfv.Item // names; only RFC9421 has parameters
 	params     string     // the value of @signature-params, as received
 
 	createdText, expiresText string // draft-cavage: as received
@@ -95,8 +93,8 @@ type Covered struct {
 	Date                time.Time // the Date field; zero if it is not covered
 }
 
-// Covers reports whether the signature covers a component, named in lower case and
-// without parameters ("@authority", "authorization").
+// Covers reports whether the signature covers a component without parameters. The
+// name is in lower case, such as "@authority" or "authorization".
 func (s *Signature) Covers(name string) bool {
 	if name == "@authority" && (s.Covers("@target-uri") || s.Covers("host")) {
 		return true
@@ -109,33 +107,32 @@ func (s *Signature) Covers(name string) bool {
 	return false
 }
 
-// The reasons of the parsers and of AppendBase. The texts are fixed, because the log
-// must have no part of an unauthenticated message.
+// Errors of the parsers and of AppendBase. Their texts are fixed so that no part of
+// an unauthenticated message gets into the log.
 var (
 	ErrNone           = errors.New("no message signature")
 	errSyntax         = errors.New("signature header: syntax error")
-	errLabels         = errors.New("Signature and Signature-Input do not carry the same labels")
+	errLabels         = errors.New("Signature and Signature-Input have different labels")
 	errValue          = errors.New("signature value is not a byte sequence")
-	errTooLarge       = errors.New("the signatures cover more than is read of a message")
+	errTooLarge       = errors.New("the signatures cover too many bytes")
 	errTwoHeaders     = errors.New("Signature and Authorization carry different signatures")
 	errParameter      = errors.New("signature parameter is malformed or repeated")
 	errNothingCovered = errors.New("signature covers nothing")
 	errRepeated       = errors.New("a component is covered twice")
 	errUnknown        = errors.New("unknown component or component parameter")
 	errAbsent         = errors.New("a covered component is absent from the request")
-	errMethodCase     = errors.New("the method has lower-case letters, which this format does not sign")
+	errMethodCase     = errors.New("the method has lower-case letters; this format signs only upper-case methods")
 	errFieldValue     = errors.New("a covered field has a value that cannot be signed")
 	errDate           = errors.New("the covered Date is not an HTTP date")
 	errContentLength  = errors.New("the covered Content-Length is not the body's length")
 	errQueryParameter = errors.New("a covered query parameter is absent or repeated")
 )
 
-// Authority returns the authority that the request was sent to.
+// Authority returns the authority of the request's URL.
 func (m *Message) Authority() string { return Authority(m.Scheme, m.Host) }
 
-// Authority returns a host in lower case without the default port of its
-// scheme, which is in lower case already (RFC 9421, section 2.2.3; RFC 9110,
-// section 4.2.3).
+// Authority returns host in lower case without the default port of scheme, which
+// must be in lower case (RFC 9421, section 2.2.3; RFC 9110, section 4.2.3).
 func Authority(scheme, host string) string {
 	host = strings.ToLower(host)
 	switch scheme {
@@ -147,9 +144,9 @@ func Authority(scheme, host string) string {
 	return host
 }
 
-// appendLowerMethod appends the method as draft-cavage and zntrio sign it, in lower
-// case. POST and pOST would have the same signature, and a handler may tell them
-// apart, so only a method in upper case is accepted.
+// appendLowerMethod appends the method in lower case, as draft-cavage and zntrio
+// sign it. It accepts only an upper-case method: POST and pOST would have the same
+// signature, but a handler may distinguish them.
 func (m *Message) appendLowerMethod(dst []byte) ([]byte, error) {
 	if strings.ToUpper(m.Method) != m.Method {
 		return nil, errMethodCase
@@ -157,8 +154,8 @@ func (m *Message) appendLowerMethod(dst []byte) ([]byte, error) {
 	return m.appendLine(dst, strings.ToLower(m.Method))
 }
 
-// appendField appends the value of a field: its lines, trimmed, joined by a comma
-// and a space (RFC 9421, section 2.1; draft-cavage, section 2.3).
+// appendField appends the value of a field: its lines, trimmed and joined by ", "
+// (RFC 9421, section 2.1; draft-cavage, section 2.3).
 func (m *Message) appendField(dst []byte, name string) ([]byte, error) {
 	if name == "host" {
 		return m.appendLine(dst, m.Host)
@@ -179,8 +176,8 @@ func (m *Message) appendField(dst []byte, name string) ([]byte, error) {
 	return dst, nil
 }
 
-// appendLine appends one field line. A line break inside it, which net/http never
-// delivers, would forge lines of the signature base.
+// appendLine appends one trimmed field line. It refuses line breaks, which net/http
+// never delivers, because they would forge lines of the signature base.
 func (m *Message) appendLine(dst []byte, line string) ([]byte, error) {
 	if err := m.spend(len(line) + 1); err != nil {
 		return nil, err
@@ -197,8 +194,8 @@ func (m *Message) appendLine(dst []byte, line string) ([]byte, error) {
 // trim removes the spaces and tabs around a field's value (RFC 9110, section 5.5).
 func trim(s string) string { return strings.Trim(s, " \t") }
 
-// coverField notes that a field is covered, and reads the fields that mean something
-// to a verifier.
+// coverField records that a field is covered. It checks the fields that verifiers
+// use.
 func (s *Signature) coverField(m *Message, name string) (err error) {
 	switch name {
 	case "host":
@@ -218,8 +215,8 @@ func (s *Signature) coverField(m *Message, name string) (err error) {
 	return err
 }
 
-// dateLayouts are the HTTP dates (RFC 9110, section 5.6.7), and the variants that
-// signers write: days of one digit, numeric zones, UTC.
+// dateLayouts are the HTTP dates (RFC 9110, section 5.6.7) and variants that
+// signers send: one-digit days, numeric zones and UTC.
 var dateLayouts = [...]string{
 	"Mon, 2 Jan 2006 15:04:05 GMT",
 	"Mon, 2 Jan 2006 15:04:05 -0700",
@@ -242,7 +239,7 @@ func parseDate(lines []string) (time.Time, error) {
 	return time.Time{}, errDate
 }
 
-// isLength reports whether a Content-Length is n, in digits alone.
+// isLength reports whether Content-Length is n, written only in digits.
 func isLength(lines []string, n int) bool {
 	if len(lines) != 1 {
 		return false
@@ -252,8 +249,8 @@ func isLength(lines []string, n int) bool {
 	return err == nil && len(value) <= 10 && int(length) == n
 }
 
-// IsFieldName reports whether a name is the name of a field in lower case (RFC 9110,
-// section 5.1).
+// IsFieldName reports whether name is a field name in lower case (RFC 9110, section
+// 5.1).
 func IsFieldName(name string) bool {
 	return name != "" && !strings.ContainsFunc(name, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)

@@ -19,14 +19,14 @@ func TestParseRFC9421(t *testing.T) {
 		want               error
 	}{
 		{"one", `s=("a")`, value, nil},
-		{"nothing covered", `s=()`, value, nil}, // which its base refuses
+		{"nothing covered", `s=()`, value, nil}, // AppendBase refuses it
 		{"two in another order", `a=(), b=()`, `b=:AAAA:, a=:AAAA:`, nil},
 		{"every parameter", `s=();created=1;expires=2;keyid="k";alg="a";nonce="n";tag="t";other`, value, nil},
 		{"64 components", "s=" + list(64), value, nil},
 		{"64 components in two", "s=" + list(32) + ", t=" + list(32), value + ", t=:AAAA:", nil},
 		{"65 components in two", "s=" + list(32) + ", t=" + list(33), value + ", t=:AAAA:", errSyntax},
-		{"no dictionary", `s=(`, value, errSyntax},
-		{"no dictionary of values", `s=()`, `s=:A:`, errSyntax},
+		{"input is no dictionary", `s=(`, value, errSyntax},
+		{"value is no dictionary", `s=()`, `s=:A:`, errSyntax},
 		{"empty", ``, ``, errLabels},
 		{"a label more", `s=(), t=()`, value, errLabels},
 		{"a value more", `s=()`, value + ", t=:AAAA:", errLabels},
@@ -35,16 +35,16 @@ func TestParseRFC9421(t *testing.T) {
 		{"a value that is a string", `s=()`, `s="AAAA"`, errValue},
 		{"a value with a parameter", `s=()`, "s=:AAAA:;a", errValue},
 		{"no list", `s="a"`, value, errSyntax},
-		{"a component that is no string", `s=(a)`, value, errUnknown},
-		{"a later component that is no string", `s=("a" b)`, value, errUnknown},
-		{"created of another kind", `s=();created="1"`, value, errParameter},
+		{"a token as component", `s=(a)`, value, errUnknown},
+		{"a token as second component", `s=("a" b)`, value, errUnknown},
+		{"created  of another type", `s=();created="1"`, value, errParameter},
 		{"created with a fraction", `s=();created=1.5`, value, errParameter},
-		{"expires of another kind", `s=();expires="1"`, value, errParameter},
-		{"keyid of another kind", `s=();keyid=k`, value, errParameter},
-		{"alg of another kind", `s=();alg=a`, value, errParameter},
+		{"expires  of another type", `s=();expires="1"`, value, errParameter},
+		{"keyid  of another type", `s=();keyid=k`, value, errParameter},
+		{"alg  of another type", `s=();alg=a`, value, errParameter},
 		{"an empty alg", `s=();alg=""`, value, errParameter},
-		{"nonce of another kind", `s=();nonce=n`, value, errParameter},
-		{"tag of another kind", `s=();tag=1`, value, errParameter},
+		{"nonce  of another type", `s=();nonce=n`, value, errParameter},
+		{"tag  of another type", `s=();tag=1`, value, errParameter},
 	} {
 		s, err := ParseRFC9421(http.Header{"Signature-Input": {c.input}, "Signature": {c.value}})
 		if err == nil && len(s) == 1 {
@@ -102,7 +102,7 @@ func TestCovers(t *testing.T) {
 		{`"@authority"`, "host", false},
 	} {
 		if got := parsed(t, RFC9421, "("+c.list+")").Covers(c.name); got != c.want {
-			t.Errorf("%s covers %s: %t", c.list, c.name, got)
+			t.Errorf("%s covers %s: got %t, want %t", c.list, c.name, got, c.want)
 		}
 	}
 }
@@ -113,9 +113,9 @@ func TestDigests(t *testing.T) {
 	is256, is512 := base64Of(short[:]), base64Of(long[:])
 	for _, c := range []struct {
 		name  string
-		isRFC bool // 9530, not 3230
+		isRFC bool // RFC 9530 instead of RFC 3230
 		lines []string
-		right bool // and of the body
+		right bool // the digests match the body
 		want  error
 	}{
 		{"3230", false, []string{"SHA-256=" + is256}, true, nil},
@@ -126,7 +126,7 @@ func TestDigests(t *testing.T) {
 		{"3230, the first of another body", false, []string{"SHA-256=" + base64Of(short[1:]), "SHA-512=" + is512}, false, nil},
 		{"3230, md5", false, []string{"MD5=AAAA"}, false, errDigestAlgorithm},
 		{"3230, no equals sign", false, []string{"SHA-256"}, false, errDigestSyntax},
-		{"3230, no equals sign behind a right one", false, []string{"SHA-256=" + is256 + ","}, false, errDigestSyntax},
+		{"3230, no equals sign after a correct one", false, []string{"SHA-256=" + is256 + ","}, false, errDigestSyntax},
 		{"3230, no base64", false, []string{"SHA-256=" + is256 + "!"}, false, errDigestSyntax},
 		{"9530", true, []string{"sha-256=:" + is256 + ":"}, true, nil},
 		{"9530, both", true, []string{"sha-256=:" + is256 + ":, sha-512=:" + is512 + ":"}, true, nil},
@@ -148,10 +148,10 @@ func TestDigests(t *testing.T) {
 			t.Errorf("%s: covered %t, %v, want %v", c.name, s.Covered.Digest, err, c.want)
 		}
 		if err := s.CheckDigests([]byte(bodyText)); err == nil && c.want == nil && !c.right || err != nil && c.right {
-			t.Errorf("%s: of the body: %v", c.name, err)
+			t.Errorf("%s: got %v for the body, want success: %t", c.name, err, c.right)
 		}
 	}
-	// A covered field is a digest more, and takes none away.
+	// Each covered field adds its digests. All must match.
 	right, wrong := "SHA-256="+is256, "SHA-256="+base64Of(make([]byte, 32))
 	for _, lines := range [][2]string{{right, wrong}, {wrong, right}} {
 		s := &Signature{}
@@ -161,7 +161,7 @@ func TestDigests(t *testing.T) {
 			}
 		}
 		if s.CheckDigests([]byte(bodyText)) == nil {
-			t.Errorf("%q: of two covered fields one is enough", lines)
+			t.Errorf("%q: accepted although one digest is wrong", lines)
 		}
 	}
 }
@@ -176,15 +176,15 @@ func TestIsLength(t *testing.T) {
 		{[]string{"0"}, 0, true}, {[]string{"120"}, 120, true}, {[]string{" 9\t"}, 9, true}, {[]string{"0000000012"}, 12, true},
 		{[]string{"1234567890"}, 1234567890, true}, {[]string{"00000000012"}, 12, false}, {nil, 0, false}, {[]string{""}, 0, false},
 		{[]string{"1", "1"}, 1, false}, {[]string{"1"}, 2, false}, {[]string{"/"}, 255, false}, {[]string{":"}, 10, false},
-		{[]string{"1:"}, 20, false}, {[]string{"-1"}, 2531, false}, {[]string{"+1"}, 2511, false}, {[]string{"1/"}, 265, false}, // as bytes wrap
+		{[]string{"1:"}, 20, false}, {[]string{"-1"}, 2531, false}, {[]string{"+1"}, 2511, false}, {[]string{"1/"}, 265, false}, // would match if bytes wrapped
 	} {
 		if got := isLength(c.lines, c.n); got != c.want {
-			t.Errorf("%q is %d: %t", c.lines, c.n, got)
+			t.Errorf("%q, %d: got %t, want %t", c.lines, c.n, got, c.want)
 		}
 	}
 	for n := range 10 { // every digit
 		if !isLength([]string{fmt.Sprint(n)}, n) {
-			t.Errorf("%d is not read", n)
+			t.Errorf("%d is refused", n)
 		}
 	}
 }
@@ -195,12 +195,12 @@ func TestIsFieldName(t *testing.T) {
 		want := c < 0x80 && strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~", rune(c))
 		for _, name := range []string{string([]byte{byte(c)}), string([]byte{'a', byte(c)})} {
 			if IsFieldName(name) != want {
-				t.Errorf("%q is a field's name: %t", name, !want)
+				t.Errorf("%q: got %t, want %t", name, !want, want)
 			}
 		}
 	}
 	if IsFieldName("") {
-		t.Error("nothing is a field's name")
+		t.Error("the empty string is accepted")
 	}
 }
 

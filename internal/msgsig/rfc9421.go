@@ -10,9 +10,9 @@ import (
 	"github.com/flyext/flyext/internal/sfv"
 )
 
-// ParseRFC9421 reads Signature-Input and Signature (RFC 9421, section 4). Both must
-// have the same labels, each once. A signature that is malformed in itself has Err
-// and leaves the others alone.
+// ParseRFC9421 parses Signature-Input and Signature (RFC 9421, section 4). Both
+// must have the same unique labels. If a single signature is malformed,
+// ParseRFC9421 sets its Err and still returns the others.
 func ParseRFC9421(h http.Header) ([]Signature, error) {
 	if len(h["Signature-Input"]) == 0 || len(h["Signature"]) == 0 {
 		return nil, ErrNone
@@ -64,8 +64,8 @@ func (s *Signature) readRFC9421(input, value *sfv.Member) error {
 	return nil
 }
 
-// setParam takes a signature parameter (RFC 9421, section 2.3). An unknown parameter
-// is signed like the others, and means nothing.
+// setParam stores a signature parameter (RFC 9421, section 2.3). Unknown parameters
+// are signed but have no effect.
 func (s *Signature) setParam(p *sfv.Param) error {
 	kind := sfv.String
 	switch p.Name {
@@ -91,14 +91,14 @@ func (s *Signature) setParam(p *sfv.Param) error {
 	return nil
 }
 
-// Options allow more than RFC 9421 does.
+// Options enable extensions to RFC 9421.
 type Options struct {
-	// DraftQueryParams allows draft-05's "@query-params";name="x". RFC 9421 has
-	// "@query-param" instead, with another encoding.
+	// DraftQueryParams enables "@query-params";name="x" of draft-05. RFC 9421
+	// replaced it with "@query-param", which has a different encoding.
 	DraftQueryParams bool
 }
 
-// AppendBase appends the signature base to dst and fills s.Covered.
+// AppendBase appends the signature base to dst and sets s.Covered.
 func (s *Signature) AppendBase(dst []byte, m *Message, o Options) ([]byte, error) {
 	switch s.Dialect {
 	case Cavage:
@@ -110,7 +110,7 @@ func (s *Signature) AppendBase(dst []byte, m *Message, o Options) ([]byte, error
 	}
 }
 
-// appendRFC9421 is RFC 9421, section 2.5.
+// appendRFC9421 implements RFC 9421, section 2.5.
 func (s *Signature) appendRFC9421(base []byte, m *Message, o Options) ([]byte, error) {
 	if len(s.components) == 0 {
 		return nil, errNothingCovered
@@ -137,8 +137,8 @@ func (s *Signature) appendRFC9421(base []byte, m *Message, o Options) ([]byte, e
 	return append(base, s.params...), nil
 }
 
-// repeats reports whether the i-th component repeats an earlier one, with its
-// parameters in any order (RFC 9421, section 2).
+// repeats reports whether component i repeats an earlier one. The order of
+// parameters does not matter (RFC 9421, section 2).
 func (s *Signature) repeats(i int) bool {
 	for j := range i {
 		if s.components[j].Equal(&s.components[i]) {
@@ -148,8 +148,8 @@ func (s *Signature) repeats(i int) bool {
 	return false
 }
 
-// appendDerived appends the value of a derived component (RFC 9421, section
-// 2.2). None of them has parameters but the single query parameter.
+// appendDerived appends the value of a derived component (RFC 9421, section 2.2).
+// Only a query parameter takes parameters.
 func (s *Signature) appendDerived(dst []byte, m *Message, c *sfv.Item, o Options) ([]byte, error) {
 	switch {
 	case c.Value.Text == "@query-param":
@@ -207,8 +207,8 @@ func (s *Signature) appendFieldComponent(dst []byte, m *Message, c *sfv.Item) ([
 }
 
 // appendParamField appends a field with one of the parameters bs, sf and key (RFC
-// 9421, sections 2.1.1 to 2.1.3). sf and key need the type of the field, so they are
-// known for Content-Digest alone. A date or a length with a parameter does not count
+// 9421, sections 2.1.1 to 2.1.3). Only Content-Digest supports sf and key, which
+// depend on the type of the field. A date or length with a parameter does not count
 // as covered.
 func (s *Signature) appendParamField(dst []byte, m *Message, c *sfv.Item) ([]byte, error) {
 	name := c.Value.Text
@@ -254,12 +254,12 @@ func (m *Message) appendBytes(dst []byte, lines []string) ([]byte, error) {
 
 func isTrue(v sfv.Value) bool { return v.Kind == sfv.Boolean && v.Int == 1 }
 
-// maxQuery is the most bytes of a query in which a parameter is looked for.
+// maxQuery is the maximum length of a query to search for a parameter, in bytes.
 const maxQuery = 4 << 10
 
-// appendQueryParam appends the value of the one query parameter that the
-// component names (RFC 9421, section 2.2.8). That protects this parameter and
-// no other, so it does not cover the query.
+// appendQueryParam appends the value of the query parameter that the component
+// names (RFC 9421, section 2.2.8). This protects only that parameter, so it does
+// not count as covering the query.
 func appendQueryParam(dst []byte, m *Message, c *sfv.Item, encode func(string) string) ([]byte, error) {
 	name, ok := c.Param("name")
 	if !ok || len(c.Params) != 1 || name.Kind != sfv.String {
@@ -298,8 +298,9 @@ func appendQueryParam(dst []byte, m *Message, c *sfv.Item, encode func(string) s
 
 func plain(s string) string { return s }
 
-// formEncode is the percent-encoding of application/x-www-form-urlencoded as
-// RFC 9421 wants it: a space is %20, and only *-._ and alphanumerics stay.
+// formEncode is the percent-encoding that RFC 9421 requires:
+// application/x-www-form-urlencoded with %20 for a space. Only alphanumerics and
+// *-._ are not encoded.
 func formEncode(s string) string {
 	s = strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
 	s = strings.ReplaceAll(s, "~", "%7E")

@@ -9,14 +9,14 @@ import (
 	"github.com/flyext/flyext/internal/sfv"
 )
 
-// ParseZntrio reads a signature as github.com/zntrio/httpsig writes it:
+// ParseZntrio parses a signature as github.com/zntrio/httpsig writes it:
 //
 //	Signature-Input: sig1=(@request-target, host, date); alg="hmac-sha256"; keyid="k"; created=1685641159
 //	Signature: sig1=:base64:
 //
-// This is not a structured field: the names are not quoted and commas separate them.
-// Only the spelling of the library is read, and only one signature, because a comma
-// is ambiguous.
+// This is not a structured field: the names are unquoted and separated by commas.
+// ParseZntrio accepts only the library's own spelling. It accepts only one
+// signature, because a comma is ambiguous.
 func ParseZntrio(h http.Header) ([]Signature, error) {
 	if len(h["Signature-Input"]) != 1 || len(h["Signature"]) != 1 {
 		return nil, ErrNone
@@ -50,7 +50,7 @@ func ParseZntrio(h http.Header) ([]Signature, error) {
 		}
 		s.addComponent(name)
 	}
-	// Ordinary parameters follow the list, each after a space.
+	// The parameters after the list are those of a structured field.
 	members, err := sfv.ParseDictionary("x=()" + params)
 	if err != nil || len(members) != 1 {
 		return nil, errParameter
@@ -63,9 +63,9 @@ func ParseZntrio(h http.Header) ([]Signature, error) {
 	return []Signature{s}, nil
 }
 
-// appendZntrio appends the signing string of that library: each line ends in a newline,
-// the last one included. The path is signed decoded, so /a%2Fb and /a/b have the same
-// signature.
+// appendZntrio appends the library's signing string. Each line ends in a newline,
+// including the last one. The path is signed decoded, so /a%2Fb and /a/b have the
+// same signature.
 func (s *Signature) appendZntrio(base []byte, m *Message) ([]byte, error) {
 	var err error
 	for i := range s.components {
@@ -103,7 +103,7 @@ func (s *Signature) appendZntrio(base []byte, m *Message) ([]byte, error) {
 func (s *Signature) appendDecodedTarget(dst []byte, m *Message) ([]byte, error) {
 	path, query, hasQuery := strings.Cut(m.Target, "?")
 	path, err := url.PathUnescape(path)
-	if err != nil || strings.Contains(path, "?") { // where would the path end?
+	if err != nil || strings.Contains(path, "?") { // the end of the path would be ambiguous
 		return nil, errFieldValue
 	}
 	s.Covered.Method, s.Covered.Path, s.Covered.Query = true, true, true

@@ -21,9 +21,9 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// An author is a provider that was written from docs/openapi.yaml alone, without
-// flyext: net/http, a status word of its own, 201 to POST, a required user_name and
-// ip_address, and an empty 200 to DELETE.
+// An author is a provider that was written only from docs/openapi.yaml, without
+// flyext. It uses net/http, its own status word, 201 for POST, a required user_name
+// and ip_address, and an empty 200 for DELETE.
 type author struct {
 	base   *url.URL
 	secret string
@@ -49,7 +49,7 @@ func newAuthor(base, secret string) *author {
 func (a *author) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimPrefix(r.URL.EscapedPath(), a.base.Path)
 	if strings.HasSuffix(path, "/sso") || path == "/callback" {
-		a.fail(w, http.StatusNotImplemented, "unsupported", "There is no dashboard.")
+		a.fail(w, http.StatusNotImplemented, "unsupported", "This provider has no dashboard.")
 		return
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
@@ -68,15 +68,15 @@ func (a *author) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case path == "/extensions" && r.Method == http.MethodPost:
 		a.provision(w, members)
 	case path == "/extensions/events" && r.Method == http.MethodPost:
-		a.fail(w, http.StatusNotImplemented, "unsupported", "There is no receiver of events.")
+		a.fail(w, http.StatusNotImplemented, "unsupported", "This provider receives no events.")
 	case !isExtension || err != nil || id == "" || strings.Contains(escaped, "/"):
-		a.fail(w, http.StatusNotFound, "route_not_found", "There is nothing at this URL.")
+		a.fail(w, http.StatusNotFound, "route_not_found", "Not found. Check the URL.")
 	default:
 		a.extension(w, r.Method, id, members)
 	}
 }
 
-// verify is what the document says of xSignature. It returns the body's members.
+// verify implements xSignature of the document. It returns the body's members.
 func (a *author) verify(r *http.Request, body []byte) (members map[string]any, ok bool) {
 	content := body
 	fromQuery := r.Method == http.MethodGet || r.Method == http.MethodDelete
@@ -105,7 +105,7 @@ func (a *author) verify(r *http.Request, body []byte) (members map[string]any, o
 		decoder.UseNumber()
 		err := decoder.Decode(&members)
 		if _, end := decoder.Token(); err != nil || end != io.EOF {
-			return map[string]any{"": nil}, true // signed, and not one JSON object: 400
+			return map[string]any{"": nil}, true // signed, but not a JSON object: 400
 		}
 		nonce, _ = members["nonce"].(string)
 		target, _ = members["url"].(string)
@@ -152,12 +152,12 @@ func (a *author) provision(w http.ResponseWriter, members map[string]any) {
 	}
 	for _, name := range []string{"id", "organization_id", "user_name", "ip_address"} {
 		if text, _ := members[name].(string); text == "" {
-			a.fail(w, http.StatusUnprocessableEntity, "invalid_field", "The member "+name+" is missing.")
+			a.fail(w, http.StatusUnprocessableEntity, "invalid_field", "The field "+name+" is missing.")
 			return
 		}
 	}
 	if address, err := netip.ParseAddr(members["ip_address"].(string)); err != nil || !address.Is6() {
-		a.fail(w, http.StatusUnprocessableEntity, "invalid_field", "The member ip_address is no IPv6 address.")
+		a.fail(w, http.StatusUnprocessableEntity, "invalid_field", "The field ip_address must be an IPv6 address.")
 		return
 	}
 	a.mu.Lock()
@@ -177,12 +177,12 @@ func (a *author) extension(w http.ResponseWriter, method, id string, members map
 	switch {
 	case method == http.MethodDelete:
 		delete(a.instances, id)
-		w.WriteHeader(http.StatusOK) // and no body
+		w.WriteHeader(http.StatusOK) // without a body
 	case method != http.MethodGet && method != http.MethodPatch:
 		w.Header().Set("Allow", "DELETE, GET, PATCH")
 		a.fail(w, http.StatusMethodNotAllowed, "method_not_allowed", "This method is not allowed here.")
 	case found == nil:
-		a.fail(w, http.StatusNotFound, "not_found", "There is no such instance.")
+		a.fail(w, http.StatusNotFound, "not_found", "Instance not found.")
 	default:
 		if _, broken := members[""]; broken {
 			a.fail(w, http.StatusBadRequest, "malformed_body", "The body is not a JSON object.")
@@ -216,7 +216,8 @@ func (a *author) write(w http.ResponseWriter, status int, body any) {
 	json.NewEncoder(w).Encode(body)
 }
 
-// What an author of another language makes of the document conforms.
+// TestProviderFromTheDocument checks that a provider written from the document
+// conforms.
 func TestProviderFromTheDocument(t *testing.T) {
 	t.Parallel()
 	checked := &checker{document: readDocument(t), t: t, handler: newAuthor(baseURL, secret), seen: map[string][]int{}}

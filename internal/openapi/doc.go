@@ -1,4 +1,4 @@
-// Package openapi holds docs/openapi.yaml against flyext: each answer of the handler
-// is one that the document describes, and a provider that was written from the
-// document alone conforms. It is a module of its own for the validator's sake.
+// Package openapi checks docs/openapi.yaml against flyext: the document describes
+// every response of the handler, and a provider written only from the document
+// conforms. It is a separate module because of the validator's dependencies.
 package openapi

@@ -9,10 +9,10 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// The forms in which flytest signs by draft-cavage.
+// Variants of flytest's draft-cavage signatures.
 var (
-	cavage = form{name: "as it is", signer: flytest.Cavage(key)}
-	// cavageFormat is what flysim sends with --format cavage.
+	cavage = form{name: "default", signer: flytest.Cavage(key)}
+	// cavageFormat is the variant of flysim's --format cavage.
 	cavageFormat  = form{name: "with a bearer token", signer: flytest.FormatCavage.Signer(credentials)}
 	cavageDigest  = form{name: "with a digest", signer: flytest.CavageOptions{CoverDigest: true}.Cavage(key), covers: []string{body}}
 	cavageTwice   = form{name: "in Authorization as well", signer: flytest.CavageOptions{RepeatAsAuthorization: true}.Cavage(key)}
@@ -33,6 +33,6 @@ func TestGoFedHTTPSig(t *testing.T) {
 			}
 			return v.Verify([]byte(key.Secret), httpsig.HMAC_SHA256)
 		}),
-		forms: []form{cavage, cavageFormat, cavageDigest, cavageTwice.but("it takes one header or the other"), cavageCreated},
+		forms: []form{cavage, cavageFormat, cavageDigest, cavageTwice.but("it accepts only one of the headers"), cavageCreated},
 	}.test(t)
 }

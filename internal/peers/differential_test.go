@@ -22,9 +22,9 @@ import (
 	"github.com/flyext/flyext/internal/msgsig"
 )
 
-// FuzzAgainstPeers signs a raw HTTP request over the base that flyext computes. A
-// request that flyext admits and two independent verifiers refuse is a finding: the
-// base then differs from that of RFC 9421.
+// FuzzAgainstPeers signs a raw HTTP request with the signature base that flyext
+// computes. It fails if flyext accepts the request and two independent verifiers
+// refuse it, because flyext's base then differs from RFC 9421.
 func FuzzAgainstPeers(f *testing.F) {
 	for _, head := range []string{
 		"GET /flyio/extensions/x1 HTTP/1.1\r\nHost: logjam.test\r\n\r\n",
@@ -57,22 +57,23 @@ func FuzzAgainstPeers(f *testing.F) {
 			}
 		}
 		if len(refusals) == len(peers) {
-			t.Fatalf("flyext admits, the others refuse: %v\n%q\n%s", refusals, raw, r.Header["Signature-Input"])
+			t.Fatalf("flyext accepts but the others refuse: %v\n%q\n%s", refusals, raw, r.Header["Signature-Input"])
 		}
 	})
 }
 
-// signedByUs parses a request and signs it, if flyext admits the result.
+// signedByUs parses a request and signs it. It returns false if flyext does not
+// accept the result.
 func signedByUs(raw []byte, components uint8) (r *http.Request, body []byte, ok bool) {
 	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(raw)))
 	if err != nil || r.Method == http.MethodConnect {
 		return nil, nil, false
 	}
-	// Three normalisations of RFC 9421 that the others leave out: the case and the
-	// default port of the host (section 2.2.3), and an empty path (section 2.2.6). The
-	// target "*" is of no route.
+	// The other libraries lack three normalizations of RFC 9421: the case of the host,
+	// its default port (section 2.2.3), and an empty path (section 2.2.6). The target
+	// "*" has no route.
 	if r.Host != strings.ToLower(r.Host) || strings.HasSuffix(r.Host, ":443") || r.URL.Path == "" || !strings.HasPrefix(target(r), "/") ||
-		target(r) != r.URL.RequestURI() { // the others read the path as net/url writes it
+		target(r) != r.URL.RequestURI() { // the others use the path as net/url encodes it
 		return nil, nil, false
 	}
 	r.TLS = &tls.ConnectionState{}
@@ -110,7 +111,7 @@ func signedByUs(raw []byte, components uint8) (r *http.Request, body []byte, ok 
 	return r, body, err == nil
 }
 
-// target is the request target in origin form.
+// target returns the request target in origin form.
 func target(r *http.Request) string {
 	if r.URL.IsAbs() {
 		return r.URL.RequestURI()
@@ -118,7 +119,7 @@ func target(r *http.Request) string {
 	return r.RequestURI
 }
 
-// chosen returns the components of a bit set, of those that all verifiers know.
+// chosen returns the components in a bit set. All verifiers support them.
 func chosen(bits uint8, r *http.Request) string {
 	list := []string{`"@method"`, `"content-digest"`}
 	for i, name := range []string{"@authority", "@path", "@query", "@target-uri", "x-a"} {

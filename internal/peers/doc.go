@@ -1,6 +1,6 @@
-// Package peers holds tests only: what flytest signs is put before the verifiers
-// of other people's libraries, which accept it, and refuse it once it has been
-// tampered with. Its README lists the peers and what each of them needs.
+// Package peers contains only tests. They check that other verification libraries
+// accept flytest's signatures and refuse modified requests. The README lists the
+// libraries and how to use each one.
 //
-// It is a module of its own, so that no peer becomes a dependency of flyext.
+// It is a separate module, so that flyext does not depend on these libraries.
 package peers

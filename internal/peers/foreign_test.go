@@ -12,7 +12,7 @@ import (
 	"github.com/flyext/flyext/internal/programtest"
 )
 
-// A question is what a script about a peer in another language reads.
+// A question is the input of a script that uses a library in another language.
 type question struct {
 	Peer     string            `json:"peer,omitempty"`
 	Header   string            `json:"header,omitempty"`
@@ -20,7 +20,7 @@ type question struct {
 	Messages []message         `json:"messages"`
 }
 
-// ask runs a script that verifies messages with the given version of a library.
+// ask runs a script that verifies messages with a given version of a library.
 func ask(t *testing.T, version string, q question, program string, args ...string) []verdict {
 	t.Helper()
 	q.Key = map[string]string{"id": key.ID, "secret": key.Secret}
@@ -43,17 +43,17 @@ func ask(t *testing.T, version string, q question, program string, args ...strin
 		t.Fatalf("%v: %v\n%s", cmd, err, output)
 	}
 	if answer.Version != version {
-		t.Errorf("asked version %s, not %s", answer.Version, version)
+		t.Errorf("the library has version %s, want %s", answer.Version, version)
 	}
 	return answer.Verdicts
 }
 
-// npm verifies with a library that testdata/npm installs.
+// npm verifies with a library that is installed in testdata/npm.
 func npm(name, version string) func(*testing.T, []message) []verdict {
 	return func(t *testing.T, messages []message) []verdict {
 		const dir = "testdata/npm"
 		if _, err := exec.LookPath("node"); err != nil {
-			programtest.Missing(t, "needs node 20 or newer, and then: npm ci --prefix internal/peers/"+dir)
+			programtest.Missing(t, "needs Node.js 20 or later, and then: npm ci --prefix internal/peers/"+dir)
 		}
 		if _, err := os.Stat(filepath.Join(dir, "node_modules")); err != nil {
 			programtest.Missing(t, "needs the libraries: npm ci --prefix internal/peers/"+dir)
@@ -69,7 +69,7 @@ func TestNPMHTTPSignature(t *testing.T) {
 		name: "npm " + name + " " + version, verify: npm(name, version),
 		forms: []form{
 			cavage, cavageDigest, cavageTwice, cavageCreated,
-			cavageFormat.but("it looks at no other Authorization than its own"),
+			cavageFormat.but("it requires its own scheme in Authorization"),
 		},
 	}.test(t)
 	peer{
@@ -100,7 +100,8 @@ func TestNPMHTTPMessageSig(t *testing.T) {
 	}.test(t)
 }
 
-// python returns a Python that has httpsig, or "". Debian's own has its packages.
+// python returns the path of a Python that has httpsig, or "". The packages of
+// Debian are only in Debian's Python.
 var python = sync.OnceValue(func() string {
 	for _, name := range []string{"/usr/bin/python3", "python3"} {
 		if exec.Command(name, "-c", "import httpsig").Run() == nil {
@@ -125,7 +126,7 @@ func TestPythonHTTPSig(t *testing.T) {
 		name: "python-httpsig " + version + " in Authorization", verify: verify("authorization"),
 		forms: []form{
 			cavageTwice,
-			cavage.but("it is not told of the field Signature"), cavageFormat.but("it is not told of the field Signature"),
+			cavage.but("it is not configured for the field Signature"), cavageFormat.but("it is not configured for the field Signature"),
 		},
 	}.test(t)
 	peer{

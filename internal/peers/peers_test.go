@@ -24,32 +24,33 @@ const (
 	baseURL   = "https://" + authority + "/flyio"
 )
 
-// key is the one that flytest signs with and the peers verify with.
+// key is the key of flytest and the peers.
 var key = flyext.Key{ID: flytest.DefaultKeyID, Secret: "a signing secret of thirty-eight bytes"}
 
 var credentials = flytest.Credentials{SigningSecret: key.Secret, BearerToken: "logjam-bearer-token"}
 
-// A peer is somebody else's verifier.
+// A peer is a verifier of another project.
 type peer struct {
 	name string // the library and its version
-	// verify gives one verdict per message, in their order.
+	// verify returns a verdict for each message.
 	verify func(t *testing.T, messages []message) []verdict
-	// digest is the field with which the library itself compares the body. ""
-	// leaves that to the service that uses it.
+	// digest is the field that the library itself compares with the body. "" means
+	// that the service must do that.
 	digest string
-	// decodesPath says that the library covers the path decoded: it refuses
-	// whatever has a percent sign there, however genuine.
+	// decodesPath reports whether the library decodes the path. It then refuses
+	// genuine requests whose path has percent-encoding.
 	decodesPath bool
 	forms       []form
 }
 
-// A form is one way in which flytest signs.
+// A form is a variant of flytest's signatures.
 type form struct {
 	name   string
 	signer flytest.Signer
-	// covers is what the signature protects besides method, path and query.
+	// covers lists what the signature protects in addition to method, path and
+	// query.
 	covers []string
-	// refused says why the peer does not accept this form; "" if it does.
+	// refused is the reason why the peer refuses this form, or "".
 	refused string
 }
 
@@ -59,7 +60,7 @@ const (
 	bearer = "bearer"
 )
 
-// A message is a request as it comes over the wire.
+// A message is a request in wire format.
 type message struct {
 	Method  string      `json:"method"`
 	Target  string      `json:"target"` // of the request line
@@ -71,10 +72,10 @@ type message struct {
 
 type verdict struct {
 	OK  bool   `json:"ok"`
-	Why string `json:"why"` // what a refusal says
+	Why string `json:"why"` // the error of a refusal
 }
 
-// requests are what Fly.io asks of a provider.
+// requests are Fly.io's requests to a provider.
 var requests = []struct {
 	name, method, path, body string
 }{
@@ -85,10 +86,10 @@ var requests = []struct {
 	{"deprovision", http.MethodDelete, "/extensions/test", ""},
 }
 
-// tampered are what happens to a genuine request on its way.
+// tampered are modifications of a genuine request.
 var tampered = []struct {
 	name  string
-	needs string // what the signature has to cover, besides the request line
+	needs string // what the signature must cover in addition to the request line
 	do    func(r *http.Request) bool
 }{
 	{"method", "", func(r *http.Request) bool {
@@ -109,7 +110,7 @@ var tampered = []struct {
 		flytest.SetBody(r, changed)
 		return ok
 	}},
-	// Whoever changes the body can compute its digest, too.
+	// An attacker who changes the body can also compute its digest.
 	{"body and digest", body, func(r *http.Request) bool {
 		changed, ok := changedBody(r)
 		flytest.SetBody(r, changed)
@@ -132,7 +133,7 @@ var tampered = []struct {
 	}},
 }
 
-// changedBody returns another body of the same length.
+// changedBody returns a different body of the same length.
 func changedBody(r *http.Request) ([]byte, bool) {
 	content, _ := io.ReadAll(r.Body)
 	return bytes.Replace(content, []byte("name"), []byte("mane"), 1), len(content) > 0
@@ -149,8 +150,7 @@ func flipMAC(value string) string {
 	})
 }
 
-// test has the peer verify what flytest signs, in each form, genuine and
-// tampered with.
+// test checks the peer's verdicts on genuine and modified requests in each form.
 func (p peer) test(t *testing.T) {
 	t.Run(p.name, func(t *testing.T) {
 		t.Parallel()
@@ -178,7 +178,7 @@ func (p peer) testForm(t *testing.T, f form) {
 		}
 		genuine := sign()
 		if f.refused != "" && genuine.URL.RawPath != "" {
-			continue // it is refused with a plain path, which says enough
+			continue // the same path unescaped is tested
 		}
 		names = append(names, q.name)
 		messages = append(messages, received(t, genuine))
@@ -199,19 +199,19 @@ func (p peer) testForm(t *testing.T, f form) {
 	}
 	verdicts := p.verify(t, messages)
 	if len(verdicts) != len(messages) {
-		t.Fatalf("%d verdicts on %d messages", len(verdicts), len(messages))
+		t.Fatalf("got %d verdicts on %d messages", len(verdicts), len(messages))
 	}
 	if f.refused != "" {
-		t.Logf("refused because %s; it says: %s", f.refused, verdicts[0].Why)
+		t.Logf("refused because %s; the library says: %s", f.refused, verdicts[0].Why)
 	}
 	for i, v := range verdicts {
 		if v.OK != want[i] {
-			t.Errorf("%s: accepted is %t (%s), want %t\n%s", names[i], v.OK, v.Why, want[i], messages[i].raw)
+			t.Errorf("%s: got accepted %t (%s), want %t\n%s", names[i], v.OK, v.Why, want[i], messages[i].raw)
 		}
 	}
 }
 
-// received is what is left of a request after its way over the wire.
+// received returns a request in the form in which it arrives.
 func received(t *testing.T, r *http.Request) message {
 	t.Helper()
 	var wire bytes.Buffer
@@ -229,7 +229,7 @@ func received(t *testing.T, r *http.Request) message {
 	return m
 }
 
-// server is the message as net/http gives it to a server's handler, over TLS.
+// server returns the request that net/http passes to a handler with TLS.
 func (m message) server() (*http.Request, error) {
 	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(m.raw)))
 	if err == nil {
@@ -238,8 +238,7 @@ func (m message) server() (*http.Request, error) {
 	return r, err
 }
 
-// each verifies one message after the other with a peer written in Go, whose
-// refusals are errors.
+// each adapts a Go verifier to several messages. An error is a refusal.
 func each(verify func(r *http.Request) error) func(*testing.T, []message) []verdict {
 	return func(t *testing.T, messages []message) []verdict {
 		verdicts := make([]verdict, len(messages))
@@ -258,7 +257,7 @@ func each(verify func(r *http.Request) error) func(*testing.T, []message) []verd
 	}
 }
 
-// module returns "name version", with the version that go.mod asks for.
+// module returns "name version" with the version in go.mod.
 func module(name string) string {
 	text, err := os.ReadFile("go.mod")
 	if err != nil {

@@ -16,10 +16,10 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// The tests of this file stand in for the peers that cannot be had here. What
-// those signed is recorded in testdata/interop of the root: flytest, given the
-// same request, key and time, has to sign the same bytes, which is what their
-// verifiers compute.
+// These tests replace tests with peers that are not available in CI. Signatures by
+// these peers are recorded in testdata/interop of the repository. For the same
+// request, key and time, flytest must sign the same bytes, because the peers' verifiers
+// compute those.
 
 // A recording is a genuine request that a peer signed.
 type recording struct {
@@ -62,7 +62,7 @@ func (c *recording) header(name string) string {
 	return ""
 }
 
-// sign has flytest sign the recorded request.
+// sign signs the recorded request with flytest.
 func (c *recording) sign(t *testing.T, signer flytest.Signer) *http.Request {
 	t.Helper()
 	u, err := url.Parse(c.Request.URL)
@@ -80,13 +80,13 @@ func (c *recording) sign(t *testing.T, signer flytest.Signer) *http.Request {
 
 var headersParameter = regexp.MustCompile(`headers="([^"]*)"`)
 
-// TestRecordedCavage compares with the libraries of the proposal for Ruby and
-// Python, to the byte.
+// TestRecordedCavage compares signatures with those of draft-cavage libraries for
+// Ruby and Python, byte for byte.
 func TestRecordedCavage(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		peer, file string
-		compared   int // of the recordings, so that none is lost unseen
+		compared   int // expected number of compared recordings
 	}{
 		{"99designs http-signatures-ruby 1.0.4", "ruby-http-signatures", 14},
 		{"planetscale http-signatures-ruby 1.0.4", "ruby-http-signatures-planetscale", 14},
@@ -99,7 +99,7 @@ func TestRecordedCavage(t *testing.T) {
 			compared := 0
 			for _, sent := range recordings(t, c.file) {
 				if strings.HasSuffix(sent.header("Date"), "-0000") || strings.Contains(sent.SignatureBase, "(expires)") {
-					continue // flytest writes the date of HTTP, and no (expires)
+					continue // flytest writes dates in GMT and does not sign (expires)
 				}
 				compared++
 				compareCavage(t, &sent)
@@ -145,7 +145,7 @@ func compareCavage(t *testing.T, sent *recording) {
 	}
 }
 
-// fields is a Signer that sets fields before another signs.
+// fields is a Signer that sets header fields.
 type fields map[string]string
 
 func (f fields) Sign(r *http.Request, _ time.Time) error {
@@ -155,8 +155,9 @@ func (f fields) Sign(r *http.Request, _ time.Time) error {
 	return nil
 }
 
-// TestRecordedRFC9421 compares with Python's http-message-signatures. The order
-// of the parameters in the last line is the signer's to choose.
+// TestRecordedRFC9421 compares signature bases with those of Python's
+// http-message-signatures, except for the order of the parameters in the last line,
+// which each signer chooses.
 func TestRecordedRFC9421(t *testing.T) {
 	t.Parallel()
 	t.Run("python http-message-signatures 2.0.0", func(t *testing.T) {
@@ -167,7 +168,7 @@ func TestRecordedRFC9421(t *testing.T) {
 			list, _, _ := strings.Cut(strings.TrimPrefix(input, "("), ")")
 			components := strings.Fields(strings.ReplaceAll(list, `"`, ""))
 			if slices.Contains(components, "@request-target") || strings.Contains(lines, "sha-512=") {
-				continue // neither of which flytest does
+				continue // flytest supports neither
 			}
 			compared++
 			r := sent.sign(t, flytest.All(
@@ -183,13 +184,13 @@ func TestRecordedRFC9421(t *testing.T) {
 			}
 		}
 		if compared != 38 {
-			t.Errorf("compared %d recordings", compared)
+			t.Errorf("compared %d recordings, want 38", compared)
 		}
 	})
 }
 
-// TestRecordedZntrio compares with the example in the README of zntrio/httpsig.
-// flytest covers the Date as well, and has an order and a nonce of its own.
+// TestRecordedZntrio compares signing strings with the examples in the README of
+// zntrio/httpsig. flytest also covers Date, and chooses its own order and nonce.
 func TestRecordedZntrio(t *testing.T) {
 	t.Parallel()
 	t.Run("zntrio httpsig 1.0.0", func(t *testing.T) {
@@ -208,13 +209,13 @@ func TestRecordedZntrio(t *testing.T) {
 			}
 		}
 		if compared != 3 {
-			t.Errorf("compared %d recordings", compared)
+			t.Errorf("compared %d recordings, want 3", compared)
 		}
 	})
 }
 
-// zntrioLines returns the lines of a signing string by their names, and of the
-// last one what does not differ between two requests.
+// zntrioLines returns the lines of a signing string by name. It removes the parts
+// of the last line that differ between requests.
 func zntrioLines(t *testing.T, base string) map[string]string {
 	t.Helper()
 	text, ok := strings.CutSuffix(base, "\n")
@@ -226,11 +227,11 @@ func zntrioLines(t *testing.T, base string) map[string]string {
 	}
 	list, params, found := strings.Cut(lines["@signature-params"], ")")
 	if !ok || !found {
-		t.Fatalf("not a signing string of zntrio: %q", base)
+		t.Fatalf("invalid signing string: %q", base)
 	}
 	for name := range strings.SplitSeq(strings.TrimPrefix(list, "("), ", ") {
 		if _, ok := lines[name]; !ok {
-			t.Errorf("%s is covered and has no line in %q", name, base)
+			t.Errorf("%s is covered but has no line in %q", name, base)
 		}
 	}
 	lines["@signature-params"] = regexp.MustCompile(`nonce="[^"]+"`).ReplaceAllString(params, `nonce="…"`)

@@ -23,11 +23,11 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// The forms in which flytest signs by RFC 9421, from which a peer takes those
-// that it can verify.
+// Variants of flytest's RFC 9421 signatures. Each peer is tested with those that it
+// supports.
 var (
-	rfc9421 = form{name: "as it is", signer: flytest.RFC9421(key), covers: []string{host, body}}
-	// rfc9421Format is what flysim sends with --format rfc9421.
+	rfc9421 = form{name: "default", signer: flytest.RFC9421(key), covers: []string{host, body}}
+	// rfc9421Format is the variant of flysim's --format rfc9421.
 	rfc9421Format = form{
 		name: "with a bearer token", signer: flytest.FormatRFC9421.Signer(credentials), covers: []string{host, body, bearer},
 	}
@@ -50,7 +50,7 @@ var (
 	}
 )
 
-// but is a form that the peer refuses.
+// but returns a form that the peer refuses for the given reason.
 func (f form) but(refused string) form {
 	f.refused = refused
 	return f
@@ -58,8 +58,8 @@ func (f form) but(refused string) form {
 
 func TestYaronfHTTPSign(t *testing.T) {
 	t.Parallel()
-	// It wants a key of 64 bytes or more. HMAC pads a shorter one to 64 with
-	// zeros (RFC 2104), so that this is the same key.
+	// The library requires a key of at least 64 bytes. HMAC pads short keys with zeros
+	// (RFC 2104), so this is the same key.
 	padded := make([]byte, 64)
 	copy(padded, key.Secret)
 	v, err := httpsign.NewHMACSHA256Verifier(padded, httpsign.NewVerifyConfig().SetKeyID(key.ID), httpsign.Headers("@method"))
@@ -88,8 +88,8 @@ func TestDadrusHTTPSig(t *testing.T) {
 			suffix: " by default",
 			forms: []form{
 				expires,
-				rfc9421.but("its default wants expires"),
-				rfc9421Format.but("its default wants expires"),
+				rfc9421.but("its default requires expires"),
+				rfc9421Format.but("its default requires expires"),
 			},
 		},
 		{
@@ -106,7 +106,7 @@ func TestDadrusHTTPSig(t *testing.T) {
 		peer{
 			name: module("github.com/dadrus/httpsig") + c.suffix, digest: "Content-Digest", forms: c.forms,
 			verify: each(func(r *http.Request) error {
-				// Its users complete the URL, of which a server's request has the path only.
+				// Users must complete the URL: in a server's request it has only the path.
 				r.URL.Scheme, r.URL.Host = "https", r.Host
 				return v.Verify(dadrus.MessageFromRequest(r))
 			}),
@@ -128,7 +128,7 @@ func TestRemitlyHTTPSig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const noPath = "its @target-uri is without the path, or with the query stuck to it"
+	const noPath = "its @target-uri lacks the path, or appends the query incorrectly"
 	peer{
 		name: module("github.com/remitly-oss/httpsig-go"), digest: "Content-Digest", decodesPath: true,
 		verify: each(func(r *http.Request) error {
@@ -139,7 +139,7 @@ func TestRemitlyHTTPSig(t *testing.T) {
 	}.test(t)
 }
 
-// A commonFate is the correct HMAC that common-fate/httpsig lacks.
+// commonFate is a correct HMAC, which common-fate/httpsig lacks.
 type commonFate struct{}
 
 func (commonFate) GetKey(_ context.Context, id, _ string) (verifier.Algorithm, error) {
@@ -163,7 +163,7 @@ func (commonFate) Verify(_ context.Context, base string, signature []byte) error
 
 func TestCommonFateHTTPSig(t *testing.T) {
 	t.Parallel()
-	// Its default asks for a body's components of every request.
+	// The default validation requires a body in every request.
 	validation := sigparams.ValidateOpts{
 		BeforeDuration: time.Minute, RequireNonce: true,
 		RequiredCoveredComponents: map[string]bool{"@method": true, "@target-uri": true},
@@ -178,8 +178,8 @@ func TestCommonFateHTTPSig(t *testing.T) {
 		forms: []form{
 			rfc9421, rfc9421Format,
 			expires,
-			draft05.but("it has no tag"), withoutTag.but("it has no tag"),
-			pathAndQuery.but("it does not know these components"),
+			draft05.but("it requires a tag"), withoutTag.but("it requires a tag"),
+			pathAndQuery.but("it does not support these components"),
 		},
 	}.test(t)
 }

@@ -1,5 +1,4 @@
-// Package programtest finds the programs that some tests need and Go does not
-// bring.
+// Package programtest finds programs that some tests need in addition to Go.
 package programtest
 
 import (
@@ -9,8 +8,8 @@ import (
 	"testing"
 )
 
-// Path returns the path of a program. If the program is missing, Path ends the
-// test as Missing does. Debian is the name of Debian's package.
+// Path returns the path of a program. If the program is missing, Path ends the test
+// as Missing does. The argument debian is the name of Debian's package.
 func Path(t testing.TB, program, debian string) string {
 	t.Helper()
 	path, err := exec.LookPath(program)
@@ -21,9 +20,9 @@ func Path(t testing.TB, program, debian string) string {
 	return ""
 }
 
-// Missing ends a test that needs something that Go does not bring and this machine
-// lacks. It skips the test, or fails it with CI=true. Hint is one line that says
-// what is missing and how to get it: a string or an error.
+// Missing ends a test whose requirements are not installed. It skips the test, or
+// fails it with CI=true. The hint, a string or an error, is one line that says what
+// is missing and how to install it.
 func Missing(t testing.TB, hint any) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {

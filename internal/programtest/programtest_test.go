@@ -10,7 +10,7 @@ import (
 	"github.com/flyext/flyext/internal/programtest"
 )
 
-// A subject is a test that may end.
+// A subject is a test that records how it ended.
 type subject struct {
 	testing.TB
 	said string

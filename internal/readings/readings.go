@@ -1,7 +1,6 @@
-// Package readings has the mistakes that providers make when they compute an
-// X-Signature. flytest sends a request that is signed with each mistake, to find
-// the one that a provider makes. flysim explain compares a captured signature
-// with them.
+// Package readings lists the mistakes that providers make when they compute an
+// X-Signature. flytest sends a request signed with each mistake to identify a
+// provider's mistake. flysim explain compares a captured signature with them.
 package readings
 
 import (
@@ -15,44 +14,43 @@ import (
 	"strings"
 )
 
-// A Request is what an X-Signature is computed from.
+// A Request is the input of an X-Signature.
 type Request struct {
-	// Content is what Fly.io signs: the raw body, or the raw query of a GET, HEAD
-	// or DELETE.
+	// Content is the signed text: the raw body, or the raw query of a GET, HEAD or
+	// DELETE.
 	Content []byte
 	// URL is the URL of the request, without the parameters of the signature.
 	URL string
-	// Timestamp is the signed time, as text.
+	// Timestamp is the signed timestamp, as text.
 	Timestamp string
 	Secret    string
 }
 
-// A Reading is one mistake, and the signature that comes of it.
+// A Reading is a mistake and the signature that results from it.
 type Reading struct {
-	// ID is stable, such as "json-dumps".
+	// ID is a stable identifier, such as "json-dumps".
 	ID string
-	// Text says what the provider does, after "Your provider".
+	// Text describes the mistake as a continuation of "Your provider".
 	Text string
-	// Fix says what to do instead.
+	// Fix says how to correct the mistake.
 	Fix string
-	// Base is what the MAC is computed over.
+	// Base is the input of the MAC.
 	Base []byte
 	// Signature is the value of the X-Signature header.
 	Signature string
 }
 
-// What to do instead.
 const (
 	signRaw     = "Sign the raw bytes of the body or query, as they are before any parser reads them."
 	compareHex  = "Compare the lower-case hex digits of the HMAC, in constant time."
-	checkSecret = "Use the secret as it is, byte by byte, and refuse to start without one."
+	checkSecret = "Use the secret unchanged, byte for byte, and refuse to start without one."
 )
 
-// Right returns the signature of the protocol: the HMAC-SHA256 of the content, in
-// lower-case hex.
+// Right returns the correct signature: the HMAC-SHA256 of the content in lower-case
+// hex.
 func Right(r Request) string { return hex.EncodeToString(mac(sha256.New, r.Secret, r.Content)) }
 
-// All returns the mistakes whose signature differs from the right one.
+// All returns the mistakes whose signature differs from the correct one.
 func All(r Request) []Reading {
 	all := append(overOtherBytes(r), otherwiseWritten(r)...)
 	all = append(all, underOtherSecrets(r)...)
@@ -66,7 +64,7 @@ func All(r Request) []Reading {
 	return different
 }
 
-// overOtherBytes are MACs over something other than the raw content.
+// overOtherBytes returns MACs of something other than the raw content.
 func overOtherBytes(r Request) []Reading {
 	var all []Reading
 	add := func(id, text, fix string, base []byte) {
@@ -85,11 +83,11 @@ func overOtherBytes(r Request) []Reading {
 		add("timestamp-and-body", `signs the timestamp, "." and the body, as Stripe does`, "Sign the body alone: the timestamp is one of its members.", []byte(r.Timestamp+"."+content))
 	}
 	add("body-newline", "signs the body with a newline at its end", signRaw, []byte(content+"\n"))
-	add("nothing", "signs an empty body: something has read the body before", "Keep the raw body when you read it first, and sign that.", nil)
+	add("nothing", "signs an empty body, because other code has already read it", "Store the raw body when it is first read, and sign that.", nil)
 	return all
 }
 
-// otherwiseWritten are right MACs in another notation, and other functions.
+// otherwiseWritten returns the correct MAC in other encodings, and other hashes.
 func otherwiseWritten(r Request) []Reading {
 	sum := mac(sha256.New, r.Secret, r.Content)
 	digits := hex.EncodeToString(sum)
@@ -105,7 +103,8 @@ func otherwiseWritten(r Request) []Reading {
 	}
 }
 
-// underOtherSecrets are MACs under what becomes of a secret on its way.
+// underOtherSecrets returns MACs with secrets that were altered during
+// configuration.
 func underOtherSecrets(r Request) []Reading {
 	var all []Reading
 	add := func(id, text, secret string) {

@@ -29,12 +29,12 @@ func TestRewrite(t *testing.T) {
 	}
 	for _, text := range []string{"", "{", `{"a":1} {}`, `{"a"}`, "nonsense"} {
 		if got, err := rewrite([]byte(text), styles[0]); err == nil {
-			t.Errorf("%q is %q, and no error", text, got)
+			t.Errorf("%q: got %q, want an error", text, got)
 		}
 	}
 }
 
-// TestRewriteIsTheirs compares with the libraries themselves.
+// TestRewriteIsTheirs compares rewrite with the libraries themselves.
 func TestRewriteIsTheirs(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -65,20 +65,20 @@ func TestRewriteIsTheirs(t *testing.T) {
 func TestReadingsDiffer(t *testing.T) {
 	t.Parallel()
 	r := Request{Content: []byte(body), URL: "https://logjam.io/flyio/extensions", Timestamp: "1", Secret: "0123456789abcdef"}
-	seen := map[string]string{Right(r): "the right one"}
+	seen := map[string]string{Right(r): "the correct signature"}
 	for _, reading := range All(r) {
 		if other, ok := seen[reading.Signature]; ok {
-			t.Errorf("%s has the signature of %s", reading.ID, other)
+			t.Errorf("%s has the same signature as %s", reading.ID, other)
 		}
 		seen[reading.Signature] = reading.ID
 	}
 	if len(seen) < 20 {
-		t.Errorf("there are %d readings", len(seen))
+		t.Errorf("got %d signatures, want at least 20", len(seen))
 	}
-	r.Content = []byte("a=1&b=2") // a query: nothing can be re-serialised
+	r.Content = []byte("a=1&b=2") // a query, so the JSON mistakes do not apply
 	for _, reading := range All(r) {
 		if strings.Contains(reading.Text, "re-serialised") {
-			t.Errorf("%s of a query", reading.ID)
+			t.Errorf("%s is listed for a query", reading.ID)
 		}
 	}
 }

@@ -10,16 +10,16 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// A style is how a library writes JSON.
+// A style is how a JSON library formats its output.
 type style struct {
 	id, name     string
 	comma, colon string
-	ascii        bool   // writes other characters as \uXXXX
-	escaped      string // characters that are written as \uXXXX, too
-	sorted       bool   // by name
+	ascii        bool   // writes non-ASCII characters as \uXXXX
+	escaped      string // other characters to write as \uXXXX
+	sorted       bool   // sorts members by name
 }
 
-// styles are those of the libraries that providers use.
+// styles are those of popular libraries.
 var styles = []style{
 	{id: "json-dumps", name: "Python's json.dumps", comma: ", ", colon: ": ", ascii: true},
 	{id: "json-dumps-sorted", name: "Python's json.dumps(sort_keys=True)", comma: ", ", colon: ": ", ascii: true, sorted: true},
@@ -31,7 +31,7 @@ var styles = []style{
 	{id: "go-map", name: "Go's json.Marshal of a map", comma: ",", colon: ":", escaped: "<>&\u2028\u2029", sorted: true},
 }
 
-// rewrite reads a JSON text and writes it again.
+// rewrite parses a JSON text and writes it in another style.
 func rewrite(text []byte, s style) ([]byte, error) {
 	dec := jsontext.NewDecoder(bytes.NewReader(text))
 	written, err := s.value(dec)
@@ -61,7 +61,7 @@ func (s style) value(dec *jsontext.Decoder) (string, error) {
 }
 
 func (s style) object(dec *jsontext.Decoder) (string, error) {
-	var members []string // begin with the name
+	var members []string // "name": value
 	for dec.PeekKind() != '}' {
 		name, err := dec.ReadToken()
 		if err != nil {

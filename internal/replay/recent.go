@@ -5,16 +5,15 @@ import (
 	"time"
 )
 
-// A Recent is the set of the keys that were added lately: for at least a period,
-// unless as many newer ones as its capacity came in between. It is safe for
-// concurrent use.
+// A Recent is a set of recently added keys. A key stays for at least a period, or
+// until capacity newer keys have been added. A Recent is safe for concurrent use.
 type Recent struct {
 	capacity int
 	period   time.Duration
 
 	mu       sync.Mutex
 	newer    map[Key]struct{}
-	older    map[Key]struct{} // those of the period before
+	older    map[Key]struct{} // keys of the previous period
 	turnedAt time.Time
 }
 
@@ -23,7 +22,7 @@ func NewRecent(capacity int, period time.Duration) *Recent {
 	return &Recent{capacity: capacity, period: period, newer: make(map[Key]struct{})}
 }
 
-// Add adds a key and reports whether it was not there before.
+// Add adds a key and reports whether it is new.
 func (r *Recent) Add(key Key, now time.Time) (fresh bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -37,7 +36,7 @@ func (r *Recent) Add(key Key, now time.Time) (fresh bool) {
 	return true
 }
 
-// Has reports whether a key is there.
+// Has reports whether the set contains a key.
 func (r *Recent) Has(key Key) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -1,4 +1,4 @@
-// Package replay remembers, in memory and for a while, which keys were used.
+// Package replay stores used keys in memory for a limited time.
 package replay
 
 import (
@@ -8,39 +8,40 @@ import (
 	"time"
 )
 
-// Key identifies what may be used once.
+// Key identifies a request or event that may be used only once.
 type Key = [16]byte
 
 var (
 	// ErrFull reports that the store is full of live keys, which it never drops.
 	ErrFull = errors.New("replay store is full")
-	// ErrExpired reports that the store could have forgotten a copy of the key.
+	// ErrExpired reports that the key has expired or that its bucket was dropped,
+	// so the store cannot tell whether it was used.
 	ErrExpired = errors.New("the store's clock is past the nonce's expiry")
 )
 
-const width = 10 // seconds of a bucket
+const width = 10 // seconds per bucket
 
-// A Calendar is a set of keys for each ten seconds of expiry. A copy of a key has
-// the expiry of the original and falls into the same bucket, so one bucket is
-// looked at. Buckets that are over are dropped whole. The last one that was dropped
-// is the horizon: no bucket up to it takes a key again, so no step of a clock brings
-// a used key back. A Calendar is safe for concurrent use.
+// A Calendar is a set of keys in buckets, one for each ten seconds of expiry.
+// Duplicates of a key have the same expiry, so a lookup needs only one bucket.
+// Expired buckets are dropped as a whole. The latest dropped bucket is the horizon:
+// buckets up to it accept no keys, so a used key stays used when the clock is set
+// back. A Calendar is safe for concurrent use.
 type Calendar struct {
 	capacity int
 
 	mu      sync.Mutex
 	buckets map[int64]map[Key]struct{}
 	live    int   // keys in all buckets
-	horizon int64 // the last bucket that was dropped
-	over    int64 // the last bucket that was looked at for that
+	horizon int64 // the latest dropped bucket
+	over    int64 // the argument of the last drop
 }
 
-// NewCalendar returns a calendar for at most capacity live keys.
+// NewCalendar returns a calendar for up to capacity live keys.
 func NewCalendar(capacity int) *Calendar {
 	return &Calendar{capacity: capacity, buckets: make(map[int64]map[Key]struct{}), horizon: math.MinInt64, over: math.MinInt64}
 }
 
-// Use adds a key until it expires, and reports whether it was not there before.
+// Use adds a key until it expires and reports whether it is new.
 func (c *Calendar) Use(key Key, expires, now time.Time) (fresh bool, err error) {
 	number := expires.Unix() / width
 	c.mu.Lock()
@@ -63,7 +64,7 @@ func (c *Calendar) Use(key Key, expires, now time.Time) (fresh bool, err error) 
 	return true, nil
 }
 
-// drop forgets the buckets up to the last one that is over.
+// drop removes the buckets up to over.
 func (c *Calendar) drop(over int64) {
 	if over == c.over {
 		return

@@ -11,7 +11,7 @@ import (
 )
 
 func numbered(n int) (k Key) {
-	binary.BigEndian.PutUint64(k[:], uint64(n)*0x9e3779b97f4a7c15) // as scattered as a hash
+	binary.BigEndian.PutUint64(k[:], uint64(n)*0x9e3779b97f4a7c15) // distributed like a hash
 	return k
 }
 
@@ -28,20 +28,20 @@ func TestCalendar(t *testing.T) {
 		err          error
 	}{
 		{"the first", 1000, 1360, 1, true, nil},
-		{"a copy", 1000, 1360, 1, false, nil},
-		{"a copy in the last second", 1359, 1360, 1, false, nil},
+		{"a duplicate", 1000, 1360, 1, false, nil},
+		{"a duplicate in the last second", 1359, 1360, 1, false, nil},
 		{"a second one", 1000, 1360, 2, true, nil},
 		{"a third one", 1000, 1360, 3, true, nil},
 		{"one too many", 1000, 1360, 4, false, ErrFull},
-		{"a copy while it is full", 1000, 1360, 3, false, nil},
-		{"over by the store's clock", 1360, 1360, 4, false, ErrExpired},
-		{"long over by the store's clock", 9999, 1360, 1, false, ErrExpired},
-		{"a copy after a step back", 1000, 1360, 1, false, ErrExpired},
-		{"another one of that bucket", 1000, 1365, 9, false, ErrExpired},
-		{"one of the next bucket", 1000, 1370, 9, true, nil},
+		{"a duplicate while the store is full", 1000, 1360, 3, false, nil},
+		{"expired", 1360, 1360, 4, false, ErrExpired},
+		{"expired for long", 9999, 1360, 1, false, ErrExpired},
+		{"a duplicate after a step back", 1000, 1360, 1, false, ErrExpired},
+		{"a new key of a dropped bucket", 1000, 1365, 9, false, ErrExpired},
+		{"a new key of the next bucket", 1000, 1370, 9, true, nil},
 		{"centuries ahead", 1000, 1 << 40, 5, true, nil},
 		{"centuries ahead, again", 1000, 1 << 40, 5, false, nil},
-		{"before the beginning", 1000, -5, 7, false, ErrExpired},
+		{"before 1970", 1000, -5, 7, false, ErrExpired},
 	} {
 		fresh, err := c.Use(numbered(step.key), at(step.expires), at(step.now))
 		if fresh != step.fresh || !errors.Is(err, step.err) {
@@ -50,27 +50,27 @@ func TestCalendar(t *testing.T) {
 	}
 }
 
-// A clock that once ran far ahead must not make the store keep what came after it
-// was set right.
+// TestMemoryIsGivenBackAfterAStepForward checks that the store drops expired keys
+// after a clock that was far ahead is set back.
 func TestMemoryIsGivenBackAfterAStepForward(t *testing.T) {
 	t.Parallel()
 	c := NewCalendar(100)
 	c.Use(numbered(0), at(1<<40), at(1<<39))
 	for now := range int64(1000) {
 		if fresh, err := c.Use(numbered(int(now+1)), at(now+360), at(now)); !fresh && !errors.Is(err, ErrFull) {
-			t.Fatalf("at %d: %v, %v", now, fresh, err)
+			t.Fatalf("at %d: got %v, %v", now, fresh, err)
 		}
 	}
 	if c.live > 100 || len(c.buckets) > 40 {
 		t.Errorf("%d keys in %d buckets are left", c.live, len(c.buckets))
 	}
 	if fresh, err := c.Use(numbered(5000), at(2000), at(1700)); !fresh || err != nil {
-		t.Errorf("after a pause: %v, %v", fresh, err)
+		t.Errorf("after a pause: got %v, %v", fresh, err)
 	}
 }
 
-// A key takes at most 32 bytes where there are a million, and nothing is left of
-// them when they are over.
+// TestMemoryPerKey checks that each of a million keys takes at most 32 bytes, and
+// that expired keys take none.
 func TestMemoryPerKey(t *testing.T) {
 	held := func() uint64 {
 		var m runtime.MemStats
@@ -84,11 +84,11 @@ func TestMemoryPerKey(t *testing.T) {
 	for i := range million {
 		now := int64(i) * 360 / million
 		if fresh, err := c.Use(numbered(i), at(now+360), at(now)); !fresh || err != nil {
-			t.Fatalf("key %d: %v, %v", i, fresh, err)
+			t.Fatalf("key %d: got %v, %v", i, fresh, err)
 		}
 	}
 	if each := (held() - before) / million; each > 32 {
-		t.Errorf("a key takes %d bytes", each)
+		t.Errorf("a key takes %d bytes, want at most 32", each)
 	}
 	c.Use(numbered(0), at(2000), at(1000))
 	if after := held(); after > before+100_000 {
@@ -97,7 +97,8 @@ func TestMemoryPerKey(t *testing.T) {
 	runtime.KeepAlive(c)
 }
 
-// Of many copies at the same instant one is fresh.
+// TestUseIsAtomic checks that exactly one of several concurrent duplicates is
+// fresh.
 func TestUseIsAtomic(t *testing.T) {
 	t.Parallel()
 	c := NewCalendar(1 << 20)
@@ -113,7 +114,7 @@ func TestUseIsAtomic(t *testing.T) {
 		}
 		all.Wait()
 		if fresh.Load() != 1 {
-			t.Fatalf("%d copies were fresh", fresh.Load())
+			t.Fatalf("%d duplicates were fresh, want 1", fresh.Load())
 		}
 	}
 }
@@ -125,26 +126,26 @@ func TestRecent(t *testing.T) {
 	add := func(name string, key int, after time.Duration, want bool) {
 		t.Helper()
 		if fresh := r.Add(numbered(key), at(0).Add(after)); fresh != want || !r.Has(numbered(key)) {
-			t.Errorf("%s: fresh %v, there %v", name, fresh, r.Has(numbered(key)))
+			t.Errorf("%s: got fresh %v, in the set %v", name, fresh, r.Has(numbered(key)))
 		}
 	}
 	add("the first", 1, 0, true)
-	add("a copy", 1, day, false)
-	add("a later one", 2, day+1, true)
-	add("a copy of the first after a day", 1, day+2, false)
+	add("a duplicate", 1, day, false)
+	add("a later key", 2, day+1, true)
+	add("a duplicate of the first after a day", 1, day+2, false)
 	add("a day later", 3, 2*day+2, true)
-	add("the first is forgotten", 1, 2*day+3, true)
+	add("the first was dropped", 1, 2*day+3, true)
 	add("a third", 4, 2*day+3, true)
-	add("too many for one day", 5, 2*day+3, true)
-	add("those of the day are remembered", 3, 2*day+4, false)
+	add("more than the capacity", 5, 2*day+3, true)
+	add("a duplicate of that day", 3, 2*day+4, false)
 	add("a clock that is set back", 5, 0, false)
 	if r.Has(numbered(2)) {
-		t.Error("the oldest are still there")
+		t.Error("the oldest key was not dropped")
 	}
 }
 
-// FuzzCalendar steps a clock wherever it likes. No key is fresh twice with the same
-// expiry, and the capacity is never exceeded.
+// FuzzCalendar sets a clock to any time. A key with the same expiry is never fresh
+// twice, and the capacity is never exceeded.
 func FuzzCalendar(f *testing.F) {
 	f.Add([]byte{0, 10, 1, 5, 0, 1, 200, 0, 1, 0, 10, 1})
 	f.Add([]byte{255, 10, 1, 0, 0, 1, 0, 10, 1})
@@ -160,10 +161,10 @@ func FuzzCalendar(f *testing.F) {
 			m := message{int(steps[2] % 16), int64(steps[1]) * 7}
 			fresh, err := c.Use(numbered(m.key), at(m.expires), at(now))
 			if fresh && (admitted[m] || m.expires <= now) {
-				t.Fatalf("message %v is fresh at %d", m, now)
+				t.Fatalf("message %v is fresh again or expired at %d", m, now)
 			}
 			if fresh && err != nil {
-				t.Fatalf("fresh, and %v", err)
+				t.Fatalf("fresh with error %v", err)
 			}
 			admitted[m] = admitted[m] || fresh
 			held := 0
@@ -171,14 +172,13 @@ func FuzzCalendar(f *testing.F) {
 				held += len(bucket)
 			}
 			if held != c.live || held > 20 {
-				t.Fatalf("%d keys are held, counted as %d", held, c.live)
+				t.Fatalf("the store has %d keys but counts %d", held, c.live)
 			}
 		}
 	})
 }
 
-// BenchmarkUse enters keys as a busy service does: a million live ones, and as many
-// come as go.
+// BenchmarkUse enters keys while a million are live and as many expire as arrive.
 func BenchmarkUse(b *testing.B) {
 	c := NewCalendar(1 << 21)
 	var n atomic.Int64

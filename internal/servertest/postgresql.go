@@ -15,7 +15,7 @@ var postgresql = &kind{
 	program: "postgres",
 	missing: fmt.Errorf("PostgreSQL is not installed (Debian: apt-get install postgresql; macOS: brew install postgresql): %w", exec.ErrNotFound),
 	find: func() string {
-		found, _ := filepath.Glob("/usr/lib/postgresql/*/bin") // where Debian has it, and not in PATH
+		found, _ := filepath.Glob("/usr/lib/postgresql/*/bin") // Debian's directory, which is not in PATH
 		slices.Reverse(found)
 		if path, err := exec.LookPath("initdb"); err == nil {
 			if path, err = filepath.EvalSymlinks(path); err == nil {
@@ -48,7 +48,7 @@ var postgresql = &kind{
 	user: "postgres",
 }
 
-// all says whether a directory has all of some programs.
+// all reports whether a directory contains all programs.
 func all(dir string, programs ...string) bool {
 	return !slices.ContainsFunc(programs, func(program string) bool {
 		_, err := os.Stat(filepath.Join(dir, program))
@@ -56,20 +56,20 @@ func all(dir string, programs ...string) bool {
 	})
 }
 
-// owner is the user of the databases, without a password.
+// owner is the user who owns the databases. It has no password.
 const owner = "flyext"
 
 var sharedPostgreSQL = once(postgresql)
 
-// PostgreSQL starts a PostgreSQL of the test's own. More of its settings can be
-// given as arguments, such as "-c", "fsync=off".
+// PostgreSQL starts a PostgreSQL server for one test. The arguments are additional
+// settings, such as "-c", "fsync=off".
 func PostgreSQL(t testing.TB, args ...string) *Server {
 	t.Helper()
 	return own(t, postgresql, args)
 }
 
-// SharedDatabase returns the URL of an empty database on a PostgreSQL that the
-// tests of a package share. It cannot be broken.
+// SharedDatabase returns the URL of an empty database on a PostgreSQL server that
+// all tests of a package share. That server cannot be killed or frozen.
 func SharedDatabase(t testing.TB) (url string) {
 	t.Helper()
 	s, err := sharedPostgreSQL()
@@ -79,7 +79,7 @@ func SharedDatabase(t testing.TB) (url string) {
 	return url
 }
 
-// NewDatabase returns the URL of an empty database on a server.
+// NewDatabase creates an empty database on the server and returns its URL.
 func (s *Server) NewDatabase() string {
 	s.t.Helper()
 	url, err := s.newDatabase()

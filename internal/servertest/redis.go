@@ -37,7 +37,7 @@ var redis = &kind{
 		fmt.Fprint(conn, "PING\r\n")
 		line, err := bufio.NewReader(conn).ReadString('\n')
 		if err == nil && !strings.HasPrefix(line, "+PONG") && !strings.HasPrefix(line, "-NOAUTH") {
-			err = errors.New(strings.TrimSpace(line)) // it is loading its data
+			err = errors.New(strings.TrimSpace(line)) // still loading its data
 		}
 		return err
 	},
@@ -46,17 +46,17 @@ var redis = &kind{
 
 var sharedRedis = once(redis)
 
-// Redis starts a Redis of the test's own, which keeps what it was told across
-// [Server.Kill]: it writes everything into an append-only file before it answers.
-// (With "--appendfsync", "everysec", which is usual, it may not.) More of its
-// settings can be given as arguments, such as "--maxmemory", "4mb".
+// Redis starts a Redis server for one test. Its data survive [Server.Kill], because
+// it writes to an append-only file before each reply. With "--appendfsync",
+// "everysec", the default of Redis, the last writes may be lost. The arguments are
+// additional settings, such as "--maxmemory", "4mb".
 func Redis(t testing.TB, args ...string) *Server {
 	t.Helper()
 	return own(t, redis, args)
 }
 
-// SharedRedis returns the address of a Redis that the tests of a package share:
-// each needs keys of its own. It cannot be broken.
+// SharedRedis returns the address of a Redis server that all tests of a package
+// share. Each test needs its own keys. That server cannot be killed or frozen.
 func SharedRedis(t testing.TB) (addr string) {
 	t.Helper()
 	s, err := sharedRedis()
@@ -64,5 +64,5 @@ func SharedRedis(t testing.TB) (addr string) {
 	return s.Addr()
 }
 
-// RedisURL is the URL of a server's database 0.
+// RedisURL returns the URL of the server's database 0.
 func (s *Server) RedisURL() string { return "redis://" + s.Addr() + "/0" }

@@ -1,17 +1,17 @@
-// Package servertest runs Redis and PostgreSQL for tests, on loopback, and breaks
-// them as machines break: it kills and freezes them, and brings them back on the
-// same port with the same data.
+// Package servertest runs Redis and PostgreSQL for tests on loopback. It simulates
+// failures: a test can kill or freeze a server, and bring it back on the same port
+// with the same data.
 //
 //	redis := servertest.Redis(t)
 //	client := newClient(redis.Addr())
-//	redis.Kill() // out of reach
+//	redis.Kill() // refuses connections
 //	redis.Start()
-//	redis.Freeze() // there, and silent
+//	redis.Freeze() // accepts connections but does not reply
 //	redis.Thaw()
 //
-// A server ends with its test, and its files go; both also when the test's process
-// is killed. The servers are those that are installed. Where one is missing, a test
-// is skipped and told how to get it, but with CI=true it fails.
+// Each server and its files are removed when its test ends, even if the test's
+// process is killed. The programs must be installed. If one is missing, the test is
+// skipped with a hint how to install it, or fails with CI=true.
 package servertest
 
 import (
@@ -35,47 +35,48 @@ import (
 	"github.com/flyext/flyext/internal/programtest"
 )
 
-// A Server is a server process of the tests' own. Its methods are for one
-// goroutine at a time.
+// A Server is a server process for tests. Its methods are not safe for concurrent
+// use.
 type Server struct {
 	kind   *kind
-	t      testing.TB // whom its troubles fail
+	t      testing.TB // the test that errors of the server fail
 	bin    string     // the directory of the programs
-	dir    string     // of its data; it owns it
+	dir    string     // holds the data; close removes it
 	port   string
-	args   []string // further ones
-	asUser []string // the command that runs another one as somebody else than root
+	args   []string // additional settings
+	asUser []string // prefix of commands that runs them as another user than root
 
 	sh    *exec.Cmd // runs the server; see script
 	stdin io.WriteCloser
-	pid   int // the server's, or 0
+	pid   int // of the server, or 0
 }
 
-// A kind of server.
+// A kind is a kind of server.
 type kind struct {
 	program string
 	missing error
 	find    func() string                  // the directory of its programs, or ""
-	init    func(s *Server) error          // makes the data, once
-	command func(s *Server) []string       // without further arguments
-	ready   func(s *Server) (answer error) // nil once it answers
-	quit    string                         // the signal that ends it at once
-	user    string                         // whom root runs it as; "" means root
+	init    func(s *Server) error          // creates the data
+	command func(s *Server) []string       // without the additional settings
+	ready   func(s *Server) (answer error) // nil once the server replies
+	quit    string                         // the signal that ends the server immediately
+	user    string                         // the user to run as instead of root; "" means root
 }
 
-// script runs a server until standard input ends, which it does with the tests,
-// however they do; then it ends the server and removes its files, unless it was
-// told to keep them. A server that is frozen has to be woken first.
+// script runs a server until standard input ends, which happens when the test
+// process ends for any reason. It then kills the server and removes its files,
+// unless it reads the word keep. A frozen server is continued first, so that it
+// receives the signal.
 const script = `trap : HUP INT TERM; dir=$1; quit=$2; shift 2
 "$@" >>"$dir/log" 2>&1 </dev/null & echo $!
 read -r word
 kill -CONT $! 2>/dev/null; kill -$quit $! 2>/dev/null; wait $!
 [ "$word" = keep ] || rm -rf "$dir"`
 
-// patience is far more than a server takes to start.
+// patience is far longer than a server takes to start.
 const patience = 60 * time.Second
 
-// own returns a server for one test.
+// own starts a server for one test.
 func own(t testing.TB, k *kind, args []string) *Server {
 	t.Helper()
 	s, err := newServer(k, args)
@@ -85,7 +86,7 @@ func own(t testing.TB, k *kind, args []string) *Server {
 	return s
 }
 
-// check ends a test that cannot have its server.
+// check ends the test if its server did not start.
 func check(t testing.TB, err error) {
 	t.Helper()
 	switch {
@@ -119,7 +120,7 @@ func newServer(k *kind, args []string) (_ *Server, err error) {
 	if err := k.init(s); err != nil {
 		return nil, err
 	}
-	// Somebody may be faster at a port.
+	// Another process may take the port first.
 	for range 5 {
 		if s.port, err = freePort(); err != nil {
 			return nil, err
@@ -131,8 +132,8 @@ func newServer(k *kind, args []string) (_ *Server, err error) {
 	return nil, err
 }
 
-// freePort is one that no client has as its own: those come from higher up. So it
-// stays free while the server that had it is down.
+// freePort returns a free port below those that the system gives to clients. So it
+// stays free while the server is down.
 func freePort() (port string, err error) {
 	for range 100 {
 		port = strconv.Itoa(20000 + rand.IntN(12000))
@@ -144,38 +145,38 @@ func freePort() (port string, err error) {
 	return "", err
 }
 
-// Addr is where the server listens: 127.0.0.1 and a port.
+// Addr returns the server's address: 127.0.0.1 and a port.
 func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", s.port) }
 
-// Kill ends the server as a power cut would, with all of its processes (SIGKILL),
-// and returns when it has ended. Its data stay.
+// Kill kills all processes of the server (SIGKILL), as a power cut would, and waits
+// until they have ended. The data stay.
 func (s *Server) Kill() {
 	s.t.Helper()
 	s.must(s.kill())
 }
 
-// Start starts the server again that was killed, on the same port and with the
-// same data, and returns when it answers.
+// Start restarts a killed server on the same port with the same data, and waits
+// until it replies.
 func (s *Server) Start() {
 	s.t.Helper()
 	s.must(s.start())
 }
 
-// Restart is [Server.Kill] and [Server.Start].
+// Restart calls [Server.Kill] and [Server.Start].
 func (s *Server) Restart() {
 	s.t.Helper()
 	s.Kill()
 	s.Start()
 }
 
-// Freeze stops all processes of the server where they are (SIGSTOP). It accepts
-// connections, as the kernel does that for it, and says nothing.
+// Freeze stops all processes of the server (SIGSTOP). The kernel still accepts
+// connections, but the server does not reply.
 func (s *Server) Freeze() {
 	s.t.Helper()
 	s.must(s.signal("STOP"))
 }
 
-// Thaw lets a frozen server go on.
+// Thaw continues a frozen server.
 func (s *Server) Thaw() {
 	s.t.Helper()
 	s.must(s.signal("CONT"))
@@ -190,7 +191,7 @@ func (s *Server) must(err error) {
 
 func (s *Server) start() (err error) {
 	if s.sh != nil {
-		return fmt.Errorf("servertest: %s runs already", s.kind.program)
+		return fmt.Errorf("servertest: %s is already running", s.kind.program)
 	}
 	words := append([]string{"sh", "-c", script, "sh", s.dir, s.kind.quit}, s.kind.command(s)...)
 	sh := s.command(append(words, s.args...)...)
@@ -224,16 +225,16 @@ func (s *Server) start() (err error) {
 	return errors.Join(err, s.kill())
 }
 
-// kill ends the server and leaves its data.
+// kill ends the server but keeps its data.
 func (s *Server) kill() error {
 	if s.sh == nil {
 		return nil
 	}
-	// First it is stopped, so that it has no more children than are killed.
+	// Stop it first, so that it starts no children that would survive.
 	err := errors.Join(s.signal("STOP"), s.signal("KILL"))
 	io.WriteString(s.stdin, "keep\n")
 	s.stdin.Close()
-	_ = s.sh.Wait() // how the server ended, which is known
+	_ = s.sh.Wait() // reports the kill
 	s.sh, s.pid = nil, 0
 	return err
 }
@@ -249,30 +250,31 @@ func (s *Server) close() {
 	s.sh, s.pid = nil, 0
 }
 
-// command is a command that is not run by root where the server must not be.
+// command returns a command that runs as the server's user.
 func (s *Server) command(words ...string) *exec.Cmd {
 	words = append(append([]string(nil), s.asUser...), words...)
 	cmd := exec.Command(words[0], words[1:]...)
-	cmd.Dir = "/" // where anybody may be
+	cmd.Dir = "/" // accessible to every user
 	return cmd
 }
 
-// signal signals all processes of the server, the first one first.
+// signal sends a signal to all processes of the server.
 func (s *Server) signal(name string) error {
 	if s.pid == 0 {
-		return fmt.Errorf("servertest: %s does not run", s.kind.program)
+		return fmt.Errorf("servertest: %s is not running", s.kind.program)
 	}
 	if name == "CONT" {
 		return kill(name, descendants(s.pid))
 	}
-	// The first one may have children until it is stopped.
+	// The main process may start children until it is stopped.
 	if err := kill("STOP", []int{s.pid}); err != nil {
 		return err
 	}
 	return kill(name, descendants(s.pid))
 }
 
-// kill uses the shell's: syscall has none on every system.
+// kill uses the shell's kill, because package syscall does not support it on every
+// system.
 func kill(signal string, pids []int) error {
 	words := []string{"-c", `for pid; do kill -` + signal + ` $pid 2>/dev/null; done; true`, "sh"}
 	for _, pid := range pids {
@@ -285,7 +287,7 @@ func alive(pid int) bool {
 	return slices.ContainsFunc(processes(), func(p process) bool { return p.pid == pid })
 }
 
-// descendants returns a process and those that come of it.
+// descendants returns a process and its descendants.
 func descendants(pid int) []int {
 	children := map[int][]int{}
 	for _, p := range processes() {
@@ -300,13 +302,13 @@ func descendants(pid int) []int {
 
 type process struct{ pid, parent int }
 
-// processes lists all of this machine that have not ended, on Linux without a
-// program that may not be there.
+// processes lists all running processes. On Linux it reads /proc, because ps may
+// not be installed.
 func processes() (all []process) {
 	var list []byte
 	files, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, file := range files {
-		// The pid, the name in parentheses, which may hold any, and on.
+		// pid (name) state ppid …; the name may contain parentheses.
 		stat, _ := os.ReadFile(file)
 		if open, end := bytes.IndexByte(stat, '('), bytes.LastIndexByte(stat, ')'); open >= 0 && end > open {
 			list = fmt.Appendf(list, "%s%s\n", stat[:open], stat[end+1:])
@@ -326,7 +328,7 @@ func processes() (all []process) {
 	return all
 }
 
-// once runs a server that tests share.
+// once returns a function that starts a shared server on its first call.
 func once(k *kind, args ...string) func() (*Server, error) {
 	return sync.OnceValues(func() (*Server, error) { return newServer(k, args) })
 }

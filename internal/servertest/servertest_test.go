@@ -17,7 +17,7 @@ import (
 	"github.com/flyext/flyext/internal/servertest"
 )
 
-// ask sends Redis a command and returns the first line of its answer.
+// ask sends Redis a command and returns the first line of the reply.
 func ask(addr, command string) (string, error) {
 	conn, err := net.DialTimeout("tcp", addr, time.Second)
 	if err != nil {
@@ -42,13 +42,13 @@ func TestRedis(t *testing.T) {
 	want("SET a 1", "+OK")
 	s.Kill()
 	if _, err := ask(s.Addr(), "PING"); err == nil {
-		t.Error("it was killed, and answers")
+		t.Error("a killed server replied")
 	}
 	s.Start()
 	want("INCR a", ":2")
 	s.Freeze()
 	if _, err := ask(s.Addr(), "PING"); err == nil {
-		t.Error("it is frozen, and answers")
+		t.Error("a frozen server replied")
 	}
 	s.Thaw()
 	want("INCR a", ":3")
@@ -57,7 +57,7 @@ func TestRedis(t *testing.T) {
 	s.Freeze()
 	s.Restart()
 	want("INCR a", ":5")
-	s.Freeze() // it ends with the test nevertheless
+	s.Freeze() // the cleanup must still end it
 }
 
 func TestPostgreSQL(t *testing.T) {
@@ -88,19 +88,19 @@ func TestPostgreSQL(t *testing.T) {
 	want("INSERT INTO a VALUES (1)", "INSERT 0 1")
 	s.Kill()
 	if _, err := do("-c", "SELECT 1"); err == nil {
-		t.Error("it was killed, and answers")
+		t.Error("a killed server replied")
 	}
 	s.Start()
 	want("SELECT count(*) FROM a", "1")
 
-	// Frozen are also the processes of connections that are there.
+	// Freeze also stops the processes of open connections.
 	u, err := url.Parse(database)
 	if err != nil || u.Host != s.Addr() {
 		t.Fatal(u, err)
 	}
 	s.Freeze()
 	if _, err := do("-c", "SELECT 1"); err == nil {
-		t.Error("it is frozen, and answers")
+		t.Error("a frozen server replied")
 	}
 	s.Thaw()
 	want("SELECT count(*) FROM a", "1")
@@ -112,15 +112,15 @@ func TestPostgreSQL(t *testing.T) {
 func TestShared(t *testing.T) {
 	t.Parallel()
 	if a, b := servertest.SharedRedis(t), servertest.SharedRedis(t); a != b {
-		t.Errorf("two servers: %s and %s", a, b)
+		t.Errorf("got two servers, %s and %s, want one", a, b)
 	}
 	if a, b := servertest.SharedDatabase(t), servertest.SharedDatabase(t); a == b {
-		t.Error("one database for two")
+		t.Error("got the same database twice")
 	}
 }
 
-// TestEndsWithTests runs tests in a process that is killed, and looks for what is
-// left of their servers.
+// TestEndsWithTests kills a test process and checks that nothing is left of its
+// servers.
 func TestEndsWithTests(t *testing.T) {
 	t.Parallel()
 	if os.Getenv("SERVERTEST_HANG") != "" {
@@ -136,7 +136,7 @@ func TestEndsWithTests(t *testing.T) {
 		t.Fatal(err)
 	}
 	for parent := dir; parent != os.TempDir() && parent != "/"; parent = filepath.Dir(parent) {
-		if err := os.Chmod(parent, 0o777); err != nil { // PostgreSQL has to get there, as another user
+		if err := os.Chmod(parent, 0o777); err != nil { // PostgreSQL runs as another user
 			t.Fatal(err)
 		}
 	}
@@ -180,7 +180,7 @@ func TestEndsWithTests(t *testing.T) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("left are ", strconv.Itoa(len(left)), " directories and the servers ", listening)
+			t.Fatal(strconv.Itoa(len(left)), " directories are left, and the servers ", listening)
 		}
 	}
 }

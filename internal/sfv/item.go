@@ -66,7 +66,7 @@ func (p *parser) str() (Value, error) {
 	return Value{}, errSyntax
 }
 
-// unescape removes the backslashes of a string that the parser has checked.
+// unescape removes the backslashes of a valid string.
 func unescape(text string) string {
 	plain := make([]byte, 0, len(text))
 	for i := 0; i < len(text); i++ {
@@ -87,7 +87,7 @@ func (p *parser) date() (Value, error) {
 	return Value{Kind: Date}, nil
 }
 
-// displayString reads a string with percent-encoded UTF-8. Its text is not needed.
+// displayString parses a string with percent-encoded UTF-8. Its text is not stored.
 func (p *parser) displayString() (Value, error) {
 	text, ok := strings.CutPrefix(p.s[p.i:], `%"`)
 	text, _, closed := strings.Cut(text, `"`)
@@ -111,8 +111,8 @@ func (p *parser) displayString() (Value, error) {
 
 func isLowerHex(c byte) bool { return isDigit(c) || 'a' <= c && c <= 'f' }
 
-// bytes decodes strictly: padding is required and its spare bits are zero, so
-// that one byte sequence has one spelling and no signature a second one.
+// bytes decodes strictly: padding is required and its spare bits must be zero. Each
+// byte sequence therefore has only one spelling.
 func (p *parser) bytes() (Value, error) {
 	p.i++ // ":"
 	encoded, _, closed := strings.Cut(p.s[p.i:], ":")
@@ -124,12 +124,12 @@ func (p *parser) bytes() (Value, error) {
 	return Value{Kind: Bytes, Text: text}, nil
 }
 
-// strictBase64 is made once: making it copies its tables.
+// strictBase64 is a variable because Strict copies tables on each call.
 var strictBase64 = base64.StdEncoding.Strict()
 
-// DecodeBase64 decodes base64 in its one spelling: with its padding, and without
-// the line breaks that encoding/base64 overlooks. A digest or a MAC, up to
-// SHA-512's, is allocated once.
+// DecodeBase64 decodes strict base64. It refuses missing padding, and the line
+// breaks that encoding/base64 ignores. The result of up to 66 bytes, enough for
+// SHA-512, takes one allocation.
 func DecodeBase64(text string) (string, bool) {
 	if strings.IndexByte(text, '\n') >= 0 || strings.IndexByte(text, '\r') >= 0 {
 		return "", false
@@ -199,8 +199,8 @@ func isLower(c byte) bool { return 'a' <= c && c <= 'z' }
 func isAlpha(c byte) bool { return isLower(c|0x20) && c < 0x80 }
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
-// isTokenChar says whether c may stand inside a token: RFC 9110's tchar, and
-// the colon and slash that RFC 8941 adds.
+// isTokenChar reports whether c may be in a token: RFC 9110's tchar, a colon or a
+// slash.
 func isTokenChar(c byte) bool {
 	return isAlpha(c) || isDigit(c) || c != 0 && strings.IndexByte("!#$%&'*+-.^_`|~:/", c) >= 0
 }

@@ -1,12 +1,11 @@
-// Package sfv reads the structured fields of HTTP Message Signatures
-// (Signature-Input and Signature) and Content-Digest, strictly as RFC 8941 defines
-// them, with the two types that RFC 9651 adds.
+// Package sfv parses the structured fields Signature-Input, Signature and
+// Content-Digest. It follows RFC 8941 strictly, and supports the two types that RFC
+// 9651 adds.
 //
-// A general structured-field library returns values. A verifier needs the bytes of
-// those values, because those bytes were signed. So each member and component keeps
-// its text as received. A key or a parameter that is repeated is an error here,
-// although RFC 8941 lets the last one win: the signer and the verifier could each
-// have meant another one.
+// Each member and component keeps its text as received, because a verifier needs
+// the bytes that were signed. A repeated key or parameter is an error, although RFC
+// 8941 says that the last one wins: signer and verifier could each use a different
+// one.
 package sfv
 
 import (
@@ -19,8 +18,8 @@ import (
 // Kind is the type of a bare item (RFC 8941, section 3.3).
 type Kind uint8
 
-// The kinds of bare items. Decimals, dates and display strings are parsed but have
-// no value: no part of a signature that means something to a verifier is one.
+// The kinds of bare items. Decimals, dates and display strings are parsed without a
+// value, because no signature parameter that is used here has these types.
 const (
 	Boolean Kind = iota
 	Integer
@@ -62,8 +61,8 @@ func (it *Item) Param(name string) (Value, bool) {
 	return Value{}, false
 }
 
-// Equal reports whether two items have one value and the same parameters, these
-// in any order.
+// Equal reports whether two items have the same value and parameters. The order of
+// the parameters does not matter.
 func (it *Item) Equal(other *Item) bool {
 	if it.Value != other.Value || len(it.Params) != len(other.Params) {
 		return false
@@ -76,22 +75,21 @@ func (it *Item) Equal(other *Item) bool {
 	return true
 }
 
-// A Member of a dictionary is an inner list or an item.
+// A Member of a dictionary is an item or an inner list.
 type Member struct {
 	Key    string
-	Raw    string // everything behind "key=", as received
+	Raw    string // everything after "key=", as received
 	IsList bool
 	Items  []Item  // of an inner list
 	Value  Value   // of an item
 	Params []Param // of the list or the item
 }
 
-// A stranger chooses the field. These bounds are far above those of any signer.
+// Limits for fields, which are not authenticated yet. Signers stay far below them.
 const (
-	// MaxField is the most bytes of a field.
-	MaxField    = 16 << 10
-	maxElements = 64  // members of a field, items of a list, parameters of an item
-	maxTotal    = 512 // items and parameters of a field
+	MaxField    = 16 << 10 // bytes of a field
+	maxElements = 64       // members of a field, items of a list, parameters of an item
+	maxTotal    = 512      // items and parameters of a field
 )
 
 var (
@@ -100,7 +98,7 @@ var (
 	errTooMany   = errors.New("sfv: too many elements")
 )
 
-// ParseDictionary reads a dictionary (RFC 8941, section 4.2.2) from the lines of a
+// ParseDictionary parses a dictionary (RFC 8941, section 4.2.2) from the lines of a
 // field. Keys and parameters must be unique.
 func ParseDictionary(lines ...string) ([]Member, error) {
 	text, err := join(lines)
@@ -136,7 +134,7 @@ func ParseDictionary(lines ...string) ([]Member, error) {
 	}
 }
 
-// join joins the lines of a field, which must not be longer than MaxField.
+// join joins the lines of a field of at most MaxField bytes.
 func join(lines []string) (string, error) {
 	size := 0
 	for _, line := range lines {
@@ -158,7 +156,7 @@ type parser struct {
 
 func (p *parser) done() bool { return p.i >= len(p.s) }
 
-// peek returns the next byte, or 0 at the end: no grammar here allows a NUL.
+// peek returns the next byte, or 0 at the end. NUL is not allowed anywhere.
 func (p *parser) peek() byte {
 	if p.done() {
 		return 0
@@ -228,7 +226,7 @@ func (p *parser) innerList() ([]Item, error) {
 	}
 }
 
-// full counts an item or a parameter, and reports whether it is one too many.
+// full counts an item or a parameter and reports whether there are too many.
 func (p *parser) full() bool {
 	p.total++
 	return p.total > maxTotal

@@ -7,24 +7,24 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// Broken breaks all connections of a store with 20 of them, and demands that no
-// request is lost to that. while is called while requests wait; it may be nil.
-func Broken(t *testing.T, s flyext.ReplayStore, break_, while func()) {
+// Broken breaks all connections of a store with 20 connections and checks that no
+// request fails. While requests wait, it calls repair, which may be nil.
+func Broken(t *testing.T, s flyext.ReplayStore, break_, repair func()) {
 	t.Helper()
 	const width = 20
 	for round := range 3 {
-		each(width, func(n int) { useOnce(t, s, Numbered(2*round*width+n)) }) // which opens connections
+		each(width, func(n int) { useOnce(t, s, Numbered(2*round*width+n)) }) // opens the connections
 		break_()
 		var ended sync.WaitGroup
 		ended.Go(func() { each(width, func(n int) { useOnce(t, s, Numbered((2*round+1)*width+n)) }) })
-		if while != nil {
-			while()
+		if repair != nil {
+			repair()
 		}
 		ended.Wait()
 	}
 }
 
-// useOnce demands that a nonce works, and then works no more.
+// useOnce checks that a nonce works exactly once.
 func useOnce(t *testing.T, s flyext.ReplayStore, n flyext.Nonce) {
 	t.Helper()
 	for _, want := range []bool{true, false} {
@@ -34,7 +34,7 @@ func useOnce(t *testing.T, s flyext.ReplayStore, n flyext.Nonce) {
 	}
 }
 
-// each calls f at once for each number.
+// each calls f concurrently for each number.
 func each(numbers int, f func(n int)) {
 	var workers sync.WaitGroup
 	for n := range numbers {

@@ -10,26 +10,26 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// A Clocked store is one whose own clock a test sets.
+// A Clocked store has a clock that the test sets.
 type Clocked struct {
 	flyext.ReplayLookup
 	Set   func(now time.Time)
-	Clean func() // drops what has expired
+	Clean func() // drops expired nonces
 }
 
-// life is that of a request's nonce from the time of signing.
+// life is the time from signing a request until its nonce expires.
 const life = 6 * time.Minute
 
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// nonce returns a nonce that expires at a time after the start.
+// nonce returns a nonce that expires at the given time after the start.
 func nonce(number int, expires time.Duration) flyext.Nonce {
 	n := flyext.Nonce{Expires: start.Add(expires)}
 	binary.BigEndian.PutUint64(n.Key[8:], uint64(number))
 	return n
 }
 
-// wantExpired demands flyext.ErrNonceExpired.
+// wantExpired checks that Use returns flyext.ErrNonceExpired.
 func wantExpired(t *testing.T, s flyext.ReplayStore, n flyext.Nonce) {
 	t.Helper()
 	if fresh, err := s.Use(t.Context(), n); fresh || !errors.Is(err, flyext.ErrNonceExpired) {
@@ -37,8 +37,8 @@ func wantExpired(t *testing.T, s flyext.ReplayStore, n flyext.Nonce) {
 	}
 }
 
-// Clocks demands that a copy of an admitted message is never admitted, however the
-// store's clock steps. newStore returns an empty store.
+// Clocks checks that no duplicate is accepted, however the store's clock steps.
+// newStore returns an empty store.
 func Clocks(t *testing.T, newStore func(t *testing.T) Clocked) {
 	for _, test := range []struct {
 		name  string
@@ -70,7 +70,7 @@ func Clocks(t *testing.T, newStore func(t *testing.T) Clocked) {
 	t.Run("at random", func(t *testing.T) { t.Parallel(); random(t, newStore(t)) })
 }
 
-// expired has nonces that a store could have forgotten.
+// expired uses nonces that the store may have dropped.
 func expired(t *testing.T, s Clocked) {
 	s.Set(start)
 	wantExpired(t, s, nonce(1, 0))
@@ -81,12 +81,12 @@ func expired(t *testing.T, s Clocked) {
 	WantUse(t, s, nonce(4, time.Hour+life), true)
 	s.Set(start)
 	wantExpired(t, s, nonce(3, life))                    // dropped
-	wantExpired(t, s, nonce(5, life-time.Second))        // before the horizon
-	WantUse(t, s, nonce(6, life+time.Millisecond), true) // behind it
+	wantExpired(t, s, nonce(5, life-time.Second))        // earlier than the horizon
+	WantUse(t, s, nonce(6, life+time.Millisecond), true) // later than the horizon
 	WantUse(t, s, nonce(4, time.Hour+life), false)
 }
 
-// events has the nonces of events, which expire a day after they were received.
+// events uses the nonces of events, which expire a day after receipt.
 func events(t *testing.T, s Clocked) {
 	const day = 24 * time.Hour
 	s.Set(start)
@@ -94,7 +94,7 @@ func events(t *testing.T, s Clocked) {
 	event.OnReceipt = true
 	WantUsed(t, s, event, false)
 	WantUse(t, s, event, true)
-	event.Expires = start.Add(day + time.Minute) // received again by another machine
+	event.Expires = start.Add(day + time.Minute) // a duplicate that another machine receives later
 	WantUsed(t, s, event, true)
 	WantUse(t, s, event, false)
 	s.Set(start.Add(2 * day))
@@ -104,21 +104,21 @@ func events(t *testing.T, s Clocked) {
 	WantUse(t, s, other, true)
 	s.Set(start)
 	s.Clean()
-	WantUse(t, s, nonce(3, life), true) // the dropped event does not hold it up
+	WantUse(t, s, nonce(3, life), true) // the dropped event did not raise the horizon
 	WantUsed(t, s, event, false)
 	WantUse(t, s, event, true)
 }
 
-// wantRefused demands that a copy does not pass.
+// wantRefused checks that a duplicate is refused.
 func wantRefused(t *testing.T, s flyext.ReplayStore, n flyext.Nonce) {
 	t.Helper()
 	if fresh, err := s.Use(t.Context(), n); fresh || err != nil && !errors.Is(err, flyext.ErrNonceExpired) {
-		t.Fatalf("got %t, %v for a copy of an admitted message", fresh, err)
+		t.Fatalf("got %t, %v for a duplicate", fresh, err)
 	}
 }
 
-// random has the clock walk and step. Messages expire around it, and copies of
-// earlier ones come in between.
+// random moves and steps the clock at random. It uses nonces that expire around
+// that time, and duplicates of earlier ones.
 func random(t *testing.T, s Clocked) {
 	r := rand.New(rand.NewPCG(1, 2))
 	between := func(low, high time.Duration) time.Duration {
@@ -150,6 +150,6 @@ func random(t *testing.T, s Clocked) {
 		}
 	}
 	if len(admitted) < 50 || refused < 50 {
-		t.Errorf("%d admitted, %d refused: too few of either to show a thing", len(admitted), refused)
+		t.Errorf("%d accepted, %d refused, want at least 50 of each", len(admitted), refused)
 	}
 }

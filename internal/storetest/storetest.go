@@ -1,5 +1,5 @@
-// Package storetest holds what every replay store on a server has to do, for the
-// tests of those that there are.
+// Package storetest tests the behavior that all replay stores on a server must
+// have.
 package storetest
 
 import (
@@ -13,21 +13,21 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// Timeout is that of stores whose server is out of order; Slack is what the tests' machine
-// may take longer, far less than a driver's own timeouts.
 const (
+	// Timeout is the timeout of stores whose server is broken.
 	Timeout = 300 * time.Millisecond
-	Slack   = 2 * time.Second
+	// Slack is the additional time on a busy machine. Drivers' timeouts are far longer.
+	Slack = 2 * time.Second
 )
 
-// Numbered returns the nonce of a number, which lives as long as a request's.
+// Numbered returns nonce n. It lives for six minutes, as long as a request's nonce.
 func Numbered(n int) flyext.Nonce {
 	var key [16]byte
 	binary.BigEndian.PutUint64(key[8:], uint64(n))
 	return flyext.Nonce{Key: key, Expires: time.Now().Add(6 * time.Minute)}
 }
 
-// WantUse enters a nonce, and demands to be told whether it is fresh.
+// WantUse calls Use and checks whether the nonce is fresh.
 func WantUse(t *testing.T, s flyext.ReplayStore, n flyext.Nonce, want bool) {
 	t.Helper()
 	if fresh, err := s.Use(t.Context(), n); fresh != want || err != nil {
@@ -35,7 +35,7 @@ func WantUse(t *testing.T, s flyext.ReplayStore, n flyext.Nonce, want bool) {
 	}
 }
 
-// WantUsed looks a nonce up, and demands to be told whether it was used.
+// WantUsed calls Used and checks whether the nonce was used.
 func WantUsed(t *testing.T, s flyext.ReplayLookup, n flyext.Nonce, want bool) {
 	t.Helper()
 	if used, err := s.Used(t.Context(), n); used != want || err != nil {
@@ -43,8 +43,8 @@ func WantUsed(t *testing.T, s flyext.ReplayLookup, n flyext.Nonce, want bool) {
 	}
 }
 
-// WantFailure asks a store whose server cannot tell, for a caller with no deadline.
-// It demands an error in time, and returns it.
+// WantFailure calls Use while the server is broken, without a deadline. It checks
+// that the error comes in time and returns it.
 func WantFailure(t *testing.T, s flyext.ReplayStore, n flyext.Nonce) error {
 	t.Helper()
 	began := time.Now()
@@ -53,12 +53,12 @@ func WantFailure(t *testing.T, s flyext.ReplayStore, n flyext.Nonce) error {
 		t.Errorf("fresh: got %t, %v, want an error", fresh, err)
 	}
 	if took := time.Since(began); took > Timeout+Slack {
-		t.Errorf("it took %v", took)
+		t.Errorf("Use took %v, want at most %v", took, Timeout+Slack)
 	}
 	return err
 }
 
-// WantRecovery waits until a store works again, with nonces from a number on.
+// WantRecovery waits until a store works again. It uses nonces from number n on.
 func WantRecovery(t *testing.T, s flyext.ReplayStore, n int) {
 	t.Helper()
 	deadline := time.Now().Add(time.Minute)
@@ -68,13 +68,13 @@ func WantRecovery(t *testing.T, s flyext.ReplayStore, n int) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("it does not recover: %t, %v", fresh, err)
+			t.Fatalf("the store does not recover: %t, %v", fresh, err)
 		}
-		n++ // which may have been entered without an answer
+		n++ // the server may have stored the last one
 	}
 }
 
-// Once demands of two machines that each nonce works once on both together.
+// Once checks that each nonce works once across two machines.
 func Once(t *testing.T, nonces int, a, b flyext.ReplayLookup) {
 	t.Helper()
 	for n := range nonces {
@@ -87,8 +87,8 @@ func Once(t *testing.T, nonces int, a, b flyext.ReplayLookup) {
 	}
 }
 
-// Race has machines race for each nonce, with 64 requests in all. One of them may
-// win.
+// Race makes 64 concurrent requests with each nonce, spread over the machines, and
+// checks that one is accepted.
 func Race(t *testing.T, nonces int, machines ...flyext.ReplayStore) {
 	t.Helper()
 	admitted := make([]atomic.Int64, nonces)
@@ -110,7 +110,7 @@ func Race(t *testing.T, nonces int, machines ...flyext.ReplayStore) {
 	workers.Wait()
 	for n := range nonces {
 		if got := admitted[n].Load(); got != 1 {
-			t.Errorf("nonce %d was admitted %d times", n, got)
+			t.Errorf("nonce %d was accepted %d times", n, got)
 		}
 	}
 }

@@ -1,5 +1,5 @@
-// Package testscale makes tests that repeat something thousands of times small by
-// default, so that every test of the repository runs in a minute or two.
+// Package testscale keeps the number of repetitions in long tests small by default,
+// so that the whole suite takes a minute or two.
 package testscale
 
 import (
@@ -8,13 +8,12 @@ import (
 	"testing"
 )
 
-// Variable is the environment variable that makes these tests larger: a whole
-// number by which they multiply their repetitions. The default is 1. The README
-// documents it.
+// Variable is the environment variable that multiplies the number of repetitions.
+// It is a whole number; the default is 1. The README documents it.
 const Variable = "FLYEXT_TEST_SCALE"
 
-// Factor returns what the environment says. Anything but a whole number from 1
-// ends the test.
+// Factor returns the value of the variable. It fails the test if the value is not a
+// whole number from 1.
 func Factor(t testing.TB) int {
 	t.Helper()
 	text := os.Getenv(Variable)

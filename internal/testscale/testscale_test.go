@@ -8,7 +8,7 @@ import (
 	"github.com/flyext/flyext/internal/testscale"
 )
 
-// A subject is a test that may end.
+// A subject is a test that records its failure.
 type subject struct {
 	testing.TB
 	failure string

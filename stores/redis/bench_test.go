@@ -16,7 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// random is a nonce that no run had before.
+// random returns a new nonce.
 func random() flyext.Nonce {
 	var key [16]byte
 	binary.BigEndian.PutUint64(key[:], rand.Uint64())
@@ -24,7 +24,7 @@ func random() flyext.Nonce {
 	return flyext.Nonce{Key: key, Expires: time.Now().Add(6 * time.Minute)}
 }
 
-// BenchmarkUse is an entry of a fresh nonce, in a Redis on loopback.
+// BenchmarkUse enters new nonces in a Redis on loopback.
 func BenchmarkUse(b *testing.B) {
 	for _, fsync := range []string{"everysec", "always"} {
 		server := servertest.Redis(b, "--appendfsync", fsync)
@@ -50,9 +50,9 @@ func BenchmarkUse(b *testing.B) {
 	}
 }
 
-// BenchmarkMemory reports what Redis needs for a live nonce, with the tables of its
+// BenchmarkMemory reports the memory per live nonce. It includes the tables of the
 // sorted sets, which are largest just after they have grown. The owners of the
-// entries, which live for a moment, are gone by then.
+// entries have expired by then.
 func BenchmarkMemory(b *testing.B) {
 	for _, nonces := range []int{100_000, 500_000, 540_000} {
 		b.Run(strconv.Itoa(nonces), func(b *testing.B) {
@@ -74,7 +74,7 @@ func BenchmarkMemory(b *testing.B) {
 					})
 				}
 				workers.Wait()
-				for keys := int64(33); keys > 32; { // 16 sets, and 16 horizons at most
+				for keys := int64(33); keys > 32; { // 16 sets and at most 16 horizons
 					var err error
 					if keys, err = client.DBSize(b.Context()).Result(); err != nil {
 						b.Fatal(err)
@@ -101,6 +101,6 @@ func usedMemory(b *testing.B, client *redis.Client) int {
 			}
 		}
 	}
-	b.Fatal("INFO does not tell used_memory")
+	b.Fatal("INFO does not contain used_memory")
 	return 0
 }

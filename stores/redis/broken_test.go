@@ -10,8 +10,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// TestBrokenConnections: a broken connection costs no request, if Redis is back in
-// time. The client does not try again by itself here.
+// TestBrokenConnections checks that a broken connection fails no request if Redis
+// is back in time, with and without retries by the client.
 func TestBrokenConnections(t *testing.T) {
 	t.Parallel()
 	for _, retries := range []int{-1, 3} {
@@ -52,7 +52,7 @@ func TestBrokenConnections(t *testing.T) {
 	}
 }
 
-// TestCheckTries has servers on which Check fails for the reason for which Use does.
+// TestCheckTries checks that Check fails if a command of Use is missing.
 func TestCheckTries(t *testing.T) {
 	t.Parallel()
 	for _, command := range []string{"eval", "time", "zadd", "zrem", "zrangebyscore", "get", "set"} {
@@ -61,11 +61,11 @@ func TestCheckTries(t *testing.T) {
 			server := servertest.Redis(t, "--rename-command", command, "")
 			store, _ := newStore(t, server.Addr(), redisstore.Options{Timeout: 20 * time.Second})
 			if err := store.Check(t.Context()); err == nil {
-				t.Error("Check does not tell")
+				t.Error("Check succeeds, want an error")
 			}
 		})
 	}
-	t.Run("it leaves nothing behind", func(t *testing.T) {
+	t.Run("Check leaves no keys", func(t *testing.T) {
 		t.Parallel()
 		server := servertest.Redis(t)
 		store, client := newStore(t, server.Addr(), redisstore.Options{Timeout: 20 * time.Second})
@@ -73,13 +73,13 @@ func TestCheckTries(t *testing.T) {
 			t.Error(err)
 		}
 		if keys, err := client.Keys(t.Context(), "*").Result(); len(keys) != 0 || err != nil {
-			t.Errorf("the keys are %q, %v", keys, err)
+			t.Errorf("got keys %q, %v, want none", keys, err)
 		}
 	})
 }
 
-// TestFullRecovers has a Redis whose memory is full of nonces. When they expire,
-// new ones are taken again.
+// TestFullRecovers fills the memory of Redis with nonces and checks that it accepts
+// new ones after they have expired.
 func TestFullRecovers(t *testing.T) {
 	t.Parallel()
 	server := servertest.Redis(t, "--maxmemory", "3mb", "--appendfsync", "no")
@@ -91,7 +91,7 @@ func TestFullRecovers(t *testing.T) {
 		full = err != nil
 	}
 	if !full {
-		t.Fatal("it does not fill up")
+		t.Fatal("Redis does not become full")
 	}
 	old := storetest.Numbered(0)
 	old.Expires = now.Add(6 * time.Minute)
@@ -101,6 +101,6 @@ func TestFullRecovers(t *testing.T) {
 	storetest.WantUse(t, store, later, true)
 	store.SetClock(now)
 	if fresh, err := store.Use(t.Context(), old); fresh {
-		t.Errorf("got %t, %v for a nonce that was dropped", fresh, err)
+		t.Errorf("got %t, %v for a dropped nonce", fresh, err)
 	}
 }

@@ -14,23 +14,25 @@ import (
 )
 
 var (
-	// ErrEvicts says that Redis makes room by forgetting: set its maxmemory-policy
-	// to noeviction.
-	ErrEvicts = errors.New("redisstore: Redis evicts keys when its memory is full")
+	// ErrEvicts reports that Redis evicts keys when its memory is full. Set
+	// maxmemory-policy to noeviction.
+	ErrEvicts = errors.New("redisstore: Redis evicts keys when its memory is full; set maxmemory-policy to noeviction")
 
-	// ErrVolatile says that Redis forgets when it restarts: set its appendonly to
+	// ErrVolatile reports that Redis loses its data at a restart. Set appendonly to
 	// yes.
-	ErrVolatile = errors.New("redisstore: Redis keeps no append-only file")
+	ErrVolatile = errors.New("redisstore: Redis has no append-only file and loses its data at a restart; set appendonly to yes")
 )
 
-// Check enters a nonce of its own as [Store.Use] does and removes it. It then asks
-// Redis, or each master of a cluster, whether Redis keeps what it has acknowledged.
+// Check tests whether Redis is usable and configured to keep its data. It enters a
+// nonce as [Store.Use] does and removes it. It then reads the configuration of
+// Redis, or of each master of a cluster. Call Check when the service starts, and
+// log the error or stop.
 //
-// Check returns [ErrEvicts], [ErrVolatile] or both, or another error: Redis is out
-// of reach, is a replica, does not have the commands that Use needs or does not
-// allow them, does not allow INFO, or has a clock that is a minute ahead
-// ([flyext.ErrNonceExpired]). Call Check when the service starts. Log the
-// error or stop.
+// Check returns [ErrEvicts], [ErrVolatile] or both, or another error if Redis
+//
+//   - is unreachable or a replica,
+//   - lacks or forbids a command that Use needs, or forbids INFO,
+//   - has a clock that is a minute ahead ([flyext.ErrNonceExpired]).
 func (s *Store) Check(ctx context.Context) error {
 	if err := s.try(ctx); err != nil {
 		return wrap(err)
@@ -47,10 +49,12 @@ func (s *Store) Check(ctx context.Context) error {
 	return wrap(err)
 }
 
-// checkLife is the least that a request of flyext has left when it comes.
+// checkLife is the shortest remaining lifetime of a nonce when flyext passes it to
+// Use.
 const checkLife = time.Minute
 
-// try enters a nonce under keys of its own, and drops one.
+// try enters a nonce under separate keys and drops an expired one, so that it runs
+// each command of the script.
 func (s *Store) try(ctx context.Context) error {
 	n := flyext.Nonce{Expires: time.Now().Add(checkLife)}
 	binary.BigEndian.PutUint64(n.Key[:], rand.Uint64())
@@ -67,13 +71,13 @@ func (s *Store) try(ctx context.Context) error {
 		return err
 	}
 	if !fresh {
-		return errors.New("a new nonce counts as used")
+		return errors.New("a new nonce is reported as used")
 	}
 	_, err = s.ask(ctx, func(ctx context.Context) (bool, error) { return true, s.client.Del(ctx, keys...).Err() })
 	return err
 }
 
-// check goes by INFO, which managed Redis allow more often than CONFIG.
+// check reads INFO, because managed Redis services allow it more often than CONFIG.
 func check(ctx context.Context, client redis.Cmdable) error {
 	text, err := client.Info(ctx).Result()
 	if err != nil {
@@ -87,7 +91,7 @@ func check(ctx context.Context, client redis.Cmdable) error {
 	}
 	for _, name := range []string{"maxmemory", "maxmemory_policy", "aof_enabled"} {
 		if _, ok := info[name]; !ok {
-			return final{fmt.Errorf("INFO does not tell %s", name)}
+			return final{fmt.Errorf("INFO does not contain %s", name)}
 		}
 	}
 	var errs []error

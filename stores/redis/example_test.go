@@ -11,11 +11,12 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Every machine of a provider has such a store, and a request works once.
+// Each machine of a provider creates such a store, so each request is accepted
+// once.
 func Example() {
 	options, err := redis.ParseURL(os.Getenv("REDIS_URL"))
 	if err != nil {
-		log.Fatal("REDIS_URL is no URL of a Redis") // err may have its password
+		log.Fatal("REDIS_URL is invalid; use redis://user:password@host:6379/0") // err may contain the password
 	}
 	options.ContextTimeoutEnabled = true
 	store, err := redisstore.New(redis.NewClient(options), redisstore.Options{})
@@ -23,7 +24,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	if err := store.Check(context.Background()); err != nil {
-		log.Print("Redis may forget which requests came: ", err)
+		log.Print("Redis may lose used nonces: ", err)
 	}
 	provider, err := flyext.New(&provisioner{}, flyext.Config{
 		BaseURL:     "https://logjam.io/flyio",

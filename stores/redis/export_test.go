@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// SetClock has the store go by another clock than Redis's.
+// SetClock replaces Redis's clock in the script.
 func (s *Store) SetClock(now time.Time) {
 	s.script = strings.Replace(script, "redis.call('TIME')", fmt.Sprintf("{%d, %d}", now.Unix(), now.Nanosecond()/1000), 1)
 }

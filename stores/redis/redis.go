@@ -1,43 +1,46 @@
-// Package redisstore remembers nonces in Redis, for a provider on several
-// machines: a [flyext.ReplayStore] and [flyext.ReplayLookup] over
-// github.com/redis/go-redis/v9. It needs Redis 5.0 or later, or a server that has
-// the same commands and scripts, such as Valkey or KeyDB. [Store.Check] tries them.
-// The tests run on Redis 7.0.
+// Package redisstore is a [flyext.ReplayStore] and [flyext.ReplayLookup] in Redis,
+// for a provider that runs on several machines. It uses
+// github.com/redis/go-redis/v9. It needs Redis 5.0 or later, or a server with the
+// same commands and scripts, such as Valkey or KeyDB. [Store.Check] tries the
+// commands. The tests run on Redis 7.0.
 //
-// A nonce takes one round trip, a short script. Where Redis is out of reach, slow,
-// full, or a replica, the store returns an error within [Options.Timeout], and the
-// request is answered with 503. The store asks again by itself when a connection
-// breaks, so a Redis that is back within that time costs no request.
+// Using a nonce takes one round trip: a short script. If Redis is unreachable,
+// slow, full or a replica, the store returns an error within [Options.Timeout], and
+// flyext answers the request with 503. The store retries after a broken connection,
+// so no request fails if Redis is back within that time.
 //
 // # Time
 //
-// Redis's own clock decides when a nonce has expired. The nonces are members of 16
-// sorted sets without a time to live, so Redis forgets none of them by itself. The
-// script drops nonces of a set that have expired, and keeps the latest expiry among
-// those that it has dropped: the set's horizon. A nonce that expires at or before that clock or
-// the horizon is [flyext.ErrNonceExpired]. A clock that is set forwards and back
-// therefore brings no used nonce back. After such a step the store may refuse
-// requests until they expire after the horizon, which is six minutes at most with
-// the default [flyext.Policy].
+// Redis's clock decides when a nonce has expired. The nonces are members of 16
+// sorted sets without a time to live, so Redis itself drops none of them. The
+// script drops expired nonces from a set and stores the latest expiry among them:
+// the horizon of the set. The store returns [flyext.ErrNonceExpired] for a nonce
+// that expires at or before Redis's clock or the horizon. A used nonce therefore
+// stays used when the clock is set forwards and back. After such a step the store
+// may refuse requests until they expire after the horizon: for six minutes at most
+// with the default [flyext.Policy].
 //
-// Events are in sets of their own, for a day. Their horizons hold up no requests.
+// Events are in separate sets and are kept for a day. Their horizons do not affect
+// requests.
 //
-// # What Redis may forget
+// # Data loss
 //
-// The store admits a request once, as long as Redis keeps what it has
-// acknowledged. Redis does not keep it where it is set up to forget.
-// [Store.Check] reports the first two:
+// The store accepts a request once if Redis keeps every write that it acknowledged.
+// Redis can lose acknowledged writes in three ways. [Store.Check] reports the first
+// two:
 //
-//   - A Redis that evicts (maxmemory-policy) forgets live nonces when it is full.
-//     With noeviction it refuses new ones instead, and so does the provider.
-//   - A Redis without an append-only file forgets all when it restarts. With one,
-//     and the usual "appendfsync everysec", it forgets the last second or two.
-//   - Replication is asynchronous: a replica that takes over forgets what had not
-//     reached it, usually milliseconds. [Options.Replicas] waits for it.
+//   - Eviction: a Redis with an evicting maxmemory-policy drops live nonces when
+//     its memory is full. With noeviction it refuses new ones, and the provider
+//     answers 503.
+//   - Restart: a Redis without an append-only file loses everything. With one, and
+//     the default "appendfsync everysec", it loses the last second or two.
+//   - Failover: replication is asynchronous, so a replica that takes over lacks the
+//     nonces not yet replicated, usually those of some milliseconds. Set
+//     [Options.Replicas] to wait for replication.
 //
-// An attacker who has captured a request can replay it once its nonce and the
-// horizon are forgotten in that way, until the message is too old: six minutes
-// after it was signed by default. An event that is forgotten may be received twice.
+// If Redis has lost both a nonce and the horizon, an attacker who has captured the
+// request can replay it until the request is too old: six minutes after it was
+// signed by default. An event may be received twice.
 package redisstore
 
 import (
@@ -57,25 +60,27 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Options are what a [Store] may be told. The zero value is good for a provider
-// that has a Redis, or a database of it, to itself.
+// Options configure a [Store]. The zero value suits a provider with its own Redis
+// server or database.
 type Options struct {
-	// Prefix begins each key; "" means "flyext:". Providers that share a Redis
-	// need different ones, such as "logjam-staging:": a request for one would use
-	// up the nonce of another that has the same secret. It has at most 64 bytes of
-	// visible ASCII, without spaces and braces.
+	// Prefix begins each key; "" means "flyext:". Providers that share a Redis need
+	// different prefixes, such as "logjam-staging:". Otherwise a request for one
+	// provider would use up the nonce of another provider with the same secret. A
+	// prefix has at most 64 bytes of visible ASCII, without spaces and braces.
 	Prefix string
 
-	// Timeout bounds each call, whatever the client's own timeouts and the
-	// caller's context are; 0 means 1 second. A client that is set to
-	// redis.Options.ContextTimeoutEnabled gives up its connection at that moment;
-	// others occupy one for some seconds longer.
+	// Timeout limits each call, even if the client's timeouts or the caller's
+	// deadline are longer; 0 means 1 second. With
+	// redis.Options.ContextTimeoutEnabled the client releases its connection when
+	// the timeout expires. Without it, the connection stays in use for some seconds
+	// longer.
 	Timeout time.Duration
 
-	// Replicas is how many replicas must have a nonce before it counts, see
-	// https://redis.io/docs/latest/commands/wait/. 0 means none. Each request then
-	// waits for the replicas, is answered with 503 if they are down, and is refused
-	// if it is sent again with the same nonce after that. It takes a *redis.Client.
+	// Replicas is the number of replicas that must have a nonce before the store
+	// accepts it; 0 means none. See https://redis.io/docs/latest/commands/wait/.
+	// Each request then waits for the replicas. If too few reply in time, the
+	// request is answered with 503, and a retry with the same nonce is refused.
+	// Replicas needs a *redis.Client.
 	Replicas int
 }
 
@@ -96,13 +101,13 @@ type Store struct {
 
 var _ flyext.ReplayLookup = (*Store)(nil)
 
-// New returns a store in the Redis that a client is for: a *redis.Client, also one
-// that goes by Sentinels, a *redis.ClusterClient, or any redis.UniversalClient. It
-// does not connect, so that a service starts while Redis is down; see
-// [Store.Check]. The client stays the caller's to close.
+// New returns a store that uses client: a *redis.Client, with or without Sentinel,
+// a *redis.ClusterClient, or any redis.UniversalClient. It does not connect, so a
+// service can start while Redis is down; see [Store.Check]. The caller remains
+// responsible for closing client.
 func New(client redis.Cmdable, o Options) (*Store, error) {
 	if v := reflect.ValueOf(client); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
-		return nil, errors.New("redisstore: the client is nil")
+		return nil, errors.New("redisstore: the client is nil; pass the Redis client to use")
 	}
 	if o.Prefix == "" {
 		o.Prefix = defaultPrefix
@@ -110,20 +115,20 @@ func New(client redis.Cmdable, o Options) (*Store, error) {
 	if len(o.Prefix) > maxPrefix || strings.ContainsFunc(o.Prefix, func(r rune) bool {
 		return r <= ' ' || r >= 0x7f || r == '{' || r == '}'
 	}) {
-		return nil, fmt.Errorf("redisstore: Options.Prefix has more than %d bytes, or others than visible ASCII without braces", maxPrefix)
+		return nil, fmt.Errorf("redisstore: invalid Options.Prefix; use up to %d visible ASCII characters without braces", maxPrefix)
 	}
 	if o.Timeout < 0 {
-		return nil, errors.New("redisstore: Options.Timeout is negative")
+		return nil, errors.New("redisstore: Options.Timeout is negative; use 0 for the default")
 	}
 	if o.Timeout == 0 {
 		o.Timeout = defaultTimeout
 	}
 	if o.Replicas < 0 {
-		return nil, errors.New("redisstore: Options.Replicas is negative")
+		return nil, errors.New("redisstore: Options.Replicas is negative; use 0 to wait for no replica")
 	}
 	if _, ok := client.(*redis.Client); !ok && o.Replicas > 0 {
-		// WAIT is about the connection it comes on.
-		return nil, errors.New("redisstore: Options.Replicas needs a *redis.Client, which sends what belongs together on one connection")
+		// WAIT counts the replicas that have the writes of its own connection.
+		return nil, errors.New("redisstore: Options.Replicas needs a *redis.Client; pass one or set Replicas to 0")
 	}
 	return &Store{client: client, prefix: o.Prefix, timeout: o.Timeout, replicas: o.Replicas, script: script}, nil
 }
@@ -134,18 +139,18 @@ func (s *Store) Use(ctx context.Context, n flyext.Nonce) (fresh bool, err error)
 	return fresh, wrap(err)
 }
 
-// use enters a nonce under some keys.
+// use enters a nonce under the given keys.
 //
-// An attempt whose answer was lost is made again, by the client or here. The second
-// attempt would find the nonce of the first, and the request would be its own
-// replay. So each call has an owner, which is remembered for the time of the call.
+// The client or the store retries an attempt whose response was lost. The retry
+// finds the nonce of the first attempt, which must not count as a duplicate. So
+// each call has an owner, which Redis stores for the time of the call.
 func (s *Store) use(ctx context.Context, n flyext.Nonce, keys []string) (fresh bool, err error) {
 	owner := strconv.FormatInt(rand.Int64(), 10)
 	args := []any{string(n.Key[:]), n.Expires.UnixMilli(), owner, max(1, 2*s.timeout.Milliseconds())}
 	return s.ask(ctx, func(ctx context.Context) (bool, error) { return s.enter(ctx, keys, args) })
 }
 
-// enter runs the script, and waits for the replicas.
+// enter runs the script and waits for the replicas.
 func (s *Store) enter(ctx context.Context, keys []string, args []any) (fresh bool, err error) {
 	if s.replicas == 0 {
 		return verdict(s.client.Eval(ctx, s.script, keys, args...))
@@ -153,7 +158,7 @@ func (s *Store) enter(ctx context.Context, keys []string, args []any) (fresh boo
 	var entered, waited *redis.Cmd
 	_, err = s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		entered = p.Eval(ctx, s.script, keys, args...)
-		// Redis gives up first, and says how many there were; 0 would be for ever.
+		// Redis replies with a count before our timeout. 0 would wait forever.
 		waited = p.Do(ctx, "WAIT", s.replicas, max(1, (s.timeout*3/4).Milliseconds()))
 		return nil
 	})
@@ -170,12 +175,12 @@ func (s *Store) enter(ctx context.Context, keys []string, args []any) (fresh boo
 	return fresh, err
 }
 
-// A final error is the answer, whatever the connection does.
+// A final error is not retried.
 type final struct{ error }
 
 func (f final) Unwrap() error { return f.error }
 
-// verdict reads what the script returned.
+// verdict converts the script's reply.
 func verdict(answer *redis.Cmd) (fresh bool, err error) {
 	value, err := answer.Result()
 	if err != nil {
@@ -189,11 +194,11 @@ func verdict(answer *redis.Cmd) (fresh bool, err error) {
 	case "expired":
 		return false, final{flyext.ErrNonceExpired}
 	}
-	return false, final{errors.New("the script's answer is not known")}
+	return false, final{errors.New("unknown reply of the script")}
 }
 
-// Used implements [flyext.ReplayLookup]. It may report a nonce that has expired as
-// used, until a later entry drops it.
+// Used implements [flyext.ReplayLookup]. It may report an expired nonce as used
+// until a later entry drops it.
 func (s *Store) Used(ctx context.Context, n flyext.Nonce) (used bool, err error) {
 	set := s.keys(n)[0]
 	used, err = s.ask(ctx, func(ctx context.Context) (bool, error) {
@@ -206,13 +211,13 @@ func (s *Store) Used(ctx context.Context, n flyext.Nonce) (used bool, err error)
 	return used, wrap(err)
 }
 
-// ask asks until there is an answer.
+// ask retries a query within the timeout.
 func (s *Store) ask(ctx context.Context, ask func(context.Context) (bool, error)) (bool, error) {
 	return bounded.Question{Timeout: s.timeout, Ask: ask, Again: isLost}.Answer(ctx)
 }
 
-// isLost reports whether an attempt may be made again: its connection broke, or the
-// server has just started or is about to take over.
+// isLost reports whether to retry after err: the connection broke, or the server is
+// starting, failing over or resharding.
 func isLost(err error) bool {
 	if _, ok := errors.AsType[final](err); ok || errors.Is(err, redis.ErrClosed) {
 		return false
@@ -225,8 +230,9 @@ func isLost(err error) bool {
 	return slices.Contains([]string{"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"}, word)
 }
 
-// keys are those of the script, which a cluster has on one machine. There are 16
-// sets of each kind, by the first digit of the nonce, which a cluster divides.
+// keys returns the script's keys: set, horizon and owner. They share a hash tag, so
+// a cluster keeps them on one machine. The first hex digit of the nonce selects one
+// of 16 sets, which a cluster distributes.
 func (s *Store) keys(n flyext.Nonce) []string {
 	kind := "nonces"
 	if n.OnReceipt {

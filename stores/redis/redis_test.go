@@ -22,7 +22,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	redis.SetLogger(silent{}) // it has much to say of servers that are killed
+	redis.SetLogger(silent{}) // go-redis logs a lot about killed servers
 	log.SetOutput(io.Discard)
 	os.Exit(m.Run())
 }
@@ -31,7 +31,7 @@ type silent struct{}
 
 func (silent) Printf(context.Context, string, ...any) {}
 
-// newStore returns a store with a client of its own, as another machine has one.
+// newStore returns a store with its own client, as on a separate machine.
 func newStore(t testing.TB, addr string, o redisstore.Options) (*redisstore.Store, *redis.Client) {
 	t.Helper()
 	client := redis.NewClient(&redis.Options{Addr: addr})
@@ -43,13 +43,13 @@ func newStore(t testing.TB, addr string, o redisstore.Options) (*redisstore.Stor
 	return store, client
 }
 
-// prefixes are those of the tests, by test: "-count" runs a test several times.
+// prefixes are the key prefixes by test. With -count a test runs several times.
 var prefixes sync.Map
 
-// own is a prefix that no other test has.
+// own returns options with a prefix that no other test uses.
 func own(t testing.TB) redisstore.Options {
 	prefix, _ := prefixes.LoadOrStore(t, fmt.Sprintf("%x:", rand.Uint64()))
-	return redisstore.Options{Prefix: prefix.(string), Timeout: 20 * time.Second} // the tests' machine may be busy
+	return redisstore.Options{Prefix: prefix.(string), Timeout: 20 * time.Second} // for a busy machine
 }
 
 func TestOnce(t *testing.T) {
@@ -62,7 +62,7 @@ func TestOnce(t *testing.T) {
 	storetest.WantUse(t, others, storetest.Numbered(1), true)
 }
 
-// TestRace has two machines race for each nonce, 32 requests on either.
+// TestRace makes two machines compete for each nonce with 32 requests each.
 func TestRace(t *testing.T) {
 	t.Parallel()
 	addr := servertest.SharedRedis(t)
@@ -71,8 +71,8 @@ func TestRace(t *testing.T) {
 	storetest.Race(t, 300, a, b)
 }
 
-// TestClocks has Redis's clock step. Redis must forget no nonce by itself, because
-// nothing would tell of it then.
+// TestClocks steps Redis's clock. Keys must have no time to live, because the store
+// would not notice their removal.
 func TestClocks(t *testing.T) {
 	t.Parallel()
 	addr := servertest.SharedRedis(t)
@@ -82,12 +82,12 @@ func TestClocks(t *testing.T) {
 			for _, kept := range []string{"", "horizon"} {
 				left, err := client.TTL(context.Background(), own(t).Prefix+"{nonces-0}"+kept).Result()
 				if left >= 0 || err != nil {
-					t.Errorf("Redis is to forget %q after %v, %v", kept, left, err)
+					t.Errorf("%q has the time to live %v, %v, want none", kept, left, err)
 				}
 			}
 		})
 		entries := 1_000_000
-		return storetest.Clocked{ReplayLookup: store, Set: store.SetClock, Clean: func() { // an entry drops what has expired
+		return storetest.Clocked{ReplayLookup: store, Set: store.SetClock, Clean: func() { // an entry drops expired nonces
 			entries++
 			other := storetest.Numbered(entries)
 			other.Expires = time.Date(3000, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -98,7 +98,7 @@ func TestClocks(t *testing.T) {
 	})
 }
 
-// TestOwnClock has a nonce that Redis's own clock finds expired.
+// TestOwnClock uses nonces that have expired by Redis's own clock.
 func TestOwnClock(t *testing.T) {
 	t.Parallel()
 	store, _ := newStore(t, servertest.SharedRedis(t), own(t))
@@ -112,7 +112,7 @@ func TestOwnClock(t *testing.T) {
 	storetest.WantUse(t, store, storetest.Numbered(1), true)
 }
 
-// TestBounded has the set of nonces stay as large as what is alive.
+// TestBounded checks that a set has about as many nonces as are live.
 func TestBounded(t *testing.T) {
 	t.Parallel()
 	store, client := newStore(t, servertest.SharedRedis(t), own(t))
@@ -125,11 +125,11 @@ func TestBounded(t *testing.T) {
 	}
 	left, err := client.ZCard(t.Context(), own(t).Prefix+"{nonces-0}").Result()
 	if left > 60 || err != nil {
-		t.Errorf("%d nonces of 60 that live, %v", left, err)
+		t.Errorf("got %d nonces, %v, want at most the 60 live ones", left, err)
 	}
 }
 
-// counter counts what a client sends.
+// counter counts the commands and pipelines that a client sends.
 type counter struct {
 	redis.Hook
 	sent atomic.Int64
@@ -181,21 +181,21 @@ func TestNew(t *testing.T) {
 		name   string
 		client redis.Cmdable
 		o      redisstore.Options
-		want   string // of the error; "" means none
+		want   string // in the error; "" means no error
 	}{
-		{"as it is", client, redisstore.Options{}, ""},
-		{"with everything", client, redisstore.Options{Prefix: "a-b_c:d/", Timeout: time.Minute, Replicas: 2}, ""},
+		{"defaults", client, redisstore.Options{}, ""},
+		{"all options", client, redisstore.Options{Prefix: "a-b_c:d/", Timeout: time.Minute, Replicas: 2}, ""},
 		{"several machines", ring, redisstore.Options{}, ""},
 		{"no client", nil, redisstore.Options{}, "client is nil"},
-		{"no client of a type", none, redisstore.Options{}, "client is nil"},
+		{"typed nil client", none, redisstore.Options{}, "client is nil"},
 		{"prefix with a space", client, redisstore.Options{Prefix: "a b"}, "Prefix"},
-		{"prefix with a line", client, redisstore.Options{Prefix: "a\n"}, "Prefix"},
-		{"prefix for one machine of a cluster", client, redisstore.Options{Prefix: "{a}"}, "Prefix"},
-		{"prefix in another script", client, redisstore.Options{Prefix: "ä"}, "Prefix"},
-		{"prefix without end", client, redisstore.Options{Prefix: strings.Repeat("a", 65)}, "Prefix"},
-		{"no time", client, redisstore.Options{Timeout: -1}, "Timeout"},
-		{"fewer than no replicas", client, redisstore.Options{Replicas: -1}, "Replicas"},
-		{"replicas of several machines", ring, redisstore.Options{Replicas: 1}, "*redis.Client"},
+		{"prefix with a line break", client, redisstore.Options{Prefix: "a\n"}, "Prefix"},
+		{"prefix with braces", client, redisstore.Options{Prefix: "{a}"}, "Prefix"},
+		{"prefix that is not ASCII", client, redisstore.Options{Prefix: "ä"}, "Prefix"},
+		{"long prefix", client, redisstore.Options{Prefix: strings.Repeat("a", 65)}, "Prefix"},
+		{"negative timeout", client, redisstore.Options{Timeout: -1}, "Timeout"},
+		{"negative replicas", client, redisstore.Options{Replicas: -1}, "Replicas"},
+		{"replicas of a ring", ring, redisstore.Options{Replicas: 1}, "*redis.Client"},
 	} {
 		store, err := redisstore.New(test.client, test.o)
 		if test.want == "" {
@@ -203,7 +203,7 @@ func TestNew(t *testing.T) {
 				t.Errorf("%s: %v", test.name, err)
 			}
 		} else if store != nil || err == nil || !strings.Contains(err.Error(), test.want) {
-			t.Errorf("%s: got %v, %v, want an error of %q", test.name, store, err, test.want)
+			t.Errorf("%s: got %v, %v, want an error with %q", test.name, store, err, test.want)
 		}
 	}
 }
@@ -215,12 +215,12 @@ func TestCheck(t *testing.T) {
 		args []string
 		want []error
 	}{
-		{"it remembers", nil, nil},
-		{"it is full one day and says so", []string{"--maxmemory", "64mb"}, nil},
-		{"it evicts", []string{"--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru"}, []error{redisstore.ErrEvicts}},
-		{"it evicts what expires", []string{"--maxmemory", "64mb", "--maxmemory-policy", "volatile-ttl"}, []error{redisstore.ErrEvicts}},
-		{"it would evict, were its memory bounded", []string{"--maxmemory-policy", "allkeys-lru"}, nil},
-		{"it forgets when it restarts", []string{"--appendonly", "no"}, []error{redisstore.ErrVolatile}},
+		{"append-only file, unlimited memory", nil, nil},
+		{"refuses writes when full", []string{"--maxmemory", "64mb"}, nil},
+		{"evicts", []string{"--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru"}, []error{redisstore.ErrEvicts}},
+		{"evicts keys that expire", []string{"--maxmemory", "64mb", "--maxmemory-policy", "volatile-ttl"}, []error{redisstore.ErrEvicts}},
+		{"evicting policy, unlimited memory", []string{"--maxmemory-policy", "allkeys-lru"}, nil},
+		{"no append-only file", []string{"--appendonly", "no"}, []error{redisstore.ErrVolatile}},
 		{"both", []string{"--appendonly", "no", "--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru"},
 			[]error{redisstore.ErrVolatile, redisstore.ErrEvicts}},
 	} {
@@ -240,7 +240,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestEvicted shows what Check is for.
+// TestEvicted shows that an evicting Redis loses nonces, which Check reports.
 func TestEvicted(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -259,7 +259,7 @@ func TestEvicted(t *testing.T) {
 					full++
 				}
 				if fresh && err != nil {
-					t.Fatal("a full store let a request through")
+					t.Fatal("a full store accepted a request")
 				}
 				if full > 10 {
 					break
@@ -269,15 +269,15 @@ func TestEvicted(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Logf("%d nonces are kept, %d requests were refused", kept, full)
+			t.Logf("%d nonces stored, %d requests refused", kept, full)
 			if test.evicted != (full == 0) || test.evicted != (kept < nonces/2 && full == 0) {
-				t.Errorf("evicted: want %t", test.evicted)
+				t.Errorf("want evicted %t", test.evicted)
 			}
 		})
 	}
 }
 
-// TestDivided has a cluster's machines share the nonces.
+// TestDivided checks that the nonces are in 16 sets, which a cluster distributes.
 func TestDivided(t *testing.T) {
 	t.Parallel()
 	store, client := newStore(t, servertest.SharedRedis(t), own(t))
@@ -289,6 +289,6 @@ func TestDivided(t *testing.T) {
 	}
 	keys, err := client.Keys(t.Context(), own(t).Prefix+"{nonces-?}").Result()
 	if len(keys) != 16 || err != nil {
-		t.Errorf("the sets are %q, %v, want 16", keys, err)
+		t.Errorf("got sets %q, %v, want 16", keys, err)
 	}
 }

@@ -4,11 +4,12 @@ package redisstore
 //
 // KEYS are a sorted set of nonces by expiry, the horizon, and the owner of this
 // nonce. ARGV are the nonce, its expiry in milliseconds since 1970, the owner of
-// this call, and its life in milliseconds.
+// this call, and the owner's lifetime in milliseconds.
 //
-// Each call drops up to 16 expired nonces and adds one, so the set cannot outgrow
-// what is alive. ZREM comes before SET: a Redis that is full refuses a script at
-// its first command that takes memory, but lets a script end that has freed some.
+// Each call drops up to 16 expired nonces and adds one, so the set stays about as
+// large as the number of live nonces. ZREM comes before SET because a Redis that is
+// full refuses a script at its first command that needs memory, but lets a script
+// continue once it has freed some.
 const script = `local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local set, nonce, expires, owner, life = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]

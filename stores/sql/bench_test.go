@@ -11,7 +11,7 @@ import (
 	sqlstore "github.com/flyext/flyext/stores/sql"
 )
 
-// random is a nonce that no run had before.
+// random returns a new nonce.
 func random() flyext.Nonce {
 	var key [16]byte
 	binary.BigEndian.PutUint64(key[:], rand.Uint64())
@@ -19,8 +19,8 @@ func random() flyext.Nonce {
 	return flyext.Nonce{Key: key, Expires: time.Now().Add(6 * time.Minute)}
 }
 
-// BenchmarkUse is an entry of a fresh nonce, in a database on loopback or in a
-// file, which has it on the disk when it returns.
+// BenchmarkUse enters new nonces in a PostgreSQL on loopback and in an SQLite file.
+// Each is on disk when Use returns.
 func BenchmarkUse(b *testing.B) {
 	for _, d := range []database{newPostgreSQL(b), newSQLite(b).with("_pragma=synchronous%28FULL%29")} {
 		store, _ := d.machine(b, sqlstore.Options{Timeout: time.Minute})
@@ -46,8 +46,8 @@ func BenchmarkUse(b *testing.B) {
 	}
 }
 
-// BenchmarkDisk tells what PostgreSQL needs for a row, its indexes included, whose
-// keys came in the order that they do: random ones.
+// BenchmarkDisk reports PostgreSQL's disk space per row, including indexes, for
+// keys that arrive in random order.
 func BenchmarkDisk(b *testing.B) {
 	const rows = 500_000
 	for b.Loop() {

@@ -17,8 +17,8 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
-// TestBrokenConnections: broken connections cost no request, if PostgreSQL is back
-// in time. There are as many of them as the pool has.
+// TestBrokenConnections checks that broken connections, as many as the pool has,
+// fail no request if PostgreSQL is back in time.
 func TestBrokenConnections(t *testing.T) {
 	t.Parallel()
 	newBroken := func(t *testing.T) (*servertest.Server, *sqlstore.Store, *sql.DB) {
@@ -46,8 +46,8 @@ func TestBrokenConnections(t *testing.T) {
 	})
 }
 
-// A losing connection loses the answer to one statement, after the server has
-// executed it.
+// A losing connection drops the response to one statement, which the server has
+// already executed.
 type losing struct {
 	net.Conn
 	lose *atomic.Bool
@@ -62,8 +62,8 @@ func (l losing) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// TestLostAnswer loses the answer to a commit. The request is admitted once, and its
-// copy on another machine is not.
+// TestLostAnswer drops the response to a commit. The request is accepted once, and
+// a duplicate on another machine is refused.
 func TestLostAnswer(t *testing.T) {
 	t.Parallel()
 	d := newPostgreSQL(t)
@@ -87,7 +87,7 @@ func TestLostAnswer(t *testing.T) {
 	}
 	store.SetSettle(func() {})
 	storetest.WantUse(t, store, storetest.Numbered(0), true)
-	if err := store.Sweep(t.Context()); err != nil { // after the first entry's own
+	if err := store.Sweep(t.Context()); err != nil { // waits for the sweep of the first entry
 		t.Fatal(err)
 	}
 	for _, copied := range []bool{false, true} {
@@ -99,14 +99,14 @@ func TestLostAnswer(t *testing.T) {
 		lose.Store(true)
 		storetest.WantUse(t, store, nonce, !copied)
 		if lose.Load() {
-			t.Error("no answer was lost")
+			t.Error("no response was lost")
 		}
 		storetest.WantUse(t, other, nonce, false)
 		storetest.WantUse(t, store, nonce, false)
 	}
 }
 
-// TestLostForGood has errors after which no further attempt is made.
+// TestLostForGood checks that the store does not retry after other errors.
 func TestLostForGood(t *testing.T) {
 	t.Parallel()
 	d := newSQLite(t)

@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// A Dialect is a database's SQL.
+// A Dialect is the SQL dialect of a database.
 type Dialect int
 
 const (
 	// PostgreSQL is PostgreSQL 9.6 or later.
 	PostgreSQL Dialect = iota + 1
-	// SQLite is SQLite 3.35 or later: for several processes on one machine. Times
-	// are that machine's.
+	// SQLite is SQLite 3.35 or later, for several processes on one machine. It uses
+	// that machine's clock.
 	SQLite
 )
 
@@ -28,10 +28,10 @@ func (d Dialect) String() string {
 	return fmt.Sprintf("Dialect(%d)", int(d))
 }
 
-// Schema returns the SQL that [Store.Migrate] runs for a new table, to be copied
-// into migrations. It may be run again. An empty table name means the default of
-// [Options.Table]. A table of a version without the column owner needs
-// "ALTER TABLE flyext_nonces ADD COLUMN owner bigint" (SQLite: INTEGER) as well.
+// Schema returns the SQL that [Store.Migrate] runs for a new table, for use in your
+// own migrations. Running it again changes nothing. An empty table name means the
+// default of [Options.Table]. A table created by a version without the column owner
+// also needs "ALTER TABLE flyext_nonces ADD COLUMN owner bigint" (SQLite: INTEGER).
 func (d Dialect) Schema(table string) (string, error) {
 	if table == "" {
 		table = defaultTable
@@ -43,23 +43,23 @@ func (d Dialect) Schema(table string) (string, error) {
 	return strings.Join(text.schema, ";\n") + ";\n", nil
 }
 
-// statements are for one table.
+// statements are the SQL statements for one table.
 type statements struct {
 	schema  []string
 	probe   string // fails if the table or a column is missing
-	upgrade string // adds the column that an earlier version lacks
+	upgrade string // adds the column that earlier versions lack
 
-	// use takes a key, its expiry in milliseconds since 1970 and an owner. It returns
-	// the owner of the row, or no row if the nonce has expired.
+	// use takes a key, its expiry in milliseconds since 1970 and an owner. It
+	// returns the owner of the row, or no row if the nonce has expired.
 	use  string
-	used string // takes a key and returns a row if it is there
-	// announce raises the horizon to the latest expiry that is over and returns it,
-	// or returns no row.
+	used string // takes a key and returns a row if the key is in the table
+	// announce raises the horizon to the latest expiry that has passed and returns
+	// it. It returns no row if nothing has expired.
 	announce string
-	clean    string // takes what announce returned, in the units of the dialect
+	clean    string // takes the value that announce returned, in the dialect's unit
 }
 
-// now is SQL for the database's clock.
+// now returns SQL for the database's clock.
 func (d Dialect) now() string {
 	if d == SQLite {
 		return sqliteNow
@@ -67,11 +67,11 @@ func (d Dialect) now() string {
 	return "now()"
 }
 
-// statements returns those for a table and a clock.
+// statements returns the statements for a table and a clock.
 func (d Dialect) statements(table, now string) (statements, error) {
 	name := tableName.FindStringSubmatch(table)
 	if name == nil {
-		return statements{}, errors.New("sqlstore: the table's name is not made of a-z, 0-9 and _, 48 bytes at most, with at most a schema's and a dot before it")
+		return statements{}, errors.New("sqlstore: invalid table name; use up to 48 characters of a-z, 0-9 and _ that do not start with a digit, optionally after a schema name and a dot")
 	}
 	schema, base := "", `"`+name[2]+`"`
 	if name[1] != "" {
@@ -81,19 +81,19 @@ func (d Dialect) statements(table, now string) (statements, error) {
 	switch d {
 	case PostgreSQL:
 		return postgresql.with("{table}", schema+base, "{index}", index, "{on}", schema+base, "{now}", now), nil
-	case SQLite: // where the index has the schema's name instead
+	case SQLite: // CREATE INDEX has the schema before the index instead of the table
 		return sqlite.with("{table}", schema+base, "{index}", schema+index, "{on}", base, "{now}", now), nil
 	}
-	return statements{}, fmt.Errorf("sqlstore: Options.Dialect is neither PostgreSQL nor SQLite but %v", d)
+	return statements{}, fmt.Errorf("sqlstore: Options.Dialect is %v; use PostgreSQL or SQLite", d)
 }
 
-// Three things about the rows hold in both dialects:
+// In both dialects:
 //
 //   - The row with an empty key is the horizon.
 //   - A row of an event has a negative owner. It does not raise the horizon.
 //   - A row of an earlier version has no owner.
 //
-// PostgreSQL's clean leaves alone what another machine deletes at the moment.
+// PostgreSQL's clean skips rows that another machine is deleting.
 var postgresql = statements{
 	schema: []string{
 		`CREATE TABLE IF NOT EXISTS {table} (key bytea PRIMARY KEY, expires_at timestamptz NOT NULL, owner bigint)`,
@@ -118,8 +118,8 @@ var postgresql = statements{
 		ORDER BY expires_at LIMIT %d FOR UPDATE OF kept SKIP LOCKED))`, sweepRows),
 }
 
-// sqliteNow is unix milliseconds, rounded down; SQLite has them by name from 3.42
-// on.
+// sqliteNow is the time in milliseconds since 1970, rounded down. SQLite has a
+// modifier for this only from 3.42 on.
 const sqliteNow = `CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)`
 
 var sqlite = statements{
@@ -146,7 +146,7 @@ var sqlite = statements{
 		ORDER BY expires_at LIMIT %d)`, sweepRows),
 }
 
-// with fills in the blanks.
+// with replaces the placeholders.
 func (s statements) with(oldnew ...string) statements {
 	replace := strings.NewReplacer(oldnew...).Replace
 	text := statements{

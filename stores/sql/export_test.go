@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// SetClock has the store go by another clock than the database's.
+// SetClock replaces the database's clock in the statements.
 func (s *Store) SetClock(d Dialect, table string, now time.Time) error {
 	text := strconv.FormatInt(now.UnixMilli(), 10)
 	if d == PostgreSQL {
@@ -22,17 +22,17 @@ func (s *Store) SetClock(d Dialect, table string, now time.Time) error {
 	return err
 }
 
-// SetSettle sets how a sweep waits before it deletes.
+// SetSettle replaces the wait of a sweep before it deletes rows.
 func (s *Store) SetSettle(settle func()) { s.settle = settle }
 
-// Sweep deletes what has expired, and returns when it has.
+// Sweep deletes expired rows.
 func (s *Store) Sweep(ctx context.Context) error {
 	s.stopSweeps()
 	defer s.sweeping.Store(false)
 	return s.sweep(ctx)
 }
 
-// stopSweeps waits for a sweep to end, and keeps others from beginning.
+// stopSweeps waits until a running sweep has ended and prevents others.
 func (s *Store) stopSweeps() {
 	for !s.sweeping.CompareAndSwap(false, true) {
 		time.Sleep(time.Millisecond)

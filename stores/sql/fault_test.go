@@ -62,14 +62,14 @@ func TestOutOfOrder(t *testing.T) {
 	}
 }
 
-// TestSilence has a server that accepts connections and says nothing.
+// TestSilence uses a server that accepts connections but does not reply.
 func TestSilence(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close() // the kernel accepts
+	defer listener.Close() // the kernel accepts connections
 	const password = "hunter2-of-the-tests"
 	d := onPostgreSQL("postgres://logjam:" + password + "@" + listener.Addr().String() + "/logjam?sslmode=disable")
 	store, err := sqlstore.New(d.open(t), sqlstore.Options{Dialect: d.dialect, Timeout: storetest.Timeout})
@@ -82,16 +82,16 @@ func TestSilence(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if fresh, err := store.Use(ctx, storetest.Numbered(1)); fresh || !errors.Is(err, context.Canceled) {
-		t.Errorf("the caller is gone: got %t, %v", fresh, err)
+		t.Errorf("canceled context: got %t, %v", fresh, err)
 	}
 	listener.Close()
 	if err := storetest.WantFailure(t, store, storetest.Numbered(1)); strings.Contains(err.Error(), password) {
-		t.Errorf("the password is in %v", err)
+		t.Errorf("the error contains the password: %v", err)
 	}
 }
 
-// TestUndecided has another transaction that has entered the nonce and not ended:
-// what that ends with decides.
+// TestUndecided enters a nonce in an open transaction. The result of Use depends on
+// how it ends.
 func TestUndecided(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -139,7 +139,7 @@ func TestUndecided(t *testing.T) {
 				}()
 				select {
 				case <-waiting:
-					t.Errorf("it did not wait: %t, %v", fresh, err)
+					t.Errorf("Use did not wait: got %t, %v", fresh, err)
 				case <-time.After(200 * time.Millisecond):
 				}
 				do(end)
@@ -151,8 +151,8 @@ func TestUndecided(t *testing.T) {
 	}
 }
 
-// TestStrictIsolation: some are told that they could not be serialized, and no two
-// pass.
+// TestStrictIsolation checks that no nonce is accepted twice at strict isolation
+// levels, where some calls get a serialization error.
 func TestStrictIsolation(t *testing.T) {
 	t.Parallel()
 	for _, isolation := range []string{"repeatable%20read", "serializable"} {
@@ -179,13 +179,13 @@ func TestStrictIsolation(t *testing.T) {
 			workers.Wait()
 			t.Logf("%d errors", failed.Load())
 			if passed.Load() > nonces {
-				t.Errorf("%d requests passed with %d nonces", passed.Load(), nonces)
+				t.Errorf("%d requests accepted with %d nonces", passed.Load(), nonces)
 			}
 		})
 	}
 }
 
-// TestBusy is SQLite with two processes, one of which writes for long.
+// TestBusy locks an SQLite database in another process for a long time.
 func TestBusy(t *testing.T) {
 	t.Parallel()
 	for _, busy := range []string{"0", "10000"} {
@@ -242,21 +242,21 @@ func TestNoEntry(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for n := range 100_000 { // until a page is full
+			for n := range 100_000 { // until the database is full
 				fresh, err := store.Use(t.Context(), storetest.Numbered(n))
 				if err != nil {
 					if fresh || !strings.Contains(err.Error(), test.want) {
-						t.Errorf("got %t, %v, want an error of %q", fresh, err, test.want)
+						t.Errorf("got %t, %v, want an error with %q", fresh, err, test.want)
 					}
 					return
 				}
 			}
-			t.Error("no error")
+			t.Error("got no error")
 		})
 	}
 }
 
-// A sink is a log.
+// A sink is a log in memory.
 type sink struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -274,7 +274,7 @@ func (s *sink) String() string {
 	return s.text.String()
 }
 
-// TestSweepFails: a sweep that may not delete is logged, and no request fails of it.
+// TestSweepFails checks that a failed sweep is logged and fails no request.
 func TestSweepFails(t *testing.T) {
 	t.Parallel()
 	d := newSQLite(t)
@@ -306,8 +306,8 @@ func (p *provisioner) Update(context.Context, string, *flyext.UpdateRequest) (*f
 	return &flyext.Extension{}, nil
 }
 
-// TestProvider: what a store cannot tell is answered with 503, and the service is
-// not asked.
+// TestProvider checks that a provider answers 503 while its store is down, without
+// calling the service.
 func TestProvider(t *testing.T) {
 	t.Parallel()
 	server := servertest.PostgreSQL(t)
@@ -354,7 +354,7 @@ func TestProvider(t *testing.T) {
 	first(two, http.StatusUnauthorized, flyext.CodeUnauthenticated)
 	before := service.calls.Load()
 	if before != 1 {
-		t.Errorf("the service was called %d times", before)
+		t.Errorf("the service was called %d times, want 1", before)
 	}
 	server.Kill()
 	first(hasty, http.StatusServiceUnavailable, flyext.CodeReplayUnavailable)

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// isLost reports whether an attempt may be made again: its connection broke or
-// could not be made, or the server is about to start or to end.
+// isLost reports whether to retry after err: the connection broke or could not be
+// opened, or the server is starting or shutting down.
 func isLost(err error) bool {
 	if _, ok := errors.AsType[net.Error](err); ok {
 		return !errors.Is(err, context.Canceled)
@@ -25,8 +25,8 @@ func isLost(err error) bool {
 	return isStarting(err)
 }
 
-// isStarting knows PostgreSQL's errors of a server that starts or ends, by the
-// method that the errors of pgx and of lib/pq have.
+// isStarting reports whether err is PostgreSQL's error for starting or shutting
+// down. Errors of pgx and of lib/pq have the method SQLState.
 func isStarting(err error) bool {
 	state, ok := errors.AsType[interface {
 		error

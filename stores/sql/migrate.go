@@ -2,14 +2,14 @@ package sqlstore
 
 import "context"
 
-// migrationAttempts is enough for several machines at once: PostgreSQL's IF NOT
-// EXISTS fails for all but one of them.
+// migrationAttempts is enough for several machines at the same time: PostgreSQL's
+// IF NOT EXISTS can fail for all but one of them.
 const migrationAttempts = 5
 
-// Migrate makes the table and its index where they are missing, as [Dialect.Schema]
-// has them, and adds the column owner to a table of an earlier version. Where the
-// table is right it only reads, so a role that may not CREATE will do. Several
-// machines may call it at once.
+// Migrate creates the table and its index with the SQL of [Dialect.Schema] if they
+// are missing, and adds the column owner to a table of an earlier version. If the
+// table is up to date, Migrate only reads, so the role does not need CREATE.
+// Several machines may call Migrate at the same time.
 func (s *Store) Migrate(ctx context.Context) error {
 	var err error
 	for range migrationAttempts {
@@ -23,7 +23,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 	return wrap(err)
 }
 
-// isMigrated reports whether the table has the latest columns.
+// isMigrated reports whether the table exists with all columns.
 func (s *Store) isMigrated(ctx context.Context) bool {
 	rows, err := s.db.QueryContext(ctx, s.text.probe)
 	if err != nil {
@@ -33,8 +33,8 @@ func (s *Store) isMigrated(ctx context.Context) bool {
 	return rows.Close() == nil && err == nil
 }
 
-// migrate makes table and index together, so that a table without one is an earlier
-// version's.
+// migrate creates the table and its index in one transaction. If a column is still
+// missing after that, the table is from an earlier version.
 func (s *Store) migrate(ctx context.Context) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {

@@ -11,13 +11,14 @@ import (
 	"github.com/flyext/flyext/internal/storetest"
 )
 
-// earlier is the schema of the version that had no owners.
+// earlier is the schema of the version without owners.
 var earlier = map[sqlstore.Dialect]string{
 	sqlstore.PostgreSQL: "CREATE TABLE flyext_nonces (key bytea PRIMARY KEY, expires_at timestamptz NOT NULL)",
 	sqlstore.SQLite:     "CREATE TABLE flyext_nonces (key BLOB PRIMARY KEY, expires_at INTEGER NOT NULL) WITHOUT ROWID",
 }
 
-// TestMigrateEarlier has a table of an earlier version, whose nonces stay used.
+// TestMigrateEarlier migrates a table of an earlier version, whose nonces stay
+// used.
 func TestMigrateEarlier(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, d database) {
@@ -39,7 +40,7 @@ func TestMigrateEarlier(t *testing.T) {
 	})
 }
 
-// TestMigrateWithoutCreate has a role that may use the table and not CREATE.
+// TestMigrateWithoutCreate uses a role that may use the table but not CREATE.
 func TestMigrateWithoutCreate(t *testing.T) {
 	t.Parallel()
 	d := newPostgreSQL(t)
@@ -60,7 +61,7 @@ func TestMigrateWithoutCreate(t *testing.T) {
 	if err := store.Migrate(t.Context()); err == nil || !strings.Contains(err.Error(), "permission denied") {
 		t.Errorf("without a table: got %v", err)
 	}
-	d.machine(t, sqlstore.Options{}) // which makes it
+	d.machine(t, sqlstore.Options{}) // creates the table
 	execute(t, admin, "GRANT SELECT, INSERT, UPDATE, DELETE ON flyext_nonces TO "+role)
 	if err := store.Migrate(t.Context()); err != nil {
 		t.Errorf("with the table: got %v", err)

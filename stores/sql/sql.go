@@ -1,56 +1,61 @@
-// Package sqlstore remembers nonces in PostgreSQL or SQLite, for a provider on
-// several machines or in several processes: a [flyext.ReplayStore] and
-// [flyext.ReplayLookup] over database/sql. It brings no driver. It is tested with
+// Package sqlstore is a [flyext.ReplayStore] and [flyext.ReplayLookup] in
+// PostgreSQL or SQLite, for a provider that runs on several machines or in several
+// processes. It uses database/sql and includes no driver. It is tested with
 // github.com/jackc/pgx/v5/stdlib and modernc.org/sqlite.
 //
-// A nonce is a row of a table that [Store.Migrate] makes. It takes one statement, in
-// a transaction of its own. The statement leaves nothing behind in the session, so
-// it works through PgBouncer in any mode, as long as the driver does (pgx:
-// default_query_exec_mode=exec, or simple_protocol). Where the database is out of
-// reach, slow, full, locked or read-only, the store returns an error within
-// [Options.Timeout], and the request is answered with 503.
+// Each nonce is a row of a table that [Store.Migrate] creates. Using a nonce takes
+// one statement in its own transaction. The statement leaves no state in the
+// session, so it works through PgBouncer in any mode if the driver does (pgx:
+// default_query_exec_mode=exec or simple_protocol). If the database is unreachable,
+// slow, full, locked or read-only, the store returns an error within
+// [Options.Timeout], and flyext answers the request with 503.
 //
 // # Broken connections
 //
-// A connection can break before the answer to a commit comes. The store then asks
-// again within Options.Timeout. The row says which call has entered it, so the
-// second attempt knows the row of the first from the row of a copy. A database that
-// restarts within that time therefore costs no request, and admits none twice.
+// A connection can break before the response to a commit arrives. The store then
+// retries within Options.Timeout. The row names the call that inserted it, so the
+// retry can distinguish its own row from a duplicate's. A database that restarts
+// within that time therefore makes no request fail, and none is accepted twice.
 //
-// # Exactly one of several at once
+// # Concurrent duplicates
 //
-// The statement is INSERT … ON CONFLICT. At READ COMMITTED, PostgreSQL's usual
-// isolation, a statement that meets a row of an open transaction waits for it, and
-// then goes by what that has committed: of several at once one inserts. At a
-// stricter isolation the others may get a serialization error. SQLite has one writer
-// at a time. Set a busy_timeout below Options.Timeout, or the others get an error.
+// The statement is INSERT … ON CONFLICT. At READ COMMITTED, PostgreSQL's default
+// isolation level, a statement that conflicts with a row of an open transaction
+// waits for that transaction to end. Exactly one of several concurrent duplicates
+// therefore inserts the row. At a stricter isolation level the others may get a
+// serialization error. SQLite has one writer at a time: set a busy_timeout below
+// Options.Timeout, or concurrent writers get an error.
 //
 // # Time
 //
 // The database's clock decides when a nonce has expired: now() in PostgreSQL, the
-// machine's clock in SQLite. One row, with an empty key, is the horizon: the latest
-// expiry of the rows that the store has deleted. A nonce that expires at or before
-// that clock or the horizon is [flyext.ErrNonceExpired]. A clock that is set
-// forwards and back therefore brings no used nonce back. After such a step the store
-// may refuse requests until they expire after the horizon, which is six minutes at
-// most with the default [flyext.Policy]. Events do not raise the horizon.
+// machine's clock in SQLite. The row with an empty key is the horizon: the latest
+// expiry of the deleted rows. The store returns [flyext.ErrNonceExpired] for a
+// nonce that expires at or before that clock or the horizon. A used nonce therefore
+// stays used when the clock is set forwards and back. After such a step the store
+// may refuse requests until they expire after the horizon: for six minutes at most
+// with the default [flyext.Policy]. Events do not raise the horizon.
 //
 // # Expired rows
 //
-// The store deletes them after every 256 entries, and at its first one, 500 rows at
-// a time and apart from the requests, which do not wait for it. It first commits the
-// new horizon and waits for Options.Timeout, so that no statement that began with
-// the old horizon can still admit a request. All machines need the same Timeout for
-// that. So the table holds the rows that live at the same time, and some hundred more
-// for each machine. Autovacuum takes care of their space.
+// The store deletes expired rows at its first entry and after every 256 entries, up
+// to 500 rows at a time. Deletion runs in the background, so requests do not wait
+// for it. The store first commits the new horizon, then waits for Options.Timeout.
+// After that, no statement that began with the old horizon can still accept a
+// request. This requires the same Timeout on all machines. The table holds the live
+// rows, and some hundred expired ones for each machine. Autovacuum reclaims the
+// space of deleted rows.
 //
-// # What a database may forget
+// # Data loss
 //
-// After a crash a database has lost what was not on a disk: with
-// synchronous_commit=off in PostgreSQL or synchronous=NORMAL in SQLite, the last
-// moments. When an asynchronous replica takes over, it has lost what had not reached
-// the replica. An attacker who has captured a request can replay it then, until the
-// message is too old: six minutes after it was signed by default.
+// A database can lose used nonces:
+//
+//   - In a crash it loses the rows not yet on disk: the most recent ones with
+//     synchronous_commit=off in PostgreSQL or synchronous=NORMAL in SQLite.
+//   - On failover to an asynchronous replica, it loses the rows not yet replicated.
+//
+// An attacker who has captured a request can then replay it until the request is
+// too old: six minutes after it was signed by default.
 package sqlstore
 
 import (
@@ -69,22 +74,24 @@ import (
 	"github.com/flyext/flyext/internal/bounded"
 )
 
-// Options are what a [Store] may be told. Dialect is required.
+// Options configure a [Store]. Dialect is required.
 type Options struct {
-	// Dialect is which database it is.
+	// Dialect is the database's SQL dialect: [PostgreSQL] or [SQLite].
 	Dialect Dialect
 
 	// Table is the name of the table, in lower case, such as "logjam_nonces"; ""
-	// means "flyext_nonces". Before a dot it may have the schema, or SQLite's
-	// attached database. Providers that share a database need different ones.
+	// means "flyext_nonces". It may be qualified by a schema, or by SQLite's
+	// attached database: "extension.nonces". Providers that share a database need
+	// different tables.
 	Table string
 
-	// Timeout bounds each call, whatever the driver and the caller's context do. It
-	// includes waiting for a connection of the pool, and further attempts after a
-	// broken connection. All machines need the same one; 0 means 1 second.
+	// Timeout limits each call, even if the driver ignores its context. It includes
+	// waiting for a connection of the pool and retrying after a broken connection.
+	// All machines need the same value; 0 means 1 second.
 	Timeout time.Duration
 
-	// Logger receives a record when expired rows cannot be deleted; nil is silent.
+	// Logger receives a record when expired rows cannot be deleted. If it is nil,
+	// nothing is logged.
 	Logger *slog.Logger
 }
 
@@ -93,8 +100,8 @@ const (
 	defaultTimeout = time.Second
 )
 
-// tableName is one that needs no thought about quotes, and leaves room for the
-// name of the index, of 63 bytes in all.
+// tableName matches names that need no escaping. 48 bytes leave room for the suffix
+// of the index, because PostgreSQL allows 63.
 var tableName = regexp.MustCompile(`^(?:([a-z_][a-z0-9_]{0,47})\.)?([a-z_][a-z0-9_]{0,47})$`)
 
 // A Store is a [flyext.ReplayLookup] in a database. It is safe for concurrent use.
@@ -102,7 +109,7 @@ type Store struct {
 	db      *sql.DB
 	text    statements
 	timeout time.Duration
-	settle  func() // waits from announcing the horizon to deleting what is before it
+	settle  func() // waits between committing the horizon and deleting rows
 	log     *slog.Logger
 
 	entries  atomic.Int64 // since the last sweep
@@ -111,13 +118,13 @@ type Store struct {
 
 var _ flyext.ReplayLookup = (*Store)(nil)
 
-// New returns a store in a database. It does not connect, so that a service starts
-// while the database is down; the table must be there by the first request, see
-// [Store.Migrate]. The database stays the caller's to close. What it needs of
-// connections is one for each request at a time, for a moment.
+// New returns a store that uses db. It does not connect, so a service can start
+// while the database is down. The table must exist before the first request: see
+// [Store.Migrate]. Each concurrent call needs one connection for a moment. The
+// caller remains responsible for closing db.
 func New(db *sql.DB, o Options) (*Store, error) {
 	if db == nil {
-		return nil, errors.New("sqlstore: the database is nil")
+		return nil, errors.New("sqlstore: the database is nil; pass the *sql.DB to use")
 	}
 	if o.Table == "" {
 		o.Table = defaultTable
@@ -127,7 +134,7 @@ func New(db *sql.DB, o Options) (*Store, error) {
 		return nil, err
 	}
 	if o.Timeout < 0 {
-		return nil, errors.New("sqlstore: Options.Timeout is negative")
+		return nil, errors.New("sqlstore: Options.Timeout is negative; use 0 for the default")
 	}
 	if o.Timeout == 0 {
 		o.Timeout = defaultTimeout
@@ -137,13 +144,13 @@ func New(db *sql.DB, o Options) (*Store, error) {
 	}
 	s := &Store{db: db, text: text, timeout: o.Timeout, log: o.Logger}
 	s.settle = func() { time.Sleep(s.timeout) }
-	s.entries.Store(perSweep - 1) // there may be rows of a process before
+	s.entries.Store(perSweep - 1) // an earlier process may have left expired rows
 	return s, nil
 }
 
 // Use implements [flyext.ReplayStore].
 func (s *Store) Use(ctx context.Context, n flyext.Nonce) (fresh bool, err error) {
-	// An attempt whose answer was lost is made again, and finds its own row.
+	// A retry after a lost response recognizes its own row by the owner.
 	owner := rand.Int64N(math.MaxInt64) + 1
 	if n.OnReceipt {
 		owner = -owner
@@ -155,9 +162,9 @@ func (s *Store) Use(ctx context.Context, n flyext.Nonce) (fresh bool, err error)
 	return fresh, wrap(err)
 }
 
-// enter is one attempt.
+// enter makes one attempt to insert a nonce.
 func (s *Store) enter(ctx context.Context, n flyext.Nonce, owner int64) (fresh bool, err error) {
-	var of sql.NullInt64 // no owner: by a version of the store that had none
+	var of sql.NullInt64 // null in rows of versions before the column existed
 	err = s.db.QueryRowContext(ctx, s.text.use, n.Key[:], n.Expires.UnixMilli(), owner).Scan(&of)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, flyext.ErrNonceExpired
@@ -165,8 +172,8 @@ func (s *Store) enter(ctx context.Context, n flyext.Nonce, owner int64) (fresh b
 	return err == nil && of.Int64 == owner, err
 }
 
-// Used implements [flyext.ReplayLookup]. It may report a nonce that has expired as
-// used, until the store deletes its row.
+// Used implements [flyext.ReplayLookup]. It may report an expired nonce as used
+// until the store deletes its row.
 func (s *Store) Used(ctx context.Context, n flyext.Nonce) (used bool, err error) {
 	used, err = s.ask(ctx, func(ctx context.Context) (bool, error) {
 		var one int
@@ -179,7 +186,7 @@ func (s *Store) Used(ctx context.Context, n flyext.Nonce) (used bool, err error)
 	return used, wrap(err)
 }
 
-// ask asks until there is an answer.
+// ask retries a query within the timeout.
 func (s *Store) ask(ctx context.Context, ask func(context.Context) (bool, error)) (bool, error) {
 	return bounded.Question{Timeout: s.timeout, Ask: ask, Again: isLost}.Answer(ctx)
 }

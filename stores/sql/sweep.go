@@ -10,14 +10,13 @@ import (
 )
 
 const (
-	perSweep     = 256 // entries from one sweep to the next
-	sweepRows    = 500 // for some milliseconds
+	perSweep     = 256 // entries between two sweeps
+	sweepRows    = 500 // deleting them takes some milliseconds
 	sweepTimeout = 30 * time.Second
 )
 
-// startSweep deletes what has expired, apart from the requests: a sweep that is
-// slow, as it is while an old transaction holds up vacuum, costs no request its
-// time. There is one sweep at a time, which ends by itself.
+// startSweep deletes expired rows in the background, one sweep at a time. A slow
+// sweep, such as one that an old transaction delays, therefore delays no request.
 func (s *Store) startSweep(ctx context.Context) {
 	if !s.sweeping.CompareAndSwap(false, true) {
 		return
@@ -31,8 +30,8 @@ func (s *Store) startSweep(ctx context.Context) {
 	}()
 }
 
-// sweep commits the horizon first. It then waits until no statement that began
-// before that can still admit a request, and deletes what the horizon covers.
+// sweep commits the new horizon. It waits until no statement that began before that
+// can still accept a request, and then deletes the rows up to the horizon.
 func (s *Store) sweep(ctx context.Context) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -49,8 +48,8 @@ func (s *Store) sweep(ctx context.Context) (err error) {
 	return wrap(s.clean(ctx, horizon))
 }
 
-// announce raises the horizon to the latest expiry that is over, and returns it, or
-// 0 if no request's nonce has expired.
+// announce raises the horizon to the latest expiry that has passed and returns it.
+// It returns 0 if no request's nonce has expired.
 func (s *Store) announce(ctx context.Context) (horizon int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
 	defer cancel()
@@ -61,7 +60,7 @@ func (s *Store) announce(ctx context.Context) (horizon int64, err error) {
 	return horizon, err
 }
 
-// clean deletes little at a time, so that no request waits for its locks.
+// clean deletes rows in small batches, so that no request waits for its locks.
 func (s *Store) clean(ctx context.Context, horizon int64) error {
 	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
 	defer cancel()

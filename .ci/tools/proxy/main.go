@@ -1,5 +1,5 @@
-// Proxy writes the modules of a source tree as a module proxy in a directory, as
-// Go serves them once the tree is tagged:
+// Proxy writes the modules of a source tree as a module proxy in a directory, in
+// the form that they have once the tree is tagged:
 //
 //	go run ./proxy -version v0.1.0 -dir /tmp/proxy -source /tmp/source
 package main
@@ -18,18 +18,18 @@ import (
 	"golang.org/x/mod/zip"
 )
 
-// root is the module at the root of the repository.
+// root is the path of the repository's root module.
 const root = "github.com/flyext/flyext"
 
-// modules are the directories of the published modules, in the order in which
-// docs/releasing.md tags them.
+// modules are the directories of the published modules, in the order of
+// docs/releasing.md.
 var modules = []string{"", "internal/browsertest", "stores/redis", "stores/sql", "cmd/flysim"}
 
 func main() {
 	log.SetFlags(0)
-	version := flag.String("version", "", "the `version` of every module")
-	dir := flag.String("dir", "", "write the proxy to this `directory`")
-	source := flag.String("source", "", "the root of the source `tree`")
+	version := flag.String("version", "", "`version` of all modules")
+	dir := flag.String("dir", "", "`directory` of the proxy")
+	source := flag.String("source", "", "root `directory` of the source tree")
 	flag.Parse()
 	for _, subdir := range modules {
 		m := module.Version{Path: path.Join(root, subdir), Version: *version}
@@ -40,7 +40,7 @@ func main() {
 	}
 }
 
-// publish writes one module's files, whose layout is that of
+// publish writes the files of a module. Their layout is that of
 // https://go.dev/ref/mod#goproxy-protocol.
 func publish(dir string, m module.Version, source string) error {
 	escaped, err := module.EscapePath(m.Path)

@@ -1,6 +1,6 @@
-// Skips reads the output of go test -json and lists each reason for which tests
-// were skipped. It fails if a reason is not one line that says how to get what the
-// test needs.
+// Skips reads the output of go test -json and lists the reasons why tests were
+// skipped. It fails if a reason is not a one-line hint how to install the test's
+// requirements.
 package main
 
 import (
@@ -16,13 +16,13 @@ import (
 	"strings"
 )
 
-// An event is one of go doc test2json.
+// An event is an event of go doc test2json.
 type event struct{ Action, Package, Test, Output string }
 
 var (
 	reason = regexp.MustCompile(`^ +\S+\.go:\d+: (.+)\n$`)
-	// inapplicable is the conformance test's reason: the provider under test, and not
-	// the machine, lacks something.
+	// inapplicable matches the reasons of the conformance test, which skips requirements
+	// that do not apply to the provider.
 	inapplicable = regexp.MustCompile(`^ +conformance\.go:\d+: `)
 	how          = regexp.MustCompile(`apt-get install|npm ci`)
 )
@@ -40,7 +40,7 @@ func main() {
 	}
 	failed := len(mute) > 0 || len(reasons) == 0
 	for _, test := range mute {
-		fmt.Println("skipped without one line that says how to get what it needs:", test)
+		fmt.Println("skipped without a one-line installation hint:", test)
 	}
 	for _, text := range slices.Sorted(maps.Keys(reasons)) {
 		fmt.Printf("%d tests skipped: %s\n", reasons[text], text)
@@ -50,8 +50,8 @@ func main() {
 	}
 }
 
-// skips counts the tests by the reason for which they were skipped. Mute are those
-// that gave none, or more than one line.
+// skips counts the skipped tests by reason. mute lists the tests without a one-line
+// hint.
 func skips(r io.Reader) (reasons map[string]int, mute []string, err error) {
 	reasons = map[string]int{}
 	said := map[string][]string{}

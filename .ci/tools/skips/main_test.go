@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// output returns what go test -json prints of a skipped test.
+// output returns the output of go test -json for a skipped test.
 func output(lines ...string) string {
 	text := `{"Action":"run","Package":"p","Test":"T"}` + "\n"
 	for _, line := range append(append([]string{"=== RUN   T\n"}, lines...), "--- SKIP: T (0.00s)\n") {
@@ -25,12 +25,12 @@ func TestSkips(t *testing.T) {
 		reasons []string
 		mute    int
 	}{
-		{"a line that says how", []string{"    shell_test.go:5: " + hint + "\n"}, []string{hint}, 0},
+		{"a hint", []string{"    shell_test.go:5: " + hint + "\n"}, []string{hint}, 0},
 		{"no line", nil, nil, 1},
-		{"a line that does not say how", []string{"    shell_test.go:5: there is no zsh\n"}, nil, 1},
+		{"a line without a hint", []string{"    shell_test.go:5: there is no zsh\n"}, nil, 1},
 		{"two lines", []string{"    shell_test.go:5: " + hint + "\n", "    shell_test.go:6: " + hint + "\n"}, nil, 1},
-		{"a requirement that does not apply", []string{"    conformance.go:239: generation 1 has no events\n"}, nil, 0},
-		{"a requirement's words in another file", []string{"    other_conformance.go:239: generation 1 has no events\n"}, nil, 1},
+		{"an inapplicable requirement", []string{"    conformance.go:239: generation 1 has no events\n"}, nil, 0},
+		{"the same words in another file", []string{"    other_conformance.go:239: generation 1 has no events\n"}, nil, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			reasons, mute, err := skips(strings.NewReader(output(test.lines...)))
@@ -38,7 +38,7 @@ func TestSkips(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := slices.Collect(maps.Keys(reasons)); !slices.Equal(got, test.reasons) || len(mute) != test.mute {
-				t.Errorf("reasons %q and mute %q, want %q and %d", got, mute, test.reasons, test.mute)
+				t.Errorf("got reasons %q and mute %q, want %q and %d mute", got, mute, test.reasons, test.mute)
 			}
 		})
 	}

@@ -25,7 +25,7 @@ import (
 
 const baseURL, secret = "https://example.com/flyio", "signing-secret"
 
-// logjam provisions each extension but the one that makes it panic.
+// logjam panics when it provisions the extension "broken".
 type logjam struct{}
 
 func (logjam) Provision(_ context.Context, r *flyext.ProvisionRequest) (*flyext.Extension, error) {
@@ -39,12 +39,12 @@ func (logjam) Update(context.Context, string, *flyext.UpdateRequest) (*flyext.Ex
 	return nil, flyext.NotFound("There is no such stream.")
 }
 
-// reports is a Reporter that keeps what it gets.
+// reports is a Reporter that records panics.
 type reports []flyext.Outcome
 
 func (r *reports) Report(_ context.Context, o flyext.Outcome) { *r = append(*r, o) }
 
-// A world is a provider that feeds everything, and the Fly.io that uses it.
+// A world is a provider with all observers and a Fly.io that uses it.
 type world struct {
 	fly      *flytest.Platform
 	registry *prometheus.Registry
@@ -75,7 +75,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// requests makes one that succeeds, one that is refused, and one that panics.
+// requests makes a request that succeeds, one that is refused, and one that panics.
 func (w *world) requests(t *testing.T) {
 	t.Helper()
 	if _, err := w.fly.Provision(t.Context(), flyext.ProvisionRequest{ID: "x1", OrganizationID: "o1"}); err != nil {
@@ -85,7 +85,7 @@ func (w *world) requests(t *testing.T) {
 	stranger.Signer = flytest.XSignature("another secret")
 	for _, fly := range []*flytest.Platform{&stranger, w.fly} {
 		if _, err := fly.Provision(t.Context(), flyext.ProvisionRequest{ID: "broken", OrganizationID: "o1"}); err == nil {
-			t.Fatal("it was answered as a success")
+			t.Fatal("the request succeeded, want an error")
 		}
 	}
 }
@@ -113,7 +113,7 @@ func TestPrometheus(t *testing.T) {
 		`flyext_provisioner_duration_seconds_count{method="POST",route="/extensions"} 2`,
 	} {
 		if !strings.Contains(string(text), line+"\n") {
-			t.Errorf("the scrape has no line %s:\n%s", line, text)
+			t.Errorf("the metrics lack the line %s:\n%s", line, text)
 		}
 	}
 }
@@ -133,11 +133,11 @@ func TestTelemetry(t *testing.T) {
 		statuses[status.AsInt64()] += p.Count
 	}
 	if statuses[200] != 1 || statuses[401] != 1 || statuses[500] != 1 {
-		t.Errorf("the metric counts %v", statuses)
+		t.Errorf("got statuses %v, want one of each", statuses)
 	}
 	spans := w.spans.Ended()
 	if len(spans) != 3 {
-		t.Fatalf("there are %d spans", len(spans))
+		t.Fatalf("got %d spans, want 3", len(spans))
 	}
 	for i, want := range []map[string]string{
 		{"http.route": "/extensions", "flyext.extension_id": "x1", "flyext.verifier": "x-signature", "flyext.replay": "fresh"},
@@ -155,7 +155,7 @@ func TestTelemetry(t *testing.T) {
 		}
 	}
 	if spans[2].Status().Code != codes.Error {
-		t.Errorf("the span of the panic has the status %v", spans[2].Status())
+		t.Errorf("the span of the panic has status %v, want an error", spans[2].Status())
 	}
 }
 
@@ -164,10 +164,10 @@ func TestPanics(t *testing.T) {
 	w := newWorld(t)
 	w.requests(t)
 	if len(w.reports) != 1 {
-		t.Fatalf("%d panics were reported", len(w.reports))
+		t.Fatalf("got %d reports, want 1", len(w.reports))
 	}
 	r := w.reports[0]
 	if r.Panic != "the disk is on fire" || !strings.Contains(string(r.Stack), "logjam.Provision") || r.ExtensionID != "broken" {
-		t.Errorf("got %v of %q with the stack %s", r.Panic, r.ExtensionID, r.Stack)
+		t.Errorf("got panic %v for %q with stack %s", r.Panic, r.ExtensionID, r.Stack)
 	}
 }

@@ -1,5 +1,5 @@
-// Package observe feeds Prometheus, OpenTelemetry and an error reporter with
-// flyext's Config.Observe. Copy what you need.
+// Package observe connects flyext's Config.Observe to Prometheus, OpenTelemetry and
+// an error reporter. Copy the parts that you need.
 package observe
 
 import (
@@ -12,26 +12,26 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// Prometheus keeps metrics of finished requests. Each label has few values: a route
-// pattern, a method that the route has, a status, an error code and a reason.
+// Prometheus records metrics of finished requests. Each label has few values: route
+// pattern, method, status, error code and reason.
 type Prometheus struct {
 	requests    *prometheus.CounterVec
 	duration    *prometheus.HistogramVec
 	provisioner *prometheus.HistogramVec
 }
 
-// NewPrometheus registers the metrics. It panics if they are registered already.
+// NewPrometheus registers the metrics. It panics if they are already registered.
 func NewPrometheus(r prometheus.Registerer) *Prometheus {
 	p := &Prometheus{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "flyext_requests_total", Help: "Finished requests of the extension provider.",
 		}, []string{"route", "method", "status", "code", "reason"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "flyext_request_duration_seconds", Help: "Time from the arrival of a request to the end of its answer.",
+			Name: "flyext_request_duration_seconds", Help: "Time from the arrival of a request to the end of its response.",
 			Buckets: []float64{.005, .025, .1, .5, 1, 2.5, 5, 10, 25}, // Fly.io waits about 5 seconds
 		}, []string{"route", "method"}),
 		provisioner: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "flyext_provisioner_duration_seconds", Help: "Time that the service's own code took of an admitted request.",
+			Name: "flyext_provisioner_duration_seconds", Help: "Time that the service's own code took for an accepted request.",
 			Buckets: []float64{.005, .025, .1, .5, 1, 2.5, 5, 10, 25},
 		}, []string{"route", "method"}),
 	}
@@ -39,7 +39,7 @@ func NewPrometheus(r prometheus.Registerer) *Prometheus {
 	return p
 }
 
-// Observe counts and times a request.
+// Observe records a request.
 func (p *Prometheus) Observe(_ context.Context, o flyext.Outcome) {
 	p.requests.WithLabelValues(o.Route, o.Method, strconv.Itoa(o.Status), o.Code, Reason(o.Err)).Inc()
 	p.duration.WithLabelValues(o.Route, o.Method).Observe(o.Duration.Seconds())
@@ -48,7 +48,7 @@ func (p *Prometheus) Observe(_ context.Context, o flyext.Outcome) {
 	}
 }
 
-// reasons are short names of flyext's reasons, for labels.
+// reasons are label values for flyext's errors.
 var reasons = []struct {
 	err  error
 	name string
@@ -63,7 +63,7 @@ var reasons = []struct {
 	{flyext.ErrReplayed, "replayed"},
 }
 
-// Reason returns a short name for the reason of a refused signature, or "".
+// Reason returns a label value for the reason why a signature was refused, or "".
 func Reason(err error) string {
 	for _, r := range reasons {
 		if errors.Is(err, r.err) {

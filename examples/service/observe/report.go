@@ -6,7 +6,7 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// A Reporter receives panics of the service's code, such as Sentry.
+// A Reporter sends panics of the service's code to an error tracker such as Sentry.
 type Reporter interface {
 	Report(ctx context.Context, o flyext.Outcome)
 }
@@ -20,7 +20,7 @@ func Panics(r Reporter) func(context.Context, flyext.Outcome) {
 	}
 }
 
-// Each returns an observer that calls several, one after the other.
+// Each returns an observer that calls the given observers in order.
 func Each(observers ...func(context.Context, flyext.Outcome)) func(context.Context, flyext.Outcome) {
 	return func(ctx context.Context, o flyext.Outcome) {
 		for _, observe := range observers {

@@ -11,21 +11,21 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// Telemetry keeps an OpenTelemetry metric of finished requests, and describes each
-// on the span that its context has.
+// Telemetry records an OpenTelemetry metric of finished requests, and adds
+// attributes to the span in each request's context.
 type Telemetry struct{ duration metric.Float64Histogram }
 
-// NewTelemetry returns the telemetry of a meter.
+// NewTelemetry creates the metric with a meter.
 func NewTelemetry(m metric.Meter) (*Telemetry, error) {
 	duration, err := m.Float64Histogram("http.server.request.duration",
 		metric.WithUnit("s"), metric.WithDescription("Duration of requests of the extension provider."))
 	return &Telemetry{duration}, err
 }
 
-// Observe records a request. The names are OpenTelemetry's semantic conventions,
-// where there is one.
+// Observe records a request. It uses the names of OpenTelemetry's semantic
+// conventions where they exist.
 func (t *Telemetry) Observe(ctx context.Context, o flyext.Outcome) {
-	low := []attribute.KeyValue{ // of few values, as a metric needs
+	low := []attribute.KeyValue{ // few values each, as metrics require
 		attribute.String("http.request.method", o.Method),
 		attribute.String("http.route", o.Route),
 		attribute.Int("http.response.status_code", o.Status),

@@ -1,4 +1,4 @@
-// Package sentry has the few names of github.com/getsentry/sentry-go that the
+// Package sentry declares the parts of github.com/getsentry/sentry-go that the
 // example uses, so that the example compiles without that module.
 package sentry
 

@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// A panel shows how the cost grows with one thing.
+// A panel shows how the cost grows with one quantity.
 type panel struct {
 	bench, title string
-	axis, unit   string // of what there is more of; "bytes" are printed as such
-	time         string // what is timed
+	axis, unit   string // the quantity; the unit is "bytes" or ""
+	time         string // label of the time axis
 	lines        []line
 }
 
@@ -25,16 +25,16 @@ type point struct {
 	value summary // ns
 }
 
-// thePanels are those that the growth benchmarks measure.
+// thePanels are the panels of the growth benchmarks.
 var thePanels = []panel{
-	{bench: "GrowBody", time: "time per request", title: "Body", axis: "length of the body", unit: "bytes", lines: []line{
+	{bench: "GrowBody", time: "time per request", title: "Body", axis: "body length", unit: "bytes", lines: []line{
 		{name: "handler", label: "whole handler"}, {name: "x-signature", label: "X-Signature check"},
-		{name: "rfc9421", label: "RFC 9421"}, {name: "sha256", label: "SHA-256 alone"},
+		{name: "rfc9421", label: "RFC 9421"}, {name: "sha256", label: "only SHA-256"},
 	}},
 	{bench: "GrowNonces", time: "time per entry", title: "Replay store", axis: "live nonces", lines: []line{
 		{name: "store", label: "one entry"},
 	}},
-	{bench: "GrowKeys", time: "time per request", title: "Rotation", axis: "keys that are valid at once", lines: []line{
+	{bench: "GrowKeys", time: "time per request", title: "Rotation", axis: "valid keys", lines: []line{
 		{name: "x-signature", label: "X-Signature and nonce"}, {name: "rfc9421", label: "RFC 9421"},
 	}},
 	{bench: "GrowHeaders", time: "time per request", title: "Header", axis: "header fields in the request", lines: []line{
@@ -43,7 +43,8 @@ var thePanels = []panel{
 	}},
 }
 
-// panels fills in what was measured. A panel without points is left out.
+// panels returns the panels with the measured points. It omits panels without
+// points.
 func (r *run) panels() (panels []panel) {
 	for _, p := range thePanels {
 		p.lines = slices.Clone(p.lines)
@@ -68,7 +69,7 @@ func (r *run) panels() (panels []panel) {
 	return panels
 }
 
-// sizes are the places on a panel's axis, in their order.
+// sizes returns the sorted values on a panel's size axis.
 func (p panel) sizes() (sizes []int) {
 	for _, l := range p.lines {
 		for _, at := range l.points {
@@ -79,7 +80,7 @@ func (p panel) sizes() (sizes []int) {
 	return slices.Compact(sizes)
 }
 
-// at returns the line's point at n, or false.
+// at returns the line's point at n and whether there is one.
 func (l line) at(n int) (point, bool) {
 	i := slices.IndexFunc(l.points, func(p point) bool { return p.n == n })
 	if i < 0 {
@@ -88,7 +89,7 @@ func (l line) at(n int) (point, bool) {
 	return l.points[i], true
 }
 
-// growthTables are the panels as Markdown tables.
+// growthTables returns the panels as Markdown tables.
 func growthTables(r *run) string {
 	var b strings.Builder
 	for _, p := range r.panels() {
@@ -98,7 +99,7 @@ func growthTables(r *run) string {
 		}
 		heap := p.bench == "GrowNonces"
 		if heap {
-			b.WriteString(" heap of each |")
+			b.WriteString(" heap per nonce |")
 		}
 		b.WriteString("\n|--:|" + strings.Repeat("--:|", len(p.lines)))
 		if heap {
@@ -123,7 +124,7 @@ func growthTables(r *run) string {
 	return b.String()
 }
 
-// amount prints a place on the axis.
+// amount formats a value of the size axis.
 func (p panel) amount(n int) string {
 	switch {
 	case p.unit == "bytes" && n >= 1<<20 && n%(1<<20) == 0:

@@ -1,13 +1,13 @@
-// Speed measures how fast flyext is, and makes the documentation of it.
+// Speed measures flyext's performance and generates docs/performance.md.
 //
-//	go run ./internal/bench/cmd/speed          measure the table, print it
+//	go run ./internal/bench/cmd/speed          measure the table and print it
 //	go run ./internal/bench/cmd/speed -record  measure everything; write the run and docs/performance.*
-//	go run ./internal/bench/cmd/speed -render  write docs/performance.* from the run that is checked in
-//	go run ./internal/bench/cmd/speed -check   as without, and exit with 1 where a target is missed
+//	go run ./internal/bench/cmd/speed -render  write docs/performance.* from the recorded run
+//	go run ./internal/bench/cmd/speed -check   measure the table; exit with status 1 if a target is missed
 //
-// It works from any folder of the repository, and needs a machine with nothing
-// else to do: -record takes six minutes of it at most, or two with -short, whose
-// figures are for a look and not for the documentation.
+// It works in any directory of the repository and needs an otherwise idle machine.
+// -record takes up to six minutes. With -short it takes two minutes, and its
+// figures are not accurate enough for the documentation.
 package main
 
 import (
@@ -25,9 +25,9 @@ import (
 func main() {
 	var o options
 	flag.BoolVar(&o.record, "record", false, "measure everything, and write the run and the documentation")
-	flag.BoolVar(&o.render, "render", false, "measure nothing: write the documentation from the recorded run")
-	flag.BoolVar(&o.check, "check", false, "exit with 1 where a target is missed; with -render, by the recorded run")
-	flag.BoolVar(&o.short, "short", false, "six short rounds, for a look")
+	flag.BoolVar(&o.render, "render", false, "write the documentation from the recorded run, without measuring")
+	flag.BoolVar(&o.check, "check", false, "exit with status 1 if a target is missed; with -render, in the recorded run")
+	flag.BoolVar(&o.short, "short", false, "measure fewer rounds, less accurately")
 	flag.Parse()
 	if flag.NArg() > 0 || o.record && o.render {
 		flag.Usage()
@@ -50,14 +50,14 @@ func main() {
 
 type options struct{ record, render, check, short bool }
 
-// Where the run and the documentation are, below the repository's root.
+// Paths relative to the repository's root.
 const (
 	runFile  = "internal/bench/testdata/run.txt"
 	pageFile = "docs/performance.md"
 	plotFile = "docs/performance.svg"
 )
 
-// do does what the options say and returns the targets that were missed.
+// do executes the command and returns the missed targets.
 func (o options) do(ctx context.Context) (missed []string, err error) {
 	root, err := moduleRoot(ctx)
 	if err != nil {
@@ -96,7 +96,7 @@ func (o options) do(ctx context.Context) (missed []string, err error) {
 	return r.misses(), nil
 }
 
-// moduleRoot is the folder of flyext's go.mod.
+// moduleRoot returns the directory of flyext's go.mod.
 func moduleRoot(ctx context.Context) (string, error) {
 	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/flyext/flyext").Output()
 	if err != nil {

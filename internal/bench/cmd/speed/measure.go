@@ -14,29 +14,29 @@ import (
 	"time"
 )
 
-// A part is some of the benchmarks, measured a number of times. Each time is a
-// process of its own, so that no benchmark inherits the heap of another.
+// A part is a group of benchmarks, measured a number of times. Each round is a
+// separate process, so that no benchmark inherits another's heap.
 type part struct {
 	bench  string // for go test's -bench
 	time   string // for go test's -benchtime
 	rounds int
-	needed bool // for the targets
+	needed bool // has targets
 }
 
 const (
-	// budget is the time in which everything is measured, and shortBudget that
-	// with -short. What has not begun by then is left out, but for the fewest
-	// rounds of which a median is made of what has a target.
+	// budget and shortBudget (with -short) limit the time for all measurements. Later
+	// rounds are skipped, except for the first rounds of a part with targets.
 	budget      = 6 * time.Minute
 	shortBudget = 2 * time.Minute
-	fewest      = 6
-	// grace is how much more time those may take.
+	// fewest is the minimum number of rounds for a target.
+	fewest = 6
+	// grace is additional time for those rounds.
 	grace = 2 * time.Minute
 )
 
-// plan is what is measured. A round measures a floor and what is compared with
-// it one right after the other; many short rounds rather than few long ones keep
-// what else the machine does from falling on one of them alone.
+// plan returns the parts to measure. A round measures a floor and its subjects one
+// right after the other. Many short rounds spread the disturbance by other
+// processes better than few long ones.
 func (o options) plan() []part {
 	store := func(name string, rounds int) []part {
 		return []part{
@@ -52,12 +52,12 @@ func (o options) plan() []part {
 	}
 	parts := []part{
 		{"^Benchmark(RFC9421|Cavage|XCheck|XAdmit|Handler|RefuseUnsigned|RefuseForged)$", "200ms", rounds(10, fewest), true},
-		// A third of what loopback takes is system calls. Its ratio varies most.
+		// A third of loopback's time is system calls, so its ratio varies most.
 		{"^BenchmarkLoopback$", "200ms", rounds(24, fewest), true},
 	}
 	parts = append(parts, store("flyext", rounds(10, 1))...)
 	if !o.record {
-		return parts // which is all that has a target
+		return parts // all parts with targets
 	}
 	parts = append(parts, part{"^BenchmarkGrow(Body|Keys|Headers|Nonces)$", "150ms", rounds(4, 1), false})
 	for _, name := range stores[1:] {
@@ -66,10 +66,10 @@ func (o options) plan() []part {
 	return parts
 }
 
-var errBusy = fmt.Errorf("there is no time for %d rounds: the machine has too much else to do", fewest)
+var errBusy = fmt.Errorf("no time for %d rounds; try again on an idle machine", fewest)
 
-// measure runs the parts, a round of each after the other, and returns what
-// they print in Go's benchmark format.
+// measure runs the parts round by round and returns their output in Go's benchmark
+// format.
 func measure(ctx context.Context, dir string, parts []part, budget time.Duration, progress io.Writer) ([]byte, error) {
 	temporary, err := os.MkdirTemp("", "flyext-speed-")
 	if err != nil {
@@ -94,7 +94,7 @@ func measure(ctx context.Context, dir string, parts []part, budget time.Duration
 			if late := time.Since(start) - budget; late > grace && p.needed && round <= fewest {
 				return nil, errBusy
 			} else if late > 0 && !(p.needed && round <= fewest) {
-				fmt.Fprintf(progress, "no time is left for round %d of %d: %s\n", round, p.rounds, p.bench)
+				fmt.Fprintf(progress, "skipped round %d of %d for lack of time: %s\n", round, p.rounds, p.bench)
 				continue
 			}
 			ran = true
@@ -109,7 +109,7 @@ func measure(ctx context.Context, dir string, parts []part, budget time.Duration
 	}
 }
 
-// run adds what one round of a part prints to out.
+// run appends the output of one round of a part to out.
 func (p part) run(ctx context.Context, binary string, out *bytes.Buffer) error {
 	text, err := exec.CommandContext(ctx, binary, "-test.run=^$", "-test.bench="+p.bench, "-test.benchtime="+p.time).Output()
 	if err != nil {
@@ -124,7 +124,7 @@ func (p part) run(ctx context.Context, binary string, out *bytes.Buffer) error {
 	return nil
 }
 
-// header says on what was measured. It names no machine.
+// header describes the machine without naming it.
 func header(now time.Time) string {
 	return fmt.Sprintf("date: %s\ngo: %s\ngoos: %s\ngoarch: %s\ncores: %d\npkg: github.com/flyext/flyext/internal/bench\n",
 		now.UTC().Format(time.DateOnly), runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// The plot's measures, in pixels.
+// Sizes in pixels.
 const (
 	panelWidth, panelHeight = 460, 330
 	left, right             = 66, 34 // of a panel's axes
@@ -16,10 +16,10 @@ const (
 	labelGap, labelWidth    = 17, 200 // between the lines of the legend
 )
 
-// lineStyles tell the lines of a panel apart, by dash as well as by colour.
+// lineStyles are CSS classes that differ in color and dashes.
 var lineStyles = []string{"a", "b", "c", "d"}
 
-// style follows the reader's choice of a light or dark page.
+// style supports light and dark mode.
 const style = `
 	svg { background: #ffffff; font: 12px system-ui, sans-serif; }
 	text { fill: #24292f; } .minor { fill: #57606a; }
@@ -37,14 +37,14 @@ const style = `
 	}
 `
 
-// plot draws the panels, two in a row, both axes logarithmic.
+// plot draws the panels, two per row, with logarithmic axes.
 func (r *run) plot() []byte {
 	panels := r.panels()
 	rows := (len(panels) + 1) / 2
 	var b bytes.Buffer
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%[1]d" height="%[2]d" role="img">`+"\n",
 		2*panelWidth, rows*panelHeight)
-	b.WriteString("<title>How the time per request grows with the body, the keys and the header, and per nonce with those that are live</title>\n")
+	b.WriteString("<title>Time depending on the body length and on the numbers of live nonces, keys and header fields</title>\n")
 	fmt.Fprintf(&b, "<style>%s</style>\n", style)
 	for i, p := range panels {
 		fmt.Fprintf(&b, `<g transform="translate(%d %d)">`+"\n", i%2*panelWidth, i/2*panelHeight)
@@ -55,7 +55,7 @@ func (r *run) plot() []byte {
 	return b.Bytes()
 }
 
-// A scale places values between two pixels, logarithmically.
+// A scale maps values to pixels logarithmically.
 type scale struct{ low, high, from, to float64 }
 
 func (s scale) at(v float64) float64 {
@@ -79,7 +79,7 @@ func (p panel) draw(b *bytes.Buffer) {
 	for _, n := range sizes {
 		at := x.at(float64(n))
 		fmt.Fprintf(b, `<path class="axis" d="M%.1f %dv5"/>`+"\n", at, panelHeight-bottom)
-		if at-last >= 46 { // or the numbers would overlap
+		if at-last >= 46 { // avoids overlapping numbers
 			fmt.Fprintf(b, `<text class="minor" x="%.1f" y="%d" text-anchor="middle">%s</text>`+"\n", at, panelHeight-bottom+18, p.amount(n))
 			last = at
 		}
@@ -94,7 +94,7 @@ func (p panel) draw(b *bytes.Buffer) {
 	p.drawLegend(b)
 }
 
-// valueScale spans whole powers of ten.
+// valueScale returns a scale from one power of ten to another.
 func (p panel) valueScale() scale {
 	low, high := math.Inf(1), 0.0
 	for _, l := range p.lines {
@@ -125,7 +125,7 @@ func (p panel) drawLine(b *bytes.Buffer, l line, style string, x, y scale) {
 	}
 }
 
-// drawLegend names the lines above the axes, two in a row.
+// drawLegend draws the names of the lines above the axes, two per row.
 func (p panel) drawLegend(b *bytes.Buffer) {
 	for i, l := range p.lines {
 		x, y := left+i%2*labelWidth, 34+i/2*labelGap

@@ -11,17 +11,17 @@ import (
 	"golang.org/x/perf/benchmath"
 )
 
-// A run is what was measured, by benchmark, unit and round.
+// A run has the measurements by benchmark, unit and round.
 type run struct {
 	config map[string]string
 	values map[string]map[string]map[int]float64
-	order  []string // the benchmarks as they came
+	order  []string // benchmark names in order of appearance
 }
 
-// configKeys are what a run says of itself.
+// configKeys are the keys that describe a run.
 var configKeys = []string{"date", "go", "goos", "goarch", "cores", "cpu"}
 
-var errNothing = errors.New("the run has no benchmarks")
+var errNothing = errors.New("the run has no benchmarks; record one with -record")
 
 func read(text io.Reader) (*run, error) {
 	r := &run{config: map[string]string{}, values: map[string]map[string]map[int]float64{}}
@@ -47,7 +47,7 @@ func (r *run) add(record *benchfmt.Result) error {
 	}
 	round, err := strconv.Atoi(record.GetConfig("round"))
 	if err != nil {
-		return fmt.Errorf("a benchmark without a round: %s", record.Name)
+		return fmt.Errorf("benchmark %s has no round", record.Name)
 	}
 	base, parts := record.Name.Parts()
 	name := string(base)
@@ -73,8 +73,8 @@ func (r *run) add(record *benchfmt.Result) error {
 	return nil
 }
 
-// A summary is the median of the rounds, and where the true one is with 95 %
-// confidence, as far as that many rounds can tell.
+// A summary is the median of the rounds with its 95 % confidence interval, if there
+// are enough rounds for one.
 type summary struct {
 	benchmath.Summary
 	rounds int
@@ -85,11 +85,11 @@ func summarize(values []float64) summary {
 	if len(values) == 0 {
 		return summary{}
 	}
-	sample := benchmath.NewSample(values, &benchmath.DefaultThresholds) // which sorts
+	sample := benchmath.NewSample(values, &benchmath.DefaultThresholds) // sorts values
 	return summary{benchmath.AssumeNothing.Summary(sample, 0.95), len(values), sample.Values[0]}
 }
 
-// value summarizes a benchmark's rounds. Without any it has no rounds.
+// value summarizes a benchmark's rounds. An unknown benchmark has 0 rounds.
 func (r *run) value(name, unit string) summary {
 	var values []float64
 	for _, v := range r.values[name][unit] {
@@ -98,8 +98,8 @@ func (r *run) value(name, unit string) summary {
 	return summarize(values)
 }
 
-// ratio summarizes how many times what one takes the other does, each round's
-// with that round's.
+// ratio summarizes the ratios of a benchmark to its floor, each from the same
+// round.
 func (r *run) ratio(name, floor string) summary {
 	var ratios []float64
 	for round, v := range r.values[name]["ns/op"] {

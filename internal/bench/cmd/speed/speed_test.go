@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// The documentation is what the command makes of the run beside it.
+// TestDocumentationIsOfTheRecordedRun checks that the documentation is rendered
+// from the recorded run.
 func TestDocumentationIsOfTheRecordedRun(t *testing.T) {
 	t.Parallel()
 	root := filepath.Join("..", "..", "..", "..")
@@ -33,21 +34,21 @@ func TestDocumentationIsOfTheRecordedRun(t *testing.T) {
 	}
 	for name, want := range map[string][]byte{pageFile: page, plotFile: r.plot()} {
 		if !bytes.Equal(open(name), want) {
-			t.Errorf("%s is not what the recorded run makes: go run ./internal/bench/cmd/speed -render", name)
+			t.Errorf("%s is out of date; render it with: go run ./internal/bench/cmd/speed -render", name)
 		}
 	}
 	for _, row := range theRows {
 		if n := r.ratio(row.bench+"/flyext", row.bench+"/floor").rounds; n < fewest {
-			t.Errorf("%s was measured %d times, not %d", row.bench, n, fewest)
+			t.Errorf("%s has %d rounds, want at least %d", row.bench, n, fewest)
 		}
 	}
 	if panels := r.panels(); len(panels) != len(thePanels) {
-		t.Errorf("%d panels of %d were measured", len(panels), len(thePanels))
+		t.Errorf("got %d panels, want %d", len(panels), len(thePanels))
 	}
 }
 
-// sample is a short run with known figures: flyext takes 2, 2.5 and 3 times the
-// floor of the same round, while the machine becomes ten times as slow.
+// sample is a short run with known figures: flyext takes 2, 2.5 and 3 times as long
+// as the floor of the same round, while the machine becomes ten times slower.
 const sample = `date: 2026-11-24
 go: go1.26.8
 goos: linux
@@ -90,17 +91,17 @@ func TestReadPairsRounds(t *testing.T) {
 		name      string
 		got, want float64
 	}{
-		{"ratio, of the same round", r.ratio("RFC9421/flyext", "RFC9421/floor").Center, 2.5},
-		{"ratio of a peer with one round", r.ratio("RFC9421/slow-peer", "RFC9421/floor").Center, 9},
+		{"ratio within a round", r.ratio("RFC9421/flyext", "RFC9421/floor").Center, 2.5},
+		{"ratio of a peer, one round", r.ratio("RFC9421/slow-peer", "RFC9421/floor").Center, 9},
 		{"time", r.value("RFC9421/floor", "ns/op").Center, 2000},
 		{"allocations", r.value("RFC9421/flyext", "allocs/op").Center, 21},
 		{"heap", r.value("Replay/flyext", "fill-B/live").of("fill-B/live"), 64.5},
-		{"worst entry, of the quietest round", r.value("Replay/flyext", "fill-worst-ns").of("fill-worst-ns"), 90000},
-		{"what is not there", float64(r.value("Handler/flyext", "ns/op").rounds), 0},
+		{"worst entry, best round", r.value("Replay/flyext", "fill-worst-ns").of("fill-worst-ns"), 90000},
+		{"unknown benchmark", float64(r.value("Handler/flyext", "ns/op").rounds), 0},
 		{"cores", float64(len(r.config["cores"])), 1},
 	} {
 		if c.got != c.want {
-			t.Errorf("%s: %v, want %v", c.name, c.got, c.want)
+			t.Errorf("%s: got %v, want %v", c.name, c.got, c.want)
 		}
 	}
 }
@@ -112,11 +113,11 @@ func TestMissedTargets(t *testing.T) {
 		replace, new string
 		want         []string
 	}{
-		{"as it is", "", "", []string{"allocations", "time per entry"}},
+		{"unchanged", "", "", []string{"allocations", "time per entry"}},
 		{"fewer allocations", "21 allocs", "20 allocs", []string{"time per entry"}},
 		{"slower", "flyext-2  100  2", "flyext-2  100  4", []string{"4 times the floor"}},
 		{"more heap", "64.5 fill-B", "65.5 fill-B", []string{"heap per live nonce"}},
-		{"a replay admitted", "0 full-admitted", "0.1 full-admitted", []string{"full-admitted"}},
+		{"an accepted replay", "0 full-admitted", "0.1 full-admitted", []string{"full-admitted"}},
 		{"worst entry", "90000 fill-worst", "600000 fill-worst", []string{"worst entry"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -124,14 +125,14 @@ func TestMissedTargets(t *testing.T) {
 			missed := strings.Join(mustRead(t, strings.ReplaceAll(sample, c.replace, c.new)).misses(), "\n")
 			for _, want := range c.want {
 				if !strings.Contains(missed, want) {
-					t.Errorf("missed:\n%s\nwithout %q", missed, want)
+					t.Errorf("got missed targets\n%s\nwant %q among them", missed, want)
 				}
 			}
 		})
 	}
 	met := strings.NewReplacer("21 allocs", "20 allocs", "410 fill-ns", "399 fill-ns").Replace(sample)
 	if missed := mustRead(t, met).misses(); missed != nil {
-		t.Errorf("missed: %v", missed)
+		t.Errorf("got missed targets %v, want none", missed)
 	}
 }
 
@@ -151,10 +152,10 @@ func TestReadRefuses(t *testing.T) {
 func TestTable(t *testing.T) {
 	t.Parallel()
 	got := table(mustRead(t, sample).rows())
-	want := "| RFC 9421 verification, five components and a body digest | " + verifierFloor +
+	want := "| RFC 9421: verify five components and a body digest | " + verifierFloor +
 		" | 2 µs | 6 µs | **2.50×** | ≤ 3.0× | 21 | ≤ 20 | slow-peer 9.0× (160) |\n"
 	if !strings.HasSuffix(got, want) || strings.Count(got, "\n") != 3 {
-		t.Errorf("got\n%s\nwant at its end\n%s", got, want)
+		t.Errorf("got\n%s\nwant it to end with\n%s", got, want)
 	}
 	if stores := storeTable(mustRead(t, sample)); !strings.Contains(stores, "| flyext | 64 B | — | 410 ns |") {
 		t.Errorf("got\n%s", stores)
@@ -175,14 +176,14 @@ func TestPlotIsXML(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, want := range []string{"prefers-color-scheme: dark", ">1 MiB<", ">length of the body<", ">time per entry<", ">SHA-256 alone<"} {
+	for _, want := range []string{"prefers-color-scheme: dark", ">1 MiB<", ">body length<", ">time per entry<", ">only SHA-256<"} {
 		if !strings.Contains(string(plot), want) {
-			t.Errorf("the plot has no %q", want)
+			t.Errorf("the plot lacks %q", want)
 		}
 	}
 	for _, bad := range []string{"NaN", "Inf"} {
 		if strings.Contains(string(plot), bad) {
-			t.Errorf("the plot has %s", bad)
+			t.Errorf("the plot contains %s", bad)
 		}
 	}
 }
@@ -191,12 +192,12 @@ func TestHeaderNamesNoMachine(t *testing.T) {
 	t.Parallel()
 	text := header(time.Unix(1_685_641_159, 0))
 	if host, err := os.Hostname(); err == nil && len(host) > 3 && strings.Contains(text, host) {
-		t.Error("it names the host")
+		t.Error("the header contains the host name")
 	}
 	for line := range strings.Lines(text) {
 		key, _, ok := strings.Cut(line, ": ")
 		if !ok || key != "pkg" && !strings.Contains(strings.Join(configKeys, " "), key) {
-			t.Errorf("it says %q", line)
+			t.Errorf("unknown line %q", line)
 		}
 	}
 }

@@ -9,13 +9,13 @@ import (
 	"text/template"
 )
 
-// A row is a line of the table: a work, and what it may cost.
+// A row is a line of the table: an operation with its targets.
 type row struct {
 	bench string
 	work  string
 	floor string
-	// atMost is the largest ratio to the floor, and allocs the most allocations;
-	// 0 is no target.
+	// atMost is the maximum ratio to the floor, and allocs the maximum number of
+	// allocations; 0 means no target.
 	atMost float64
 	allocs float64
 
@@ -27,24 +27,24 @@ type row struct {
 }
 
 const (
-	verifierFloor = "a verifier of just this shape, written by hand, which allocates nothing"
-	bareFloor     = "a handler written by hand: read, HMAC, `encoding/json` in, no-op, out"
-	refusalFloor  = "that handler's refusal"
+	verifierFloor = "a hand-written verifier for only this format, without allocations"
+	bareFloor     = "a hand-written handler: read, HMAC, `encoding/json` decode, no-op, encode"
+	refusalFloor  = "the hand-written handler's refusal"
 )
 
-// theRows are the table's, with the targets of the project.
+// theRows are the rows of the table, with the project's targets.
 var theRows = []row{
-	{bench: "RFC9421", work: "RFC 9421 verification, five components and a body digest", floor: verifierFloor, atMost: 3, allocs: 20},
-	{bench: "Cavage", work: "draft-cavage verification, with a body digest", floor: verifierFloor, atMost: 3},
-	{bench: "XCheck", work: "`X-Signature`: reading a body and checking its MAC, before decoding", floor: "pooled read and pooled HMAC", atMost: 1.5, allocs: 2},
-	{bench: "XAdmit", work: "`X-Signature`: all of `Authenticator.Check`, time, URL and nonce included", floor: "pooled read and pooled HMAC"},
-	{bench: "Handler", work: "the whole handler: POST to answer, replay store, deadline and recovery included", floor: bareFloor, atMost: 1, allocs: 38},
-	{bench: "RefuseUnsigned", work: "refusing an unsigned request", floor: refusalFloor, atMost: 1.1},
-	{bench: "RefuseForged", work: "refusing a wrongly signed request", floor: refusalFloor, atMost: 1.1},
-	{bench: "Loopback", work: "through `net/http` on loopback, 16 connections", floor: "the handler written by hand behind the same server", atMost: 1},
+	{bench: "RFC9421", work: "RFC 9421: verify five components and a body digest", floor: verifierFloor, atMost: 3, allocs: 20},
+	{bench: "Cavage", work: "draft-cavage: verify with a body digest", floor: verifierFloor, atMost: 3},
+	{bench: "XCheck", work: "`X-Signature`: read a body and check its MAC, before decoding", floor: "pooled read and pooled HMAC", atMost: 1.5, allocs: 2},
+	{bench: "XAdmit", work: "`X-Signature`: `Authenticator.Check`, including time, URL and nonce", floor: "pooled read and pooled HMAC"},
+	{bench: "Handler", work: "the whole handler: POST to response, including replay store, deadline and panic recovery", floor: bareFloor, atMost: 1, allocs: 38},
+	{bench: "RefuseUnsigned", work: "refuse an unsigned request", floor: refusalFloor, atMost: 1.1},
+	{bench: "RefuseForged", work: "refuse a forged request", floor: refusalFloor, atMost: 1.1},
+	{bench: "Loopback", work: "the whole handler on loopback with `net/http`, 16 connections", floor: "the hand-written handler with the same server", atMost: 1},
 }
 
-// rows fills in what was measured. A row without a measurement is left out.
+// rows returns the rows with their measurements. It omits rows without any.
 func (r *run) rows() []row {
 	var rows []row
 	for _, row := range theRows {
@@ -67,8 +67,8 @@ func (r *run) rows() []row {
 	}
 	if s := r.refusalToAcceptance(); s.rounds > 0 {
 		rows = append(rows, row{
-			bench: "RefuseForged/Handler", work: "refusing a wrongly signed request, against accepting a genuine one",
-			floor: "flyext's own acceptance", atMost: 1, ratio: s,
+			bench: "RefuseForged/Handler", work: "refuse a forged request, compared with accepting a genuine one",
+			floor: "flyext accepts a request", atMost: 1, ratio: s,
 			flyext: r.value("RefuseForged/flyext", "ns/op"), base: r.value("Handler/flyext", "ns/op"),
 			allocations: r.value("RefuseForged/flyext", "allocs/op"),
 		})
@@ -78,14 +78,14 @@ func (r *run) rows() []row {
 
 func (r *run) refusalToAcceptance() summary { return r.ratio("RefuseForged/flyext", "Handler/flyext") }
 
-// A check compares a figure with the most that it may be.
+// A check compares a figure with its maximum.
 type check struct {
 	what      string
 	got, most float64
 	unit      string
 }
 
-// checks are all targets.
+// checks returns all targets.
 func (r *run) checks() (checks []check) {
 	for _, row := range r.rows() {
 		if row.atMost > 0 {
@@ -105,24 +105,24 @@ func (c check) figure(v float64) string {
 	return fmt.Sprintf("%.3g %s", v, c.unit)
 }
 
-// misses are the targets that were not reached.
+// misses returns the missed targets.
 func (r *run) misses() (missed []string) {
 	for _, c := range r.checks() {
 		if c.got > c.most {
-			missed = append(missed, fmt.Sprintf("%s: %s, at most %s", c.what, c.figure(c.got), c.figure(c.most)))
+			missed = append(missed, fmt.Sprintf("%s: %s, target at most %s", c.what, c.figure(c.got), c.figure(c.most)))
 		}
 	}
 	return missed
 }
 
-// table is the Markdown table of the rows.
+// table returns the rows as a Markdown table.
 func table(rows []row) string {
 	var b strings.Builder
-	b.WriteString("| work | floor | floor takes | flyext takes | ratio | to reach | allocations | to reach | others (allocations) |\n")
+	b.WriteString("| operation | floor | floor time | flyext time | ratio | target | allocations | target | other libraries (allocations) |\n")
 	b.WriteString("|---|---|--:|--:|--:|--:|--:|--:|---|\n")
 	for _, row := range rows {
 		spread := ""
-		if row.ratio.rounds >= fewest { // or there is no interval
+		if row.ratio.rounds >= fewest { // enough for an interval
 			spread = fmt.Sprintf(" (%.2f–%.2f)", row.ratio.Lo, row.ratio.Hi)
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | **%.2f×**%s | %s | %.0f | %s | %s |\n",
@@ -139,7 +139,7 @@ func target(format string, most float64) string {
 	return "≤ " + fmt.Sprintf(format, most)
 }
 
-// duration prints nanoseconds with three digits.
+// duration formats nanoseconds with three digits.
 func duration(ns float64) string {
 	switch {
 	case ns >= 1e9:
@@ -152,17 +152,17 @@ func duration(ns float64) string {
 	return fmt.Sprintf("%.3g ns", ns)
 }
 
-// stores are those that BenchmarkReplay measures.
+// stores are the stores of BenchmarkReplay.
 var stores = []string{"flyext", "map-mutex", "otter", "golang-lru", "ristretto", "go-cache", "common-fate"}
 
-// storeChecks are the targets of the replay store, which has no floor.
+// storeChecks returns the targets of the replay store, which has no floor.
 func (r *run) storeChecks() (checks []check) {
 	for _, c := range []struct {
 		unit, what, as string
 		most           float64
 	}{
 		{"fill-B/live", "replay store, heap per live nonce", "B", 65},
-		{"turn-B/live", "replay store, heap per live nonce after they all turned over", "B", 65},
+		{"turn-B/live", "replay store, heap per live nonce after turning over", "B", 65},
 		{"fill-ns/entry", "replay store, time per entry", "ns", 400},
 		{"turn-ns/entry", "replay store, time per entry while turning over", "ns", 400},
 		{"fill-two-ns/entry", "replay store, time per entry from two goroutines", "ns", 400},
@@ -182,9 +182,9 @@ func (r *run) storeChecks() (checks []check) {
 	return checks
 }
 
-// of is the figure that stands for all rounds: the median or, of the worst
-// entry, the least. What the store does to an entry it does in every round;
-// what else the machine does hits some round or other.
+// of returns the figure that represents all rounds: the median, or for the worst
+// entry the minimum. The store's own delays occur in every round, but those of
+// other processes do not.
 func (s summary) of(unit string) float64 {
 	if strings.HasSuffix(unit, "-worst-ns") {
 		return s.least
@@ -192,13 +192,13 @@ func (s summary) of(unit string) float64 {
 	return s.Center
 }
 
-// storeTable compares the stores.
+// storeTable returns the comparison of the stores as a Markdown table.
 func storeTable(r *run) string {
 	var b strings.Builder
-	b.WriteString("| store | heap per live nonce | after turnover | per entry | turning over | two goroutines | turning over | " +
-		"worst entry | turning over | replays admitted when full | at once |\n")
+	b.WriteString("| store | heap per live nonce | after turning over | per entry | turning over | two goroutines | turning over | " +
+		"worst entry | turning over | replays accepted when full | immediate replays accepted |\n")
 	b.WriteString("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
-	b.WriteString("| to reach | ≤ 65 B | ≤ 65 B | ≤ 400 ns | ≤ 400 ns | ≤ 400 ns | ≤ 400 ns | < 0.5 ms | < 0.5 ms | none | none |\n")
+	b.WriteString("| target | ≤ 65 B | ≤ 65 B | ≤ 400 ns | ≤ 400 ns | ≤ 400 ns | ≤ 400 ns | < 0.5 ms | < 0.5 ms | none | none |\n")
 	for _, name := range stores {
 		if r.values["Replay/"+name] == nil {
 			continue
@@ -221,7 +221,7 @@ func storeTable(r *run) string {
 		}
 		full := share("full-admitted-%")
 		if slices.Contains([]string{"map-mutex", "go-cache", "common-fate"}, name) {
-			full = "is never full"
+			full = "never full"
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", name,
 			cell("fill-B/live"), cell("turn-B/live"), cell("fill-ns/entry"), cell("turn-ns/entry"),
@@ -235,7 +235,7 @@ var pageText string
 
 var pageTemplate = template.Must(template.New("page").Parse(pageText))
 
-// page is docs/performance.md.
+// page returns docs/performance.md.
 func (r *run) page() ([]byte, error) {
 	var b bytes.Buffer
 	err := pageTemplate.Execute(&b, map[string]any{

@@ -1,4 +1,4 @@
-// Has a library from npm verify messages. Reads {peer, key, messages} as JSON
+// Verifies messages with a library from npm. Reads {peer, key, messages} as JSON
 // from stdin and writes {version, verdicts}.
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -6,7 +6,7 @@ import { verifySignature } from 'http-message-sig';
 import { cavage, createVerifier, httpbis } from 'http-message-signatures';
 import httpSignature from 'http-signature';
 
-// Headers as node:http gives them to a server.
+// Headers in the form of node:http.
 function headersOf(message) {
   const headers = {};
   for (const [name, value] of message.headers) {
@@ -39,7 +39,7 @@ const peers = {
   'http-message-signatures': messageSignatures(httpbis),
   'http-message-signatures cavage': messageSignatures(cavage),
 
-  // It has no HMAC, and takes one.
+  // The library has no HMAC but accepts one.
   'http-message-sig': async (message, key) => {
     const request = {
       kind: 'request',
@@ -66,7 +66,7 @@ const peers = {
         return verifier;
       },
     });
-    return true; // it throws what it refuses
+    return true; // the library throws an error to refuse
   },
 };
 

@@ -1,7 +1,7 @@
-"""Has python-httpsig verify messages.
+"""Verifies messages with python-httpsig.
 
 Reads {"header", "key", "messages"} as JSON from stdin and writes
-{"version", "verdicts"}; header is the one that holds the signature.
+{"version", "verdicts"}. header is the name of the field with the signature.
 """
 import json
 import sys
