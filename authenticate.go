@@ -105,7 +105,7 @@ func (a *Authenticator) Handler(next http.Handler) http.Handler {
 type verificationKey struct{}
 
 // VerificationOf returns the result of [Authenticator.Handler] from the context of a
-// request. It returns the zero Verification if there is none.
+// request. It returns the zero Verification outside of such a handler.
 func VerificationOf(ctx context.Context) Verification {
 	v, _ := ctx.Value(verificationKey{}).(Verification)
 	return v

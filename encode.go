@@ -49,7 +49,7 @@ func marshal(v any) ([]byte, error) { return jsonv2.Marshal(v, jsonv2.Determinis
 
 var (
 	errNoExtension = errors.New("flyext: the Provisioner returned neither an Extension nor an error")
-	errNoSecrets   = errors.New("flyext: Provision returned nil Secrets; return Secrets{} if there are none")
+	errNoSecrets   = errors.New("flyext: Provision returned nil Secrets; return Secrets{} for an extension without secrets")
 	errNoListID    = errors.New("flyext: List returned an Extension without an ID")
 )
 

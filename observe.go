@@ -36,7 +36,7 @@ type Outcome struct {
 	// Replay is the verdict of the replay store, or "" if it was not called.
 	Replay ReplayVerdict
 	// Duration is the time from the arrival to the end of the response.
-	// ProvisionerDuration is the Provisioner's part of it; the sign-on has none.
+	// ProvisionerDuration is the Provisioner's part of it, or 0 in the sign-on.
 	Duration            time.Duration
 	ProvisionerDuration time.Duration
 	// Err is the reason for a refusal or failure, or nil. Use [errors.Is] with

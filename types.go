@@ -101,7 +101,7 @@ type Extension struct {
 	// Secrets become the app's environment variables. Provision must return them in
 	// every call, even before the extension is ready: flyctl keeps the secrets of the
 	// first response and never asks again. A nil map is an error, because it usually
-	// means the secrets were forgotten. Use Secrets{} if there are none.
+	// means the secrets were forgotten. Use Secrets{} for an extension without secrets.
 	Secrets Secrets
 	// FlyAppName is the app on Fly.io that receives the traffic of the customer's
 	// private network (Flycast).
