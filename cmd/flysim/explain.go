@@ -12,14 +12,14 @@ import (
 
 const explainHelp = `Explain says why the signature of a captured request does not verify. It names
 the format, the reading that fits, the exact bytes that are signed, and the
-first byte at which the text that your provider signs differs. It sends nothing.
+first byte at which the text that your provider signs differs. It works offline.
 
   flysim explain request.txt               # as curl -v or raw HTTP shows it
   flysim explain session.har               # the last request of a HAR file
   flysim explain --body body.json < head   # the head and the body apart
   flysim explain request.txt --base signed.txt`
 
-// An explaining is what the flags of explain say.
+// An explaining has the flags of explain.
 type explaining struct {
 	body, base string
 	at         string
@@ -40,7 +40,7 @@ func (p *program) explainCommand() *cobra.Command {
 
 func (p *program) explainRequest(args []string, e *explaining) error {
 	if p.signingSecret == "" {
-		return usagef("which secret signs the requests? Set FLYIO_SIGNING_SECRET, in the environment or in an --env-file, to what the provider has")
+		return usagef("the signing secret is missing: set FLYIO_SIGNING_SECRET, in the environment or in an --env-file, to the provider's secret")
 	}
 	q, err := p.question(args, e)
 	if err != nil {
@@ -49,18 +49,15 @@ func (p *program) explainRequest(args []string, e *explaining) error {
 	answer := explain.Explain(*q)
 	if p.json {
 		p.writeJSON(map[string]any{
-			"format": answer.Format, "right": answer.Right, "findings": answer.Findings, "base": string(answer.Base), "expected": answer.Expected,
+			"format": answer.Format, "right": answer.Right, "reading": answer.Reading, "findings": answer.Findings, "base": string(answer.Base), "expected": answer.Expected,
 		})
 	} else {
 		p.out.say("%s %s: format %s", q.Request.Method, q.Request.Target, answer.Format)
 		for _, finding := range answer.Findings {
 			p.out.beside(plain, "* ", p.redact(finding))
 		}
-		if len(answer.Base) > 0 {
-			p.out.line(yellow, "", "--- signed bytes")
-			p.out.raw(p.redact(string(answer.Base)) + "\n")
-			p.out.line(yellow, "", "--- end of the signed bytes")
-		}
+		p.showBytes("signed bytes", answer.Base)
+		p.showBytes("bytes that the sender signed instead", answer.Signed)
 		if answer.Expected != "" {
 			p.out.line(plain, "", "right value  "+answer.Expected)
 		}
@@ -69,6 +66,16 @@ func (p *program) explainRequest(args []string, e *explaining) error {
 		return errRequirements
 	}
 	return nil
+}
+
+// showBytes prints bytes between two lines that name them.
+func (p *program) showBytes(name string, text []byte) {
+	if len(text) == 0 {
+		return
+	}
+	p.out.line(yellow, "", "--- "+name)
+	p.out.raw(p.redact(string(text)) + "\n")
+	p.out.line(yellow, "", "--- end of the "+name)
 }
 
 // question reads the files.
@@ -99,7 +106,7 @@ func (p *program) question(args []string, e *explaining) (*explain.Question, err
 	}
 	if e.at != "" {
 		if q.Now, err = time.Parse(time.RFC3339, e.at); err != nil {
-			return nil, usagef("--at: %q is no time such as 2026-01-31T12:00:00Z", e.at)
+			return nil, usagef("--at: %q is not a time such as 2026-01-31T12:00:00Z", e.at)
 		}
 	}
 	return q, nil
