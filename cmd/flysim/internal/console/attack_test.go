@@ -37,7 +37,7 @@ func TestAttackRebinding(t *testing.T) {
 		{"127.0.0.2:4000", false},
 		{"", false},
 	} {
-		for _, target := range []string{"/", path, "/users", "/wire/2/answer", "/live", "/icon.svg", authorizePath} {
+		for _, target := range []string{"/", path, "/users", "/debugger", "/requests/2/explain", "/wire/2/answer", "/live", "/icon.svg", authorizePath} {
 			if test.ok && target == "/live" {
 				continue // it does not end
 			}
@@ -81,7 +81,7 @@ func TestAttackCrossOrigin(t *testing.T) {
 		{"the own name on another port", http.Header{"Origin": {"http://localhost:8080"}}},
 	} {
 		for _, target := range []string{
-			"/extensions", path + "/provision", path + "/update", path + "/fetch", path + "/deprovision", path + "/event", path + "/forget", "/users", authorizePath,
+			"/extensions", "/debugger", path + "/provision", path + "/update", path + "/fetch", path + "/deprovision", path + "/event", path + "/forget", "/users", authorizePath,
 		} {
 			r := httptest.NewRequest(http.MethodPost, ownURL+target, strings.NewReader("id=evil&name=evil&was=&action=save"))
 			r.Header = test.header.Clone()
@@ -172,7 +172,7 @@ func TestHeaders(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newLogjam().handler(t, providerBase, ""))
 	path := w.provision("ext1")
-	for _, target := range []string{"/", path, "/users", "/webhooks", "/nothing", "/wire/2/answer", "/icon.svg"} {
+	for _, target := range []string{"/", path, "/users", "/webhooks", "/debugger", "/requests/2/explain", "/nothing", "/wire/2/answer", "/icon.svg"} {
 		h := w.get(target).Header()
 		for name, want := range map[string]string{
 			"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "same-origin",

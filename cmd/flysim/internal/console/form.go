@@ -100,7 +100,7 @@ const maxText = 500
 var fieldOrder = []string{
 	"name", "id", "organization_id", "organization_name", "organization_email", "user_id", "user_email", "user_role",
 	"primary_region", "read_regions", "ip_address", "extra", "event_type", "event_machine", "event_status", "event_data",
-	"edit_method", "edit_path", "edit_body",
+	"edit_method", "edit_path", "edit_body", "capture", "body", "base_url", "at", "pasted",
 }
 
 // text returns a field's value.

@@ -31,6 +31,7 @@ var (
 	requestsTemplate  = parse("requests.html")
 	requestTemplate   = parse("request.html")
 	editTemplate      = parse("edit.html")
+	debuggerTemplate  = parse("debugger.html")
 	messageTemplate   = parse("message.html")
 )
 
@@ -58,7 +59,7 @@ func serveIcon(w http.ResponseWriter, _ *http.Request) {
 type page struct {
 	Title   string
 	Self    string // where the script fetches it again
-	Nav     string // "extensions", "requests", "webhooks", "users" or ""
+	Nav     string // "extensions", "requests", "webhooks", "users", "debugger" or ""
 	Class   string // of the body
 	Current int    // the extension that is shown
 	Content any

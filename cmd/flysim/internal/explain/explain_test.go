@@ -36,6 +36,12 @@ func signed(t *testing.T, method, path, body string, signer flytest.Signer) *Req
 	return sent
 }
 
+// asIs returns a request that is signed without the parameters of the signature.
+func asIs(t *testing.T, body string) *Request {
+	t.Helper()
+	return signed(t, http.MethodPost, "/extensions", body, flytest.XSignatureOptions{AsIs: true}.XSignature(secret))
+}
+
 func TestExplain(t *testing.T) {
 	t.Parallel()
 	key := flyext.Key{ID: flytest.DefaultKeyID, Secret: secret}
@@ -80,6 +86,11 @@ func TestExplain(t *testing.T) {
 		{"a newline of the capture", post, func(q *Question) { q.Request.Body = append(q.Request.Body, '\n') }, "x-signature", false, "without the newline at its end, which the capture has added"},
 		{"a pasted base", post, func(q *Question) { q.Pasted = []byte(strings.Replace(string(q.Request.Body), `"name"`, ` "name"`, 1)) }, "x-signature", true, `differs at offset 10 (line 1, column 11): 0x22 is signed, and 0x20 is pasted. Signed from there: "\"name\":\"\xc3\xbc\",\"tim". Pasted from there: " \"name`},
 		{"the same base", post, func(q *Question) { q.Pasted = q.Request.Body }, "x-signature", true, "The pasted text equals the signed bytes."},
+		{"an event without parameters", func(t *testing.T) *Request { return asIs(t, `{"specversion":"1.0","id":"e"}`) }, nil, "x-signature", true, "The event has no timestamp, nonce and url of its own."},
+		{"a binary event without parameters", func(t *testing.T) *Request { return asIs(t, `{"status":"started"}`) }, func(q *Question) { q.Request.Header.Set("Ce-Specversion", "1.0") }, "x-signature", true, "The event has no"},
+		{"a webhook without url", func(t *testing.T) *Request { return asIs(t, `{"timestamp":"1800000000","action":"a","resource":{}}`) }, nil, "x-signature", true, "The signature is right"},
+		{"a webhook without a time", func(t *testing.T) *Request { return asIs(t, `{"action":"a","resource":{}}`) }, nil, "x-signature", false, `has no parameter "timestamp"`},
+		{"a request without parameters", func(t *testing.T) *Request { return asIs(t, `{"id":"x"}`) }, nil, "x-signature", false, `has no parameter "url"`},
 		{"no signature", post, func(q *Question) { q.Request.Header.Del("X-Signature") }, "none", false, "A proxy may have removed the header."},
 		{"a message signature", func(t *testing.T) *Request { return signed(t, "GET", "/extensions/x", "", flytest.RFC9421(key)) }, nil, "rfc9421", true, "The signature is right."},
 		{"a message signature under another secret", func(t *testing.T) *Request { return signed(t, "GET", "/extensions/x", "", flytest.RFC9421(key)) }, func(q *Question) { q.Secret = "another" }, "rfc9421", false, "does not verify"},

@@ -33,13 +33,44 @@ func xSignature(q Question) *Answer {
 		a.Right = false
 		a.add("The request has %d X-Signature headers, and a provider accepts only one. The first one is explained here.", n)
 	}
-	a.checkURL(q, p)
-	a.checkTime(q, p)
+	switch kind := kindOf(r); {
+	case kind == anEvent && (p.timestamp == "" || p.nonce == "" || p.url == ""):
+		a.add("The event has no timestamp, nonce and url of its own. A provider accepts it, unless its policy requires the time of an event.")
+	case kind == aWebhook && p.url == "":
+		a.checkTime(q, p)
+	default:
+		a.checkURL(q, p)
+		a.checkTime(q, p)
+	}
 	a.compare(q.Pasted)
 	if a.Difference != nil && !a.Difference.Same {
 		a.recognise(q, p)
 	}
 	return a
+}
+
+// A kind of request decides which parameters it may lack.
+type kind int
+
+const (
+	aRequest kind = iota
+	anEvent       // may lack all of them
+	aWebhook      // may lack the nonce and the URL
+)
+
+func kindOf(r *Request) kind {
+	var members struct {
+		SpecVersion      *string // of CloudEvents
+		Action, Resource json.RawMessage
+	}
+	_ = json.Unmarshal(r.Body, &members) // a body that is not a JSON object has no members
+	switch {
+	case r.Header.Get("Ce-Specversion") != "" || members.SpecVersion != nil:
+		return anEvent
+	case members.Action != nil && members.Resource != nil:
+		return aWebhook
+	}
+	return aRequest
 }
 
 // expect computes the right signature.
