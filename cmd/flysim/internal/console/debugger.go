@@ -192,6 +192,9 @@ func (f *form) lines(name string) string {
 }
 
 func capitalised(text string) string {
+	if text == "" {
+		return ""
+	}
 	first, size := utf8.DecodeRuneInString(text)
 	return strings.ToUpper(string(first)) + text[size:]
 }
@@ -218,7 +221,7 @@ func newDebuggerAnswer(r *explain.Request, a *explain.Answer) *debuggerAnswer {
 	path, _, _ := strings.Cut(r.Target, "?")
 	v := &debuggerAnswer{
 		Request: clip(r.Method+" "+path, 200), Format: formats[a.Format].name, Encoding: formats[a.Format].encoding,
-		Right: a.Right, Reading: printable(a.Reading), Base: newExactBytes(a.Base), Signed: newExactBytes(a.Signed),
+		Right: a.Right, Reading: capitalised(printable(a.Reading)), Base: newExactBytes(a.Base), Signed: newExactBytes(a.Signed),
 		Expected: a.Expected, Difference: a.Difference,
 	}
 	for _, finding := range a.Findings {

@@ -121,7 +121,7 @@ func TestDebuggerAnswers(t *testing.T) {
 		form url.Values
 		want []string
 	}{
-		{"right", form, []string{"The signature is right", `<dd id="format">X-Signature</dd>`, `<dd id="reading">the raw bytes of the body</dd>`,
+		{"right", form, []string{"The signature is right", `<dd id="format">X-Signature</dd>`, `<dd id="reading">The raw bytes of the body</dd>`,
 			`<code id="expected">` + right + `</code>`, "HMAC-SHA256 under the signing secret of flysim.", html.EscapeString(`"name":"collider-ext1"`)}},
 		{"curl -v and the body", with("capture", curl, "body", sent), []string{"The signature is right"}},
 		{"curl -v without the body", with("capture", curl), []string{"A receiver refuses this request", "curl -v does not show a body"}},
@@ -129,7 +129,7 @@ func TestDebuggerAnswers(t *testing.T) {
 		{"another secret", with("secret", "a-secret-of-mine"), []string{"A receiver refuses this request", "Either the secret differs (the one used here has 16 bytes)", `<dd id="reading">No known reading</dd>`,
 			"HMAC-SHA256 under the secret from the form."}},
 		{"the sender re-serialises", with("capture", strings.Replace(form.Get("capture"), right, python.Signature, 1)), []string{
-			"a program that verifies re-serialised JSON, as Python&#39;s json.dumps writes it", "Bytes that the sender signed instead"}},
+			"A program that verifies re-serialised JSON, as Python&#39;s json.dumps writes it", "Bytes that the sender signed instead"}},
 		{"the receiver re-serialises", with("pasted", string(python.Base)), []string{"The signature is right", "First byte that differs", "line 1, column",
 			"<b>0x22</b>", "<b>0x20</b>", "The pasted text is that of a program that verifies re-serialised JSON"}},
 		{"the pasted bytes are right", with("pasted", sent), []string{"None. Your code signs the right bytes."}},
