@@ -72,12 +72,12 @@ func show(text []byte, n int) (one, from string) {
 // String returns the difference in one or more sentences.
 func (d *Difference) String() string {
 	if d.Same {
-		return "The pasted text equals the signed bytes."
+		return "Your text equals the signed bytes."
 	}
 	if d.Newline {
-		return "The pasted text equals the signed bytes, plus a newline at its end. An editor may have added the newline."
+		return "Your text equals the signed bytes, plus a newline at its end. An editor may have added the newline."
 	}
-	return fmt.Sprintf("The pasted text differs at offset %d (line %d, column %d): %s is signed, and %s is pasted. "+
-		"Signed from there: %s. Pasted from there: %s. %d bytes are signed, and %d are pasted.",
+	return fmt.Sprintf("Your text differs at offset %d (line %d, column %d): %s is signed, and your text has %s. "+
+		"Signed from there: %s. Your text from there: %s. %d bytes are signed, and your text has %d.",
 		d.Offset, d.Line, d.Column, d.Signed, d.Pasted, d.SignedFrom, d.PastedFrom, d.SignedLength, d.PastedLength)
 }

@@ -73,7 +73,7 @@ func (a *Answer) compare(pasted []byte) {
 	switch {
 	case pasted == nil:
 	case a.Base == nil:
-		a.add("The pasted text cannot be compared, because the signed bytes cannot be rebuilt from the capture.")
+		a.add("Your text cannot be compared, because the signed bytes cannot be rebuilt from the capture.")
 	default:
 		a.Difference = Compare(a.Base, pasted)
 		a.add("%s", a.Difference)

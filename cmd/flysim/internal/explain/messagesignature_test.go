@@ -54,12 +54,12 @@ func TestMessageSignatureBytes(t *testing.T) {
 			want   string
 		}{
 			{"right", func(*Question, string) {}, true, true, false, "The signature is right."},
-			{"the same text", func(q *Question, signed string) { q.Pasted = []byte(signed) }, true, true, false, "The pasted text equals the signed bytes."},
+			{"the same text", func(q *Question, signed string) { q.Pasted = []byte(signed) }, true, true, false, "Your text equals the signed bytes."},
 			{"a text with another method", func(q *Question, signed string) {
 				q.Pasted = []byte(strings.NewReplacer("POST", "PUT", "post", "put").Replace(signed))
-			}, true, true, false, "is signed, and 0x"},
+			}, true, true, false, "is signed, and your text has 0x"},
 			{"a text with a newline", func(q *Question, signed string) { q.Pasted = []byte(signed + "\n") }, true, true, false, "An editor may have added the newline."},
-			{"an empty text", func(q *Question, _ string) { q.Pasted = []byte{} }, true, true, false, "0 are pasted."},
+			{"an empty text", func(q *Question, _ string) { q.Pasted = []byte{} }, true, true, false, "your text has 0."},
 			{"another secret", func(q *Question, _ string) { q.Secret = "another" }, false, true, false, "Either the secret differs (the one used here has 7 bytes)"},
 			{"the secret has white space", func(q *Question, _ string) { q.Secret = " " + secret }, false, true, false, "The signature fits the secret without the white space around it."},
 			{"old", func(q *Question, _ string) { q.Now = now.Add(time.Hour) }, false, true, false, "Its MAC is right"},
@@ -93,7 +93,7 @@ func TestMessageSignatureBytes(t *testing.T) {
 				if c.signed != (string(got.Signed) == signed) {
 					t.Errorf("the sender signed\n%q, want\n%q", got.Signed, signed)
 				}
-				if !c.same && !c.signed && !strings.Contains(text, "The pasted text cannot be compared") {
+				if !c.same && !c.signed && !strings.Contains(text, "Your text cannot be compared") {
 					t.Errorf("the pasted text is compared with nothing:\n%s", text)
 				}
 				if c.same && (got.Difference == nil) != (q.Pasted == nil) {

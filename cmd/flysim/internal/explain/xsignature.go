@@ -134,7 +134,7 @@ func allReadings(base []byte, q Question, p parameters) []readings.Reading {
 func (a *Answer) recognise(q Question, p parameters) {
 	for _, reading := range allReadings(a.Base, q, p) {
 		if len(reading.Base) > 0 && !bytes.Equal(reading.Base, a.Base) && bytes.Equal(reading.Base, q.Pasted) {
-			a.add("The pasted text is that of a program that %s. %s", reading.Text, reading.Fix)
+			a.add("Your text is that of a program that %s. %s", reading.Text, reading.Fix)
 			return
 		}
 	}

@@ -30,21 +30,21 @@ func TestXSignatureBytes(t *testing.T) {
 		reading string
 		want    string
 	}{
-		{"right", func(q *Question, body []byte) { q.Pasted = body }, "", "the raw bytes of the body", "The pasted text equals the signed bytes."},
+		{"right", func(q *Question, body []byte) { q.Pasted = body }, "", "the raw bytes of the body", "Your text equals the signed bytes."},
 		{"the sender re-serialises", func(q *Question, body []byte) {
 			q.Request.Header.Set("X-Signature", python(body).Signature)
 			q.Pasted = body
-		}, "python", "json.dumps", "The pasted text equals the signed bytes."},
+		}, "python", "json.dumps", "Your text equals the signed bytes."},
 		{"sender and pasted text are re-serialised", func(q *Question, body []byte) {
 			q.Request.Header.Set("X-Signature", python(body).Signature)
 			q.Pasted = python(body).Base
-		}, "python", "json.dumps", `0x22 is signed, and 0x20 is pasted.`},
+		}, "python", "json.dumps", `0x22 is signed, and your text has 0x20.`},
 		{"only the pasted text is re-serialised", func(q *Question, body []byte) { q.Pasted = python(body).Base }, "", "the raw bytes of the body",
-			"The pasted text is that of a program that verifies re-serialised JSON, as Python's json.dumps writes it. Sign the raw bytes"},
+			"Your text is that of a program that verifies re-serialised JSON, as Python's json.dumps writes it. Sign the raw bytes"},
 		{"the capture adds a newline", func(q *Question, body []byte) {
 			q.Request.Body = append(bytes.Clone(body), '\n')
 			q.Pasted = body
-		}, "", "without the newline at its end", "The pasted text equals the signed bytes."},
+		}, "", "without the newline at its end", "Your text equals the signed bytes."},
 		{"upper-case digits", func(q *Question, _ []byte) {
 			q.Request.Header.Set("X-Signature", strings.ToUpper(q.Request.Header.Get("X-Signature")))
 		}, "", "upper-case hex digits", "upper-case hex digits"},
