@@ -69,7 +69,7 @@ func TestPolls(t *testing.T) {
 		requests int // of the provider, in ten minutes
 	}{
 		{"until it is ready", flyext.Ready, "Your Example extension (collider-ext1) is ready.", []string{"✓</span> ready", "30 times", "It is ready", "LOGJAM_TOKEN: ••••••••"}, 1 + 31},
-		{"until it failed", flyext.Failed, "Error: The region is full.", []string{"✕</span> error", "30 times", "The status is “error”", "It tells its customer: The region is full."}, 1 + 31},
+		{"until it failed", flyext.Failed, "Error: The region is full.", []string{"✕</span> error", "30 times", "The status is “error”", "It tells the customer: The region is full."}, 1 + 31},
 		{"for four minutes", "", "Error: timed out waiting for provisioning to complete", []string{"✕</span> error", "119 times", "flyctl gave up: not ready after 4m0s"}, 1 + 120},
 		{"past words that it does not know", "indexing", "Error: timed out waiting for provisioning to complete", []string{"Not ready yet: the status is “indexing”", "flyctl gave up"}, 1 + 120},
 	} {

@@ -21,9 +21,7 @@ func TestBrowserDebugger(t *testing.T) {
 	s.WantPage(s.url+"/requests/2/explain", "Signature debugger")
 	s.Click("#explain", http.StatusOK)
 	s.WantPage(s.url+"/debugger", "The signature is right")
-	if f := s.Focused(); f.ID != "verdict" {
-		t.Errorf("the focus is on %s, want it on the verdict", f)
-	}
+	s.WaitUntil(`document.activeElement.id === "verdict"`)
 
 	// A wrong secret.
 	s.Fill("#secret", "another-secret")
@@ -81,9 +79,7 @@ func TestBrowserDebuggerByKeyboard(t *testing.T) {
 	s.tabTo("#explain")
 	s.Navigate(func() { s.Press(browsertest.KeyEnter) }, http.StatusUnprocessableEntity)
 	s.WantComplaint("422")
-	if f := s.Focused(); f.ID != "errors" {
-		t.Errorf("the focus is on %s, want it on the errors", f)
-	}
+	s.WaitUntil(`document.activeElement.id === "errors"`)
 	s.tabTo(`a "Captured request"`)
 	s.Press(browsertest.KeyEnter)
 	if f := s.Focused(); f.ID != "capture" {

@@ -99,7 +99,7 @@ func TestBrowserResends(t *testing.T) {
 		t.Errorf("the difference is %q", got)
 	}
 	s.Click("#replay", http.StatusOK)
-	if got := s.Text("#result"); !strings.Contains(got, "refused, as a replay must be") || !strings.Contains(got, "401") {
+	if got := s.Text("#result"); !strings.Contains(got, "refused, as required") || !strings.Contains(got, "401") {
 		t.Errorf("the same bytes again: %q", got)
 	}
 	if got := s.Text("#diff"); !strings.Contains(got, "- status 200") || !strings.Contains(got, "+ status 401") {

@@ -44,7 +44,7 @@ type extensionView struct {
 	Warning               string
 	SSO                   bool
 	Forgettable           bool
-	Form                  *form // of an update
+	Form                  *form // the update form
 	Event                 *eventForm
 	Regions               []string
 	Terminal              string
@@ -74,7 +74,7 @@ func (c *Console) extensionPage(w http.ResponseWriter, status int, x *extension,
 	})
 }
 
-// view is an extension as the page shows it. The console is locked.
+// view returns an extension for its page. The console is locked.
 func (c *Console) view(x *extension) extensionView {
 	v := extensionView{
 		N: x.n, Title: x.title(), State: x.badge(), SSO: c.oauth != nil,
@@ -133,7 +133,7 @@ func (c *Console) view(x *extension) extensionView {
 	return v
 }
 
-// mask puts dots in place of the secrets' values, which the page shows on
+// mask replaces the values of the secrets with dots. The page shows the values on
 // demand.
 func mask(terminal string, secrets flyext.Secrets) (text string, masked bool) {
 	for name, value := range secrets {

@@ -109,12 +109,12 @@ func TestFormErrors(t *testing.T) {
 		update bool // of an update, too
 		want   []string
 	}{
-		{"no id", url.Values{"name": {"kept"}, "id": {" "}}, false, []string{`value="kept"`, "Enter an id: every call needs one."}},
-		{"no address", url.Values{"id": {"a"}, "ip_address": {"localhost"}}, true, []string{`value="localhost"`, "It is no IP address", `ip_address-error" aria-invalid="true"`}},
-		{"address with a zone", url.Values{"id": {"a"}, "ip_address": {"fe80::1%eth0"}}, true, []string{"It is no IP address"}},
+		{"no id", url.Values{"name": {"kept"}, "id": {" "}}, false, []string{`value="kept"`, "Enter an id: each extension needs one."}},
+		{"no address", url.Values{"id": {"a"}, "ip_address": {"localhost"}}, true, []string{`value="localhost"`, "It is not an IP address", `ip_address-error" aria-invalid="true"`}},
+		{"address with a zone", url.Values{"id": {"a"}, "ip_address": {"fe80::1%eth0"}}, true, []string{"It is not an IP address"}},
 		{"no JSON", url.Values{"id": {"a"}, "extra": {`{"a": </textarea>`}}, true, []string{"It is not JSON: ", `{&#34;a&#34;: &lt;/textarea&gt;`}},
-		{"no object", url.Values{"id": {"a"}, "extra": {`[1]`}}, true, []string{"It is JSON, but no object"}},
-		{"null", url.Values{"id": {"a"}, "extra": {`null`}}, true, []string{"It is JSON, but no object"}},
+		{"no object", url.Values{"id": {"a"}, "extra": {`[1]`}}, true, []string{"It is JSON, but not an object"}},
+		{"null", url.Values{"id": {"a"}, "extra": {`null`}}, true, []string{"It is JSON, but not an object"}},
 		{"a member twice", url.Values{"id": {"a"}, "name": {"n"}, "extra": {`{"name":"m"}`}}, true, []string{"&#34;name&#34; has a field of its own"}},
 		{"customer who is gone", url.Values{"id": {"a"}, "customer": {"user=gone"}}, false, []string{"The chosen customer was removed."}},
 		{"too long", url.Values{"id": {"a"}, "name": {long}}, true, []string{"It is longer than 500 characters."}},
@@ -131,7 +131,7 @@ func TestFormErrors(t *testing.T) {
 				if rec.Code != http.StatusUnprocessableEntity {
 					t.Errorf("%s: got %d", path, rec.Code)
 				}
-				w.wantAll(rec.Body.String(), append(test.want, "It was not sent", `role="alert"`)...)
+				w.wantAll(rec.Body.String(), append(test.want, "The request was not sent", `role="alert"`)...)
 			}
 		})
 	}

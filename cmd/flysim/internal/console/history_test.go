@@ -150,7 +150,7 @@ func TestHistoryWithSecrets(t *testing.T) {
 	newWorld(t, provider, withData(dir), config).provision("ext1")
 	w := newWorld(t, provider, withData(dir), config)
 	w.wantAll(w.page("/extensions/1"), "token-of-ext1")
-	w.wantAll(w.page(w.post("/requests/2/replay", nil)), "refused, as a replay must be")
+	w.wantAll(w.page(w.post("/requests/2/replay", nil)), "refused, as required")
 }
 
 // A history that was cut off while it was written is read up to there.

@@ -52,7 +52,7 @@ func TestMemoryIsBounded(t *testing.T) {
 				w.post(path+"/fetch", nil)
 			}
 		}
-		w.wantAll(w.page("/extensions/1"), "Its bytes are not kept any more.")
+		w.wantAll(w.page("/extensions/1"), "Its bytes are no longer kept.")
 		if rec := w.get("/wire/2/answer"); rec.Code != http.StatusNotFound {
 			t.Errorf("the first of 324 exchanges: %d", rec.Code)
 		}
@@ -73,7 +73,7 @@ func TestMemoryIsBounded(t *testing.T) {
 			w.post(path+"/fetch", nil)
 		}
 		page := w.page(path)
-		w.wantAll(page, "Its bytes are not kept any more.")
+		w.wantAll(page, "Its bytes are no longer kept.")
 		if len(page) > 4<<20 {
 			t.Errorf("the page has %d bytes", len(page))
 		}

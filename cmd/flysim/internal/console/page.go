@@ -39,9 +39,9 @@ func parse(name string) *template.Template {
 	return template.Must(template.ParseFS(screens, "screens/layout.html", "screens/record.html", "screens/"+name))
 }
 
-// policy lets a page load its own style sheet and script, by their hashes, and
-// nothing else; and talk to the console alone. A link leads to the provider, as
-// links may.
+// policy allows a page to load only its own style sheet and script, by their
+// hashes, and to connect only to the console. Links to the provider are allowed,
+// because the policy does not restrict links.
 var policy = "default-src 'none'; style-src " + hashSource(style) + "; script-src " + hashSource(script) +
 	"; connect-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
@@ -52,13 +52,13 @@ func hashSource(text string) string {
 
 func serveIcon(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "image/svg+xml")
-	_, _ = w.Write([]byte(icon)) // whoever left before the answer cannot be told so
+	_, _ = w.Write([]byte(icon)) // the browser may have gone
 }
 
-// A page is what the layout shows.
+// A page is the data of the layout.
 type page struct {
 	Title   string
-	Self    string // where the script fetches it again
+	Self    string // the URL from which the script fetches it again
 	Nav     string // "extensions", "requests", "webhooks", "users", "debugger" or ""
 	Class   string // of the body
 	Current int    // the extension that is shown
@@ -79,7 +79,7 @@ type listItem struct {
 	State     badge
 }
 
-// A badge is a state on a page: a word and a sign in addition to the colour.
+// A badge shows a state: a word and a sign in addition to the colour.
 type badge struct{ Class, Sign, Text string }
 
 var badges = map[state]badge{
@@ -90,7 +90,7 @@ var badges = map[state]badge{
 	stateGone:         {"gone", "−", "gone"},
 }
 
-// badge is what the state of an extension looks like. The console is locked.
+// badge returns the badge of the extension. The console is locked.
 func (x *extension) badge() badge {
 	if x.state == stateSaid {
 		return badge{"said", "•", clip(string(x.said), 30)}
@@ -103,7 +103,8 @@ func (c *Console) write(w http.ResponseWriter, status int, t *template.Template,
 	p.Style, p.Script = template.CSS(style), template.JS(script)
 	p.Base, p.Format = c.base, string(c.format)
 	c.mu.Lock()
-	// A page that was made of an older state than its version says would stay so.
+	// The version must not be newer than the state on the page, or the page would
+	// stay old.
 	if p.Version == 0 {
 		p.Version = c.version
 	}
@@ -122,10 +123,10 @@ func (c *Console) write(w http.ResponseWriter, status int, t *template.Template,
 	w.Header().Set("Content-Security-Policy", policy)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = w.Write(body.Bytes()) // whoever left before the answer cannot be told so
+	_, _ = w.Write(body.Bytes()) // the browser may have gone
 }
 
-// failPage says what is wrong, in words.
+// failPage sends a page that describes a fault.
 func (c *Console) failPage(w http.ResponseWriter, status int, title, text string) {
 	c.write(w, status, messageTemplate, page{Title: title, Self: "/", Class: "wide", Content: text})
 }

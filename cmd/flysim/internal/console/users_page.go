@@ -48,7 +48,7 @@ func (c *Console) serveUsersPage(w http.ResponseWriter, r *http.Request) {
 	c.usersPage(w, http.StatusOK, nil, done)
 }
 
-// usersPage shows the users. edited is a form that was not taken, or nil.
+// usersPage shows the users. edited is a form with faults, or nil.
 func (c *Console) usersPage(w http.ResponseWriter, status int, edited *userForm, done string) {
 	c.mu.Lock()
 	version, users := c.version, c.users
@@ -63,7 +63,7 @@ func (c *Console) usersPage(w http.ResponseWriter, status int, edited *userForm,
 		}
 		v.Users = append(v.Users, userView{f, u})
 	}
-	if edited != nil && edited.Key == "" { // a new one, or one who is gone
+	if edited != nil && edited.Key == "" { // a new user, or one who was removed
 		edited.Key, edited.Was = "new", ""
 		v.New = userView{userForm: *edited}
 	}
@@ -77,7 +77,7 @@ func (c *Console) usersPage(w http.ResponseWriter, status int, edited *userForm,
 	c.write(w, status, usersTemplate, page{Title: "Users", Self: "/users", Nav: "users", Class: "wide", Version: version, Content: v})
 }
 
-// maxAsked bounds what the page shows of the sign-on's requests.
+// maxAsked bounds the OAuth requests on the page.
 const maxAsked = 20
 
 func askedOf(requests []flytest.OAuthRequest) []askedView {

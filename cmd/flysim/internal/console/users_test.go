@@ -65,18 +65,18 @@ func TestUsersRefuse(t *testing.T) {
 		status int
 		want   string
 	}{
-		{"no id", userForm("id", ""), 422, "The id is empty."},
+		{"no id", userForm("id", ""), 422, "Enter an id."},
 		{"another's id", userForm("id", "0vogzmzoj1k5xp29"), 409, "Another user has this id."},
 		{"a new one with another's id", userForm("was", "", "id", "0vogzmzoj1k5xp29"), 409, "Another user has this id."},
-		{"one who is gone", userForm("was", "gone"), 409, "removed meanwhile"},
-		{"remove one who is gone", userForm("was", "gone", "action", "remove"), 409, "removed meanwhile"},
+		{"one who is gone", userForm("was", "gone"), 409, "removed in the meantime"},
+		{"remove one who is gone", userForm("was", "gone", "action", "remove"), 409, "removed in the meantime"},
 		{"remove nobody", userForm("was", "", "action", "remove"), 409, "was not saved yet"},
-		{"no action", userForm("action", ""), 422, "Neither save nor remove"},
-		{"name without an id", userForm("organization_id", "|", "organization_name", "Collider|"), 422, "a name and no id"},
+		{"no action", userForm("action", ""), 422, "Press Save or Remove"},
+		{"name without an id", userForm("organization_id", "|", "organization_name", "Collider|"), 422, "a name but no id"},
 		{"no role", userForm("role", "|"), 422, "A role is missing."},
-		{"an organization twice", userForm("organization_id", "a|a", "organization_name", "A|A", "role", "admin|member"), 422, "is there twice"},
-		{"rows that are not whole", userForm("role", "admin"), 422, "not whole"},
-		{"too many organizations", userForm("organization_id", strings.Repeat("a|", 21), "organization_name", strings.Repeat("a|", 21), "role", strings.Repeat("a|", 21)), 422, "may be in 20"},
+		{"an organization twice", userForm("organization_id", "a|a", "organization_name", "A|A", "role", "admin|member"), 422, "is listed twice"},
+		{"rows that are not whole", userForm("role", "admin"), 422, "The form is incomplete"},
+		{"too many organizations", userForm("organization_id", strings.Repeat("a|", 21), "organization_name", strings.Repeat("a|", 21), "role", strings.Repeat("a|", 21)), 422, "can be in at most 20"},
 		{"a long name", userForm("name", strings.Repeat("x", 501)), 422, "longer than 500"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

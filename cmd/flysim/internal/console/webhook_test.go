@@ -302,7 +302,7 @@ func TestWebhooksAreBounded(t *testing.T) {
 		t.Errorf("%d records in the history", got)
 	}
 	w.post(path+"/forget", nil)
-	w.wantAll(w.page("/webhooks"), "Its bytes are not kept any more.", "which flysim does not know")
+	w.wantAll(w.page("/webhooks"), "Its bytes are no longer kept.", "which flysim does not know")
 }
 
 // A machine event, in the modes that are signed, and one that cannot be.
@@ -349,8 +349,8 @@ func TestEvent(t *testing.T) {
 func TestEventRefused(t *testing.T) {
 	t.Parallel()
 	for status, want := range map[int]string{
-		404: "The provider does not receive events", 501: "The provider does not receive events", 409: "Fly.io sends an event again that is answered with an error",
-		401: "rejects the signature", 500: "its own log should say what",
+		404: "The provider does not receive events", 501: "The provider does not receive events", 409: "Fly.io sends an event again after an error",
+		401: "rejects the signature", 500: "Its log should have the reason",
 	} {
 		w := newWorld(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			if strings.HasSuffix(r.URL.Path, "/events") {

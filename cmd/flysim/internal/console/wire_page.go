@@ -22,8 +22,8 @@ type recordView struct {
 	Forgotten             bool
 	Open                  bool // its exchange is shown
 
-	// On the page of all webhooks: what it is about.
-	About               int // the extension, or 0
+	// On the page of all webhooks: the extension of the webhook.
+	About               int // the number of the extension, or 0
 	AboutTitle, AboutID string
 }
 
@@ -39,7 +39,7 @@ func newRecordView(r *record) recordView {
 	return v
 }
 
-// look is the class and the sign of a record's outcome.
+// look returns the class and the sign of a record's outcome.
 func (r *record) look() (class, sign string) {
 	switch {
 	case !r.outcome.ok:
@@ -69,13 +69,13 @@ type wireView struct {
 	N                      int
 }
 
-// A wireBody is a body, and where its bytes are.
+// A wireBody is a body and the link to its bytes.
 type wireBody struct {
 	bodyView
 	ID, Link string
 }
 
-// budget is how long Fly.io waits.
+// budget is the time that Fly.io waits for an answer.
 const budget = 5 * time.Second
 
 func newWireView(w *wire) *wireView {
@@ -110,8 +110,8 @@ func statusWords(w *wire) string {
 	return clip(strings.TrimSpace(fmt.Sprint(w.status, " ", http.StatusText(w.status))), 60)
 }
 
-// macOf returns the MAC of an exchange's signature base, or nil where there is
-// none. The console is locked.
+// macOf returns the MAC of an exchange's signature base, or nil if it has no
+// base. The console is locked.
 func (c *Console) macOf(w *wire) *macView {
 	secret, name := c.signingSecret, "signing secret"
 	if w.incoming {
