@@ -16,8 +16,8 @@ import (
 
 const script = `<script>alert(1)</script>`
 
-// A provider answers with a page's source in place of everything. It is shown as
-// text.
+// The provider answers with the source of a page in each text. The console shows
+// it as text.
 func TestAttackMarkup(t *testing.T) {
 	t.Parallel()
 	evil := func(status int) http.Handler {
@@ -48,7 +48,7 @@ func TestAttackMarkup(t *testing.T) {
 				}
 				w.wantAll(page, "&lt;script&gt;alert(1)&lt;/script&gt;")
 			}
-			// The bytes themselves are a file, not a page.
+			// The bytes are a file, not a page.
 			for _, n := range []string{"2", "3", "4", "5", "6"} {
 				rec := w.get("/wire/" + n + "/answer")
 				if rec.Code != http.StatusOK || rec.Header().Get("Content-Type") != "application/octet-stream" ||
@@ -61,7 +61,7 @@ func TestAttackMarkup(t *testing.T) {
 	}
 }
 
-// A provider's id is a path of its own, wherever it wants to lead.
+// A link with a provider's id always leads below the provider's base URL.
 func TestAttackDashboardLink(t *testing.T) {
 	t.Parallel()
 	link := regexp.MustCompile(`id="dashboard" href="([^"]*)"`)
@@ -79,13 +79,13 @@ func TestAttackDashboardLink(t *testing.T) {
 			u, err := url.Parse(found[1])
 			if err != nil || u.Scheme != "http" || u.Host != "logjam.test" || u.RawQuery != "" || u.Fragment != "" ||
 				!regexp.MustCompile(`^/flyio/extensions/[^/]+/sso$`).MatchString(u.EscapedPath()) || strings.Contains(u.EscapedPath(), "/../") {
-				t.Errorf("it leads to %s", found[1])
+				t.Errorf("the link leads to %s", found[1])
 			}
 		})
 	}
 }
 
-// The log says what was done, and holds no secret, whatever goes wrong.
+// The log names each action and has no secret, even after errors.
 func TestLogHasNoSecrets(t *testing.T) {
 	t.Parallel()
 	for _, provider := range []http.Handler{
@@ -111,19 +111,19 @@ func TestLogHasNoSecrets(t *testing.T) {
 	}
 }
 
-// Characters that turn the direction of the text around them, or that nobody
-// sees, are shown for what they are not.
+// Invisible characters and characters that change the direction of the text are
+// replaced.
 func TestAttackInvisible(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, answering(200, "{\"id\":\"x\",\"name\":\"abc\u202efdp.exe\u200b\ufeff\U000e0041\",\"config\":{}}"))
 	page := w.page(w.provision("ext1"))
 	if i := strings.IndexFunc(page, func(r rune) bool { return unicode.Is(unicode.Cf, r) }); i >= 0 {
-		t.Errorf("the page has a character that nobody sees: %+q", page[i:min(i+20, len(page))])
+		t.Errorf("the page has an invisible character: %+q", page[i:min(i+20, len(page))])
 	}
 	w.wantAll(page, "abc\uFFFDfdp.exe\uFFFD\uFFFD\uFFFD")
 }
 
-// What is no UTF-8 cannot be sent as JSON, neither to the provider nor by the
+// Invalid UTF-8 cannot be sent as JSON, neither to the provider nor by the
 // sign-on, which would panic.
 func TestAttackInvalidUTF8(t *testing.T) {
 	t.Parallel()
@@ -133,7 +133,7 @@ func TestAttackInvalidUTF8(t *testing.T) {
 	w.post("/users", userForm("name", "\xff", "email", "\xff", "id", "\xff", "organization_id", "\xff|", "role", "\xff|member"))
 	for _, target := range []string{"/users", "/", authorizePath} {
 		if page := w.page(target); strings.ToValidUTF8(page, "") != page {
-			t.Errorf("%s is no UTF-8", target)
+			t.Errorf("%s is not UTF-8", target)
 		}
 	}
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/flyext/flyext/cmd/flysim/internal/console"
 )
 
-// A stranger's page has its own name resolved to 127.0.0.1, and asks for what
-// the browser takes for its own origin (DNS rebinding).
+// A page of another site resolves its own name to 127.0.0.1, so that the browser
+// takes the console for its origin (DNS rebinding).
 func TestAttackRebinding(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newLogjam().handler(t, providerBase, ""))
@@ -39,7 +39,7 @@ func TestAttackRebinding(t *testing.T) {
 	} {
 		for _, target := range []string{"/", path, "/users", "/debugger", "/requests/2/explain", "/wire/2/answer", "/live", "/icon.svg", authorizePath} {
 			if test.ok && target == "/live" {
-				continue // it does not end
+				continue // the stream does not end
 			}
 			r := httptest.NewRequest(http.MethodGet, ownURL+target, nil)
 			r.Host = test.host
@@ -54,12 +54,12 @@ func TestAttackRebinding(t *testing.T) {
 		r := formRequest(path+"/deprovision", nil)
 		r.Host = test.host
 		if got := w.do(r).Code == http.StatusSeeOther; got != test.ok {
-			t.Errorf("Host %q: a form is taken: %t", test.host, got)
+			t.Errorf("Host %q: the form was accepted: %t", test.host, got)
 		}
 	}
 }
 
-// A stranger's page sends forms to the console (CSRF).
+// A page of another site sends forms to the console (CSRF).
 func TestAttackCrossOrigin(t *testing.T) {
 	t.Parallel()
 	asked := 0
@@ -78,7 +78,7 @@ func TestAttackCrossOrigin(t *testing.T) {
 		{"the provider's port of the same host", http.Header{"Sec-Fetch-Site": {"same-site"}}},
 		{"an old browser, another origin", http.Header{"Origin": {"https://evil.example"}}},
 		{"an old browser, no origin to tell", http.Header{"Origin": {"null"}}},
-		{"the own name on another port", http.Header{"Origin": {"http://localhost:8080"}}},
+		{"its own name on another port", http.Header{"Origin": {"http://localhost:8080"}}},
 	} {
 		for _, target := range []string{
 			"/extensions", "/debugger", path + "/provision", path + "/update", path + "/fetch", path + "/deprovision", path + "/event", path + "/forget", "/users", authorizePath,
@@ -92,15 +92,15 @@ func TestAttackCrossOrigin(t *testing.T) {
 		}
 	}
 	if asked != 0 {
-		t.Errorf("the provider was asked %d times", asked)
+		t.Errorf("the provider got %d requests", asked)
 	}
 	if got := w.page("/"); strings.Contains(got, "evil") {
 		t.Error("a user was added")
 	}
 }
 
-// A page of another site makes the browser send what costs memory or holds
-// connections. Each such request is refused before it is looked at.
+// A page of another site makes the browser send requests that cost memory or hold
+// connections. The guard refuses each of them before any work.
 func TestAttackCrossSiteCost(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newLogjam().handler(t, providerBase, ""), func(c *console.Config) { c.WebhookSecret = webhookSecret })
@@ -148,11 +148,11 @@ func TestAttackCrossSiteCost(t *testing.T) {
 		}
 	}
 	if page := w.page("/users"); strings.Contains(page, "/oauth/x") {
-		t.Error("a request of another site is remembered")
+		t.Error("the page lists a request of another site")
 	}
 }
 
-// A link or an image changes nothing: what acts is no GET.
+// A link or an image changes nothing: each action needs a POST.
 func TestAttackByLink(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newLogjam().handler(t, providerBase, ""))
@@ -188,7 +188,7 @@ func TestHeaders(t *testing.T) {
 			t.Errorf("%s: the policy is %s", target, policy)
 		}
 	}
-	// What the policy allows is what the page has, and not a byte more of it.
+	// The policy allows exactly the style sheet and the script of the page.
 	page := w.page(path)
 	policy := w.get(path).Header().Get("Content-Security-Policy")
 	for tag, directive := range map[string]string{"style": "style-src", "script": "script-src"} {
@@ -220,6 +220,6 @@ func TestAttackLargeForm(t *testing.T) {
 	r.Body = http.NoBody
 	r.URL.RawQuery = "%zz"
 	if rec := w.do(r); rec.Code != http.StatusBadRequest {
-		t.Errorf("a query that is none: %d", rec.Code)
+		t.Errorf("a malformed query: %d", rec.Code)
 	}
 }

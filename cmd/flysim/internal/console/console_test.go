@@ -98,7 +98,7 @@ func TestEmptyPage(t *testing.T) {
 	w.wantAll(w.page("/"), "Nothing has been provisioned yet", "<noscript><p class=\"noscript\">Without scripts this page does not update itself", "None yet.", "Nathan, admin of Collider", "Emmy, member of Collider", providerBase, "x-signature")
 }
 
-// What the person sees of one extension, from the cradle to the grave.
+// The page of one extension, from provisioning to removal.
 func TestLife(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newLogjam().handler(t, providerBase, ""))
@@ -138,7 +138,7 @@ func TestLife(t *testing.T) {
 	}
 }
 
-// The same id again is the same extension, as it is to Fly.io.
+// The same id again means the same extension, as for Fly.io.
 func TestProvisionTwiceIsOne(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newLogjam().handler(t, providerBase, ""))
@@ -147,7 +147,7 @@ func TestProvisionTwiceIsOne(t *testing.T) {
 	}
 }
 
-// What goes wrong is said in words, with what came.
+// The page explains each fault, and shows the answer.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	failing := func(err error) func(*console.Config) {
@@ -190,7 +190,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// The person may try again, and it works then.
+// Another attempt works.
 func TestRecovers(t *testing.T) {
 	t.Parallel()
 	l := newLogjam()

@@ -34,7 +34,7 @@ func TestDebuggerCrossSite(t *testing.T) {
 	}
 	right := c.macOf(&wire{base: "{}"}).Hex
 	if w := send(unguarded, http.Header{"Sec-Fetch-Site": {"same-origin"}}, ""); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), right) {
-		t.Fatalf("the own form gets %d, without the MAC", w.Code)
+		t.Fatalf("the form of the page itself gets %d, without the MAC", w.Code)
 	}
 	for name, header := range map[string]http.Header{
 		"another site":                         {"Sec-Fetch-Site": {"cross-site"}},

@@ -25,8 +25,8 @@ func (w *world) debug(status int, form url.Values) string {
 	return rec.Body.String()
 }
 
-// filled returns the values that the debugger's form is filled with for a request
-// of the feed, in the notation of a browser.
+// filled returns the debugger's form for a request of the feed, as a browser
+// sends it.
 func (w *world) filled(n string) url.Values {
 	w.t.Helper()
 	return formOf(w.page("/requests/" + n + "/explain"))
@@ -183,7 +183,7 @@ func TestDebuggerMistakes(t *testing.T) {
 	w := newWorld(t, newLogjam().handler(t, providerBase, ""))
 	w.wantAll(w.page("/debugger"), "<h1>Signature debugger</h1>", `value="`+providerBase+`"`, `name="secret" type="password"`)
 	if strings.Contains(w.page("/debugger"), "Webhook secret of flysim") {
-		t.Error("a webhook secret is offered, and flysim has none")
+		t.Error("the page offers a webhook secret, but flysim has no webhook secret")
 	}
 	for _, c := range []struct {
 		form url.Values
@@ -243,7 +243,7 @@ func TestDebuggerBytes(t *testing.T) {
 	}
 }
 
-// A link to the debugger is no form: a GET has no answer.
+// A link to the debugger does not fill the form: a GET has no answer.
 func TestDebuggerByLink(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newLogjam().handler(t, providerBase, ""))
@@ -251,7 +251,7 @@ func TestDebuggerByLink(t *testing.T) {
 	if strings.Contains(page, "X-Signature: 00") || strings.Contains(page, `id="answer"`) {
 		t.Errorf("the page is %s", body(page))
 	}
-	// A query of a POST counts neither as the form.
+	// The query of a POST does not count as the form.
 	r := httptest.NewRequest(http.MethodPost, ownURL+"/debugger?capture=GET+/+HTTP/1.1", nil)
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	if rec := w.do(r); rec.Code != http.StatusUnprocessableEntity {

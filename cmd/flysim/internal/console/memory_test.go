@@ -8,8 +8,7 @@ import (
 	"testing"
 )
 
-// What is remembered has an end, however much a provider answers and however
-// often it is asked.
+// The memory is bounded, for any number of requests and any size of the answers.
 func TestMemoryIsBounded(t *testing.T) {
 	t.Parallel()
 	t.Run("extensions", func(t *testing.T) {
@@ -22,7 +21,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		if rec.Code != http.StatusUnprocessableEntity || !strings.Contains(rec.Body.String(), "There are 100 extensions already.") {
 			t.Errorf("the 101st: %d", rec.Code)
 		}
-		w.provision("ext7") // not one more
+		w.provision("ext7") // the same extension, not another one
 		w.post("/extensions/1/deprovision", nil)
 		w.provision("more")
 		if rec := w.get("/extensions/1"); rec.Code != http.StatusNotFound {
@@ -59,7 +58,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	})
 	t.Run("deep JSON", func(t *testing.T) {
 		t.Parallel()
-		for _, depth := range []int{40, 9000} { // at 40 it would not be so much yet
+		for _, depth := range []int{40, 9000} { // a depth of 40 does not show a quadratic cost
 			answer := `{"id":"x","config":{},"deep":` + strings.Repeat("[", depth) + strings.Repeat("]", depth) + `}`
 			w := newWorld(t, answering(200, answer))
 			w.wantAll(w.page(w.provision("ext1")), fmt.Sprintf("As it was sent, %d bytes:", len(answer)))

@@ -18,10 +18,10 @@ func userForm(changes ...string) url.Values {
 	return form
 }
 
-// authorizePath is where a provider sends a browser.
+// authorizePath is the path to which a provider sends a browser.
 const authorizePath = "/oauth/authorize?client_id=logjam&response_type=code&scope=read&state=s&redirect_uri=http%3A%2F%2Flogjam.test%2Fflyio%2Fcallback"
 
-// The sign-on and the form to provision have the users that the person edits.
+// The sign-on and the provision form have the edited users.
 func TestUsersFollow(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -44,7 +44,7 @@ func TestUsersFollow(t *testing.T) {
 			w := newWorld(t, newLogjam().handler(t, providerBase, ""))
 			location := w.post("/users", test.form)
 			if !strings.HasPrefix(location, "/users?") {
-				t.Errorf("it leads to %s", location)
+				t.Errorf("the redirect leads to %s", location)
 			}
 			w.wantAll(w.page(location), `id="done"`)
 			signOn, home := w.page(authorizePath), w.page("/")
@@ -68,9 +68,9 @@ func TestUsersRefuse(t *testing.T) {
 		{"no id", userForm("id", ""), 422, "Enter an id."},
 		{"another's id", userForm("id", "0vogzmzoj1k5xp29"), 409, "Another user has this id."},
 		{"a new one with another's id", userForm("was", "", "id", "0vogzmzoj1k5xp29"), 409, "Another user has this id."},
-		{"one who is gone", userForm("was", "gone"), 409, "removed in the meantime"},
-		{"remove one who is gone", userForm("was", "gone", "action", "remove"), 409, "removed in the meantime"},
-		{"remove nobody", userForm("was", "", "action", "remove"), 409, "was not saved yet"},
+		{"a removed user", userForm("was", "gone"), 409, "removed in the meantime"},
+		{"remove a removed user", userForm("was", "gone", "action", "remove"), 409, "removed in the meantime"},
+		{"remove a new user", userForm("was", "", "action", "remove"), 409, "was not saved yet"},
 		{"no action", userForm("action", ""), 422, "Press Save or Remove"},
 		{"name without an id", userForm("organization_id", "|", "organization_name", "Collider|"), 422, "a name but no id"},
 		{"no role", userForm("role", "|"), 422, "A role is missing."},
@@ -112,11 +112,11 @@ func TestWithoutSignOn(t *testing.T) {
 	w.post("/users", userForm("name", "Nat"))
 	w.wantAll(w.page("/"), "Nat, admin of Collider")
 	if rec := w.get(authorizePath); rec.Code != http.StatusNotFound {
-		t.Errorf("the sign-on answers with %d", rec.Code)
+		t.Errorf("the sign-on answered with %d", rec.Code)
 	}
 }
 
-// The page shows what the sign-on was asked, and no client secret.
+// The page shows the requests to the sign-on, without client secrets.
 func TestSignOnIsShown(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newLogjam().handler(t, providerBase, ""))
