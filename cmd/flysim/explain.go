@@ -54,18 +54,15 @@ func (p *program) explainRequest(args []string, e *explainOptions) error {
 	answer := explain.Explain(*q)
 	if p.json {
 		p.writeJSON(map[string]any{
-			"format": answer.Format, "right": answer.Right, "findings": answer.Findings, "base": string(answer.Base), "expected": answer.Expected,
+			"format": answer.Format, "right": answer.Right, "reading": answer.Reading, "findings": answer.Findings, "base": string(answer.Base), "expected": answer.Expected,
 		})
 	} else {
 		p.out.say("%s %s: format %s", q.Request.Method, q.Request.Target, answer.Format)
 		for _, finding := range answer.Findings {
 			p.out.hang(plain, "* ", p.redact(finding))
 		}
-		if len(answer.Base) > 0 {
-			p.out.line(yellow, "", "--- signed bytes")
-			p.out.raw(p.redact(string(answer.Base)) + "\n")
-			p.out.line(yellow, "", "--- end of signed bytes")
-		}
+		p.showBytes("signed bytes", answer.Base)
+		p.showBytes("bytes that the sender signed instead", answer.Signed)
 		if answer.Expected != "" {
 			p.out.line(plain, "", "right value  "+answer.Expected)
 		}
@@ -82,6 +79,16 @@ func oneFile(cmd *cobra.Command, args []string) error {
 		return usagef("too many arguments; %s takes one file", cmd.CommandPath())
 	}
 	return nil
+}
+
+// showBytes prints bytes between two lines that name them.
+func (p *program) showBytes(name string, text []byte) {
+	if len(text) == 0 {
+		return
+	}
+	p.out.line(yellow, "", "--- "+name)
+	p.out.raw(p.redact(string(text)) + "\n")
+	p.out.line(yellow, "", "--- end of the "+name)
 }
 
 // question reads the files that the arguments and flags name.

@@ -1,6 +1,11 @@
 package main
 
-import "testing"
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+)
 
 // TestExplain: explain reads the output of flysim -v, and says why its signature
 // does not verify.
@@ -25,4 +30,37 @@ func TestExplain(t *testing.T) {
 	for _, args := range [][]string{{"explain", "nosuch"}, {"explain", "--body", "nosuch"}, {"explain", "--base", "nosuch"}, {"explain", "--at", "x"}} {
 		capture.run(t, args...).want(t, exitUsage)
 	}
+}
+
+// TestTestingShowsExplain: the run in docs/testing.md is the output of explain for
+// the files in testdata/401.
+func TestTestingShowsExplain(t *testing.T) {
+	t.Parallel()
+	read := func(name string) string {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	const dir = "testdata/401/"
+	_, after, _ := strings.Cut(read("../../docs/testing.md"), "$ curl -sv ")
+	run, _, _ := strings.Cut(after, "```\n")
+	curl, shown, ok := strings.Cut(run, "$ flysim explain ")
+	if !ok {
+		t.Fatal("docs/testing.md shows no run of flysim explain")
+	}
+	args, want, _ := strings.Cut(shown, "\n")
+	args = regexp.MustCompile(`\w+\.(txt|json)`).ReplaceAllString(args, dir+"$0")
+	term := newTerminal("").with("FLYSIM_BASE_URL", "-", "FLYIO_SIGNING_SECRET", "example-secret", "FLYIO_BEARER_TOKEN", "-")
+	contains(t, curl, "export FLYIO_SIGNING_SECRET=example-secret\n")
+	if got := term.run(t, append([]string{"explain"}, strings.Fields(args)...)...).want(t, 0).stdout; got != want {
+		t.Errorf("docs/testing.md shows:\n%s\nflysim writes:\n%s", want, got)
+	}
+	// The command of curl is the captured one.
+	capture := strings.ReplaceAll(read(dir+"request.txt"), "\r", "")
+	for _, header := range regexp.MustCompile(`-H '([^']+)'`).FindAllStringSubmatch(curl, -1) {
+		contains(t, capture, "> "+header[1]+"\n")
+	}
+	contains(t, capture, "< HTTP/1.1 401 Unauthorized\n")
 }

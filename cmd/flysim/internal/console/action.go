@@ -12,13 +12,13 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// actionTimeout bounds what one request to the provider takes: far more than
-// Fly.io waits, so that a person sees how long the provider would have taken. A
-// client with a shorter timeout ends it sooner.
+// actionTimeout bounds one request to the provider. It is much longer than Fly.io
+// waits, so that the page can show how long a slow provider takes. A client with
+// a shorter timeout ends the request sooner.
 const actionTimeout = 30 * time.Second
 
-// background returns what an action runs under: not the browser's request, which
-// ends when the person goes elsewhere.
+// background returns the context of an action. It outlives the browser's request,
+// which ends when the person leaves the page.
 func background(r *http.Request) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(r.Context()), actionTimeout)
 }
@@ -53,7 +53,7 @@ func (c *Console) provision(w http.ResponseWriter, r *http.Request, request flye
 	ctx, cancel := background(r)
 	defer cancel()
 	x, _, err := c.provisionNow(ctx, request)
-	if err != nil { // others were faster
+	if err != nil { // another request took the last place
 		c.failPage(w, http.StatusUnprocessableEntity, "There are too many extensions", "Remove some from the list.")
 		return
 	}
@@ -62,9 +62,9 @@ func (c *Console) provision(w http.ResponseWriter, r *http.Request, request flye
 
 var errTooMany = fmt.Errorf("there are %d extensions already", maxExtensions)
 
-// provisionNow sends the request and takes over what comes of it. A second request
-// for an id is about the same extension. An error says that there is no room for
-// one more.
+// provisionNow sends the request and stores the result. A second request for an
+// id is about the same extension. The error is errTooMany if there is no room for
+// another extension.
 func (c *Console) provisionNow(ctx context.Context, request flyext.ProvisionRequest) (*extension, call, error) {
 	done := c.do(actionProvision, func(p *flytest.Platform) (*flyext.Extension, error) { return p.Provision(ctx, request) })
 	terminal, warning := c.terminal(request, done, nil)
@@ -97,7 +97,7 @@ func (c *Console) provisionNow(ctx context.Context, request flyext.ProvisionRequ
 	return x, done, nil
 }
 
-// sameSecrets says whether provisioning again gave what it gave before.
+// sameSecrets says whether provisioning again returned the same secrets.
 func sameSecrets(before, after flyext.Secrets) string {
 	same := len(before) == len(after)
 	for name, value := range before {
@@ -108,7 +108,7 @@ func sameSecrets(before, after flyext.Secrets) string {
 	if same {
 		return "The secrets are the same as before, as required."
 	}
-	return "The secrets differ from those before: an app that has the old ones does not get the new ones."
+	return "The secrets differ from the previous ones. An app that has the old secrets does not get the new ones."
 }
 
 func (c *Console) serveFetch(w http.ResponseWriter, r *http.Request, x *extension) {
@@ -141,7 +141,7 @@ func (c *Console) serveDeprovision(w http.ResponseWriter, r *http.Request, x *ex
 	})
 }
 
-// serveCall does something with an extension that there is, and goes back to its
+// serveCall sends a request about an existing extension, and redirects to its
 // page.
 func (c *Console) serveCall(
 	w http.ResponseWriter, r *http.Request, x *extension, what action,
@@ -160,19 +160,19 @@ func (c *Console) serveCall(
 	toExtension(w, r, x.n)
 }
 
-// take takes over what came of a call. The console is locked.
+// take stores the result of a call. The console is locked.
 func (c *Console) take(x *extension, done call) {
 	if c.findLocked(func(other *extension) bool { return other == x }) == nil {
-		return // forgotten meanwhile
+		return // removed in the meantime
 	}
 	c.takeAs(x, done, done.outcome(c.base))
 }
 
-// takeAs is take, with another outcome. The console is locked.
+// takeAs is take with another outcome. The console is locked.
 func (c *Console) takeAs(x *extension, done call, o outcome) *record {
 	switch {
 	case done.err != nil, done.answer == nil && done.what != actionDeprovision:
-	case done.what == actionEvent: // it is about a machine
+	case done.what == actionEvent: // the event is about a machine
 	case done.what == actionDeprovision:
 		c.stopWaiting(x)
 		x.state, x.said = stateGone, ""
@@ -201,8 +201,9 @@ func toExtension(w http.ResponseWriter, r *http.Request, n int) {
 	http.Redirect(w, r, fmt.Sprintf("/extensions/%d", n), http.StatusSeeOther)
 }
 
-// dashboardURL is where a customer's browser begins to sign in, or "": always a
-// path below the provider's base URL, whatever the id is.
+// dashboardURL returns the URL at which a customer's browser starts to sign in.
+// It is always below the provider's base URL, whatever the id is. It is "" if
+// there is no such URL.
 func (c *Console) dashboardURL(id string) string {
 	target, err := c.platform.DashboardURL(id)
 	if err != nil {
@@ -216,8 +217,8 @@ func (c *Console) dashboardURL(id string) string {
 	return target
 }
 
-// organizationDashboardURL is where the dashboard of an organization begins, or
-// "" without an organization.
+// organizationDashboardURL returns the URL of an organization's dashboard, or ""
+// without an organization.
 func (c *Console) organizationDashboardURL(id string) string {
 	if id == "" {
 		return ""

@@ -4,22 +4,18 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"strings"
 	"testing"
-	"unicode"
 
 	"github.com/flyext/flyext/cmd/flysim/internal/console"
-	"github.com/flyext/flyext/flytest"
 )
 
-// A stranger's page has its own name resolved to 127.0.0.1, and asks for what
-// the browser takes for its own origin (DNS rebinding).
+// A page of another site resolves its own name to 127.0.0.1, so that the browser
+// takes the console for its origin (DNS rebinding).
 func TestAttackRebinding(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newLogjam().handler(t, providerBase, ""))
@@ -41,9 +37,9 @@ func TestAttackRebinding(t *testing.T) {
 		{"127.0.0.2:4000", false},
 		{"", false},
 	} {
-		for _, target := range []string{"/", path, "/users", "/wire/2/answer", "/live", "/icon.svg", authorizePath} {
+		for _, target := range []string{"/", path, "/users", "/debugger", "/requests/2/explain", "/wire/2/answer", "/live", "/icon.svg", authorizePath} {
 			if test.ok && target == "/live" {
-				continue // it does not end
+				continue // the stream does not end
 			}
 			r := httptest.NewRequest(http.MethodGet, ownURL+target, nil)
 			r.Host = test.host
@@ -58,12 +54,12 @@ func TestAttackRebinding(t *testing.T) {
 		r := formRequest(path+"/deprovision", nil)
 		r.Host = test.host
 		if got := w.do(r).Code == http.StatusSeeOther; got != test.ok {
-			t.Errorf("Host %q: a form is taken: %t", test.host, got)
+			t.Errorf("Host %q: the form was accepted: %t", test.host, got)
 		}
 	}
 }
 
-// A stranger's page sends forms to the console (CSRF).
+// A page of another site sends forms to the console (CSRF).
 func TestAttackCrossOrigin(t *testing.T) {
 	t.Parallel()
 	asked := 0
@@ -82,10 +78,10 @@ func TestAttackCrossOrigin(t *testing.T) {
 		{"the provider's port of the same host", http.Header{"Sec-Fetch-Site": {"same-site"}}},
 		{"an old browser, another origin", http.Header{"Origin": {"https://evil.example"}}},
 		{"an old browser, no origin to tell", http.Header{"Origin": {"null"}}},
-		{"the own name on another port", http.Header{"Origin": {"http://localhost:8080"}}},
+		{"its own name on another port", http.Header{"Origin": {"http://localhost:8080"}}},
 	} {
 		for _, target := range []string{
-			"/extensions", path + "/provision", path + "/update", path + "/fetch", path + "/deprovision", path + "/event", path + "/forget", "/users", authorizePath,
+			"/extensions", "/debugger", path + "/provision", path + "/update", path + "/fetch", path + "/deprovision", path + "/event", path + "/forget", "/users", authorizePath,
 		} {
 			r := httptest.NewRequest(http.MethodPost, ownURL+target, strings.NewReader("id=evil&name=evil&was=&action=save"))
 			r.Header = test.header.Clone()
@@ -96,15 +92,15 @@ func TestAttackCrossOrigin(t *testing.T) {
 		}
 	}
 	if asked != 0 {
-		t.Errorf("the provider was asked %d times", asked)
+		t.Errorf("the provider got %d requests", asked)
 	}
 	if got := w.page("/"); strings.Contains(got, "evil") {
 		t.Error("a user was added")
 	}
 }
 
-// A page of another site makes the browser send what costs memory or holds
-// connections. Each such request is refused before it is looked at.
+// A page of another site makes the browser send requests that cost memory or hold
+// connections. The guard refuses each of them before any work.
 func TestAttackCrossSiteCost(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newLogjam().handler(t, providerBase, ""), func(c *console.Config) { c.WebhookSecret = webhookSecret })
@@ -152,11 +148,11 @@ func TestAttackCrossSiteCost(t *testing.T) {
 		}
 	}
 	if page := w.page("/users"); strings.Contains(page, "/oauth/x") {
-		t.Error("a request of another site is remembered")
+		t.Error("the page lists a request of another site")
 	}
 }
 
-// A link or an image changes nothing: what acts is no GET.
+// A link or an image changes nothing: each action needs a POST.
 func TestAttackByLink(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newLogjam().handler(t, providerBase, ""))
@@ -176,7 +172,7 @@ func TestHeaders(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newLogjam().handler(t, providerBase, ""))
 	path := w.provision("ext1")
-	for _, target := range []string{"/", path, "/users", "/webhooks", "/nothing", "/wire/2/answer", "/icon.svg"} {
+	for _, target := range []string{"/", path, "/users", "/webhooks", "/debugger", "/requests/2/explain", "/nothing", "/wire/2/answer", "/icon.svg"} {
 		h := w.get(target).Header()
 		for name, want := range map[string]string{
 			"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "same-origin",
@@ -192,7 +188,7 @@ func TestHeaders(t *testing.T) {
 			t.Errorf("%s: the policy is %s", target, policy)
 		}
 	}
-	// What the policy allows is what the page has, and not a byte more of it.
+	// The policy allows exactly the style sheet and the script of the page.
 	page := w.page(path)
 	policy := w.get(path).Header().Get("Content-Security-Policy")
 	for tag, directive := range map[string]string{"style": "style-src", "script": "script-src"} {
@@ -213,77 +209,6 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-const script = `<script>alert(1)</script>`
-
-// A provider answers with a page's source in place of everything. It is shown as
-// text.
-func TestAttackMarkup(t *testing.T) {
-	t.Parallel()
-	evil := func(status int) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("X-Evil", script)
-			w.Header().Set("Content-Type", "text/html")
-			w.WriteHeader(status)
-			text, _ := json.Marshal(map[string]any{
-				"id": script, "name": `"><img src=x onerror=alert(1)>` + script, "status": script, "fly_app_name": script, "error_message": script,
-				"config": map[string]string{script: script, "A": `javascript:alert(1)`}, "error": script, "message": script,
-			})
-			_, _ = w.Write(text)
-		})
-	}
-	for _, status := range []int{200, 404, 500} {
-		t.Run(fmt.Sprint(status), func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t, evil(status))
-			path := w.provision(script)
-			for _, action := range []string{"/fetch", "/update", "/provision", "/deprovision"} {
-				w.post(path+action, url.Values{"name": {script}})
-			}
-			w.post("/users", userForm("was", "", "id", script, "name", script, "organization_id", script, "organization_name", script, "role", script))
-			for _, target := range []string{path, "/", "/users?saved=" + url.QueryEscape(script)} {
-				page := w.page(target)
-				if strings.Contains(body(page), "<script>alert") || strings.Contains(page, "<img") {
-					t.Errorf("%s has the markup:\n%s", target, body(page))
-				}
-				w.wantAll(page, "&lt;script&gt;alert(1)&lt;/script&gt;")
-			}
-			// The bytes themselves are a file, not a page.
-			for _, n := range []string{"2", "3", "4", "5", "6"} {
-				rec := w.get("/wire/" + n + "/answer")
-				if rec.Code != http.StatusOK || rec.Header().Get("Content-Type") != "application/octet-stream" ||
-					!strings.HasPrefix(rec.Header().Get("Content-Disposition"), "attachment;") ||
-					!strings.Contains(rec.Header().Get("Content-Security-Policy"), "sandbox") {
-					t.Errorf("wire %s: %d %v", n, rec.Code, rec.Header())
-				}
-			}
-		})
-	}
-}
-
-// A provider's id is a path of its own, wherever it wants to lead.
-func TestAttackDashboardLink(t *testing.T) {
-	t.Parallel()
-	link := regexp.MustCompile(`id="dashboard" href="([^"]*)"`)
-	for _, id := range []string{
-		"javascript:alert(1)", "//evil.example/", "https://evil.example/", "../../evil", "..", ".", "a/../../b", "a?b#c", "@evil.example", "\\\\evil.example", "a\nb", "%2e%2e/",
-	} {
-		t.Run(id, func(t *testing.T) {
-			t.Parallel()
-			text, _ := json.Marshal(map[string]any{"id": id, "config": map[string]string{}})
-			w := newWorld(t, answering(200, string(text)))
-			found := link.FindStringSubmatch(w.page(w.provision("ext1")))
-			if found == nil {
-				t.Fatal("there is no link")
-			}
-			u, err := url.Parse(found[1])
-			if err != nil || u.Scheme != "http" || u.Host != "logjam.test" || u.RawQuery != "" || u.Fragment != "" ||
-				!regexp.MustCompile(`^/flyio/extensions/[^/]+/sso$`).MatchString(u.EscapedPath()) || strings.Contains(u.EscapedPath(), "/../") {
-				t.Errorf("it leads to %s", found[1])
-			}
-		})
-	}
-}
-
 func TestAttackLargeForm(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newLogjam().handler(t, providerBase, ""))
@@ -295,134 +220,6 @@ func TestAttackLargeForm(t *testing.T) {
 	r.Body = http.NoBody
 	r.URL.RawQuery = "%zz"
 	if rec := w.do(r); rec.Code != http.StatusBadRequest {
-		t.Errorf("a query that is none: %d", rec.Code)
-	}
-}
-
-// What is remembered has an end, however much a provider answers and however
-// often it is asked.
-func TestMemoryIsBounded(t *testing.T) {
-	t.Parallel()
-	t.Run("extensions", func(t *testing.T) {
-		t.Parallel()
-		w := newWorld(t, newLogjam().handler(t, providerBase, ""))
-		for i := range 100 {
-			w.provision(fmt.Sprint("ext", i))
-		}
-		rec := w.do(formRequest("/extensions", url.Values{"id": {"more"}}))
-		if rec.Code != http.StatusUnprocessableEntity || !strings.Contains(rec.Body.String(), "There are 100 extensions already.") {
-			t.Errorf("the 101st: %d", rec.Code)
-		}
-		w.provision("ext7") // not one more
-		w.post("/extensions/1/deprovision", nil)
-		w.provision("more")
-		if rec := w.get("/extensions/1"); rec.Code != http.StatusNotFound {
-			t.Errorf("the deprovisioned one: %d", rec.Code)
-		}
-	})
-	t.Run("history", func(t *testing.T) {
-		t.Parallel()
-		w := newWorld(t, newLogjam().handler(t, providerBase, ""))
-		path := w.provision("ext1")
-		for range 120 {
-			w.post(path+"/fetch", nil)
-		}
-		if got := strings.Count(w.page(path), `<li id="r`); got != 100 {
-			t.Errorf("%d records, want the last 100", got)
-		}
-		if rec := w.get("/wire/2/answer"); rec.Code != http.StatusNotFound {
-			t.Errorf("the bytes of a record that is gone: %d", rec.Code)
-		}
-	})
-	t.Run("exchanges", func(t *testing.T) {
-		t.Parallel()
-		w := newWorld(t, newLogjam().handler(t, providerBase, ""))
-		for e := range 4 {
-			path := w.provision(fmt.Sprint("ext", e))
-			for range 80 {
-				w.post(path+"/fetch", nil)
-			}
-		}
-		w.wantAll(w.page("/extensions/1"), "Its bytes are not kept any more.")
-		if rec := w.get("/wire/2/answer"); rec.Code != http.StatusNotFound {
-			t.Errorf("the first of 324 exchanges: %d", rec.Code)
-		}
-	})
-	t.Run("deep JSON", func(t *testing.T) {
-		t.Parallel()
-		for _, depth := range []int{40, 9000} { // at 40 it would not be so much yet
-			answer := `{"id":"x","config":{},"deep":` + strings.Repeat("[", depth) + strings.Repeat("]", depth) + `}`
-			w := newWorld(t, answering(200, answer))
-			w.wantAll(w.page(w.provision("ext1")), fmt.Sprintf("As it was sent, %d bytes:", len(answer)))
-		}
-	})
-	t.Run("bytes", func(t *testing.T) {
-		t.Parallel()
-		w := newWorld(t, answering(200, `{"id":"x","config":{},"padding":"`+strings.Repeat("x", 1000<<10)+`"}`))
-		path := w.provision("ext1")
-		for range 40 {
-			w.post(path+"/fetch", nil)
-		}
-		page := w.page(path)
-		w.wantAll(page, "Its bytes are not kept any more.")
-		if len(page) > 4<<20 {
-			t.Errorf("the page has %d bytes", len(page))
-		}
-		if got := w.get("/wire/42/answer").Body.Len(); got < 1000<<10 {
-			t.Errorf("%d bytes of the last answer", got)
-		}
-	})
-}
-
-// The log says what was done, and holds no secret, whatever goes wrong.
-func TestLogHasNoSecrets(t *testing.T) {
-	t.Parallel()
-	for _, provider := range []http.Handler{
-		newLogjam().handler(t, providerBase, ""),
-		answering(500, `token-of-ext1 is in a page of an error`),
-		answering(409, `{"error":"token-of-ext1","message":"token-of-ext1"}`),
-		answering(200, `{"id":"x","config":{"token-of-ext1":1}}`),
-	} {
-		w := newWorld(t, provider, func(c *console.Config) { c.Format, c.Credentials.BearerToken = flytest.FormatRFC9421, bearerToken })
-		path := w.provision("ext1")
-		for _, action := range []string{"/fetch", "/update", "/provision", "/deprovision"} {
-			w.post(path+action, nil)
-		}
-		w.post("/users", userForm())
-		for _, secret := range []string{signingSecret, bearerToken, clientSecret, "s3cret-of-ext1", "token-of-ext1"} {
-			if strings.Contains(w.log.String(), secret) {
-				t.Errorf("the log has %s:\n%s", secret, w.log)
-			}
-		}
-		if got := strings.Count(w.log.String(), "asked the provider"); got != 5 {
-			t.Errorf("%d records of 5 requests:\n%s", got, w.log)
-		}
-	}
-}
-
-// Characters that turn the direction of the text around them, or that nobody
-// sees, are shown for what they are not.
-func TestAttackInvisible(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, answering(200, "{\"id\":\"x\",\"name\":\"abc\u202efdp.exe\u200b\ufeff\U000e0041\",\"config\":{}}"))
-	page := w.page(w.provision("ext1"))
-	if i := strings.IndexFunc(page, func(r rune) bool { return unicode.Is(unicode.Cf, r) }); i >= 0 {
-		t.Errorf("the page has a character that nobody sees: %+q", page[i:min(i+20, len(page))])
-	}
-	w.wantAll(page, "abc\uFFFDfdp.exe\uFFFD\uFFFD\uFFFD")
-}
-
-// What is no UTF-8 cannot be sent as JSON, neither to the provider nor by the
-// sign-on, which would panic.
-func TestAttackInvalidUTF8(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, newLogjam().handler(t, providerBase, ""))
-	path := w.post("/extensions", url.Values{"id": {"ext1"}, "name": {"a\xff"}, "customer": {nathan}, "extra": {"{\"plan\":\"\xff\"}"}})
-	w.wantAll(w.page(path), "a\uFFFD", "✓</span> ready")
-	w.post("/users", userForm("name", "\xff", "email", "\xff", "id", "\xff", "organization_id", "\xff|", "role", "\xff|member"))
-	for _, target := range []string{"/users", "/", authorizePath} {
-		if page := w.page(target); strings.ToValidUTF8(page, "") != page {
-			t.Errorf("%s is no UTF-8", target)
-		}
+		t.Errorf("a malformed query: %d", rec.Code)
 	}
 }

@@ -14,18 +14,17 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// A waiting is for an extension that is not ready, which is polled as flyctl
-// does.
+// A waiting is an extension that is not ready. It is polled as flyctl does.
 type waiting struct {
 	x    *extension
 	id   string
-	stop chan struct{} // closed when the waiting ends
-	// created is what the extension was provisioned with; nil where it was ready
-	// once, and no customer waits at a terminal.
+	stop chan struct{} // closed when the polling ends
+	// created is the provision request. It is nil if the extension was ready
+	// before: no customer waits at a terminal then.
 	created *call
 }
 
-// startWaiting has an extension polled by [Console.Run]. The console is locked.
+// startWaiting lets [Console.Run] poll an extension. The console is locked.
 func (c *Console) startWaiting(x *extension, created *call) {
 	x.waiting = &waiting{x: x, id: x.id, stop: make(chan struct{}), created: created}
 	c.queue = append(c.queue, x.waiting)
@@ -35,7 +34,7 @@ func (c *Console) startWaiting(x *extension, created *call) {
 	}
 }
 
-// stopWaiting ends the polling of an extension, if it is polled. The console is
+// stopWaiting ends the polling of an extension that is polled. The console is
 // locked.
 func (c *Console) stopWaiting(x *extension) {
 	if x.waiting == nil {
@@ -51,9 +50,9 @@ func (c *Console) stopWaiting(x *extension) {
 	x.waiting = nil
 }
 
-// Run polls the extensions that are not ready, until ctx ends; it then ends the
-// pages' event streams, so that a server can shut down, and returns nil. Without
-// it nothing is polled. It can run once; a second call is an error.
+// Run polls the extensions that are not ready until ctx ends. It then ends the
+// event streams of the pages, so that a server can shut down, and returns nil.
+// Without Run nothing is polled. A second call returns an error.
 func (c *Console) Run(ctx context.Context) error {
 	c.mu.Lock()
 	if c.running {
@@ -82,8 +81,7 @@ func (c *Console) Run(ctx context.Context) error {
 	}
 }
 
-// await polls as [flytest.Platform.Await] does, and shows each answer as it
-// comes.
+// await polls like [flytest.Platform.Await], and shows each answer at once.
 func (c *Console) await(ctx context.Context, w *waiting) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -111,7 +109,7 @@ func (c *Console) await(ctx context.Context, w *waiting) {
 	}
 }
 
-// polled takes over what came of a poll, and says whether to go on.
+// polled stores the result of a poll, and reports whether to poll again.
 func (c *Console) polled(w *waiting, done call, last bool) (more bool) {
 	terminal := ""
 	pending := done.err == nil && done.answer.Status != flyext.Ready && done.answer.Status != flyext.Failed
@@ -123,13 +121,13 @@ func (c *Console) polled(w *waiting, done call, last bool) (more bool) {
 	defer c.mu.Unlock()
 	x := w.x
 	if x.waiting != w {
-		return false // stopped meanwhile
+		return false // stopped in the meantime
 	}
 	o := done.outcome(c.base)
 	if done.err == nil {
 		x.learn(done.answer, actionPoll)
 		if w.created == nil && done.answer.Secrets != nil {
-			x.secrets = done.answer.Secrets // flyctl keeps the first answer's
+			x.secrets = done.answer.Secrets // flyctl keeps the secrets of the first answer
 		}
 	}
 	if pending && !last {
@@ -159,9 +157,9 @@ func (c *Console) terminalAfter(w *waiting, done call) string {
 	return text
 }
 
-// terminal returns what flyctl's customer has read so far: what
-// [flytest.Platform.Create] makes of the answers that came. polled is the last
-// answer to a GET, or nil if there is none yet.
+// terminal returns the text that flyctl has shown to the customer so far: the
+// output of [flytest.Platform.Create] for the received answers. polled is the
+// last answer to a GET, or nil before the first one.
 func (c *Console) terminal(request flyext.ProvisionRequest, provisioned call, polled *call) (text, warning string) {
 	p := c.platform
 	p.Observe = nil
@@ -176,7 +174,7 @@ func (c *Console) terminal(request flyext.ProvisionRequest, provisioned call, po
 
 var errStillWaiting = errors.New("there is no answer yet")
 
-// A replay answers with what was answered before.
+// A replay is a transport that repeats recorded answers.
 type replay struct {
 	provisioned call
 	polled      *call

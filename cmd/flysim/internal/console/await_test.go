@@ -17,7 +17,7 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// run has the console poll until the test ends.
+// run lets the console poll until the test ends.
 func (w *world) run(t *testing.T) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -30,8 +30,8 @@ func (w *world) run(t *testing.T) (stop func()) {
 	}
 }
 
-// How long nobody answered is told as it was, whether the console gave up or the
-// client that it was given.
+// The page shows how long the call took, whether the console or the client gave
+// up.
 func TestNoAnswerInTime(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -58,7 +58,7 @@ func TestNoAnswerInTime(t *testing.T) {
 	}
 }
 
-// The console polls as flyctl does, and shows what its customer reads.
+// The console polls as flyctl does, and shows the output for the customer.
 func TestPolls(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -66,10 +66,10 @@ func TestPolls(t *testing.T) {
 		finished flyext.Status // after a minute
 		terminal string
 		want     []string
-		requests int // of the provider, in ten minutes
+		requests int // to the provider, in ten minutes
 	}{
 		{"until it is ready", flyext.Ready, "Your Example extension (collider-ext1) is ready.", []string{"✓</span> ready", "30 times", "It is ready", "LOGJAM_TOKEN: ••••••••"}, 1 + 31},
-		{"until it failed", flyext.Failed, "Error: The region is full.", []string{"✕</span> error", "30 times", "The status is “error”", "It tells its customer: The region is full."}, 1 + 31},
+		{"until it failed", flyext.Failed, "Error: The region is full.", []string{"✕</span> error", "30 times", "The status is “error”", "It tells the customer: The region is full."}, 1 + 31},
 		{"for four minutes", "", "Error: timed out waiting for provisioning to complete", []string{"✕</span> error", "119 times", "flyctl gave up: not ready after 4m0s"}, 1 + 120},
 		{"past words that it does not know", "indexing", "Error: timed out waiting for provisioning to complete", []string{"Not ready yet: the status is “indexing”", "flyctl gave up"}, 1 + 120},
 	} {
@@ -98,14 +98,15 @@ func TestPolls(t *testing.T) {
 					t.Errorf("%d requests, want %d", got, test.requests)
 				}
 				if strings.Contains(page, "Polling every 2 s") {
-					t.Error("it seems to wait still")
+					t.Error("the page says that it still waits")
 				}
 			})
 		})
 	}
 }
 
-// What the customer reads is word for word that of [flytest.Platform.Create].
+// The output for the customer is that of [flytest.Platform.Create], word for
+// word.
 func TestTerminal(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -115,7 +116,7 @@ func TestTerminal(t *testing.T) {
 		p := flytest.Platform{BaseURL: providerBase, Signer: flytest.XSignature(signingSecret), Client: directly(provider), Registration: flytest.Registration{Async: true}}
 		creation, err := p.Create(t.Context(), flyext.ProvisionRequest{ID: "ext1", Name: "collider-ext1", OrganizationID: "o1"})
 		if err == nil {
-			t.Fatal("it was created")
+			t.Fatal("the extension was created")
 		}
 		w := newWorld(t, provider)
 		defer w.run(t)()
@@ -132,7 +133,7 @@ func TestPollingEnds(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		act  func(w *world, l *logjam, path string)
-		want string // on the page; "" where there is none any more
+		want string // on the page; "" if there is no page any more
 	}{
 		{"when it is deprovisioned", func(w *world, _ *logjam, path string) { w.post(path+"/deprovision", nil) }, "−</span> gone"},
 		{"when it is forgotten", func(w *world, _ *logjam, path string) {
@@ -159,12 +160,12 @@ func TestPollingEnds(t *testing.T) {
 				before := requests.Load()
 				time.Sleep(time.Minute)
 				if got := requests.Load() - before; got != 0 {
-					t.Errorf("%d requests more", got)
+					t.Errorf("%d more requests", got)
 				}
 				if test.want != "" {
 					w.wantAll(w.page(path), test.want)
 					if test.want != polledAway && strings.Contains(w.page(path), polledAway) {
-						t.Error("it was polled all the same")
+						t.Error("it was polled")
 					}
 				} else if rec := w.get(path); rec.Code != http.StatusNotFound {
 					t.Errorf("got %d", rec.Code)
@@ -174,8 +175,8 @@ func TestPollingEnds(t *testing.T) {
 	}
 }
 
-// What is provisioned before Run is polled when it runs; and a fetch has what
-// was given up polled again.
+// Run polls an extension that was provisioned before it ran. A fetch starts the
+// polling again after it was given up.
 func TestPollingBegins(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -183,7 +184,7 @@ func TestPollingBegins(t *testing.T) {
 		l.slow = true
 		w := newWorld(t, l.handler(t, providerBase, ""))
 		path := w.provision("ext1")
-		w.post(path+"/provision", nil) // one waiting, not two
+		w.post(path+"/provision", nil) // one polling, not two
 		time.Sleep(time.Minute)
 		defer w.run(t)()
 		time.Sleep(5 * time.Minute)
@@ -201,11 +202,11 @@ func TestRunOnce(t *testing.T) {
 	stop := w.run(t)
 	stop()
 	if err := w.console.Run(t.Context()); err == nil {
-		t.Error("it ran twice")
+		t.Error("Run ran twice")
 	}
 }
 
-// Forms, polls and pages of several people at once.
+// Several people use forms, polls and pages at once.
 func TestRace(t *testing.T) {
 	t.Parallel()
 	l := newLogjam()
@@ -217,7 +218,7 @@ func TestRace(t *testing.T) {
 	for person := range 8 {
 		people.Go(func() {
 			for round := range 10 {
-				id := fmt.Sprint("ext", person/2) // two share one
+				id := fmt.Sprint("ext", person/2) // two people share one
 				rec := w.do(formRequest("/extensions", url.Values{"id": {id}, "customer": {nathan}}))
 				path := rec.Header().Get("Location")
 				for _, r := range []*http.Request{

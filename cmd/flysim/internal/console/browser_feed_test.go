@@ -11,19 +11,19 @@ import (
 	"github.com/flyext/flyext/internal/programtest"
 )
 
-// countRows is how many requests the feed shows.
+// countRows counts the requests on the page of the feed.
 func (s *site) countRows() int {
 	return browsertest.Eval[int](s.Tab, `document.querySelectorAll("#feed > li:not(.none)").length`)
 }
 
-// The feed shows everything as it happens, the newest first.
+// The feed shows each request at once, the newest first.
 func TestBrowserFeed(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.Open(s.url+"/requests", http.StatusOK)
 	s.WantPage(s.url+"/requests", "No requests yet.")
 	path := s.provision("ext1", "collider-prod")
-	s.WaitForText("#feed > li:first-child", "POST /flyio/extensions") // without reload
+	s.WaitForText("#feed > li:first-child", "POST /flyio/extensions") // without a reload
 	s.post(path+"/event", map[string][]string{"event_type": {"io.fly.machine.started"}, "event_mode": {"binary"}})
 	s.WaitForText("#feed > li:first-child", "Event")
 	if err := s.tell(webhookSecret, "lj-ext1", "asleep"); err != nil {
@@ -38,7 +38,7 @@ func TestBrowserFeed(t *testing.T) {
 	s.WaitForText("#feed", "GET /oauth/token/info")
 	s.WaitForText("#feed", "Access token issued")
 
-	// What is focused and read stays while the list grows.
+	// The row with the focus stays while the list grows.
 	s.post(path+"/fetch", nil)
 	s.WaitForText("#feed > li:first-child", "GET /flyio/extensions/lj-ext1")
 	s.Click("#feed > li:first-child a", http.StatusOK)
@@ -75,7 +75,7 @@ func TestBrowserFilter(t *testing.T) {
 		t.Errorf("%d requests after typing a text", got)
 	}
 	s.post(first+"/fetch", nil)
-	s.WaitUntil(`document.querySelectorAll("#feed > li").length === 2`) // the filter holds for what comes
+	s.WaitUntil(`document.querySelectorAll("#feed > li").length === 2`) // the filter also applies to new requests
 	s.Click("#clear", http.StatusOK)
 	s.Navigate(func() { s.Select("#status", "failed") }, http.StatusOK)
 	if got := s.countRows(); got != 1 {
@@ -83,7 +83,8 @@ func TestBrowserFilter(t *testing.T) {
 	}
 }
 
-// A request is sent again with a fresh signature, byte by byte, and changed.
+// A request is sent again: with a fresh signature, with the same bytes, and with
+// changes.
 func TestBrowserResends(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -99,14 +100,15 @@ func TestBrowserResends(t *testing.T) {
 		t.Errorf("the difference is %q", got)
 	}
 	s.Click("#replay", http.StatusOK)
-	if got := s.Text("#result"); !strings.Contains(got, "refused, as a replay must be") || !strings.Contains(got, "401") {
+	if got := s.Text("#result"); !strings.Contains(got, "refused, as required") || !strings.Contains(got, "401") {
 		t.Errorf("the same bytes again: %q", got)
 	}
 	if got := s.Text("#diff"); !strings.Contains(got, "- status 200") || !strings.Contains(got, "+ status 401") {
 		t.Errorf("the difference is %q", got)
 	}
 
-	// Of a POST: its body has the parameters of the signature taken out and added.
+	// A POST has the parameters of the signature in its body. They are removed
+	// and added again.
 	s.Open(s.url+"/requests?q=POST+/flyio/extensions", http.StatusOK)
 	s.Click("#feed > li:first-child a", http.StatusOK)
 	s.Click("#resend", http.StatusOK)
@@ -133,7 +135,7 @@ func TestBrowserResends(t *testing.T) {
 	s.WantPage(s.url+strings.TrimPrefix(s.Location(), s.url), "It must begin with a slash.")
 }
 
-// The command for curl is executed, and does what Fly.io does.
+// The curl command is run, and sends a request like Fly.io's.
 func TestBrowserCurl(t *testing.T) {
 	t.Parallel()
 	programtest.Path(t, "curl", "curl")
@@ -161,7 +163,7 @@ func TestBrowserCurl(t *testing.T) {
 	}
 }
 
-// The HAR has what was sent and what came.
+// The HAR file has the request and the answer.
 func TestBrowserHAR(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -198,7 +200,7 @@ func TestBrowserHAR(t *testing.T) {
 	}
 }
 
-// JSON can be folded, with the keyboard too.
+// JSON can be folded, also with the keyboard.
 func TestBrowserFolds(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

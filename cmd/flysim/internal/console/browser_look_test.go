@@ -11,8 +11,9 @@ import (
 	"github.com/flyext/flyext/internal/browsertest"
 )
 
-// TestBrowserLooks is about phones and desks, in light and dark. Look at the
-// pictures too: go test -run BrowserLooks -artifacts -outputdir some/directory
+// TestBrowserLooks measures the pages on phones and desks, in light and dark.
+// Look at the pictures too: go test -run BrowserLooks -artifacts -outputdir
+// some/directory
 func TestBrowserLooks(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -24,7 +25,7 @@ func TestBrowserLooks(t *testing.T) {
 		s.Screenshot(name + size + suffix)
 		look := s.Look("main *, header *, nav *, .skip", ".bar a, .feed a, .actions > .button, .actions > .plain-button, .actions > form > button, .confirm > summary, #provision, #customer")
 		if look.Overflow > 0 {
-			t.Errorf("%s%s: it is %v pixels too wide", name, size, look.Overflow)
+			t.Errorf("%s%s: the page is %v pixels too wide", name, size, look.Overflow)
 		}
 		if want := map[bool]string{false: "rgb(246, 245, 249)", true: "rgb(20, 18, 26)"}[screen.Dark]; look.Background != want {
 			t.Errorf("%s%s: the background is %s, want %s", name, suffix, look.Background, want)
@@ -35,7 +36,7 @@ func TestBrowserLooks(t *testing.T) {
 			}
 		}
 		for _, text := range look.Small { // 2.5.5
-			t.Errorf("%s%s: %q is lower than a finger needs", name, size, text)
+			t.Errorf("%s%s: %q is too low for a finger", name, size, text)
 		}
 	}
 	all := func(name string) {
@@ -93,6 +94,20 @@ func TestBrowserLooks(t *testing.T) {
 	all("request")
 	s.Click("#edit", http.StatusOK)
 	all("edit")
+	s.Open(s.url+"/debugger", http.StatusOK)
+	all("debugger")
+	s.Open(s.url+"/requests/2/explain", http.StatusOK)
+	s.Click("#explain", http.StatusOK)
+	all("debugger-right")
+	s.Fill("#pasted", strings.Replace(s.sentBody(), `":"`, `": "`, 1))
+	s.Fill("#secret", "another-secret")
+	s.Click("#explain", http.StatusOK)
+	all("debugger-wrong")
+	s.Fill("#capture", "nonsense")
+	s.Fill("#base_url", "logjam.io")
+	s.Click("#explain", http.StatusUnprocessableEntity)
+	s.WantComplaint("422")
+	all("debugger-mistakes")
 	s.Open(s.url+first, http.StatusOK)
 	s.post(first+"/fetch", nil)
 	s.post(first+"/fetch", nil)

@@ -9,7 +9,7 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// What a person saw before a restart is there after it, and can be sent again.
+// The pages survive a restart, and their requests can be sent again.
 func TestBrowserRestart(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -28,7 +28,7 @@ func TestBrowserRestart(t *testing.T) {
 		}
 		server := &http.Server{Handler: c}
 		go server.Serve(listener)
-		t.Cleanup(func() { server.Close() }) // although the page's stream is open
+		t.Cleanup(func() { server.Close() }) // even if the page's stream is open
 		return own
 	}
 	s.Open(start()+"/", http.StatusOK)
@@ -39,10 +39,10 @@ func TestBrowserRestart(t *testing.T) {
 	s.Open(again+"/requests", http.StatusOK)
 	s.WaitForText("#feed", "before-the-restart")
 	s.Click("#feed > li:first-child a", http.StatusOK)
-	s.WaitForText("main", "[masked]") // in place of the secrets
+	s.WaitForText("main", "[masked]") // instead of the secrets
 	s.Click("#resend", http.StatusOK)
 	s.WaitForText("#result", "Resent: Provisioned, with 2 secrets")
 	s.Click("#about", http.StatusOK)
 	s.WaitForText("#head", "before-the-restart")
-	s.Open(s.url+"/users", http.StatusOK) // so that no page listens to what ends
+	s.Open(s.url+"/users", http.StatusOK) // so that no page listens to the stream that ends
 }

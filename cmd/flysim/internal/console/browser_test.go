@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(browsertest.Main(m)) }
 
-// A site is a console and a provider that listen, and a browser.
+// A site is a listening console, a listening provider and a browser.
 type site struct {
 	*browsertest.Tab
 	t        *testing.T
@@ -29,8 +29,8 @@ type site struct {
 	provider *httptest.Server
 }
 
-// newSite starts both, and a console that polls. To a browser localhost and
-// 127.0.0.1 are two sites, as Fly.io and a provider are.
+// newSite starts a site with a console that polls. For a browser, localhost and
+// 127.0.0.1 are two sites, like Fly.io and a provider.
 func newSite(t *testing.T) *site {
 	t.Helper()
 	return newSiteBehind(t, func(next http.Handler) http.Handler { return next })
@@ -76,12 +76,11 @@ func newSiteBehind(t *testing.T, proxy func(http.Handler) http.Handler) *site {
 		}
 		server.Close()
 	})
-	s.Tab = browsertest.New(t) // the last, so that it is closed before what it shows
+	s.Tab = browsertest.New(t) // the last one, so that it is closed first
 	return s
 }
 
-// post sends a form from outside of the browser, as another of the person's
-// windows would.
+// post sends a form from outside of the browser, like another window.
 func (s *site) post(path string, form url.Values) string {
 	s.t.Helper()
 	r, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, s.url+path, strings.NewReader(form.Encode()))
@@ -105,25 +104,25 @@ func (s *site) provision(id, name string) string {
 	return s.post("/extensions", url.Values{"id": {id}, "name": {name}, "customer": {nathan}, "primary_region": {"mad"}, "read_regions": {"fra syd"}, "extra": {`{"plan":"scaler","options":{"public":true}}`}})
 }
 
-// tabTo presses Tab until the focus is where a person wants it, and sees it all
-// the way.
+// tabTo presses Tab until the focus is on want. The focus must be visible at each
+// step.
 func (s *site) tabTo(want string) {
 	s.t.Helper()
 	for range 80 {
 		s.Press(browsertest.KeyTab)
 		f := s.Focused()
 		if f.Outline != "solid" || !f.OnScreen {
-			s.t.Errorf("the focus is on %s, and cannot be seen there (outline %s, on the screen: %t)", f, f.Outline, f.OnScreen)
+			s.t.Errorf("the focus is on %s, and is not visible there (outline %s, on the screen: %t)", f, f.Outline, f.OnScreen)
 		}
 		if f.String() == want {
 			return
 		}
 	}
-	s.t.Fatalf("80 times Tab, and no %s", want)
+	s.t.Fatalf("no %s after pressing Tab 80 times", want)
 }
 
-// From the first page to the bytes that were signed, by keyboard alone; and the
-// page follows what happens.
+// By keyboard alone, a person gets from the first page to the signed bytes. The
+// page updates itself.
 func TestBrowserByKeyboard(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -138,7 +137,7 @@ func TestBrowserByKeyboard(t *testing.T) {
 		t.Errorf("the skip link leads to %s", f)
 	}
 	s.tabTo("#name")
-	s.Press("keyboard-made") // Tab has selected what was there
+	s.Press("keyboard-made") // Tab has selected the previous text
 	s.tabTo("#customer")
 	s.Press("E") // Emmy
 	s.tabTo("#provision")
@@ -149,7 +148,7 @@ func TestBrowserByKeyboard(t *testing.T) {
 	}
 	s.WaitForText("#history", "Not ready yet")
 	if got := s.Text("#terminal-text"); !strings.Contains(got, "Waiting for provisioning to complete") {
-		t.Errorf("the customer reads %s", got)
+		t.Errorf("the output for the customer is %s", got)
 	}
 
 	s.logjam.set(func(l *logjam) { l.finished = flyext.Ready })
@@ -175,12 +174,13 @@ func TestBrowserByKeyboard(t *testing.T) {
 	}
 }
 
-// lastSummary is the id of what opens the first exchange.
+// lastSummary returns the id of the summary of the first exchange.
 func (s *site) lastSummary() string {
 	return browsertest.Eval[string](s.Tab, `document.querySelector("#history > li:last-child summary").id`)
 }
 
-// The page follows what happens, and leaves the person's part of it alone.
+// The page updates itself, and keeps the person's input, focus and scroll
+// position.
 func TestBrowserKeepsWhatThePersonDoes(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -190,7 +190,7 @@ func TestBrowserKeepsWhatThePersonDoes(t *testing.T) {
 	s.WaitForText("#history", "Not ready yet")
 	s.ClickHere("#update")
 	s.ClickHere("#secret0-show")
-	s.ClickHere("#history > li:first-child .exchange > summary") // of the poll, which comes again and again
+	s.ClickHere("#history > li:first-child .exchange > summary") // of the poll, which is updated again and again
 	s.Fill("#update-form [name=name]", "half-fil")
 	scroll := browsertest.Eval[float64](s.Tab, `(scrollTo(0, 320), scrollY)`)
 	s.WaitForText("#history", "3 times")
@@ -201,7 +201,7 @@ func TestBrowserKeepsWhatThePersonDoes(t *testing.T) {
 	browsertest.Eval[bool](s.Tab, `(document.querySelector("#history > li:first-child .exchange > summary").focus({preventScroll: true}), true)`)
 	summary := s.Focused().ID
 	other := s.provision("ext2", "collider-staging")
-	s.WaitForText("#extensions", "collider-staging") // what another window does
+	s.WaitForText("#extensions", "collider-staging") // from another window
 	s.WaitForText("#history", "5 times")
 	if f := s.Focused(); f.ID != summary || summary == "" {
 		t.Errorf("the focus went from %s to %s", summary, f)
@@ -223,8 +223,8 @@ func TestBrowserKeepsWhatThePersonDoes(t *testing.T) {
 	s.WaitUntil(`!document.getElementById("extensions").innerText.includes("collider-staging")`)
 }
 
-// The dashboard opens through the provider's single sign-on, as a user of the
-// person's choice and making.
+// The dashboard opens through the provider's single sign-on, for a default user
+// and for a new one.
 func TestBrowserOpensDashboard(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -232,7 +232,7 @@ func TestBrowserOpensDashboard(t *testing.T) {
 	s.Open(s.url+path, http.StatusOK)
 	s.Click("#dashboard", http.StatusOK)
 	if at := s.Location(); !strings.HasPrefix(at, s.url+"/oauth/authorize?") {
-		t.Fatalf("the browser is at %s, want it at the sign-on", at)
+		t.Fatalf("the browser is at %s, want the sign-on", at)
 	}
 	s.Click("#sign-in", http.StatusOK)
 	if got := s.Text("body"); !strings.HasPrefix(s.Location(), s.base) || !strings.Contains(got, "Welcome, Nathan") {
@@ -241,7 +241,7 @@ func TestBrowserOpensDashboard(t *testing.T) {
 
 	s.Open(s.url+"/users", http.StatusOK)
 	if got := s.Text("#asked"); !strings.Contains(got, "POST /oauth/token") || !strings.Contains(got, "GET /oauth/token/info") {
-		t.Errorf("the sign-on was asked %s", got)
+		t.Errorf("the OAuth requests are %s", got)
 	}
 	s.ClickHere("#user-0-edit")
 	s.Select("#role-0-0", "member")
@@ -251,7 +251,7 @@ func TestBrowserOpensDashboard(t *testing.T) {
 	}
 	s.Open(s.url+path, http.StatusOK)
 	s.Click("#dashboard", http.StatusOK)
-	s.Click("#sign-in", http.StatusForbidden) // the provider lets admins in alone
+	s.Click("#sign-in", http.StatusForbidden) // the provider admits only admins
 
 	s.Open(s.url+"/users", http.StatusOK)
 	s.ClickHere("#user-new-edit")
@@ -264,7 +264,7 @@ func TestBrowserOpensDashboard(t *testing.T) {
 	s.Open(s.url+path, http.StatusOK)
 	s.Click("#dashboard", http.StatusOK)
 	if got := s.Text("main"); strings.Contains(got, "Nathan") {
-		t.Errorf("Nathan is offered still: %s", got)
+		t.Errorf("Nathan is still offered: %s", got)
 	}
 	s.ClickHere("label:last-of-type input[name=user]")
 	s.Click("#sign-in", http.StatusOK)
@@ -273,8 +273,8 @@ func TestBrowserOpensDashboard(t *testing.T) {
 	}
 }
 
-// withoutScripts takes the script out of the pages: what they are to a browser
-// whose user has turned scripts off.
+// withoutScripts removes the script from the pages, like a browser without
+// scripts.
 func withoutScripts(next http.Handler) http.Handler {
 	element := regexp.MustCompile(`(?s)<script>.*?</script>`)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -330,8 +330,8 @@ func TestBrowserWithoutScripts(t *testing.T) {
 	s.WantPage(s.url+"/", "None yet.")
 }
 
-// The script's own buttons: a secret is copied as it is; and a form is sent once,
-// however often its button is pressed.
+// The buttons of the script: a secret is copied exactly, and a form is sent once
+// even if its button is pressed twice.
 func TestBrowserButtons(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -348,11 +348,11 @@ func TestBrowserButtons(t *testing.T) {
 		return [form.dispatchEvent(event()), form.dispatchEvent(event())];
 	})()`
 	if got := browsertest.Eval[[]bool](s.Tab, twice); !got[0] || got[1] {
-		t.Errorf("sent: %t, and once more: %t", got[0], got[1])
+		t.Errorf("sent: %t; sent again: %t", got[0], got[1])
 	}
 }
 
-// A provider whose answers are pages, in a browser that would run them.
+// The provider answers with pages. The browser must not run them.
 func TestBrowserRunsNothing(t *testing.T) {
 	t.Parallel()
 	const evil = `</script></title></style></textarea><script>window.hacked = 1</script><img src=x onerror="window.hacked = 2">`
@@ -360,7 +360,7 @@ func TestBrowserRunsNothing(t *testing.T) {
 	for _, path := range []string{s.provision("a", evil), s.provision("b", evil+" taken")} {
 		s.Open(s.url+path, http.StatusOK)
 		s.WaitForText("h1", "<img src=x")
-		s.provision("c", evil) // comes by the script
+		s.provision("c", evil) // the script adds it to the page
 		s.WaitUntil(`document.querySelectorAll("#extensions li").length >= 2`)
 	}
 	s.post("/users", url.Values{"was": {""}, "id": {evil}, "name": {evil}, "organization_id": {evil}, "organization_name": {evil}, "role": {evil}, "action": {"save"}})
@@ -373,7 +373,7 @@ func TestBrowserRunsNothing(t *testing.T) {
 	}
 }
 
-// An extension that is removed in another window is gone from this one.
+// An extension that another window removes disappears from this window.
 func TestBrowserLosesExtension(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

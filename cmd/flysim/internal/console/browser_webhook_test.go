@@ -10,7 +10,7 @@ import (
 	"github.com/flyext/flyext/internal/browsertest"
 )
 
-// tell sends a webhook as a provider does, and says how that ended.
+// tell sends a webhook as a provider does, and returns the error.
 func (s *site) tell(secret, id string, status flyext.Status) error {
 	s.t.Helper()
 	hooks, err := flyext.NewWebhooks(flyext.WebhookConfig{
@@ -26,8 +26,8 @@ func (s *site) tell(secret, id string, status flyext.Status) error {
 	return hooks.Updated(context.Background(), &flyext.Extension{ID: id, Status: status})
 }
 
-// A webhook shows up where it belongs without leaving the page, and a forged one
-// for what it is.
+// A webhook appears on its pages without a reload. A forged webhook is marked as
+// refused.
 func TestBrowserWebhooks(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -68,7 +68,7 @@ func TestBrowserWebhooks(t *testing.T) {
 	}
 }
 
-// A machine event, by keyboard alone.
+// A person sends a machine event by keyboard alone.
 func TestBrowserSendsEvent(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

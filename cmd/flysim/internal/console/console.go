@@ -1,15 +1,19 @@
-// Package console is the web page of "flysim serve": a Fly.io simulator
-// for a person with a browser. It provisions, updates, fetches and deprovisions
-// extensions of one provider, sends it the events of machines, receives its
-// webhooks, shows every request and answer as it went over the wire, and has the
-// users who can sign in with the simulated OAuth server, which it serves as well.
+// Package console is the web page of "flysim serve": a Fly.io simulator for a
+// person with a browser. It can:
 //
-// It is for the machine that it runs on. Whoever can open the page can use the
-// provider's secrets, so it answers under loopback names alone, which keeps out
-// pages that rebind their own name (DNS rebinding), takes forms from its own
-// pages alone, and lets its pages load nothing but themselves. What a provider
-// answers or sends is a stranger's bytes: it is shown, never run; and a webhook
-// is believed only if its signature is right.
+//   - provision, update, fetch and deprovision extensions of one provider
+//   - send machine events to the provider, and receive its webhooks
+//   - show each request and answer byte for byte, and explain its signature
+//   - manage the users of the simulated OAuth server, which it also serves
+//
+// The console is for the machine that it runs on, because anyone who can open the
+// page can use the provider's secrets:
+//
+//   - It answers only under loopback names. This stops pages that rebind their own
+//     name (DNS rebinding).
+//   - It accepts forms only from its own pages, and its pages load nothing else.
+//   - It shows the bytes of a provider, and never runs them. It believes a webhook
+//     only if the signature is right.
 package console
 
 import (
@@ -31,128 +35,126 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// Config is what a [Console] is made of. BaseURL, Format, URL and
-// Credentials.SigningSecret are required. It prints and logs without its
-// secrets.
+// Config configures a [Console]. BaseURL, Format, URL and
+// Credentials.SigningSecret are required. It prints and logs without its secrets.
 type Config struct {
-	// BaseURL is the provider's, as in [flytest.Platform.BaseURL].
+	// BaseURL is the provider's base URL, as in [flytest.Platform.BaseURL].
 	BaseURL string
 
-	// Format is how requests are signed.
+	// Format is the signature format of the requests.
 	Format flytest.Format
 
-	// Credentials are those that the provider is configured with.
+	// Credentials are the credentials that the provider is configured with.
 	Credentials flytest.Credentials
 
-	// ClientID and ClientSecret are what the provider is to the OAuth server,
-	// whose redirect URL is {BaseURL}/callback. Both "" means that there is no
-	// sign-on.
+	// ClientID and ClientSecret are the provider's OAuth credentials. Its
+	// redirect URL is {BaseURL}/callback. Leave both empty for no sign-on.
 	ClientID     string
 	ClientSecret string
 
-	// SSOGeneration is the version of the sign-on; 0 means that of Format.
+	// SSOGeneration is the version of the sign-on. 0 means the version of Format.
 	SSOGeneration flyext.Generation
 
-	// WebhookSecret is what the provider signs its webhooks with; "" means that
-	// none are received.
+	// WebhookSecret is the secret that the provider signs its webhooks with. If
+	// it is "", the console receives no webhooks.
 	WebhookSecret string
 
-	// URL is the console's own, such as "http://localhost:4000": its host is a
-	// loopback name or address, and it has no path. It is also what the provider
-	// has as [flyext.SSO.OAuthURL], and with [WebhookPath] as
+	// URL is the console's own URL, such as "http://localhost:4000". Its host is
+	// a loopback name or address, and it has no path. Give it to the provider as
+	// [flyext.SSOConfig.OAuthURL] and, followed by [WebhookPath], as
 	// [flyext.WebhookConfig.Endpoint].
 	URL string
 
-	// Registration is what Fly.io has on record about the provider; see
+	// Registration is Fly.io's record of the provider; see
 	// [flytest.Platform.Registration].
 	Registration flytest.Registration
 
-	// Data is a directory that the history is kept in, so that it survives a
-	// restart; "" keeps it in memory. Only one console may use it at a time.
+	// Data is a directory for the history, which then survives a restart. ""
+	// keeps the history in memory. Only one console may use a directory at a
+	// time.
 	Data string
 
-	// DataSecrets has secrets written to Data as they are. By default they are
-	// masked.
+	// DataSecrets writes secrets to Data unmasked. By default they are masked.
 	DataSecrets bool
 
-	// Client, Now are as in [flytest.Platform].
+	// Client and Now are as in [flytest.Platform].
 	Client *http.Client
 	Now    func() time.Time
 
-	// Logger is told of what was done, never of a payload, a header or a secret;
-	// nil is silent.
+	// Logger logs each action, without payloads, headers and secrets. nil logs
+	// nothing.
 	Logger *slog.Logger
 }
 
 const redactedConfig = "console.Config([redacted])"
 
-// String implements [fmt.Stringer]. It leaves everything out.
+// String implements [fmt.Stringer]. It omits all fields.
 func (c Config) String() string { return redactedConfig }
 
-// GoString implements [fmt.GoStringer]. It leaves everything out.
+// GoString implements [fmt.GoStringer]. It omits all fields.
 func (c Config) GoString() string { return redactedConfig }
 
-// LogValue implements [slog.LogValuer].
+// LogValue implements [slog.LogValuer]. It omits all fields.
 func (c Config) LogValue() slog.Value { return slog.StringValue(redactedConfig) }
 
-// A Console is an [http.Handler]. It answers everything below its URL: the
-// pages, the simulated OAuth server under /oauth/, and the webhooks that are sent to
-// [WebhookPath]. [Console.Run] does what goes on in the background. Both are safe
-// for concurrent use.
+// A Console is an [http.Handler] for everything below its URL: the pages, the
+// simulated OAuth server under /oauth/, and the webhooks at [WebhookPath].
+// [Console.Run] does the work in the background. Both are safe for concurrent
+// use.
 type Console struct {
-	platform      flytest.Platform // Observe is set on copies, one for each action
+	platform      flytest.Platform // each action sets Observe on a copy
 	base          string           // the provider's base URL, as it is signed
 	format        flytest.Format
 	oauth         *flytest.OAuthServer // nil: no sign-on
 	clientID      string
 	signingSecret string
 	url           string
-	hosts         []string // that the console answers under
+	hosts         []string // the Host values that the console answers to
 	now           func() time.Time
 	log           *slog.Logger
 	handler       http.Handler
 
 	webhookSecret string
-	webhookURL    string                   // that webhooks are signed for; "": the one that they came to
-	receiving     sync.Mutex               // held while receiver verifies one
+	webhookURL    string                   // the URL that webhooks are signed for; "" means the URL of the request
+	receiving     sync.Mutex               // held while receiver verifies a webhook
 	receiver      *flytest.WebhookReceiver // nil: no webhooks
-	observed      flytest.Webhook          // what receiver found
+	observed      flytest.Webhook          // the result of receiver
 
 	mu           sync.Mutex
 	extensions   []*extension // the oldest first
 	webhooks     []webhook    // the oldest first
 	users        []flytest.User
-	counter      int                 // of extensions and records
+	counter      int                 // the last number of an extension or a record
 	appSecrets   map[string][]string // names of secrets, by app
-	feed         []*record           // everything, the oldest first
+	feed         []*record           // all records, the oldest first
 	masker       masker
 	history      *os.File // nil: nothing is saved
 	historyName  string
 	historyBytes int
-	kept         []*record // those that have their wire, the oldest first
+	kept         []*record // the records that have their wire, the oldest first
 	keptBytes    int
-	version      int64           // changes whenever a page would
+	version      int64           // changes whenever a page would change
 	news         chan struct{}   // closed when version changes, and replaced
-	latest       string          // what happened last, for a screen reader
-	streams      []chan struct{} // open ones of live.go, the oldest first; closed to end one
+	latest       string          // the last event, for a screen reader
+	streams      []chan struct{} // the open streams of live.go, the oldest first; closing one ends it
 	queue        []*waiting      // for Run
-	wake         chan struct{}   // has one when the queue has
+	wake         chan struct{}   // has an element if queue has one
 	running      bool
 	stopped      chan struct{} // closed when Run has ended
 }
 
-// New returns a console. It does not ask the provider for anything. An error
-// says what is wrong with the configuration.
+// New returns a console. It sends nothing to the provider. The error describes
+// the fault of the configuration.
 func New(config Config) (*Console, error) {
 	own, err := url.Parse(config.URL)
 	if err != nil || own.Scheme != "http" && own.Scheme != "https" || !isLoopback(own.Hostname()) {
-		return nil, fmt.Errorf("console: the console's URL %q is not one of this machine, such as http://localhost:4000", config.URL)
+		return nil, fmt.Errorf("console: the console's URL %q must be one of this machine, such as http://localhost:4000", config.URL)
 	}
 	if own.User != nil || strings.Trim(own.Path, "/") != "" || own.RawQuery != "" || own.Fragment != "" {
-		return nil, errors.New("console: the console's URL has more than a scheme, a host and a port")
+		return nil, errors.New("console: the console's URL must be only a scheme, a host and a port")
 	}
 	if (config.ClientID == "") != (config.ClientSecret == "") {
-		return nil, errors.New("console: ClientID and ClientSecret are needed both, or neither")
+		return nil, errors.New("console: set both ClientID and ClientSecret, or neither of them")
 	}
 	c := &Console{
 		platform: flytest.Platform{
@@ -168,7 +170,7 @@ func New(config Config) (*Console, error) {
 		now:           config.Now,
 		log:           config.Logger,
 		users:         defaultUsers(),
-		version:       rand.Int64N(1 << 40), // so that a page of an earlier run never seems up to date
+		version:       rand.Int64N(1 << 40), // a page of an earlier run must not seem up to date
 		news:          make(chan struct{}),
 		wake:          make(chan struct{}, 1),
 		appSecrets:    make(map[string][]string),
@@ -180,7 +182,7 @@ func New(config Config) (*Console, error) {
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
-	// One signed request shows what is wrong with the secrets and the URL.
+	// Sign one request, to find faults of the secrets and the URL.
 	if _, err := c.platform.NewRequest(context.Background(), http.MethodGet, flytest.ExtensionPath("x"), nil); err != nil {
 		return nil, fmt.Errorf("console: %w", err)
 	}
@@ -194,7 +196,7 @@ func New(config Config) (*Console, error) {
 		c.oauth.SetUsers(c.users...)
 	}
 	if c.webhookSecret = config.WebhookSecret; c.webhookSecret != "" {
-		if own.Scheme == "https" { // before something that ends TLS, requests do not say so
+		if own.Scheme == "https" { // behind a TLS proxy, requests do not show the scheme
 			c.webhookURL = c.url + WebhookPath
 		}
 		c.receiver = c.newReceiver()
@@ -208,8 +210,8 @@ func New(config Config) (*Console, error) {
 	return c, nil
 }
 
-// newOAuth returns the simulated sign-on. The provider's redirect URL is compared
-// byte by byte, so its base URL counts both as it was given and as it is signed.
+// newOAuth returns the simulated sign-on. It compares redirect URLs byte by byte,
+// so it accepts the base URL both as it was given and as it is signed.
 func newOAuth(config Config, base string) *flytest.OAuthServer {
 	o := &flytest.OAuthServer{
 		ClientID: config.ClientID, ClientSecret: config.ClientSecret,
@@ -232,15 +234,15 @@ func isLoopback(host string) bool {
 	return host == "localhost" || strings.HasSuffix(host, ".localhost")
 }
 
-// hostsOf returns the values of the Host header that mean this console: the
-// loopback names, with its port.
+// hostsOf returns the Host values of this console: the loopback names with its
+// port.
 func hostsOf(own *url.URL) []string {
 	hosts := []string{strings.ToLower(own.Host)}
 	for _, name := range []string{own.Hostname(), "localhost", "127.0.0.1", "::1"} {
 		host := net.JoinHostPort(strings.ToLower(name), own.Port())
 		hosts = append(hosts, strings.TrimSuffix(host, ":"))
 		if port := own.Port(); port == "80" && own.Scheme == "http" || port == "443" && own.Scheme == "https" {
-			hosts = append(hosts, strings.TrimSuffix(host, ":"+port)) // as browsers write it
+			hosts = append(hosts, strings.TrimSuffix(host, ":"+port)) // browsers omit the default port
 		}
 	}
 	return hosts
@@ -249,7 +251,7 @@ func hostsOf(own *url.URL) []string {
 // ServeHTTP implements [http.Handler].
 func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) { c.handler.ServeHTTP(w, r) }
 
-// routes is everything that the console answers.
+// routes returns the handler of all routes.
 func (c *Console) routes() http.Handler {
 	pages := http.NewServeMux()
 	pages.HandleFunc("GET /{$}", c.serveProvisionPage)
@@ -271,18 +273,21 @@ func (c *Console) routes() http.Handler {
 	pages.HandleFunc("POST /requests/{n}/edit", c.withRecord(c.serveEdited))
 	pages.HandleFunc("POST /requests/{n}/resend", c.withRecord(c.serveResend))
 	pages.HandleFunc("POST /requests/{n}/replay", c.withRecord(c.serveReplay))
+	pages.HandleFunc("GET /requests/{n}/explain", c.withRecord(c.serveExplainPage))
+	pages.HandleFunc("GET "+debuggerPath, c.serveDebuggerPage)
+	pages.HandleFunc("POST "+debuggerPath, c.serveDebugger)
 	pages.HandleFunc("GET /users", c.serveUsersPage)
 	pages.HandleFunc("POST /users", c.serveUsers)
 	pages.HandleFunc("GET "+WebhookPath, c.serveWebhooksPage)
-	pages.HandleFunc("POST "+WebhookPath, c.serveNoWebhook) // unless it is taken below
+	pages.HandleFunc("POST "+WebhookPath, c.serveNoWebhook) // replaced below if the console receives webhooks
 	pages.HandleFunc("GET "+livePath, c.serveLive)
 	pages.HandleFunc("GET /icon.svg", serveIcon)
 	pages.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		c.failPage(w, http.StatusNotFound, "There is no such page", "The address leads nowhere, or it takes a form and you came by a link.")
+		c.failPage(w, http.StatusNotFound, "There is no such page", "The address is wrong, or it accepts only a form.")
 	})
 
-	// The OAuth server and the webhook endpoint have no protect: programs send them
-	// what no form of the console's has.
+	// The routes below are for programs, so protect does not guard them: their
+	// requests are not forms of the console.
 	all := http.NewServeMux()
 	all.Handle("/", c.protect(pages))
 	if c.oauth != nil {
@@ -297,23 +302,23 @@ func (c *Console) routes() http.Handler {
 	return &guard{hosts: c.hosts, next: all, deny: c.denyForeign}
 }
 
-// denyForeign answers a request that another site has a browser send.
+// denyForeign answers a request that another site makes a browser send.
 func (c *Console) denyForeign(w http.ResponseWriter, r *http.Request) {
 	c.log.Warn("refused a request of another site", "path", clip(r.URL.Path, 100))
 	http.Error(w, "Another site sent this request. The console serves its own pages only.", http.StatusForbidden)
 }
 
-// maxForm bounds what a form may hold, in bytes.
+// maxForm is the most bytes of a form.
 const maxForm = 256 << 10
 
-// protect refuses forms that are not the console's own or are too large.
+// protect refuses forms of other sites, and forms that are too large.
 func (c *Console) protect(next http.Handler) http.Handler {
 	origin := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		setSafeHeaders(w.Header())
 		if err := origin.Check(r); err != nil {
 			c.log.Warn("refused a form of another site", "path", r.URL.Path)
-			c.failPage(w, http.StatusForbidden, "Another site sent this form", "The console takes forms from its own pages alone. Open it and do there what you want to do.")
+			c.failPage(w, http.StatusForbidden, "Another site sent this form", "The console accepts forms only from its own pages. Open the console, and use its form.")
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
@@ -331,21 +336,21 @@ func (c *Console) protect(next http.Handler) http.Handler {
 	})
 }
 
-// setSafeHeaders sets what holds for every answer of the console's own. The
-// pages have a wider Content-Security-Policy.
+// setSafeHeaders sets the security headers of the console's answers. Pages have a
+// wider Content-Security-Policy.
 func setSafeHeaders(h http.Header) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	// Not no-referrer: that would take the origin from the forms' requests.
+	// Not no-referrer: it would remove the origin from the requests of forms.
 	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox")
 }
 
-// changed tells the pages that there is something new. What happened is for a
-// screen reader; "" leaves what it was. The console is locked.
+// changed tells the pages to update themselves. happened is for a screen reader;
+// "" keeps the previous text. The console is locked.
 func (c *Console) changed(happened string) {
 	if happened != "" {
 		c.latest = happened

@@ -48,18 +48,18 @@ func TestNewRefuses(t *testing.T) {
 		change func(*console.Config)
 		want   string
 	}{
-		{"no URL", func(c *console.Config) { c.URL = "" }, "not one of this machine"},
-		{"public URL", func(c *console.Config) { c.URL = "http://flysim.example:4000" }, "not one of this machine"},
-		{"every address", func(c *console.Config) { c.URL = "http://0.0.0.0:4000" }, "not one of this machine"},
-		{"name that begins like localhost", func(c *console.Config) { c.URL = "http://localhost.example:4000" }, "not one of this machine"},
-		{"URL with a path", func(c *console.Config) { c.URL = "http://localhost:4000/console" }, "more than a scheme"},
-		{"URL with a user", func(c *console.Config) { c.URL = "http://a:b@localhost:4000" }, "more than a scheme"},
+		{"no URL", func(c *console.Config) { c.URL = "" }, "must be one of this machine"},
+		{"public URL", func(c *console.Config) { c.URL = "http://flysim.example:4000" }, "must be one of this machine"},
+		{"every address", func(c *console.Config) { c.URL = "http://0.0.0.0:4000" }, "must be one of this machine"},
+		{"name that begins like localhost", func(c *console.Config) { c.URL = "http://localhost.example:4000" }, "must be one of this machine"},
+		{"URL with a path", func(c *console.Config) { c.URL = "http://localhost:4000/console" }, "must be only a scheme"},
+		{"URL with a user", func(c *console.Config) { c.URL = "http://a:b@localhost:4000" }, "must be only a scheme"},
 		{"no base URL", func(c *console.Config) { c.BaseURL = "" }, "BaseURL"},
 		{"base URL of another scheme", func(c *console.Config) { c.BaseURL = "javascript:alert(1)" }, "BaseURL"},
 		{"no signing secret", func(c *console.Config) { c.Credentials.SigningSecret = "" }, "secret"},
 		{"no format", func(c *console.Config) { c.Format = "" }, "format"},
-		{"client id alone", func(c *console.Config) { c.ClientSecret = "" }, "needed both"},
-		{"client secret alone", func(c *console.Config) { c.ClientID = "" }, "needed both"},
+		{"client id alone", func(c *console.Config) { c.ClientSecret = "" }, "set both"},
+		{"client secret alone", func(c *console.Config) { c.ClientID = "" }, "set both"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -98,7 +98,7 @@ func TestEmptyPage(t *testing.T) {
 	w.wantAll(w.page("/"), "Nothing has been provisioned yet", "<noscript><p class=\"noscript\">Without scripts this page does not update itself", "None yet.", "Nathan, admin of Collider", "Emmy, member of Collider", providerBase, "x-signature")
 }
 
-// What the person sees of one extension, from the cradle to the grave.
+// The page of one extension, from provisioning to removal.
 func TestLife(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newLogjam().handler(t, providerBase, ""))
@@ -126,7 +126,7 @@ func TestLife(t *testing.T) {
 	w.post(path+"/deprovision", nil)
 	w.wantAll(w.page(path), "DELETE /flyio/extensions/lj-ext1", "Deprovisioned", "−</span> gone", "Remove from the list")
 	w.post(path+"/fetch", nil)
-	w.wantAll(w.page(path), "Refused with 404 not_found: There is no such stream.", "The provider knows no such extension.", "−</span> gone")
+	w.wantAll(w.page(path), "Refused with 404 not_found: There is no such stream.", "The provider does not know this extension.", "−</span> gone")
 	if got := w.post(path+"/forget", nil); got != "/" {
 		t.Errorf("it leads to %s", got)
 	}
@@ -138,7 +138,7 @@ func TestLife(t *testing.T) {
 	}
 }
 
-// The same id again is the same extension, as it is to Fly.io.
+// The same id again means the same extension, as for Fly.io.
 func TestProvisionTwiceIsOne(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newLogjam().handler(t, providerBase, ""))
@@ -147,7 +147,7 @@ func TestProvisionTwiceIsOne(t *testing.T) {
 	}
 }
 
-// What goes wrong is said in words, with what came.
+// The page explains each fault, and shows the answer.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	failing := func(err error) func(*console.Config) {
@@ -163,14 +163,14 @@ func TestFaults(t *testing.T) {
 		want     []string
 	}{
 		{"not running", nil, failing(errors.New("connection refused")), []string{
-			"The provider cannot be reached", "Is it running, and at " + providerBase + "?", "connection refused", "!</span> not provisioned", "No secrets: it was not provisioned."}},
+			"The provider cannot be reached", "Check that it runs at " + providerBase + ".", "connection refused", "!</span> not provisioned", "No secrets: it was not provisioned."}},
 		{"too slow", nil, failing(context.DeadlineExceeded), []string{"No answer within 0s", "Fly.io waits for 5 seconds"}},
 		{"another secret", newLogjam().handler(t, providerBase, ""), func(c *console.Config) { c.Credentials.SigningSecret = "another" }, []string{
 			"Refused with 401 unauthenticated", "rejects the signature", "Compare the signature base", `class="status wrong">401 Unauthorized`}},
 		{"refusal with a message", answering(409, `{"error":"conflict","message":"The name is taken."}`), none, []string{
 			"Refused with 409 conflict: The name is taken.", "Error: input:3:2: createAddOn The name is taken."}},
 		{"refusal without one", answering(503, `upstream is down`), none, []string{
-			"Refused with 503 Service Unavailable", "finds none", "upstream is down", "As it was sent, 16 bytes", "its own log should say what"}},
+			"Refused with 503 Service Unavailable", "finds none", "upstream is down", "As it was sent, 16 bytes", "Its log should have the reason"}},
 		{"no such route", answering(404, `{}`), none, []string{"There may be no provider at this base URL"}},
 		{"redirect", answering(301, `{}`), none, []string{"Fly.io follows no redirect"}},
 		{"not offered", answering(501, `{"error":"unsupported","message":"No."}`), none, []string{"The provider does not offer this."}},
@@ -179,7 +179,7 @@ func TestFaults(t *testing.T) {
 			"flyctl could not use this answer", "The secret &#34;PORT&#34; is a number; flyctl requires a string."}},
 		{"no secrets", answering(200, `{"id":"x","status":"ready"}`), none, []string{"no &#34;config&#34;"}},
 		{"nothing", answering(200, ``), none, []string{"flyctl could not use this answer", "No body."}},
-		{"too much", answering(200, strings.Repeat("x", 2<<20)), none, []string{"There is no answer to read", "larger than 1048576 bytes"}},
+		{"too much", answering(200, strings.Repeat("x", 2<<20)), none, []string{"The answer cannot be read", "larger than 1048576 bytes"}},
 		{"error at once", answering(200, `{"id":"x","config":{},"status":"error","error_message":"No room."}`), none, []string{"✕</span> error", "flyctl gives up at once", "Error: No room."}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -190,7 +190,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// The person may try again, and it works then.
+// Another attempt works.
 func TestRecovers(t *testing.T) {
 	t.Parallel()
 	l := newLogjam()

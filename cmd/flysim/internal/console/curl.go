@@ -14,12 +14,12 @@ import (
 
 func requestPath(n int) string { return requestsPath + "/" + strconv.Itoa(n) }
 
-// serveCurl answers with a command that sends a request again. Its signature is
-// made now, so that the command works once, within the next minutes.
+// serveCurl answers with a command that sends a request again. The signature is
+// fresh, so the command works once, within the next minutes.
 func (c *Console) serveCurl(w http.ResponseWriter, r *http.Request, old *record) {
 	sent := c.wireOf(old)
 	if sent == nil || sent.incoming {
-		c.failPage(w, http.StatusNotFound, "There is no command", "The bytes of this request are not kept, or the console received it.")
+		c.failPage(w, http.StatusNotFound, "There is no command", "The bytes of this request are no longer kept, or the console received it.")
 		return
 	}
 	d := c.draftOf(sent)
@@ -32,8 +32,8 @@ func (c *Console) serveCurl(w http.ResponseWriter, r *http.Request, old *record)
 	fmt.Fprintln(w, curlCommand(signed))
 }
 
-// curlCommand returns a command for a POSIX shell that sends the request's exact
-// bytes.
+// curlCommand returns a POSIX shell command that sends the exact bytes of the
+// request.
 func curlCommand(r *http.Request) string {
 	body := bodyBytes(r)
 	lines := []string{"curl --include --request " + shellQuote(r.Method)}
@@ -58,7 +58,7 @@ func curlCommand(r *http.Request) string {
 	return pipe + strings.Join(lines, " \\\n  ")
 }
 
-// bodyBytes returns the body of a request that is made in memory.
+// bodyBytes returns the body of a request whose body is in memory.
 func bodyBytes(r *http.Request) []byte {
 	if r.GetBody == nil {
 		return nil
@@ -82,7 +82,7 @@ func isPlain(text string) bool {
 	})
 }
 
-// octal is a format for printf(1) that makes exactly these bytes.
+// octal returns a printf(1) format for exactly these bytes.
 func octal(body []byte) string {
 	var b strings.Builder
 	for _, c := range body {

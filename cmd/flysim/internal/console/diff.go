@@ -6,23 +6,24 @@ import (
 	"strings"
 )
 
-// maxDiffLines bounds the two texts that are compared: the time grows with the
-// product of their lines.
+// maxDiffLines bounds the texts that are compared. The time grows with the
+// product of their line counts.
 const maxDiffLines = 600
 
 // A diffView is the difference between an answer and the one before it.
 type diffView struct {
-	To    int // the record with the earlier answer
+	To    int // the record of the earlier answer
 	Same  bool
 	Large bool // too large to be compared line by line
 	Lines []diffLine
 }
 
-// A diffLine is a line with "+" or "-" before it, or " " where both have it.
+// A diffLine is a line with its sign: "+" if it was added, "-" if it was removed,
+// " " if both texts have it.
 type diffLine struct{ Sign, Text string }
 
 // diffOf compares a record's answer with the previous answer to the same method
-// and path, or returns nil if there is none. The console is locked.
+// and path. It returns nil if there is no previous answer. The console is locked.
 func (c *Console) diffOf(r *record) *diffView {
 	if !r.wire.answered() {
 		return nil
@@ -50,7 +51,7 @@ func (c *Console) diffOf(r *record) *diffView {
 	return nil
 }
 
-// place is the method and the path, without the query.
+// place returns the method and the path, without the query.
 func (w *wire) place() string {
 	path, _, _ := strings.Cut(w.target, "?")
 	return w.method + " " + path
@@ -64,7 +65,7 @@ func (w *wire) answerLines() []string {
 	return lines
 }
 
-// diff is the shortest list of lines that turns one text into the other.
+// diff returns the shortest list of lines that turns one text into the other.
 func diff(old, fresh []string) []diffLine {
 	common := make([][]int, len(old)+1) // the longest common subsequences of the tails
 	for i := range common {
@@ -97,7 +98,7 @@ func diff(old, fresh []string) []diffLine {
 	return lines
 }
 
-// nearChanges leaves out the lines that are far from any change.
+// nearChanges drops the lines that are far from any change.
 func nearChanges(lines []diffLine) []diffLine {
 	const near = 3
 	var kept []diffLine

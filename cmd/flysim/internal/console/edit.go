@@ -12,8 +12,8 @@ var editMethods = []string{http.MethodGet, http.MethodPost, http.MethodPatch, ht
 
 var editFields = []field{
 	{Name: "edit_method", Label: "Method", Code: true, Required: true, List: "methods"},
-	{Name: "edit_path", Label: "Path", Hint: "Below the base URL of the provider, with its query.", Code: true, Required: true},
-	{Name: "edit_body", Label: "Body", Hint: "The timestamp, the nonce and the URL are added when it is signed.", Code: true, Rows: 16},
+	{Name: "edit_path", Label: "Path", Hint: "Below the provider’s base URL, with the query.", Code: true, Required: true},
+	{Name: "edit_body", Label: "Body", Hint: "flysim adds the timestamp, the nonce and the URL when it signs the request.", Code: true, Rows: 16},
 }
 
 func editFormOf(values url.Values) *form { return newForm(values, editFields) }
@@ -28,7 +28,7 @@ type editView struct {
 func (c *Console) serveEditPage(w http.ResponseWriter, _ *http.Request, r *record) {
 	sent := c.wireOf(r)
 	if sent == nil || sent.incoming {
-		c.failPage(w, http.StatusConflict, "This request cannot be sent again", "Its bytes are not kept, or the console received it.")
+		c.failPage(w, http.StatusConflict, "This request cannot be sent again", "Its bytes are no longer kept, or the console received it.")
 		return
 	}
 	d := c.draftOf(sent)

@@ -15,7 +15,7 @@ var eventFields = []field{
 	{Name: "event_type", Label: "Type", List: "event-types", Code: true, Required: true},
 	{Name: "event_machine", Label: "Machine id", Code: true},
 	{Name: "event_status", Label: "Status", Code: true},
-	{Name: "event_data", Label: "Data", Hint: "JSON that is sent instead of machine id and status.", Code: true, Rows: 3},
+	{Name: "event_data", Label: "Data", Hint: "JSON to send instead of the machine id and status.", Code: true, Rows: 3},
 }
 
 // eventTypes are suggestions. Others can be typed.
@@ -23,14 +23,14 @@ var eventTypes = strings.Fields("io.fly.machine.starting io.fly.machine.started 
 
 var eventModes = []flytest.EventMode{flytest.BinaryMode, flytest.StructuredMode, flytest.BatchedMode}
 
-// An eventForm is a form with the mode of the event.
+// An eventForm is a form for an event, with its mode.
 type eventForm struct {
 	*form
 	Mode      string
 	ModeError string
 }
 
-// Modes returns those that a person can choose.
+// Modes returns the modes to choose from.
 func (*eventForm) Modes() []string {
 	var names []string
 	for _, mode := range eventModes {
@@ -46,14 +46,14 @@ func eventFormOf(values url.Values) *eventForm {
 	return &eventForm{form: newForm(values, eventFields), Mode: values.Get("event_mode")}
 }
 
-// blankEventForm is what a person finds: a machine that started.
+// blankEventForm returns the form of a new page: a machine that started.
 func blankEventForm() *eventForm {
 	return eventFormOf(url.Values{
 		"event_type": {"io.fly.machine.started"}, "event_machine": {"5683977ad31768"}, "event_status": {"started"}, "event_mode": {flytest.BinaryMode.String()},
 	})
 }
 
-// event returns what the form asks for. What is wrong is in f.Errors then.
+// event returns the event of the form. Faults are in f.Errors.
 func (f *eventForm) event() (e flyext.Event, mode flytest.EventMode) {
 	e = flyext.Event{Type: f.text("event_type"), MachineID: f.text("event_machine"), Status: f.text("event_status")}
 	if e.Type == "" {
@@ -85,7 +85,7 @@ func (c *Console) serveEvent(w http.ResponseWriter, r *http.Request, x *extensio
 	ctx, cancel := background(r)
 	defer cancel()
 	if len(form.Errors) == 0 {
-		// What cannot be signed is not sent.
+		// Send only an event that can be signed.
 		if _, err := c.platform.NewEventRequest(ctx, mode, event); err != nil {
 			form.failMode(c.unsigned(mode, err))
 		}
@@ -103,7 +103,7 @@ func (c *Console) serveEvent(w http.ResponseWriter, r *http.Request, x *extensio
 	toExtension(w, r, x.n)
 }
 
-// unsigned says why an event cannot be signed, which is the format's doing.
+// unsigned says why the format cannot sign an event.
 func (c *Console) unsigned(mode flytest.EventMode, err error) string {
 	if c.format == flytest.FormatXSignature && mode == flytest.BatchedMode {
 		return "X-Signature puts a timestamp, a nonce and the URL into a JSON object, and a batch is an array: it cannot be signed. Formats of generation 1 can sign it."

@@ -9,43 +9,43 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// maxExtensions bounds what is remembered. A console runs for days.
+// maxExtensions bounds the memory. A console runs for days.
 const maxExtensions = 100
 
-// A state is what an extension is to the simulated Fly.io.
+// A state is the state of an extension in the simulator.
 type state string
 
 // The states.
 const (
 	stateReady        state = "ready"
 	stateProvisioning state = "provisioning"
-	stateFailed       state = "error"   // the provider said so, or was not ready in time
+	stateFailed       state = "error"   // the provider reported an error, or was not ready in time
 	stateRefused      state = "refused" // it was never provisioned
 	stateGone         state = "gone"    // deprovisioned
-	stateSaid         state = "said"    // what the provider's own word is, by a webhook
+	stateSaid         state = "said"    // a status of the provider's own, from a webhook
 )
 
-// An extension is what the console knows of one. Its fields are locked by the
-// console's mutex.
+// An extension is the console's record of an extension. The console's mutex
+// guards its fields.
 type extension struct {
-	n           int                     // in the console's own URLs: the provider's ids are a stranger's text
+	n           int                     // the number in the console's URLs, because the provider's ids are untrusted text
 	request     flyext.ProvisionRequest // as it was sent last
-	current     flyext.ProvisionRequest // with what was updated since
-	id          string                  // that the provider goes by; until it has said so, what was sent
+	current     flyext.ProvisionRequest // with the later updates
+	id          string                  // the provider's id; the id that was sent until the provider has answered
 	name        string
 	app         string
 	state       state
-	said        flyext.Status // the provider's own word
-	forApp      string        // the customer's app, by flyctl
+	said        flyext.Status // the provider's own status
+	forApp      string        // the customer's app in flyctl
 	secrets     flyext.Secrets
-	environment json.RawMessage // what the provider sent as secrets, if it is unusable
+	environment json.RawMessage // the provider's secrets, if flyctl cannot use them
 	message     string          // the provider's error message
-	provider    string          // the name that flyctl knows the provider by
+	provider    string          // flyctl's name for the provider
 	plan        string
-	metadata    any       // of flyctl's own
+	metadata    any       // flyctl's own
 	masked      bool      // the secrets were masked when they were saved
-	terminal    string    // what flyctl's customer has read
-	warning     string    // what its author should know of that, or ""
+	terminal    string    // flyctl's output for the customer
+	warning     string    // a warning about that output for the author of the provider, or ""
 	history     []*record // the oldest first
 	waiting     *waiting  // nil: it is not polled
 }
@@ -76,8 +76,9 @@ func (c *Console) findLocked(is func(*extension) bool) *extension {
 	return nil
 }
 
-// room makes room for one more extension, if it can: those that do not exist any
-// more are forgotten, the oldest first. The console is locked.
+// room reports whether there is room for another extension. To make room, it
+// forgets extensions that no longer exist, the oldest first. The console is
+// locked.
 func (c *Console) room() bool {
 	if len(c.extensions) < maxExtensions {
 		return true
@@ -90,8 +91,7 @@ func (c *Console) room() bool {
 	return true
 }
 
-// forget removes an extension and what is remembered of it. The console is
-// locked.
+// forget removes an extension and its records. The console is locked.
 func (c *Console) forget(x *extension) {
 	c.stopWaiting(x)
 	c.extensions = slices.DeleteFunc(c.extensions, func(other *extension) bool { return other == x })
@@ -109,7 +109,7 @@ func (x *extension) last() *record {
 	return x.history[len(x.history)-1]
 }
 
-// title is what a person knows the extension by.
+// title returns the name of the extension on the pages.
 func (x *extension) title() string {
 	for _, text := range []string{x.name, x.request.Name, x.id} {
 		if text != "" {
@@ -119,7 +119,8 @@ func (x *extension) title() string {
 	return "(no name)"
 }
 
-// learn takes over what an answer says of an extension. The console is locked.
+// learn stores the values of an answer about the extension. The console is
+// locked.
 func (x *extension) learn(answer *flyext.Extension, to action) {
 	if answer.ID != "" {
 		x.id = answer.ID
@@ -133,7 +134,7 @@ func (x *extension) learn(answer *flyext.Extension, to action) {
 	exists := x.exists()
 	switch {
 	case answer.Status == "" && exists && to != actionProvision:
-		return // it says nothing new
+		return // the state stays as it is
 	case answer.Status == "" || answer.Status == flyext.Ready:
 		x.state = stateReady
 	case answer.Status == flyext.Failed:

@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// requestsPath is where the feed of everything is.
+// requestsPath is the page of the feed.
 const requestsPath = "/requests"
 
-// maxListed bounds what a page of the feed shows.
+// maxListed bounds the rows on the page of the feed.
 const maxListed = 200
 
-// A filter chooses records of the feed.
+// A filter selects records of the feed.
 type filter struct {
 	Text      string // somewhere in the request or the answer
 	Kind      string // one of kinds, or ""
@@ -25,11 +25,11 @@ type filter struct {
 }
 
 func filterOf(query url.Values) filter {
-	n, _ := strconv.Atoi(query.Get("extension")) // what is no number is no extension
+	n, _ := strconv.Atoi(query.Get("extension")) // an invalid number selects every extension
 	return filter{strings.TrimSpace(query.Get("q")), query.Get("kind"), strings.TrimSpace(query.Get("status")), n}
 }
 
-// query is what filterOf reads.
+// query returns the query that filterOf reads.
 func (f filter) query() string {
 	q := url.Values{}
 	for name, value := range map[string]string{"q": f.Text, "kind": f.Kind, "status": f.Status} {
@@ -43,7 +43,7 @@ func (f filter) query() string {
 	return q.Encode()
 }
 
-// matches reports whether a record is chosen. The console is locked.
+// matches reports whether the filter selects a record. The console is locked.
 func (f filter) matches(r *record) bool {
 	return (f.Kind == "" || f.Kind == r.what.kind()) && (f.Extension == 0 || f.Extension == r.extension) &&
 		f.matchesStatus(r) && (f.Text == "" || r.contains(strings.ToLower(f.Text)))
@@ -68,7 +68,8 @@ func (f filter) matchesStatus(r *record) bool {
 	return status != 0 && (f.Status == text || strings.EqualFold(f.Status, text[:1]+"xx"))
 }
 
-// contains reports whether a text in lower case is in what a record shows.
+// contains reports whether the visible text of a record contains a text, which is
+// in lower case.
 func (r *record) contains(text string) bool {
 	in := func(s string) bool { return strings.Contains(strings.ToLower(s), text) }
 	if in(string(r.what)) || in(r.title) || in(r.outcome.headline) || in(r.outcome.explanation) {
@@ -84,8 +85,7 @@ func (r *record) contains(text string) bool {
 	return slices.ContainsFunc(slices.Concat(r.wire.request, r.wire.answer), func(line headerLine) bool { return in(line.Name + ": " + line.Value) })
 }
 
-// chosen returns the records that a filter chooses, the newest first. The console
-// is locked.
+// chosen returns the selected records, the newest first. The console is locked.
 func (c *Console) chosen(f filter) []*record {
 	var chosen []*record
 	for _, r := range slices.Backward(c.feed) {
@@ -102,13 +102,13 @@ type requestsView struct {
 	Statuses   []string
 	Extensions []listItem
 	Rows       []rowView
-	Count      int // of all that are chosen
+	Count      int // of the selected records
 	Total      int
 	Query      string
-	Export     string // where the HAR is
+	Export     string // the URL of the HAR file
 }
 
-// A rowView is a record in the feed.
+// A rowView is a record in the list.
 type rowView struct {
 	N                  int
 	Kind, What         string
@@ -164,7 +164,7 @@ type requestView struct {
 	About     string
 	MAC       *macView
 	Curl      bool // it can be sent again
-	Exact     bool // byte by byte
+	Exact     bool // with the same bytes
 	Diff      *diffView
 	Newer     int // the next record of the feed, or 0
 	Older     int

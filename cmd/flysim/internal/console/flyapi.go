@@ -13,16 +13,16 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// A flyAPI answers one request of GraphQL.
+// A flyAPI answers one GraphQL request.
 type flyAPI struct {
 	console *Console
 	request *http.Request
-	about   *extension // that was created, changed or removed
+	about   *extension // the extension that was created, changed or removed
 }
 
 type fields = map[string]graphql.Resolver
 
-// root is the object that an operation is executed on.
+// root returns the object that an operation runs on.
 func (a *flyAPI) root(operation string) *graphql.Object {
 	if operation == "mutation" {
 		return &graphql.Object{Type: "Mutation", Fields: fields{
@@ -101,8 +101,8 @@ func (a *flyAPI) viewer() *graphql.Object {
 	})}
 }
 
-// provider is the author's provider, by whatever name flyctl knows: the names of
-// providers are built into flyctl.
+// provider returns the author's provider under any name, because flyctl has the
+// names of its providers built in.
 func (a *flyAPI) provider(name string) *graphql.Object {
 	r := a.console.platform.Registration
 	return &graphql.Object{Type: "AddOnProvider", Fields: values(fields{}, map[string]any{
@@ -182,7 +182,7 @@ func (a *flyAPI) app(name string) (any, error) {
 	})}, nil
 }
 
-// addOns are the extensions that exist, and are chosen.
+// addOns returns the existing extensions that chosen selects.
 func (a *flyAPI) addOns(chosen func(*extension) bool) *graphql.Object {
 	a.console.mu.Lock()
 	defer a.console.mu.Unlock()
@@ -200,7 +200,7 @@ func (a *flyAPI) addOns(chosen func(*extension) bool) *graphql.Object {
 // exists reports whether the provider has the extension.
 func (x *extension) exists() bool { return x.state != stateGone && x.state != stateRefused }
 
-// find returns an extension that exists by its id or its name, or nil. The console
+// find returns an existing extension by its id or its name, or nil. The console
 // is locked.
 func (a *flyAPI) find(id, name string) *extension {
 	for _, x := range slices.Backward(a.console.extensions) {
@@ -221,8 +221,8 @@ func (a *flyAPI) findAddOn(id, name string) (any, error) {
 	return a.addOn(x), nil
 }
 
-// addOn is an extension as Fly.io tells it. The console is locked; the resolvers
-// are called when it is not.
+// addOn returns an extension as Fly.io describes it. The console is locked. The
+// resolvers run when it is not.
 func (a *flyAPI) addOn(x *extension) *graphql.Object {
 	status := string(x.said)
 	switch x.state {
@@ -269,7 +269,8 @@ func orNil(text string) any {
 	return text
 }
 
-// optionsOf are the provider's own options of an extension. The console is locked.
+// optionsOf returns the provider's own options of an extension. The console is
+// locked.
 func optionsOf(x *extension) any {
 	options := make(map[string]json.RawMessage)
 	for name, value := range x.current.Extra {
@@ -278,7 +279,7 @@ func optionsOf(x *extension) any {
 	return options
 }
 
-// optionsIn reads the options of a mutation, which are a JSON object or null.
+// optionsIn reads the options of a mutation: a JSON object or null.
 func optionsIn(in map[string]any) (map[string]json.RawMessage, error) {
 	options := make(map[string]json.RawMessage)
 	if in["options"] == nil {
@@ -314,7 +315,7 @@ func textsIn(in map[string]any, name string) []string {
 	return texts
 }
 
-// asText is an argument of type ID, which may be a number.
+// asText returns an argument of type ID, which may be a number.
 func asText(value any) string {
 	if value == nil {
 		return ""
@@ -322,5 +323,5 @@ func asText(value any) string {
 	return strings.TrimSpace(fmt.Sprint(value))
 }
 
-// flyctlReads is an error whose text flyctl prints, in Fly.io's words.
+// flyctlReads returns an error in Fly.io's words. flyctl prints its text.
 func flyctlReads(text string) error { return errors.New(text) }

@@ -23,11 +23,11 @@ var schema = graphql.MustParse("schema.graphql", schemaText)
 
 const (
 	maxGraphQL    = 256 << 10 // bytes of a request
-	maxApps       = 100       // whose secrets' names are remembered
+	maxApps       = 100       // apps with remembered secret names
 	maxAppSecrets = 1000      // names of one app
 )
 
-// serveGraphQL answers flyctl, which is pointed here by FLY_API_BASE_URL.
+// serveGraphQL answers flyctl. FLY_API_BASE_URL points flyctl here.
 func (c *Console) serveGraphQL(w http.ResponseWriter, r *http.Request) {
 	setSafeHeaders(w.Header())
 	start := time.Now()
@@ -44,7 +44,7 @@ func (c *Console) serveGraphQL(w http.ResponseWriter, r *http.Request) {
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
 	if err := dec.Decode(&request); err != nil {
-		http.Error(w, "The request is no JSON object of GraphQL.", http.StatusBadRequest)
+		http.Error(w, "The request is not a GraphQL request in JSON.", http.StatusBadRequest)
 		return
 	}
 	api := &flyAPI{console: c, request: r}
@@ -56,7 +56,7 @@ func (c *Console) serveGraphQL(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	_, _ = w.Write(text) // a client that left cannot be told
+	_, _ = w.Write(text) // the client may have gone
 
 	o := outcome{true, operationName(request) + ": answered", ""}
 	if len(answer.Errors) > 0 {
@@ -65,7 +65,7 @@ func (c *Console) serveGraphQL(w http.ResponseWriter, r *http.Request) {
 	c.noteFlyctl(r, w.Header(), body, text, http.StatusOK, time.Since(start), api.about, o)
 }
 
-// operationName is what a person knows an operation by.
+// operationName returns the name of an operation for the feed.
 func operationName(r graphql.Request) string {
 	if r.OperationName != "" {
 		return clip(r.OperationName, 80)
@@ -76,12 +76,12 @@ func operationName(r graphql.Request) string {
 	return "GraphQL"
 }
 
-// noteFlyctl puts a request of flyctl's into the feed.
+// noteFlyctl adds a request of flyctl to the feed.
 func (c *Console) noteFlyctl(r *http.Request, header http.Header, body, answer []byte, status int, took time.Duration, about *extension, o outcome) {
 	seen := incomingWire(r, c.url, body)
 	for i, line := range seen.request {
 		if line.Name == "Authorization" {
-			seen.request[i].Value = "[redacted]" // a token of the person's own
+			seen.request[i].Value = "[redacted]" // the person's own token
 		}
 	}
 	seen.status, seen.statusText = status, fmt.Sprintf("HTTP/1.1 %d %s", status, http.StatusText(status))
@@ -99,8 +99,8 @@ func (c *Console) noteFlyctl(r *http.Request, header http.Header, body, answer [
 
 var appName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 
-// serveMachines answers what flyctl asks the Machines API after it has set
-// secrets: an app has no machines here.
+// serveMachines answers the request of flyctl to the Machines API after it has
+// set secrets. An app has no machines here.
 func (c *Console) serveMachines(w http.ResponseWriter, r *http.Request) {
 	setSafeHeaders(w.Header())
 	start := time.Now()
@@ -110,12 +110,12 @@ func (c *Console) serveMachines(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(text) // a client that left cannot be told
+	_, _ = w.Write(text) // the client may have gone
 	c.noteFlyctl(r, w.Header(), nil, text, status, time.Since(start), nil, outcome{status == http.StatusOK, "Machines of " + clip(r.PathValue("app"), 80), ""})
 }
 
-// An organizationOf flyctl is one that a user is in, or any other that flyctl
-// names: a simulated Fly.io has whatever organization is asked for.
+// A flyOrganization is an organization of a user, or any other that flyctl names:
+// the simulator has each organization that flyctl asks for.
 type flyOrganization struct{ id, name, slug string }
 
 var notInSlug = regexp.MustCompile(`[^a-z0-9]+`)
@@ -124,7 +124,7 @@ func slugOf(name string) string {
 	return strings.Trim(notInSlug.ReplaceAllString(strings.ToLower(name), "-"), "-")
 }
 
-// organizations are those of the users. The console is locked.
+// organizations returns the organizations of the users. The console is locked.
 func (c *Console) organizations() []flyOrganization {
 	var all []flyOrganization
 	for _, u := range c.users {
@@ -140,7 +140,7 @@ func (c *Console) organizations() []flyOrganization {
 }
 
 // organization returns the organization with an id or a slug. ok is false if the
-// text can be neither. The console is locked.
+// text is neither. The console is locked.
 func (c *Console) organization(id, slug string) (o flyOrganization, ok bool) {
 	for _, o := range c.organizations() {
 		if id != "" && o.id == id || slug != "" && (o.slug == slug || o.id == slug) {
@@ -151,7 +151,7 @@ func (c *Console) organization(id, slug string) (o flyOrganization, ok bool) {
 	return flyOrganization{name, name, name}, appName.MatchString(name)
 }
 
-// rememberSecrets takes note of the names of an app's secrets.
+// rememberSecrets records the names of an app's secrets.
 func (c *Console) rememberSecrets(app string, names []string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -13,7 +13,7 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// graphQL sends a query as flyctl does, and returns the answer as JSON.
+// graphQL sends a query as flyctl does, and returns the answer in JSON.
 func (w *world) graphQL(query, operation string, variables map[string]any) string {
 	w.t.Helper()
 	body, err := json.Marshal(map[string]any{"query": query, "operationName": operation, "variables": variables})
@@ -37,7 +37,7 @@ func (w *world) wantGraphQL(query, operation string, variables map[string]any, w
 	}
 }
 
-// onlyExtension is the path of the page of the one extension that there is.
+// onlyExtension returns the path of the page of the only extension.
 func (w *world) onlyExtension() string {
 	w.t.Helper()
 	found := regexp.MustCompile(`href="(/extensions/[0-9]+)"`).FindStringSubmatch(w.page("/"))
@@ -58,13 +58,14 @@ func registered(change func(*flytest.Registration)) func(*console.Config) {
 	}
 }
 
-// A customer without an app: create, list, show, open, update and destroy.
+// A customer without an app creates, lists, shows, opens, updates and destroys an
+// extension.
 func TestFlyctlOrganization(t *testing.T) {
 	t.Parallel()
 	l := newLogjam()
 	w := newWorld(t, l.handler(t, providerBase, ""), registered(nil))
 
-	// Anonymous, in one line, as fly-go compacts its queries.
+	// An anonymous query in one line, as fly-go compacts it.
 	w.wantGraphQL(`query($slug: String!) { organization(slug: $slug) { id internalNumericId slug name type billable limitedAccessTokens { nodes { id name expiresAt user { email } } } } }`, "",
 		map[string]any{"slug": "o"}, `{"data":{"organization":{"id":"o","internalNumericId":"1","slug":"o","name":"o","type":"SHARED","billable":true,"limitedAccessTokens":{"nodes":[]}}}}`)
 	w.wantGraphQL(`query P($n: String!) { addOnProvider(name: $n) { ...F } } fragment F on AddOnProvider { id name displayName tosUrl asyncProvisioning autoProvision selectName selectRegion selectReplicaRegions detectPlatform resourceName nameSuffix beta tosAgreement internal provisioningInstructions excludedRegions { code } }`, "P",
@@ -90,9 +91,9 @@ func TestFlyctlOrganization(t *testing.T) {
 		}
 	})
 	if sent.OrganizationID != "o" || sent.UserID != "k9d01lp82rky6vo2" || sent.UserRole != "admin" || string(sent.Extra["website"]) != `{"domain_name":"a.example"}` || sent.Name != "x" {
-		t.Errorf("the provider was asked for %+v", sent)
+		t.Errorf("the provider got %+v", sent)
 	}
-	w.wantAll(w.page("/users"), "o</bdi>") // who can now open the dashboard
+	w.wantAll(w.page("/users"), "o</bdi>") // they can now open the dashboard
 
 	w.wantGraphQL(`query L($t: AddOnType) { addOns(type: $t) { nodes { name primaryRegion organization { slug } addOnPlan { displayName } } } }`, "L",
 		map[string]any{"t": "arcjet"}, `{"data":{"addOns":{"nodes":[{"name":"x","primaryRegion":"","organization":{"slug":"o"},"addOnPlan":{"displayName":"default"}}]}}}`)
@@ -122,11 +123,11 @@ func TestFlyctlOrganization(t *testing.T) {
 	})
 	w.wantAll(w.page("/requests?kind=flyctl"), "POST /graphql", "Make: answered", "D: answered", "organization: answered")
 	if page := w.page("/requests?q=fo1_canary"); !strings.Contains(page, "No request matches") {
-		t.Error("the person's token is remembered")
+		t.Error("the feed has the person's token")
 	}
 }
 
-// A customer with an app, whose secrets are set, and then exist.
+// A customer's app gets secrets, which then exist.
 func TestFlyctlApp(t *testing.T) {
 	t.Parallel()
 	l := newLogjam()
@@ -161,8 +162,8 @@ func TestFlyctlApp(t *testing.T) {
 	}
 }
 
-// What goes wrong reaches flyctl as Fly.io words it: "input:3:2: createAddOn …" is
-// made of the error's place, its path and its message.
+// An error reaches flyctl in Fly.io's words: "input:3:2: createAddOn …" consists
+// of the place, the path and the message of the error.
 func TestFlyctlErrors(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newLogjam().handler(t, providerBase, ""), registered(nil))
@@ -174,7 +175,7 @@ func TestFlyctlErrors(t *testing.T) {
 	}
 	create("x")
 	if got := create("x"); !strings.Contains(got, "Name x is already taken") {
-		t.Errorf("a name twice: %s", got)
+		t.Errorf("a name that is taken: %s", got)
 	}
 	for name, test := range map[string]struct {
 		query, operation string
@@ -214,7 +215,7 @@ func TestFlyctlErrors(t *testing.T) {
 	}
 }
 
-// A secret that is a number passes Fly.io, and crashes flyctl.
+// Fly.io passes on a secret that is a number, and flyctl crashes.
 func TestFlyctlPassesWhatCrashesIt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, answering(200, `{"id":"x","config":{"PORT":5432}}`), registered(nil))
@@ -225,7 +226,7 @@ func TestFlyctlPassesWhatCrashesIt(t *testing.T) {
 	w.wantAll(w.page(w.onlyExtension()), "is a number")
 }
 
-// A page of another site cannot provision, nor read.
+// A page of another site can neither provision nor read.
 func TestAttackGraphQLCrossSite(t *testing.T) {
 	t.Parallel()
 	asked := false
@@ -243,11 +244,11 @@ func TestAttackGraphQLCrossSite(t *testing.T) {
 		}
 	}
 	if asked {
-		t.Error("the provider was asked")
+		t.Error("the provider got a request")
 	}
 }
 
-// A query that is deep or wide costs little.
+// A deep or wide query costs little.
 func TestAttackGraphQLCost(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newLogjam().handler(t, providerBase, ""))

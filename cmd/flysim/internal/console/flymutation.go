@@ -12,7 +12,7 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// createAddOn provisions at the author's provider.
+// createAddOn provisions an extension at the author's provider.
 func (a *flyAPI) createAddOn(args map[string]any) (any, error) {
 	in := input(args)
 	request, forApp, err := a.order(in)
@@ -37,8 +37,8 @@ func (a *flyAPI) createAddOn(args map[string]any) (any, error) {
 	return &graphql.Object{Type: "CreateAddOnPayload", Fields: fields{"addOn": graphql.Value(a.addOn(x)), "clientMutationId": clientMutation(args)}}, nil
 }
 
-// takeRaw takes over an answer that Fly.io passes on although flyctl cannot use
-// it, such as a secret that is a number. The console is locked.
+// takeRaw stores an answer that flyctl cannot use, such as a secret that is a
+// number. Fly.io passes such an answer on. The console is locked.
 func (x *extension) takeRaw(done call) bool {
 	if !done.answered() || done.wire.status/100 != 2 {
 		return false
@@ -54,7 +54,8 @@ func (x *extension) takeRaw(done call) bool {
 	return true
 }
 
-// flyError is how Fly.io tells flyctl of a provider's failure.
+// flyError returns the error with which Fly.io reports a provider's failure to
+// flyctl.
 func flyError(err error) error {
 	if refusal, refused := errors.AsType[*flyext.Error](err); refused {
 		return errors.New(refusal.Message)
@@ -62,8 +63,8 @@ func flyError(err error) error {
 	return errors.New(trimPrefix(err))
 }
 
-// order turns the input of createAddOn into what Fly.io sends: the user, the
-// organization and the id are added.
+// order returns the provision request for the input of createAddOn. It adds the
+// user, the organization and the id.
 func (a *flyAPI) order(in map[string]any) (r flyext.ProvisionRequest, forApp string, err error) {
 	c := a.console
 	extra, err := optionsIn(in)
@@ -100,9 +101,9 @@ func (a *flyAPI) order(in map[string]any) (r flyext.ProvisionRequest, forApp str
 	return r, forApp, nil
 }
 
-// customerOf returns an admin of the organization. The first user becomes one of an
-// organization without users, so that the dashboard can be opened. The console is
-// locked.
+// customerOf returns an admin of the organization. If the organization has no
+// users, the first user becomes its admin, so that the dashboard can be opened.
+// The console is locked.
 func (c *Console) customerOf(o flyOrganization) (user flytest.User, role string, err error) {
 	for _, want := range []string{"admin", ""} {
 		for _, u := range c.users {
@@ -129,7 +130,7 @@ func (c *Console) customerOf(o flyOrganization) (user flytest.User, role string,
 	return first, "admin", nil
 }
 
-// lookUp returns the extension that a mutation is about, with the provider's id.
+// lookUp returns the extension of a mutation, with the provider's id.
 func (a *flyAPI) lookUp(in map[string]any) (*extension, string, error) {
 	a.console.mu.Lock()
 	defer a.console.mu.Unlock()

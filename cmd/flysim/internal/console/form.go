@@ -15,7 +15,7 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// A field is one of a form, for a template.
+// A field is a field of a form, for a template.
 type field struct {
 	Name, Label string
 	Hint        string
@@ -24,19 +24,19 @@ type field struct {
 	Was         string // of an update: the value that the extension has
 	Error       string
 	List        string // the id of a datalist
-	Code        bool   // it holds what machines read
+	Code        bool   // it holds text for machines
 	Required    bool
 	Rows        int // more than one line
 }
 
-// A form is what a person filled in, and what is wrong with it.
+// A form is the input of a person, and its faults.
 type form struct {
 	Fields   map[string]*field
 	Errors   []formError
-	Customer string // of provisioning
+	Customer string // of the provision form
 }
 
-// A formError is about a field or, with Name "", about all of them.
+// A formError is about a field. If Name is "", it is about the whole form.
 type formError struct{ Name, Label, Text string }
 
 func (f *form) fail(name, text string) {
@@ -48,8 +48,8 @@ func (f *form) fail(name, text string) {
 	f.Errors = append(f.Errors, e)
 }
 
-// customerFields say who provisions, and for whom. Left blank, they are those
-// of the chosen customer.
+// customerFields describe the customer who provisions. A blank field has the
+// value of the chosen customer.
 var customerFields = []field{
 	{Name: "organization_id", Label: "Organization id", Code: true},
 	{Name: "organization_name", Label: "Organization name"},
@@ -60,15 +60,15 @@ var customerFields = []field{
 }
 
 var placeFields = []field{
-	{Name: "name", Label: "Name", Hint: "Unique across Fly.io; a provider may choose another."},
+	{Name: "name", Label: "Name", Hint: "Unique across Fly.io. A provider may choose another one."},
 	{Name: "primary_region", Label: "Primary region", Hint: "Three letters, such as mad.", List: "regions", Code: true},
-	{Name: "read_regions", Label: "Read regions", Hint: "Several, with spaces between them.", Code: true},
-	{Name: "ip_address", Label: "Private address", Hint: "IPv6, of the customer’s network (Flycast).", Code: true},
+	{Name: "read_regions", Label: "Read regions", Hint: "Separate them with spaces.", Code: true},
+	{Name: "ip_address", Label: "Private address", Hint: "An IPv6 address of the customer’s network (Flycast).", Code: true},
 }
 
 var (
-	idField    = field{Name: "id", Label: "Extension id", Hint: "Fly.io’s own. The same one again is the same extension.", Code: true, Required: true}
-	extraField = field{Name: "extra", Label: "Other members", Hint: `A JSON object, such as {"plan": "scaler"}: what flyctl sends of a provider’s own options.`, Code: true, Rows: 3}
+	idField    = field{Name: "id", Label: "Extension id", Hint: "Fly.io’s id. The same id again means the same extension.", Code: true, Required: true}
+	extraField = field{Name: "extra", Label: "Other members", Hint: `A JSON object, such as {"plan": "scaler"}. flyctl sends a provider’s own options like this.`, Code: true, Rows: 3}
 )
 
 // regions are suggestions. Others can be typed.
@@ -93,14 +93,14 @@ func newForm(values url.Values, fields ...[]field) *form {
 	return f
 }
 
-// maxText bounds a field of one line, in characters.
+// maxText is the most characters of a field with one line.
 const maxText = 500
 
-// fieldOrder is that of the request, and of errors.
+// fieldOrder is the order of the fields in the request and of their errors.
 var fieldOrder = []string{
 	"name", "id", "organization_id", "organization_name", "organization_email", "user_id", "user_email", "user_role",
 	"primary_region", "read_regions", "ip_address", "extra", "event_type", "event_machine", "event_status", "event_data",
-	"edit_method", "edit_path", "edit_body",
+	"edit_method", "edit_path", "edit_body", "capture", "body", "base_url", "at", "pasted",
 }
 
 // text returns a field's value.
@@ -120,8 +120,8 @@ func (f *form) Pick(names ...string) []*field {
 	return picked
 }
 
-// Touched reports whether one of these fields is filled in, changed or wrong, and
-// so has to be visible.
+// Touched reports whether one of these fields is filled in, changed or wrong. It
+// must then be visible.
 func (f *form) Touched(names ...string) bool {
 	return slices.ContainsFunc(names, func(name string) bool {
 		return f.Fields[name].Error != "" || f.Fields[name].Value != f.Fields[name].Was
@@ -134,8 +134,8 @@ func provisionFormOf(values url.Values) *form {
 	return f
 }
 
-// blankProvisionForm is the form with a new id, a name made of it, and the first
-// customer.
+// blankProvisionForm returns the form with a new id, a name with that id, and the
+// first customer.
 func blankProvisionForm(customers []customer) *form {
 	id := newID()
 	f := provisionFormOf(url.Values{"id": {id}, "name": {"collider-" + id}, "primary_region": {"mad"}})
@@ -145,10 +145,10 @@ func blankProvisionForm(customers []customer) *form {
 	return f
 }
 
-// newID returns an id that looks like one of Fly.io's.
+// newID returns an id in the style of Fly.io.
 func newID() string { return strings.ToLower(rand.Text()[:14]) }
 
-// request returns what the form asks for. What is wrong is in f.Errors then.
+// request returns the request of the form. Faults are in f.Errors.
 func (f *form) request(customers []customer) flyext.ProvisionRequest {
 	chosen := customer{}
 	if f.Customer != "" {
@@ -173,7 +173,7 @@ func (f *form) request(customers []customer) flyext.ProvisionRequest {
 		PrimaryRegion: f.text("primary_region"), ReadRegions: listOf(f.text("read_regions")), IPAddress: f.addr(),
 	}
 	if r.ID == "" {
-		f.fail("id", "Enter an id: every call needs one.")
+		f.fail("id", "Enter an id: each extension needs one.")
 	}
 	sent := []string{"id", "name", "organization_id"}
 	for name, value := range map[string]string{
@@ -189,7 +189,7 @@ func (f *form) request(customers []customer) flyext.ProvisionRequest {
 	return r
 }
 
-// listOf splits a list at spaces and commas; an empty one is nil.
+// listOf splits a list at spaces and commas. An empty list is nil.
 func listOf(text string) []string {
 	isBetween := func(r rune) bool { return r == ',' || unicode.IsSpace(r) }
 	if list := strings.FieldsFunc(text, isBetween); len(list) > 0 {
@@ -205,13 +205,13 @@ func (f *form) addr() netip.Addr {
 	}
 	addr, err := netip.ParseAddr(text)
 	if err != nil || addr.Zone() != "" {
-		f.fail("ip_address", "It is no IP address, such as fdaa:0:1::3.")
+		f.fail("ip_address", "It is not an IP address such as fdaa:0:1::3.")
 	}
 	return addr
 }
 
-// extra returns the members of the form's JSON object, which may name none that
-// is sent already.
+// extra returns the members of the form's JSON object. Its names must differ from
+// those of the members in sent.
 func (f *form) extra(sent []string) map[string]json.RawMessage {
 	text := f.text("extra")
 	if text == "" {
@@ -221,13 +221,13 @@ func (f *form) extra(sent []string) map[string]json.RawMessage {
 	err := json.Unmarshal([]byte(text), &members)
 	switch {
 	case err != nil && json.Valid([]byte(text)) || err == nil && members == nil:
-		f.fail("extra", `It is JSON, but no object: write {"name": value, …}.`)
+		f.fail("extra", `It is JSON, but not an object: write {"name": value, …}.`)
 	case err != nil:
 		f.fail("extra", "It is not JSON: "+err.Error()+".")
 	}
 	for name := range members {
 		if slices.Contains(sent, name) {
-			f.fail("extra", fmt.Sprintf("%q has a field of its own, and is sent already.", name))
+			f.fail("extra", fmt.Sprintf("%q has a field of its own. Use that field.", name))
 			break
 		}
 	}
@@ -238,20 +238,20 @@ func updateFormOf(values url.Values) *form {
 	f := newForm(values, []field{extraField}, placeFields, customerFields)
 	for name, at := range f.Fields {
 		if name != "read_regions" && name != "extra" {
-			at.Hint = "" // it is known by now
+			at.Hint = "" // the person knows it by now
 		}
 	}
 	return f
 }
 
-// The modes of a field of an update. Blank is not sent, unless its mode says so:
-// absent, empty and null are three things.
+// The modes of a field of an update. A blank field is not sent, unless its mode
+// says so, because absent, empty and null differ.
 const (
 	modeSet  = "set"
 	modeNull = "null"
 )
 
-// update returns what the form asks for. What is wrong is in f.Errors then.
+// update returns the update of the form. Faults are in f.Errors.
 func (f *form) update() flyext.UpdateRequest {
 	text := func(name string) (o flyext.Optional[string]) {
 		switch value, mode := f.text(name), f.Fields[name].Mode; {
@@ -273,7 +273,7 @@ func (f *form) update() flyext.UpdateRequest {
 	case list.Present:
 		regions := listOf(list.Value)
 		if regions == nil {
-			regions = []string{} // an empty list, which removes every replica
+			regions = []string{} // an empty list removes every replica
 		}
 		u.ReadRegions = flyext.OptionalOf(regions)
 	}
@@ -293,7 +293,7 @@ func (f *form) update() flyext.UpdateRequest {
 	return u
 }
 
-// A customer is a user in one of their organizations, who provisions.
+// A customer is a user who provisions in one of their organizations.
 type customer struct {
 	Key, Label                                          string
 	OrganizationID, OrganizationName, OrganizationEmail string

@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// seen is a provider that keeps what it was sent, without what signs it.
+// seen is a provider that records the requests, without the parameters of the
+// signature.
 func seen(method string, body *map[string]any) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == method {
@@ -55,7 +56,7 @@ func TestProvisionSends(t *testing.T) {
 		})},
 		{"other values than the customer's", url.Values{"id": {"ext1"}, "customer": {nathan}, "organization_id": {"other"}, "user_role": {"auditor"}},
 			with(map[string]any{"organization_id": "other", "user_role": "auditor"})},
-		{"nobody", url.Values{"id": {"ext1"}}, map[string]any{"id": "ext1", "name": "", "organization_id": ""}},
+		{"no customer", url.Values{"id": {"ext1"}}, map[string]any{"id": "ext1", "name": "", "organization_id": ""}},
 		{"a member of a wrong type", url.Values{"id": {"ext1"}, "extra": {`{"user_id": 5}`}}, map[string]any{"id": "ext1", "name": "", "organization_id": "", "user_id": 5.0}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -70,7 +71,7 @@ func TestProvisionSends(t *testing.T) {
 	}
 }
 
-// What is absent, empty and null are three things.
+// Absent, empty and null differ.
 func TestUpdateSends(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -79,7 +80,7 @@ func TestUpdateSends(t *testing.T) {
 		want map[string]any
 	}{
 		{"nothing", nil, map[string]any{}},
-		{"what is filled in", url.Values{"name": {"new"}, "primary_region": {""}, "mode_primary_region": {""}}, map[string]any{"name": "new"}},
+		{"filled-in fields", url.Values{"name": {"new"}, "primary_region": {""}, "mode_primary_region": {""}}, map[string]any{"name": "new"}},
 		{"even if empty", url.Values{"mode_name": {"set"}, "mode_read_regions": {"set"}, "mode_ip_address": {"set"}},
 			map[string]any{"name": "", "read_regions": []any{}, "ip_address": ""}},
 		{"as null", url.Values{"name": {"ignored"}, "mode_name": {"null"}, "mode_read_regions": {"null"}, "mode_ip_address": {"null"}},
@@ -99,24 +100,24 @@ func TestUpdateSends(t *testing.T) {
 	}
 }
 
-// A form that cannot be sent comes back as it was filled in.
+// A form with faults comes back as it was filled in.
 func TestFormErrors(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 501)
 	for _, test := range []struct {
 		name   string
 		form   url.Values
-		update bool // of an update, too
+		update bool // also of an update
 		want   []string
 	}{
-		{"no id", url.Values{"name": {"kept"}, "id": {" "}}, false, []string{`value="kept"`, "Enter an id: every call needs one."}},
-		{"no address", url.Values{"id": {"a"}, "ip_address": {"localhost"}}, true, []string{`value="localhost"`, "It is no IP address", `ip_address-error" aria-invalid="true"`}},
-		{"address with a zone", url.Values{"id": {"a"}, "ip_address": {"fe80::1%eth0"}}, true, []string{"It is no IP address"}},
+		{"no id", url.Values{"name": {"kept"}, "id": {" "}}, false, []string{`value="kept"`, "Enter an id: each extension needs one."}},
+		{"no address", url.Values{"id": {"a"}, "ip_address": {"localhost"}}, true, []string{`value="localhost"`, "It is not an IP address", `ip_address-error" aria-invalid="true"`}},
+		{"address with a zone", url.Values{"id": {"a"}, "ip_address": {"fe80::1%eth0"}}, true, []string{"It is not an IP address"}},
 		{"no JSON", url.Values{"id": {"a"}, "extra": {`{"a": </textarea>`}}, true, []string{"It is not JSON: ", `{&#34;a&#34;: &lt;/textarea&gt;`}},
-		{"no object", url.Values{"id": {"a"}, "extra": {`[1]`}}, true, []string{"It is JSON, but no object"}},
-		{"null", url.Values{"id": {"a"}, "extra": {`null`}}, true, []string{"It is JSON, but no object"}},
+		{"no object", url.Values{"id": {"a"}, "extra": {`[1]`}}, true, []string{"It is JSON, but not an object"}},
+		{"null", url.Values{"id": {"a"}, "extra": {`null`}}, true, []string{"It is JSON, but not an object"}},
 		{"a member twice", url.Values{"id": {"a"}, "name": {"n"}, "extra": {`{"name":"m"}`}}, true, []string{"&#34;name&#34; has a field of its own"}},
-		{"customer who is gone", url.Values{"id": {"a"}, "customer": {"user=gone"}}, false, []string{"The chosen customer was removed."}},
+		{"a removed customer", url.Values{"id": {"a"}, "customer": {"user=gone"}}, false, []string{"The chosen customer was removed."}},
 		{"too long", url.Values{"id": {"a"}, "name": {long}}, true, []string{"It is longer than 500 characters."}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -131,7 +132,7 @@ func TestFormErrors(t *testing.T) {
 				if rec.Code != http.StatusUnprocessableEntity {
 					t.Errorf("%s: got %d", path, rec.Code)
 				}
-				w.wantAll(rec.Body.String(), append(test.want, "It was not sent", `role="alert"`)...)
+				w.wantAll(rec.Body.String(), append(test.want, "The request was not sent", `role="alert"`)...)
 			}
 		})
 	}

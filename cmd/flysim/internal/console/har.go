@@ -116,7 +116,7 @@ func newHAREntry(r *record) harEntry {
 	return e
 }
 
-// textOf returns bytes as a text of JSON: what is no UTF-8, in base64.
+// textOf returns bytes as text, or in base64 if they are not UTF-8.
 func textOf(body []byte) (text, encoding string) {
 	if utf8.Valid(body) {
 		return string(body), ""
@@ -156,7 +156,7 @@ func valueOf(lines []headerLine, name string) string {
 	return ""
 }
 
-// serveHAR answers with the requests that a filter chooses, as a file.
+// serveHAR answers with the selected requests, as a file.
 func (c *Console) serveHAR(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	file := newHAR(c.chosen(filterOf(r.URL.Query())))
@@ -177,5 +177,5 @@ func sendHAR(w http.ResponseWriter, file harFile) {
 	w.Header().Set("Content-Disposition", `attachment; filename="flysim.har"`)
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
-	_ = enc.Encode(file) // a browser that left cannot be told
+	_ = enc.Encode(file) // the browser may have gone
 }

@@ -16,16 +16,17 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// The history is a file of one JSON document per line, to which lines are only
-// added. A later line about the same record or extension replaces an earlier one.
-// At the start it is read and written anew, so that it holds each once.
+// The history is a file with one JSON document per line, and lines are only
+// appended. A later line about a record or extension replaces an earlier line
+// about it. At the start the file is read and written again, so that it has one
+// line for each.
 const (
 	historyFile = "history.jsonl"
 	maxLine     = 16 << 20 // bytes; longer ones are skipped
 	maxHistoryB = 128 << 20
 )
 
-// A savedLine is a line of the history: one of its members is set.
+// A savedLine is a line of the history. One of its members is set.
 type savedLine struct {
 	Record    *savedRecord    `json:"record,omitempty"`
 	Extension *savedExtension `json:"extension,omitempty"`
@@ -76,7 +77,7 @@ type savedExtension struct {
 	Terminal string            `json:"terminal,omitempty"`
 }
 
-// openHistory reads the history in a directory and continues it. The console is
+// openHistory reads the history in a directory, and continues it. The console is
 // not in use yet.
 func (c *Console) openHistory(directory string) error {
 	if err := os.MkdirAll(directory, 0o700); err != nil {
@@ -97,7 +98,7 @@ func (c *Console) openHistory(directory string) error {
 	return c.rewriteHistory(name)
 }
 
-// rewriteHistory replaces the file by one that holds what is remembered now. The
+// rewriteHistory replaces the file with the current records and extensions. The
 // console is locked, or not in use yet.
 func (c *Console) rewriteHistory(name string) error {
 	file, err := os.CreateTemp(filepath.Dir(name), historyFile+".*") // with mode 0600
@@ -112,7 +113,7 @@ func (c *Console) rewriteHistory(name string) error {
 	for _, r := range c.feed {
 		c.saveRecord(r)
 	}
-	if c.history != nil { // else a line could not be written
+	if c.history != nil { // otherwise a line could not be written
 		if err = os.Rename(file.Name(), name); err == nil {
 			if previous != nil {
 				previous.Close()
@@ -128,8 +129,8 @@ func (c *Console) rewriteHistory(name string) error {
 	return fmt.Errorf("console: the history: %w", err)
 }
 
-// readHistory takes over what a file says. A line that cannot be read is skipped:
-// the last one is cut off if the machine stopped while it was written.
+// readHistory loads a file. It skips a line that cannot be read: the last line is
+// incomplete if the machine stopped while it was written.
 func (c *Console) readHistory(file io.Reader) error {
 	in := bufio.NewReader(file)
 	records, extensions := make(map[int]*savedRecord), make(map[int]*savedExtension)
@@ -169,7 +170,7 @@ func (c *Console) readHistory(file io.Reader) error {
 	return nil
 }
 
-// restore takes over what was read.
+// restore stores the records and extensions of a file.
 func (c *Console) restore(records map[int]*savedRecord, extensions map[int]*savedExtension) {
 	for _, saved := range sortedByNumber(extensions) {
 		if x := saved.extension(); x != nil && len(c.extensions) < maxExtensions {
@@ -219,8 +220,7 @@ func sortedByNumber[T any](all map[int]T) []T {
 	return sorted
 }
 
-// save adds a record, and the extension that it is about, to the history. The
-// console is locked.
+// save appends a record and its extension to the history. The console is locked.
 func (c *Console) save(r *record, x *extension) {
 	if c.history == nil {
 		return
@@ -270,8 +270,8 @@ func (c *Console) saveExtension(x *extension) {
 
 func (c *Console) saveForgotten(n int) { c.saveLine(savedLine{Forgotten: n}) }
 
-// saveLine writes a line at once. If that fails the history ends there, and the
-// log says so.
+// saveLine writes a line at once. If that fails, it logs the error and ends the
+// history.
 func (c *Console) saveLine(line savedLine) {
 	if c.history == nil {
 		return

@@ -17,7 +17,7 @@ func withData(dir string) func(*console.Config) {
 	return func(c *console.Config) { c.Data, c.WebhookSecret = dir, webhookSecret }
 }
 
-// files returns all that a directory holds.
+// files returns the contents of a directory.
 func files(t *testing.T, dir string) string {
 	t.Helper()
 	all := ""
@@ -65,16 +65,16 @@ func TestHistorySurvives(t *testing.T) {
 			t.Errorf("the request was %s, and is %s", sent, got)
 		}
 	}
-	// It goes on: numbers are not used twice, and a request can be sent again.
+	// The numbers continue, and a request can be sent again.
 	location := w.post("/requests/4/resend", nil)
 	w.wantAll(w.page(location), "Resent: ")
 	w.post(path+"/provision", nil)
 	if page := w.page(path); strings.Contains(page, "The secrets differ") || !strings.Contains(page, "token-of-ext1") {
-		t.Error("masked secrets are compared with those that came")
+		t.Error("masked secrets are compared with the received ones")
 	}
 }
 
-// Without a data directory nothing is written.
+// Without a data directory, nothing is written.
 func TestHistoryInMemory(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
@@ -84,7 +84,7 @@ func TestHistoryInMemory(t *testing.T) {
 	}
 }
 
-// No secret is on the disk, whatever the format and whichever way it came.
+// No secret is on the disk, in any format and any part of a request.
 func TestHistoryMasksSecrets(t *testing.T) {
 	t.Parallel()
 	for _, format := range []flytest.Format{flytest.FormatXSignature, flytest.FormatRFC9421, flytest.FormatCavage} {
@@ -116,7 +116,7 @@ func TestHistoryMasksSecrets(t *testing.T) {
 	}
 }
 
-// A provider that answers what cannot be read leaves no secret on the disk.
+// A malformed answer leaves no secret on the disk.
 func TestHistoryMasksBrokenAnswers(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]string{
@@ -140,8 +140,8 @@ func TestHistoryMasksBrokenAnswers(t *testing.T) {
 	}
 }
 
-// Secrets are written if they are asked for; then the same bytes can be sent
-// again after a restart.
+// With DataSecrets, secrets are written, and the same bytes can be sent again
+// after a restart.
 func TestHistoryWithSecrets(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -150,10 +150,10 @@ func TestHistoryWithSecrets(t *testing.T) {
 	newWorld(t, provider, withData(dir), config).provision("ext1")
 	w := newWorld(t, provider, withData(dir), config)
 	w.wantAll(w.page("/extensions/1"), "token-of-ext1")
-	w.wantAll(w.page(w.post("/requests/2/replay", nil)), "refused, as a replay must be")
+	w.wantAll(w.page(w.post("/requests/2/replay", nil)), "refused, as required")
 }
 
-// A history that was cut off while it was written is read up to there.
+// A history that is cut off is read up to that place.
 func TestHistoryCutOff(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -174,7 +174,7 @@ func TestHistoryCutOff(t *testing.T) {
 	}
 }
 
-// A directory that cannot be used is an error at the start.
+// An unusable directory is an error at the start.
 func TestHistoryFails(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "file")

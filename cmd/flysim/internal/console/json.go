@@ -9,16 +9,16 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// maxShown bounds what a page shows of one body, in bytes.
+// maxShown is the most bytes of a body that a page shows.
 const maxShown = 32 << 10
 
 // A bodyView is a body on a page.
 type bodyView struct {
 	Empty  bool
-	JSON   *jsonNode // nil where it is not JSON
+	JSON   *jsonNode // nil if it is not JSON
 	Raw    string
 	Length int
-	Cut    bool // there is more than is shown
+	Cut    bool // the page shows only the beginning
 }
 
 func newBodyView(body []byte) bodyView {
@@ -45,11 +45,11 @@ type jsonNode struct {
 	Comma    bool // another value follows
 }
 
-// maxDepth bounds what is shown as a tree: that of very deep JSON takes its
-// square.
+// maxDepth bounds the depth of a tree. The size of the page grows with the square
+// of the depth.
 const maxDepth = 40
 
-// parseJSON returns a body as a tree, or nil if it is no JSON or too deep.
+// parseJSON returns a body as a tree, or nil if the body is not JSON or too deep.
 func parseJSON(body []byte) *jsonNode {
 	dec := jsontext.NewDecoder(bytes.NewReader(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	root, err := parseValue(dec)
@@ -113,7 +113,7 @@ func parseContainer(dec *jsontext.Decoder, object bool) (*jsonNode, error) {
 
 var errTooDeep = errors.New("the JSON is too deep")
 
-// indented returns the lines of a body: those of its JSON, or its own.
+// indented returns the lines of a body. JSON is indented first.
 func indented(body []byte) []string {
 	text := body
 	var out bytes.Buffer

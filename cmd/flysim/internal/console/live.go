@@ -11,21 +11,21 @@ const (
 	livePath   = "/live"
 	maxStreams = 32
 	heartbeat  = 15 * time.Second
-	// streamWrite bounds how long a browser may take to read an event.
+	// streamWrite is the most time that a browser may take to read an event.
 	streamWrite = 10 * time.Second
 )
 
-// serveLive tells a page when there is something new, as server-sent events
-// (https://html.spec.whatwg.org/multipage/server-sent-events.html). An event says
-// that, and not what: the page fetches itself once more.
+// serveLive tells a page about changes with server-sent events
+// (https://html.spec.whatwg.org/multipage/server-sent-events.html). An event only
+// says that something changed. The page then fetches itself again.
 func (c *Console) serveLive(w http.ResponseWriter, r *http.Request) {
 	evicted := c.openStream()
 	defer c.closeStream(evicted)
 	w.Header().Set("Content-Type", "text/event-stream")
 	out := http.NewResponseController(w)
 	send := func(text string) bool {
-		// Not what the server has for other answers, which end.
-		_ = out.SetWriteDeadline(time.Now().Add(streamWrite)) // where the server cannot, the browser's leaving ends it
+		// Replace the server's deadline, which is for answers that end.
+		_ = out.SetWriteDeadline(time.Now().Add(streamWrite)) // without deadlines, the stream ends when the browser leaves
 		_, err := fmt.Fprint(w, text)
 		return err == nil && out.Flush() == nil
 	}
@@ -59,9 +59,9 @@ func (c *Console) serveLive(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// openStream makes room for one more stream: beyond maxStreams it ends the
-// oldest one, so that abandoned streams cannot lock the page out. The returned
-// channel is closed when the new stream has to end.
+// openStream registers a stream. Beyond maxStreams it ends the oldest stream, so
+// that abandoned streams cannot block the page. The returned channel is closed
+// when the new stream has to end.
 func (c *Console) openStream() chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()

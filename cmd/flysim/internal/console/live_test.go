@@ -12,7 +12,7 @@ import (
 	"github.com/flyext/flyext/cmd/flysim/internal/console"
 )
 
-// An eventStream is what a page listens to.
+// An eventStream is the stream to which a page listens.
 type eventStream struct {
 	answer *http.Response
 	lines  *bufio.Scanner
@@ -32,7 +32,7 @@ func openStream(t *testing.T, server *httptest.Server, query string) *eventStrea
 	return &eventStream{answer, bufio.NewScanner(answer.Body)}
 }
 
-// next returns the next event's data, or "" where there is none any more.
+// next returns the next event's data, or "" if the stream has ended.
 func (s *eventStream) next() string {
 	for s.lines.Scan() {
 		if data, ok := strings.CutPrefix(s.lines.Text(), "data: "); ok {
@@ -42,7 +42,7 @@ func (s *eventStream) next() string {
 	return ""
 }
 
-// listening returns a console that listens.
+// listening returns a console that listens on a port.
 func listening(t *testing.T, provider http.Handler) (*world, *httptest.Server) {
 	t.Helper()
 	server := httptest.NewUnstartedServer(nil)
@@ -63,7 +63,7 @@ func TestLive(t *testing.T) {
 	behind := openStream(t, server, "?since=old")
 	first := behind.next()
 	if first == "" {
-		t.Fatal("a page that is behind is not told so")
+		t.Fatal("an outdated page gets no event")
 	}
 	current := openStream(t, server, "?since="+first)
 	form := url.Values{"id": {"ext1"}}
@@ -86,7 +86,7 @@ func TestLive(t *testing.T) {
 		}
 	}
 
-	// A server that shuts down does not wait for the pages.
+	// The shutdown of a server does not wait for the pages.
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
@@ -96,8 +96,8 @@ func TestLive(t *testing.T) {
 	}
 }
 
-// Streams that are held open by the hundred cannot lock the page out: the
-// oldest end, and the page's own stream is served.
+// Hundreds of open streams cannot lock the page out: the oldest streams end, and
+// the page's own stream is served.
 func TestAttackStreams(t *testing.T) {
 	t.Parallel()
 	_, server := listening(t, newLogjam().handler(t, providerBase, ""))

@@ -14,11 +14,14 @@ import (
 // masked stands for a secret.
 const masked = "[masked]"
 
-// A masker takes secrets out of what is written to disk: those of the
-// configuration wherever they are, the values of a provider's answer, tokens and
-// codes of OAuth, and whatever has the name of a password.
+// A masker removes secrets from the text that is written to disk:
+//
+//   - the secrets of the configuration, wherever they are
+//   - the values in a provider's answer
+//   - the tokens and codes of OAuth
+//   - each value whose name is that of a password
 type masker struct {
-	keep    bool     // secrets are asked for
+	keep    bool     // the person asked to keep secrets
 	secrets []string // of the configuration
 }
 
@@ -34,7 +37,7 @@ func (m masker) secret(text string) string {
 	return masked
 }
 
-// text takes the configuration's secrets out of a text.
+// text removes the configuration's secrets from a text.
 func (m masker) text(text string) string {
 	if m.keep {
 		return text
@@ -84,7 +87,7 @@ func (m masker) headers(lines []headerLine) []headerLine {
 	return shown
 }
 
-// lines takes the header fields out of a signature base that hold a token.
+// lines removes the header fields with a token from a signature base.
 func (m masker) lines(base string) string {
 	return secretLine.ReplaceAllStringFunc(base, func(line string) string {
 		name, _, _ := strings.Cut(line, ": ")
@@ -94,7 +97,7 @@ func (m masker) lines(base string) string {
 
 var parameter = regexp.MustCompile(`([?&]|^)([A-Za-z_]+)=([^&\s]*)`)
 
-// query takes codes and tokens out of a URL, a query or a form.
+// query removes codes and tokens from a URL, a query or a form.
 func (m masker) query(text string) string {
 	return parameter.ReplaceAllStringFunc(m.text(text), func(match string) string {
 		parts := parameter.FindStringSubmatch(match)
@@ -105,7 +108,7 @@ func (m masker) query(text string) string {
 	})
 }
 
-// body takes out of a body what has the name of a secret.
+// body removes the values with the name of a secret from a body.
 func (m masker) body(body []byte) []byte {
 	if m.keep || len(body) == 0 {
 		return body
@@ -116,8 +119,8 @@ func (m masker) body(body []byte) []byte {
 	return m.json(body, func(name string) bool { return secretName.MatchString(name) })
 }
 
-// answer is like body, for an answer: all that a provider puts into "config", or
-// into an answer of generation 1, is a secret; so is what cannot be read.
+// answer is like body, for an answer. All values in "config", all values in an
+// answer of generation 1, and all unreadable text are secret.
 func (m masker) answer(w *wire) []byte {
 	body := w.answerBody
 	if len(body) == 0 || w.incoming && w.status >= 300 {
@@ -139,8 +142,8 @@ func (m masker) answer(w *wire) []byte {
 	})
 }
 
-// json replaces the values of members that have a secret's name, all that is in
-// them included.
+// json replaces the values of members with the name of a secret, including
+// everything in them.
 func (m masker) json(body []byte, isSecret func(name string) bool) []byte {
 	var out bytes.Buffer
 	dec := jsontext.NewDecoder(bytes.NewReader(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
@@ -186,7 +189,7 @@ func isNamePosition(enc *jsontext.Encoder) bool {
 	return kind == '{' && length%2 == 0
 }
 
-// lastName is the name of the member whose value comes next, or "".
+// lastName returns the name of the member whose value comes next, or "".
 func lastName(enc *jsontext.Encoder) string {
 	if kind, length := enc.StackIndex(enc.StackDepth()); kind != '{' || length%2 == 0 {
 		return ""

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-const maxOAuth = 64 << 10 // bytes of a request, and of what is kept of an answer
+const maxOAuth = 64 << 10 // bytes of a request, and of the recorded part of an answer
 
-// serveOAuth has the simulated sign-on answer, and puts the step into the feed.
+// serveOAuth passes a request to the simulated sign-on, and adds it to the feed.
 func (c *Console) serveOAuth(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxOAuth))
@@ -38,7 +38,7 @@ func (c *Console) serveOAuth(w http.ResponseWriter, r *http.Request) {
 	c.changed("OAuth: " + o.headline)
 }
 
-// incomingWire is a request that came to the console, without its answer.
+// incomingWire returns a received request, without its answer.
 func incomingWire(r *http.Request, own string, body []byte) *wire {
 	target := printable(clipBytes(r.URL.RequestURI(), maxShown))
 	w := &wire{method: r.Method, url: own + target, target: target, requestBody: body, incoming: true}
@@ -48,8 +48,8 @@ func incomingWire(r *http.Request, own string, body []byte) *wire {
 
 func clipBytes(text string, length int) string { return text[:min(len(text), length)] }
 
-// withoutClientSecret redacts the client's secret in a form. Other parameters stay
-// as they came.
+// withoutClientSecret redacts the client secret in a form. The other parameters
+// stay as received.
 func withoutClientSecret(form []byte) []byte {
 	pairs := strings.Split(string(form), "&")
 	for i, pair := range pairs {
@@ -61,7 +61,7 @@ func withoutClientSecret(form []byte) []byte {
 	return []byte(strings.Join(pairs, "&"))
 }
 
-// A tee keeps the beginning of an answer.
+// A tee records the beginning of an answer.
 type tee struct {
 	http.ResponseWriter
 	status int
@@ -80,13 +80,13 @@ func (t *tee) Write(p []byte) (int, error) {
 	return t.ResponseWriter.Write(p)
 }
 
-// outcomeOfOAuth says what came of a step of the sign-on.
+// outcomeOfOAuth describes the result of a step of the sign-on.
 func outcomeOfOAuth(r *http.Request, out *tee) outcome {
 	var refusal struct {
 		Error       string `json:"error"`
 		Description string `json:"error_description"`
 	}
-	_ = json.Unmarshal(out.kept.Bytes(), &refusal) // a page is no JSON
+	_ = json.Unmarshal(out.kept.Bytes(), &refusal) // a page is not JSON
 	place, _ := url.Parse(out.Header().Get("Location"))
 	switch {
 	case out.status >= 400 && refusal.Error != "":
@@ -102,7 +102,7 @@ func outcomeOfOAuth(r *http.Request, out *tee) outcome {
 	case r.URL.Path == "/oauth/token":
 		return outcome{true, "Access token issued", ""}
 	case r.URL.Path == "/oauth/token/info":
-		return outcome{true, "User and organizations told", ""}
+		return outcome{true, "User and organizations returned", ""}
 	}
 	return outcome{true, fmt.Sprintf("Answered with %d", out.status), ""}
 }

@@ -15,24 +15,24 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// An outcome says in words what came of an action.
+// An outcome is the result of an action in words.
 type outcome struct {
 	ok          bool
 	headline    string // one line, without a full stop
 	explanation string // what it means and what to do; may be empty
 }
 
-// A call is one action towards the provider and what came of it.
+// A call is one action towards the provider, with its result.
 type call struct {
 	what   action
 	about  string // of an event: its type
-	wire   *wire  // nil where nothing could be sent
+	wire   *wire  // nil if nothing was sent
 	answer *flyext.Extension
 	err    error
-	took   time.Duration // until it failed or succeeded
+	took   time.Duration // until the call failed or succeeded
 }
 
-// do sends one request. send gets a platform that takes note of the exchange.
+// do sends one request. send gets a platform that records the exchange.
 func (c *Console) do(what action, send func(*flytest.Platform) (*flyext.Extension, error)) call {
 	done := call{what: what}
 	p := c.platform
@@ -45,7 +45,7 @@ func (c *Console) do(what action, send func(*flytest.Platform) (*flyext.Extensio
 	if done.wire != nil {
 		status = done.wire.status
 	}
-	// Not the error: it quotes the answer.
+	// Do not log the error: it quotes the answer.
 	c.log.Info("asked the provider", "action", string(what), "status", status, "ok", done.err == nil)
 	return done
 }
@@ -53,7 +53,7 @@ func (c *Console) do(what action, send func(*flytest.Platform) (*flyext.Extensio
 // answered reports whether the provider answered.
 func (a call) answered() bool { return a.wire != nil && a.wire.answered() }
 
-// outcome says what came of the call.
+// outcome describes the result of the call.
 func (a call) outcome(base string) outcome {
 	if a.err == nil {
 		return a.success()
@@ -112,7 +112,8 @@ func (a call) success() outcome {
 	return outcome{ok: true, headline: "Not ready yet: the status is “" + clip(string(a.answer.Status), 60) + "”"}
 }
 
-// changed is about an answer that may say that the work goes on, or failed.
+// changed describes an answer that may have a status, such as “provisioning” or
+// “error”.
 func (a call) changed(headline string) outcome {
 	switch a.answer.Status {
 	case "", flyext.Ready:
@@ -123,26 +124,26 @@ func (a call) changed(headline string) outcome {
 	return outcome{true, headline, "The status is “" + clip(string(a.answer.Status), 60) + "”."}
 }
 
-// toldCustomer says what flyctl prints of the status “error”.
+// toldCustomer returns flyctl's message for the status “error”.
 func (a call) toldCustomer() string {
 	if a.answer.Message == "" {
-		return "It tells its customer “provisioning failed”, since the answer has no “error_message”."
+		return "It tells the customer “provisioning failed”, because the answer has no “error_message”."
 	}
-	return "It tells its customer: " + clip(a.answer.Message, 300)
+	return "It tells the customer: " + clip(a.answer.Message, 300)
 }
 
-// unanswered is about a provider that did not answer, or not to the end.
+// unanswered describes a call without a complete answer.
 func unanswered(err error, base string, took time.Duration) outcome {
 	if errors.Is(err, context.DeadlineExceeded) {
-		return outcome{false, "No answer within " + took.Round(100*time.Millisecond).String(), "Fly.io waits for 5 seconds. A provider that takes longer answers at once, with its secrets and the status “provisioning”."}
+		return outcome{false, "No answer within " + took.Round(100*time.Millisecond).String(), "Fly.io waits for 5 seconds. If provisioning takes longer, answer at once with the secrets and the status “provisioning”."}
 	}
 	if u, ok := errors.AsType[*url.Error](err); ok {
-		return outcome{false, "The provider cannot be reached", "Is it running, and at " + base + "? The attempt ended with: " + clip(u.Err.Error(), 300) + "."}
+		return outcome{false, "The provider cannot be reached", "Check that it runs at " + base + ". The error is: " + clip(u.Err.Error(), 300) + "."}
 	}
-	return outcome{false, "There is no answer to read", sentence(trimPrefix(err))}
+	return outcome{false, "The answer cannot be read", sentence(trimPrefix(err))}
 }
 
-// meaning says what a status usually means, where that is not plain.
+// meaning explains a status whose meaning is not plain.
 func meaning(status int, what action) string {
 	switch {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
@@ -150,26 +151,27 @@ func meaning(status int, what action) string {
 	case what == actionEvent && (status == http.StatusNotFound || status == http.StatusMethodNotAllowed || status == http.StatusNotImplemented):
 		return "The provider does not receive events: they are POST {base}/extensions/events."
 	case what == actionEvent && status/100 == 4:
-		return "Fly.io sends an event again that is answered with an error: a provider answers 200 also to what it has no use for, and to what it has received already."
+		return "Fly.io sends an event again after an error. Answer 200 also to an event that you ignore, and to an event that you have received before."
 	case status == http.StatusNotFound && what == actionProvision:
 		return "There may be no provider at this base URL: provisioning is POST {base}/extensions."
 	case status == http.StatusNotFound && what == actionDeprovision:
-		return "Fly.io sends a request again after a failure, so a provider answers the second DELETE as it did the first."
+		return "Fly.io sends a request again after a failure. Answer the second DELETE like the first."
 	case status == http.StatusNotFound:
-		return "The provider knows no such extension."
+		return "The provider does not know this extension."
 	case status == http.StatusNotImplemented:
 		return "The provider does not offer this."
 	case status/100 == 3:
 		return "Fly.io follows no redirect: a signature is for one URL."
 	case status >= 500:
-		return "Something went wrong inside the provider: its own log should say what."
+		return "The provider has an internal error. Its log should have the reason."
 	}
 	return ""
 }
 
 func trimPrefix(err error) string { return strings.TrimPrefix(err.Error(), "flytest: ") }
 
-// sentence begins with a capital letter and ends with a full stop.
+// sentence returns a text that starts with a capital letter and ends with a full
+// stop.
 func sentence(text string) string {
 	text = clip(text, 400)
 	if text == "" {

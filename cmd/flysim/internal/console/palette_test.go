@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestPalette computes the contrast of the colours that the style sheet has on
-// each other (WCAG 2.2, success criteria 1.4.3 and 1.4.11).
+// TestPalette computes the contrast of the pairs of colours in the style sheet
+// (WCAG 2.2, success criteria 1.4.3 and 1.4.11).
 func TestPalette(t *testing.T) {
 	t.Parallel()
 	source, err := os.ReadFile("screens/style.css")
@@ -59,7 +59,7 @@ func contrast(t *testing.T, a, b string) float64 {
 	return (math.Max(x, y) + 0.05) / (math.Min(x, y) + 0.05)
 }
 
-// luminance is the relative one of WCAG 2.2.
+// luminance returns the relative luminance of WCAG 2.2.
 func luminance(t *testing.T, hex string) float64 {
 	t.Helper()
 	digits := hex[1:]

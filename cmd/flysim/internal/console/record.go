@@ -5,30 +5,30 @@ import (
 	"time"
 )
 
-// What is remembered, at most. A console runs for days, and a provider may
-// answer with a megabyte each time.
+// The limits of the memory. A console runs for days, and a provider may answer
+// with a megabyte each time.
 const (
 	maxHistory   = 100      // records of one extension
-	maxFeed      = 1000     // records of everything
-	maxKept      = 300      // exchanges of everything
-	maxKeptBytes = 32 << 20 // bytes of those
+	maxFeed      = 1000     // records of all extensions
+	maxKept      = 300      // exchanges of all extensions
+	maxKeptBytes = 32 << 20 // bytes of those exchanges
 )
 
-// A record is one request and its outcome: one that the console sent, or one that
-// it received.
+// A record is one request and its outcome. The console sent or received the
+// request.
 type record struct {
 	n         int
 	at        time.Time
 	what      action
-	extension int    // the number of the extension that it is about, or 0
-	title     string // what a person knows that extension by
-	times     int    // how often: polls with the same result are one record
-	wire      *wire  // nil where nothing was sent, or it is forgotten
+	extension int    // the number of its extension, or 0
+	title     string // the name of that extension on the pages
+	times     int    // polls with the same result are one record
+	wire      *wire  // nil if nothing was sent, or if it is forgotten
 	forgotten bool
 	outcome   outcome
 }
 
-// An action is something that was done, by the name that a person reads.
+// An action is the kind of a request, by its name on the pages.
 type action string
 
 // The actions.
@@ -38,17 +38,17 @@ const (
 	actionFetch       action = "Fetch"
 	actionPoll        action = "Poll"
 	actionDeprovision action = "Deprovision"
-	actionRequest     action = "Request" // of a person's own making
+	actionRequest     action = "Request" // written by a person
 	actionEvent       action = "Event"
 	actionWebhook     action = "Webhook" // from the provider
 	actionOAuth       action = "OAuth"   // from the provider or a browser
 	actionFlyctl      action = "flyctl"  // from flyctl
 )
 
-// kinds are the groups of actions that the feed can be filtered by.
+// kinds are the groups of actions for the filter of the feed.
 var kinds = []string{"provider call", "event", "webhook", "OAuth", "flyctl"}
 
-// kind is the group that an action belongs to.
+// kind returns the group of an action.
 func (a action) kind() string {
 	switch a {
 	case actionEvent:
@@ -63,12 +63,12 @@ func (a action) kind() string {
 	return "provider call"
 }
 
-// add puts a record at the end of an extension's history and of the feed. The
-// console is locked.
+// add appends a record to an extension's history and to the feed. The console is
+// locked.
 func (c *Console) add(x *extension, what action, w *wire, o outcome) *record {
 	r := x.last()
 	if what == actionPoll && r != nil && r.what == actionPoll && r.outcome.headline == o.headline {
-		// The same record, with the newer exchange.
+		// Keep the record, with the newer exchange.
 		r.times++
 		c.drop(r)
 	} else {
@@ -83,10 +83,10 @@ func (c *Console) add(x *extension, what action, w *wire, o outcome) *record {
 	return r
 }
 
-// attach says which extension a record is about. The console is locked.
+// attach sets a record's extension. The console is locked.
 func (c *Console) attach(r *record, x *extension) { r.extension, r.title = x.n, x.title() }
 
-// newRecord puts an empty record at the end of the feed. The console is locked.
+// newRecord appends an empty record to the feed. The console is locked.
 func (c *Console) newRecord(what action) *record {
 	c.counter++
 	r := &record{n: c.counter, what: what, times: 1}
@@ -100,8 +100,8 @@ func (c *Console) newRecord(what action) *record {
 	return r
 }
 
-// keep gives a record its outcome and its exchange, which may be nil, and drops
-// those that are too much then. The console is locked.
+// keep sets a record's outcome and its exchange, which may be nil. It then drops
+// the exchanges beyond the limits. The console is locked.
 func (c *Console) keep(r *record, w *wire, o outcome) {
 	r.at, r.wire, r.forgotten, r.outcome = c.now(), w, false, o
 	if w != nil {
@@ -114,7 +114,7 @@ func (c *Console) keep(r *record, w *wire, o outcome) {
 	}
 }
 
-// trim forgets what is too long ago in an extension's history. The console is
+// trim forgets the oldest records of an extension's history. The console is
 // locked.
 func (c *Console) trim(x *extension) {
 	for len(x.history) > maxHistory {

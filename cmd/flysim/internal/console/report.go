@@ -9,18 +9,19 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// ReportPath is where another command of flysim reports what it sent.
+// ReportPath is the endpoint to which other commands of flysim report their
+// requests.
 const ReportPath = "/requests/reported"
 
 const maxReport = 8 << 20 // bytes
 
-// Report returns an exchange as [ReportPath] takes it, as application/json. It
-// holds the secrets of the exchange.
+// Report returns an exchange as JSON for [ReportPath]. It contains the secrets of
+// the exchange.
 func Report(e flytest.Exchange) ([]byte, error) {
 	return json.Marshal(masker{keep: true}.wire(newWire(e)))
 }
 
-// serveReport puts a request into the feed that another program sent.
+// serveReport adds a request of another program to the feed.
 func (c *Console) serveReport(w http.ResponseWriter, r *http.Request) {
 	setSafeHeaders(w.Header())
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
@@ -29,13 +30,13 @@ func (c *Console) serveReport(w http.ResponseWriter, r *http.Request) {
 	}
 	var reported savedWire
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxReport)).Decode(&reported); err != nil || !strings.HasPrefix(reported.Target, "/") {
-		http.Error(w, "This is no report.", http.StatusBadRequest)
+		http.Error(w, "The report is malformed.", http.StatusBadRequest)
 		return
 	}
 	seen := (&savedRecord{Wire: &reported}).record().wire
 	sent, err := http.NewRequestWithContext(r.Context(), seen.method, seen.url, nil)
 	if err != nil {
-		http.Error(w, "This is no report.", http.StatusBadRequest)
+		http.Error(w, "The report is malformed.", http.StatusBadRequest)
 		return
 	}
 	flytest.SetBody(sent, seen.requestBody)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// A report cannot have the person send a request elsewhere.
+// A report cannot make the person send a request to another host.
 func TestAttackReport(t *testing.T) {
 	t.Parallel()
 	asked := false

@@ -23,13 +23,13 @@ type draft struct {
 	body        []byte
 }
 
-// signatureFields are set anew when a request is signed.
+// signatureFields are replaced when a request is signed.
 var signatureFields = []string{
 	"Authorization", "Content-Digest", "Content-Length", "Date", "Digest", "Host", "Signature", "Signature-Input", "X-Signature",
 }
 
-// draftOf takes the signature out of a request: its header fields and, from an
-// X-Signature's body or query, the parameters.
+// draftOf removes the signature from a request: its header fields and, for
+// X-Signature, its parameters in the body or query.
 func (c *Console) draftOf(w *wire) draft {
 	d := draft{method: w.method, url: w.url, header: make(http.Header), body: w.requestBody}
 	for _, line := range w.request {
@@ -60,8 +60,8 @@ func withoutQueryParameters(target string) string {
 	return path + "?" + strings.Join(kept, "&")
 }
 
-// withoutMembers takes the signing parameters out of a JSON object. The other
-// members stay byte for byte. What is no object is returned as it is.
+// withoutMembers removes the signing parameters from a JSON object. The other
+// members stay byte for byte. A text that is not a JSON object stays unchanged.
 func withoutMembers(body []byte) []byte {
 	dec := jsontext.NewDecoder(bytes.NewReader(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	if token, err := dec.ReadToken(); err != nil || token.Kind() != '{' {
@@ -87,8 +87,8 @@ func withoutMembers(body []byte) []byte {
 
 var errElsewhere = errors.New("the path leads out of the provider's base URL")
 
-// toProvider returns a request to the provider. A URL that does not lead there is
-// an error.
+// toProvider returns a request to the provider. A URL outside of the provider's
+// base URL is an error.
 func (c *Console) toProvider(ctx context.Context, method, target string) (*http.Request, error) {
 	if target != c.base && !strings.HasPrefix(target, c.base+"/") && !strings.HasPrefix(target, c.base+"?") {
 		return nil, errElsewhere
@@ -114,21 +114,21 @@ func (c *Console) sign(ctx context.Context, d draft) (*http.Request, error) {
 	return r, c.platform.Signer.Sign(r, c.now())
 }
 
-// serveResend sends a request again, with a fresh signature.
+// serveResend sends a request again with a fresh signature.
 func (c *Console) serveResend(w http.ResponseWriter, r *http.Request, old *record) {
 	sent := c.wireOf(old)
 	if sent == nil || sent.incoming {
-		c.failPage(w, http.StatusConflict, "This request cannot be sent again", "Its bytes are not kept, or the console received it.")
+		c.failPage(w, http.StatusConflict, "This request cannot be sent again", "Its bytes are no longer kept, or the console received it.")
 		return
 	}
 	c.sendDraft(w, r, c.draftOf(sent))
 }
 
-// serveEdited sends what a person made of a request.
+// serveEdited sends a request that a person has edited.
 func (c *Console) serveEdited(w http.ResponseWriter, r *http.Request, old *record) {
 	sent := c.wireOf(old)
 	if sent == nil || sent.incoming {
-		c.failPage(w, http.StatusConflict, "This request cannot be sent again", "Its bytes are not kept, or the console received it.")
+		c.failPage(w, http.StatusConflict, "This request cannot be sent again", "Its bytes are no longer kept, or the console received it.")
 		return
 	}
 	form := editFormOf(r.PostForm)
@@ -168,11 +168,11 @@ func (c *Console) sendDraft(w http.ResponseWriter, r *http.Request, d draft) {
 	})
 }
 
-// serveReplay sends the same bytes again, which a provider has to refuse.
+// serveReplay sends the same bytes again. The provider has to refuse them.
 func (c *Console) serveReplay(w http.ResponseWriter, r *http.Request, old *record) {
 	sent := c.wireOf(old)
 	if sent == nil || sent.incoming || sent.masked {
-		c.failPage(w, http.StatusConflict, "The same bytes cannot be sent again", "They are not kept, the console received them, or secrets were masked in them.")
+		c.failPage(w, http.StatusConflict, "The same bytes cannot be sent again", "They are no longer kept, the console received them, or secrets are masked in them.")
 		return
 	}
 	ctx, cancel := background(r)
@@ -196,22 +196,22 @@ func (c *Console) serveReplay(w http.ResponseWriter, r *http.Request, old *recor
 	})
 }
 
-// replayed says what the answer to a replay means.
+// replayed describes the answer to a replay.
 func replayed(done call, o outcome) outcome {
 	if !done.answered() {
 		return o
 	}
 	switch status := done.wire.status; {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		return outcome{true, "Same bytes again: refused, as a replay must be", ""}
+		return outcome{true, "Same bytes again: refused, as required", ""}
 	case status/100 == 2:
-		return outcome{false, "Same bytes again: accepted", "The provider took a captured request for a new one. It has to remember each nonce until the timestamp is too old, and to refuse the second use with 401."}
+		return outcome{false, "Same bytes again: accepted", "The provider accepted a captured request a second time. It must remember each nonce until the timestamp is too old, and answer the second use with 401."}
 	}
-	return outcome{false, "Same bytes again: " + o.headline, "A replay is refused with 401."}
+	return outcome{false, "Same bytes again: " + o.headline, "A provider must answer a replay with 401."}
 }
 
-// sendRaw sends a request, takes over what the answer says of an extension, and
-// goes to the page of the new record.
+// sendRaw sends a request, applies the answer to its extension, and redirects to
+// the page of the new record.
 func (c *Console) sendRaw(w http.ResponseWriter, r *http.Request, request *http.Request, say func(call, outcome) outcome) {
 	c.mu.Lock()
 	what, x := c.classify(request)
@@ -241,8 +241,8 @@ func (c *Console) sendRaw(w http.ResponseWriter, r *http.Request, request *http.
 	http.Redirect(w, r, requestPath(n), http.StatusSeeOther)
 }
 
-// classify says what a request to the provider does, and to which extension. The
-// console is locked.
+// classify returns the action of a request to the provider, and its extension.
+// The console is locked.
 func (c *Console) classify(r *http.Request) (action, *extension) {
 	path := strings.TrimPrefix(r.URL.String(), c.base)
 	path, _, _ = strings.Cut(path, "?")
@@ -267,16 +267,16 @@ func (c *Console) classify(r *http.Request) (action, *extension) {
 	return actionRequest, nil
 }
 
-// idIn is the id in the body of a provision request.
+// idIn returns the id in the body of a provision request.
 func idIn(r *http.Request) string {
 	var read struct {
 		ID string `json:"id"`
 	}
-	_ = json.Unmarshal(bodyBytes(r), &read) // what is no JSON has no id
+	_ = json.Unmarshal(bodyBytes(r), &read) // a body that is not JSON has no id
 	return read.ID
 }
 
-// interpret reads an answer as the platform reads it.
+// interpret reads an answer as the platform does.
 func (c *Console) interpret(what action, request *http.Request, answer *http.Response) (*flyext.Extension, error) {
 	p := c.platform
 	p.Observe = nil
@@ -290,10 +290,10 @@ func (c *Console) interpret(what action, request *http.Request, answer *http.Res
 	case actionFetch:
 		return p.Fetch(ctx, "x")
 	}
-	return nil, p.Deprovision(ctx, "x") // which looks at the status alone
+	return nil, p.Deprovision(ctx, "x") // Deprovision looks only at the status
 }
 
-// always answers everything alike, once.
+// always is a transport that gives one answer, once.
 type always struct{ answer *http.Response }
 
 func (a always) RoundTrip(*http.Request) (*http.Response, error) { return a.answer, nil }

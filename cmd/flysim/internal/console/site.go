@@ -8,11 +8,11 @@ import (
 )
 
 // A guard refuses requests that another web site makes a browser send, before
-// they cost anything. It protects every route, also those that only read: a
-// page of another site must neither hold connections nor fill memory.
+// they cost anything. It protects every route, including those that only read: a
+// page of another site must not hold connections or fill memory.
 //
-// Browsers name the sender in Sec-Fetch-Site (Fetch Metadata, W3C) and, where
-// that field is missing, in Origin. A request without either comes from a
+// A browser names the sender in Sec-Fetch-Site (Fetch Metadata, W3C) or, if it
+// does not know that field, in Origin. A request without both comes from a
 // program, such as the provider or flyctl, and passes.
 type guard struct {
 	hosts []string // the values of Host that mean this console
@@ -24,8 +24,8 @@ type guard struct {
 func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case !slices.Contains(g.hosts, strings.ToLower(r.Host)):
-		// A page could resolve its own name to 127.0.0.1. To the browser it then
-		// has the console's origin, except for the name.
+		// A page can resolve its own name to 127.0.0.1. For the browser it is
+		// then on the console's origin, except for the name.
 		setSafeHeaders(w.Header())
 		http.Error(w, "This is not the server of that name.", http.StatusMisdirectedRequest)
 	case g.foreign(r):
@@ -36,9 +36,9 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// foreign reports whether another site has a browser send the request. Following
-// a link or a redirect to a page is allowed, because the provider sends browsers
-// to the sign-in page.
+// foreign reports whether another site makes a browser send the request. A link
+// or a redirect to a page is allowed, because the provider sends browsers to the
+// sign-in page.
 func (g *guard) foreign(r *http.Request) bool {
 	switch r.Header.Get("Sec-Fetch-Site") {
 	case "same-origin", "none":
@@ -51,7 +51,7 @@ func (g *guard) foreign(r *http.Request) bool {
 }
 
 // opensPage reports whether the request opens a page in a tab of its own. The
-// event stream is no page: a tab that opens it keeps a connection.
+// event stream is not a page: a tab that opens it keeps a connection.
 func opensPage(r *http.Request) bool {
 	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.URL.Path != livePath &&
 		r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"

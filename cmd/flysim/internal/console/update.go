@@ -7,7 +7,7 @@ import (
 	"github.com/flyext/flyext"
 )
 
-// currentForm is the update form with the values that the extension has.
+// currentForm returns the update form with the extension's values.
 func (c *Console) currentForm(x *extension) *form {
 	c.mu.Lock()
 	r := x.current
@@ -28,13 +28,13 @@ func (c *Console) currentForm(x *extension) *form {
 	return updateFormOf(values)
 }
 
-// changed reports whether a field has another value than the extension.
+// changed reports whether a field differs from the extension's value.
 func (f *form) changed(name string) bool {
 	at := f.Fields[name]
 	return at != nil && f.text(name) != strings.TrimSpace(at.Was)
 }
 
-// updated returns a request as it is after an update.
+// updated returns a request with an update applied.
 func updated(r flyext.ProvisionRequest, u flyext.UpdateRequest) flyext.ProvisionRequest {
 	for to, from := range map[*string]flyext.Optional[string]{
 		&r.Name: u.Name, &r.OrganizationID: u.OrganizationID, &r.OrganizationName: u.OrganizationName, &r.OrganizationEmail: u.OrganizationEmail,

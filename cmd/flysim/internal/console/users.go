@@ -11,14 +11,14 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// What a person may enter, at most.
+// The limits of the form.
 const (
 	maxUsers       = 50
 	maxMemberships = 20
 )
 
-// defaultUsers are an admin and a member of one organization, and somebody who
-// is in another.
+// defaultUsers are an admin and a member of one organization, and a user of
+// another organization.
 func defaultUsers() []flytest.User {
 	of := func(id, name, role string) []flytest.UserOrganization {
 		return []flytest.UserOrganization{{OrganizationID: id, OrganizationName: name, Role: role}}
@@ -30,14 +30,14 @@ func defaultUsers() []flytest.User {
 	}
 }
 
-// A userForm is a user as a person edits one.
+// A userForm is a user in a form.
 type userForm struct {
-	Key    string // tells the ids of its elements apart
-	Was    string // the id that the user has; "" is a new one
+	Key    string // makes the ids of its elements unique
+	Was    string // the saved id of the user; "" for a new user
 	ID     string
 	Name   string
 	Email  string
-	Rows   []flytest.UserOrganization // the last one is blank, for one more
+	Rows   []flytest.UserOrganization // the last one is blank, for another organization
 	Errors []string
 }
 
@@ -45,37 +45,37 @@ func newUserForm(key string, u flytest.User) userForm {
 	return userForm{Key: key, Was: u.ID, ID: u.ID, Name: u.Name, Email: u.Email, Rows: append(slices.Clone(u.Organizations), flytest.UserOrganization{Role: "member"})}
 }
 
-// Title is what a person knows the user by.
+// Title returns the name of the user on the page.
 func (f userForm) Title() string { return clip(orElse(f.Name, f.Was), 80) }
 
-// userFormOf reads a form. A membership without an organization is none.
+// userFormOf reads a form. A row without an organization is skipped.
 func userFormOf(values url.Values) userForm {
 	text := func(t string) string { return strings.TrimSpace(strings.ToValidUTF8(t, "\uFFFD")) }
 	f := userForm{Was: values.Get("was"), ID: text(values.Get("id")), Name: text(values.Get("name")), Email: text(values.Get("email"))}
 	ids, names, roles := values["organization_id"], values["organization_name"], values["role"]
 	if len(names) != len(ids) || len(roles) != len(ids) {
-		f.fail("The rows of its organizations are not whole.")
+		f.fail("The form is incomplete: each organization needs an id, a name and a role.")
 		return f
 	}
 	if len(ids) > maxMemberships+1 {
-		f.fail(fmt.Sprintf("A user may be in %d organizations.", maxMemberships))
+		f.fail(fmt.Sprintf("A user can be in at most %d organizations.", maxMemberships))
 		return f
 	}
 	for i := range ids {
 		row := flytest.UserOrganization{OrganizationID: text(ids[i]), OrganizationName: text(names[i]), Role: text(roles[i])}
 		f.Rows = append(f.Rows, row)
 		if row.OrganizationID == "" && row.OrganizationName != "" {
-			f.fail("An organization has a name and no id. To take the user out of it, empty both.")
+			f.fail("An organization has a name but no id. To remove the user from it, empty both.")
 		}
 		if row.OrganizationID != "" && slices.ContainsFunc(f.Rows[:i], func(m flytest.UserOrganization) bool { return m.OrganizationID == row.OrganizationID }) {
-			f.fail("The organization " + clip(row.OrganizationID, 60) + " is there twice.")
+			f.fail("The organization " + clip(row.OrganizationID, 60) + " is listed twice.")
 		}
 		if row.OrganizationID != "" && row.Role == "" {
 			f.fail("A role is missing.")
 		}
 	}
 	if f.ID == "" {
-		f.fail("The id is empty.")
+		f.fail("Enter an id.")
 	}
 	for _, text := range append([]string{f.ID, f.Name, f.Email}, slices.Concat(ids, names, roles)...) {
 		if utf8.RuneCountInString(text) > maxText {
@@ -88,7 +88,7 @@ func userFormOf(values url.Values) userForm {
 
 func (f *userForm) fail(text string) { f.Errors = append(f.Errors, text) }
 
-// user returns the user that the form describes.
+// user returns the user of the form.
 func (f userForm) user() flytest.User {
 	u := flytest.User{ID: f.ID, Name: f.Name, Email: f.Email}
 	for _, row := range f.Rows {
@@ -103,9 +103,9 @@ func (c *Console) serveUsers(w http.ResponseWriter, r *http.Request) {
 	action := r.PostForm.Get("action")
 	f := userFormOf(r.PostForm)
 	if action == "remove" {
-		f.Errors = nil // of a form that does not matter any more
+		f.Errors = nil // the faults of a removed user do not matter
 	} else if action != "save" {
-		f.fail("Neither save nor remove was chosen.")
+		f.fail("Press Save or Remove.")
 	}
 	if len(f.Errors) > 0 {
 		c.usersPage(w, http.StatusUnprocessableEntity, &f, "")
@@ -123,16 +123,16 @@ func (c *Console) serveUsers(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, "/users?"+done.Encode(), http.StatusSeeOther)
 }
 
-// setUser adds, changes or removes a user, here and in the sign-on.
+// setUser adds, changes or removes a user, here and in the OAuth server.
 func (c *Console) setUser(f *userForm, remove bool) (refusal string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	at := func(id string) int { return slices.IndexFunc(c.users, func(u flytest.User) bool { return u.ID == id }) }
 	i := at(f.Was)
-	users := slices.Clone(c.users) // others may be reading the old ones
+	users := slices.Clone(c.users) // others may be reading the old slice
 	switch other := at(f.ID); {
 	case f.Was != "" && i < 0:
-		return "This user was removed meanwhile."
+		return "This user was removed in the meantime."
 	case remove && f.Was == "":
 		return "This user was not saved yet."
 	case remove:
@@ -140,7 +140,7 @@ func (c *Console) setUser(f *userForm, remove bool) (refusal string) {
 	case other >= 0 && other != i:
 		return "Another user has this id."
 	case f.Was == "" && len(users) >= maxUsers:
-		return fmt.Sprintf("There may be %d users.", maxUsers)
+		return fmt.Sprintf("There can be at most %d users.", maxUsers)
 	case f.Was == "":
 		users = append(users, f.user())
 	default:

@@ -18,10 +18,10 @@ func userForm(changes ...string) url.Values {
 	return form
 }
 
-// authorizePath is where a provider sends a browser.
+// authorizePath is the path to which a provider sends a browser.
 const authorizePath = "/oauth/authorize?client_id=logjam&response_type=code&scope=read&state=s&redirect_uri=http%3A%2F%2Flogjam.test%2Fflyio%2Fcallback"
 
-// The sign-on and the form to provision have the users that the person edits.
+// The sign-on and the provision form have the edited users.
 func TestUsersFollow(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -44,7 +44,7 @@ func TestUsersFollow(t *testing.T) {
 			w := newWorld(t, newLogjam().handler(t, providerBase, ""))
 			location := w.post("/users", test.form)
 			if !strings.HasPrefix(location, "/users?") {
-				t.Errorf("it leads to %s", location)
+				t.Errorf("the redirect leads to %s", location)
 			}
 			w.wantAll(w.page(location), `id="done"`)
 			signOn, home := w.page(authorizePath), w.page("/")
@@ -65,18 +65,18 @@ func TestUsersRefuse(t *testing.T) {
 		status int
 		want   string
 	}{
-		{"no id", userForm("id", ""), 422, "The id is empty."},
+		{"no id", userForm("id", ""), 422, "Enter an id."},
 		{"another's id", userForm("id", "0vogzmzoj1k5xp29"), 409, "Another user has this id."},
 		{"a new one with another's id", userForm("was", "", "id", "0vogzmzoj1k5xp29"), 409, "Another user has this id."},
-		{"one who is gone", userForm("was", "gone"), 409, "removed meanwhile"},
-		{"remove one who is gone", userForm("was", "gone", "action", "remove"), 409, "removed meanwhile"},
-		{"remove nobody", userForm("was", "", "action", "remove"), 409, "was not saved yet"},
-		{"no action", userForm("action", ""), 422, "Neither save nor remove"},
-		{"name without an id", userForm("organization_id", "|", "organization_name", "Collider|"), 422, "a name and no id"},
+		{"a removed user", userForm("was", "gone"), 409, "removed in the meantime"},
+		{"remove a removed user", userForm("was", "gone", "action", "remove"), 409, "removed in the meantime"},
+		{"remove a new user", userForm("was", "", "action", "remove"), 409, "was not saved yet"},
+		{"no action", userForm("action", ""), 422, "Press Save or Remove"},
+		{"name without an id", userForm("organization_id", "|", "organization_name", "Collider|"), 422, "a name but no id"},
 		{"no role", userForm("role", "|"), 422, "A role is missing."},
-		{"an organization twice", userForm("organization_id", "a|a", "organization_name", "A|A", "role", "admin|member"), 422, "is there twice"},
-		{"rows that are not whole", userForm("role", "admin"), 422, "not whole"},
-		{"too many organizations", userForm("organization_id", strings.Repeat("a|", 21), "organization_name", strings.Repeat("a|", 21), "role", strings.Repeat("a|", 21)), 422, "may be in 20"},
+		{"an organization twice", userForm("organization_id", "a|a", "organization_name", "A|A", "role", "admin|member"), 422, "is listed twice"},
+		{"rows that are not whole", userForm("role", "admin"), 422, "The form is incomplete"},
+		{"too many organizations", userForm("organization_id", strings.Repeat("a|", 21), "organization_name", strings.Repeat("a|", 21), "role", strings.Repeat("a|", 21)), 422, "can be in at most 20"},
 		{"a long name", userForm("name", strings.Repeat("x", 501)), 422, "longer than 500"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -112,11 +112,11 @@ func TestWithoutSignOn(t *testing.T) {
 	w.post("/users", userForm("name", "Nat"))
 	w.wantAll(w.page("/"), "Nat, admin of Collider")
 	if rec := w.get(authorizePath); rec.Code != http.StatusNotFound {
-		t.Errorf("the sign-on answers with %d", rec.Code)
+		t.Errorf("the sign-on answered with %d", rec.Code)
 	}
 }
 
-// The page shows what the sign-on was asked, and no client secret.
+// The page shows the requests to the sign-on, without client secrets.
 func TestSignOnIsShown(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newLogjam().handler(t, providerBase, ""))

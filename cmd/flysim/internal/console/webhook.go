@@ -13,49 +13,49 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// WebhookPath is where a provider sends its webhooks, below the console's URL:
-// the path of its [flyext.WebhookConfig.Endpoint].
+// WebhookPath is the path of the webhook endpoint below the console's URL. It is
+// the path of the provider's [flyext.WebhookConfig.Endpoint].
 const WebhookPath = "/webhooks"
 
 const (
-	maxWebhook     = 64 << 10 // bytes; what they say of a resource is short
-	maxWebhooks    = 100      // that are listed
-	maxRemembered  = 10_000   // that the receiver remembers the resources of
+	maxWebhook     = 64 << 10 // bytes; a webhook is short
+	maxWebhooks    = 100      // on the page
+	maxRemembered  = 10_000   // resources that the receiver remembers
 	webhookTimeout = 10 * time.Second
 )
 
-// A webhook is one that came, as it is listed.
+// A webhook is a received webhook on the page.
 type webhook struct {
 	*record
-	id string // of its resource, if it is known
+	id string // of its resource, or ""
 }
 
-// newReceiver returns what verifies webhooks. What it finds of one is observed
-// while receive waits for it.
+// newReceiver returns the verifier of webhooks. It reports its result to observed
+// while receive waits.
 func (c *Console) newReceiver() *flytest.WebhookReceiver {
 	return &flytest.WebhookReceiver{Secret: c.webhookSecret, URL: c.webhookURL, Now: c.now, Observe: func(w flytest.Webhook) { c.observed = w }}
 }
 
-// serveWebhook receives what a provider tells Fly.io. It is for servers: a
-// browser that says which site sends it gets what another site's form gets.
+// serveWebhook receives a provider's webhook. It is for servers: a browser that
+// names another site gets the answer for another site's form.
 func (c *Console) serveWebhook(w http.ResponseWriter, r *http.Request) {
 	setSafeHeaders(w.Header())
 	if err := http.NewCrossOriginProtection().Check(r); err != nil {
 		c.log.Warn("refused a form of another site", "path", r.URL.Path)
-		http.Error(w, "A browser sends no webhooks.", http.StatusForbidden)
+		http.Error(w, "Webhooks come from servers, not from browsers.", http.StatusForbidden)
 		return
 	}
 	start := time.Now()
-	// Nobody keeps the others waiting by sending slowly.
+	// A slow sender must not keep the others waiting.
 	deadline := http.NewResponseController(w)
-	_ = deadline.SetReadDeadline(start.Add(webhookTimeout)) // where the server cannot, it is not for strangers
+	_ = deadline.SetReadDeadline(start.Add(webhookTimeout)) // a server without deadlines is not open to strangers
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxWebhook))
 	_ = deadline.SetReadDeadline(time.Time{})
 
 	answer, hook := c.receive(r, body, err)
 	maps.Copy(w.Header(), answer.header)
 	w.WriteHeader(answer.status)
-	_, _ = w.Write(answer.body.Bytes()) // whoever left before the answer sends it again
+	_, _ = w.Write(answer.body.Bytes()) // a sender that has gone sends it again
 
 	request := []headerLine{{"Host", r.Host}}
 	for _, coding := range r.TransferEncoding {
@@ -67,15 +67,15 @@ func (c *Console) serveWebhook(w http.ResponseWriter, r *http.Request) {
 		status:  answer.status, statusText: fmt.Sprintf("HTTP/1.1 %d %s", answer.status, http.StatusText(answer.status)),
 		answer: linesOf(w.Header()), answerBody: answer.body.Bytes(), duration: time.Since(start),
 	}
-	// Not the action nor the reason: a stranger's text.
+	// Do not log the action and the reason: they are untrusted text.
 	c.log.Info("received a webhook", "status", answer.status, "ok", hook.Refused == "")
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.told(hook, seen)
 }
 
-// receive has a webhook verified whose body was read, or failed to be. One at a
-// time: that is how what the receiver found is told from what it found of others.
+// receive verifies a webhook. unread is the error of reading its body. It
+// verifies one webhook at a time, so that observed is the result of this one.
 func (c *Console) receive(r *http.Request, body []byte, unread error) (*answer, flytest.Webhook) {
 	in := r.Clone(r.Context())
 	var rest io.Reader = http.NoBody
@@ -87,18 +87,18 @@ func (c *Console) receive(r *http.Request, body []byte, unread error) (*answer, 
 	c.receiving.Lock()
 	defer c.receiving.Unlock()
 	if c.receiver.Stats().Accepted >= maxRemembered {
-		c.receiver = c.newReceiver() // which forgets the nonces, too; their webhooks are old by the timestamp soon
+		c.receiver = c.newReceiver() // this forgets the nonces too; the timestamps of their webhooks are too old soon
 	}
 	c.receiver.ServeHTTP(out, in)
 	return out, c.observed
 }
 
-// failing is a body that cannot be read.
+// failing is a body whose reading fails.
 type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
-// An answer is kept until it is known what to show of it.
+// An answer is recorded before it is sent.
 type answer struct {
 	status int
 	header http.Header
@@ -109,7 +109,7 @@ func (a *answer) Header() http.Header         { return a.header }
 func (a *answer) WriteHeader(status int)      { a.status = status }
 func (a *answer) Write(p []byte) (int, error) { return a.body.Write(p) }
 
-// told lists a webhook, and takes over what it says if it was accepted. The
+// told lists a webhook, and applies it to its extension if it was accepted. The
 // console is locked.
 func (c *Console) told(hook flytest.Webhook, seen *wire) {
 	x := c.of(hook.Resource.ID)
@@ -142,8 +142,8 @@ func (c *Console) told(hook flytest.Webhook, seen *wire) {
 	c.changed(about + ": " + o.headline)
 }
 
-// of returns the extension that the provider calls so: of several, which cannot
-// be but for those that are gone, the latest. The console is locked.
+// of returns the extension with a provider's id. If several have had that id, it
+// returns the latest. The console is locked.
 func (c *Console) of(id string) *extension {
 	for _, x := range slices.Backward(c.extensions) {
 		if id != "" && x.id == id {
@@ -157,7 +157,7 @@ func (c *Console) inHistory(r *record) bool {
 	return slices.ContainsFunc(c.extensions, func(x *extension) bool { return slices.Contains(x.history, r) })
 }
 
-// hear takes over what a webhook says of an extension. The console is locked.
+// hear applies an accepted webhook to its extension. The console is locked.
 func (c *Console) hear(x *extension, hook flytest.Webhook) {
 	if hook.Deleted() {
 		c.stopWaiting(x)
@@ -168,20 +168,20 @@ func (c *Console) hear(x *extension, hook flytest.Webhook) {
 	x.name, x.app = orElse(said.Name, x.name), orElse(said.FlyAppName, x.app)
 	switch said.Status {
 	case "":
-		return // it says nothing new
+		return // the state stays as it is
 	case flyext.Ready:
 		x.state = stateReady
 	case flyext.Failed:
 		x.state = stateFailed
 	case flyext.Provisioning:
 		x.state = stateProvisioning
-	default: // a word of the provider's own: it is not polled
+	default: // a status of the provider's own: it is not polled
 		x.state = stateSaid
 	}
 	x.said = said.Status
 }
 
-// outcomeOf says what came of a webhook.
+// outcomeOf describes a webhook.
 func outcomeOf(hook flytest.Webhook) outcome {
 	if hook.Refused != "" {
 		return outcome{false, "Refused: " + clip(hook.Refused, 300), "Fly.io would reject it too, and would learn nothing from it."}

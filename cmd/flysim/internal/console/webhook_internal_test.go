@@ -14,7 +14,8 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// A provider may have very many resources, and a console runs for days.
+// A provider may have very many resources, and a console runs for days, so the
+// receiver forgets the oldest ones.
 func TestReceiverIsBounded(t *testing.T) {
 	t.Parallel()
 	c, err := New(Config{

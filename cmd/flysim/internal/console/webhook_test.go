@@ -23,7 +23,7 @@ const webhookSecret = "webhook-secret-5d20"
 
 func withWebhooks(c *console.Config) { c.WebhookSecret = webhookSecret }
 
-// hook is a webhook as Fly.io's own example has it.
+// hook returns a webhook like the one in Fly.io's example.
 func hook(secret, action, resource string) *http.Request {
 	return signed(secret, fmt.Sprintf(`{"timestamp":"%d","action":%q,"resource":%s}`, time.Now().Unix(), action, resource))
 }
@@ -44,7 +44,7 @@ func (w *world) hear(status int, r *http.Request) {
 	}
 }
 
-// What a provider says of an extension is on its page, and in the badge.
+// A webhook about an extension is on its page, and changes its badge.
 func TestWebhookChangesBadge(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newLogjam().handler(t, providerBase, ""), withWebhooks)
@@ -69,13 +69,13 @@ func TestWebhookChangesBadge(t *testing.T) {
 	if page := w.page(other); strings.Contains(page, "Webhook</b>") || !strings.Contains(page, "✓</span> ready") {
 		t.Errorf("the other extension is %s", body(page))
 	}
-	// The bytes are there, as they came, and what was signed is what came.
+	// The bytes are kept exactly, and the signed bytes are the body.
 	if sent, base := w.get("/wire/5/request").Body.String(), w.get("/wire/5/signature-base").Body.String(); !strings.Contains(sent, "asleep") || sent != base {
 		t.Errorf("sent %q, signed %q", sent, base)
 	}
 }
 
-// A webhook that says that it is ready, or is gone, of one that is polled.
+// A webhook ends the polling of an extension.
 func TestWebhookEndsPolling(t *testing.T) {
 	t.Parallel()
 	l := newLogjam()
@@ -87,7 +87,7 @@ func TestWebhookEndsPolling(t *testing.T) {
 	if page := w.page(path); strings.Contains(page, "Polling every 2 s") || !strings.Contains(page, "−</span> gone") {
 		t.Errorf("the page is %s", body(page))
 	}
-	// Nobody waits for what a webhook says, nor begins to when an event is sent.
+	// A webhook and an event do not start polling.
 	w.hear(http.StatusOK, hook(webhookSecret, "resource.updated", `{"id":"lj-ext1","status":"provisioning"}`))
 	w.post(path+"/event", url.Values{"event_type": {"t"}, "event_mode": {"binary"}})
 	if page := w.page(path); strings.Contains(page, "Polling every 2 s") || !strings.Contains(page, "…</span> provisioning") {
@@ -95,7 +95,7 @@ func TestWebhookEndsPolling(t *testing.T) {
 	}
 }
 
-// What is not right is shown for what it is, and believed in nothing.
+// A refused webhook is shown with its reason, and changes nothing.
 func TestAttackWebhook(t *testing.T) {
 	t.Parallel()
 	replayed := func() *http.Request {
@@ -153,8 +153,8 @@ func withBody(r *http.Request, text string) *http.Request {
 	return fresh
 }
 
-// Webhooks come from servers, to a name of the console's own. What a browser
-// sends for another site is not looked at, and nothing else is let through.
+// Webhooks come from servers, to one of the console's own names. The console
+// refuses a browser's request for another site, and every other host.
 func TestAttackWebhookOrigin(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newLogjam().handler(t, providerBase, ""), withWebhooks)
@@ -193,7 +193,7 @@ func TestAttackWebhookOrigin(t *testing.T) {
 	}
 }
 
-// Who sends slowly keeps nobody waiting, and not for ever.
+// A slow sender keeps no other sender waiting, and has a deadline.
 func TestAttackSlowWebhook(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newLogjam().handler(t, providerBase, ""), withWebhooks)
@@ -207,20 +207,20 @@ func TestAttackSlowWebhook(t *testing.T) {
 		w.console.ServeHTTP(rw, r)
 	}()
 	if at := <-rw.set; time.Until(at) > 10*time.Second || time.Until(at) < 0 {
-		t.Errorf("the body may come until %v", at)
+		t.Errorf("the deadline of the body is %v", at)
 	}
 	w.hear(http.StatusOK, hook(webhookSecret, "resource.updated", `{"id":"y"}`))
-	slow.CloseWithError(os.ErrDeadlineExceeded) // as the server does then
+	slow.CloseWithError(os.ErrDeadlineExceeded) // like the server's deadline
 	<-ended
 	if at := <-rw.set; !at.IsZero() {
-		t.Errorf("the connection's next request may come until %v", at)
+		t.Errorf("the deadline of the connection's next request is %v", at)
 	}
 	if rw.Code != http.StatusRequestEntityTooLarge {
-		t.Errorf("it is answered with %d", rw.Code)
+		t.Errorf("the answer is %d", rw.Code)
 	}
 }
 
-// A deadlined answer takes note of the deadlines of the request.
+// A deadlined answer records the deadlines of the request.
 type deadlined struct {
 	*httptest.ResponseRecorder
 	set chan time.Time
@@ -231,7 +231,8 @@ func (d *deadlined) SetReadDeadline(at time.Time) error {
 	return nil
 }
 
-// Without a secret nothing is received, not even what is signed with none.
+// Without a secret, no webhook is received, not even one that is signed with an
+// empty secret.
 func TestNoWebhooks(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newLogjam().handler(t, providerBase, ""))
@@ -244,7 +245,7 @@ func TestNoWebhooks(t *testing.T) {
 	w.wantAll(w.page("/webhooks"), "Webhooks are", ownURL+"/webhooks", "No webhooks yet.")
 }
 
-// What a provider signs is a stranger's text nonetheless.
+// A signed webhook is still untrusted text.
 func TestAttackWebhookMarkup(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newLogjam().handler(t, providerBase, ""), withWebhooks)
@@ -264,7 +265,7 @@ func TestAttackWebhookMarkup(t *testing.T) {
 	}
 }
 
-// The secret is in no page.
+// No page has the secret.
 func TestWebhookSecretIsNotShown(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newLogjam().handler(t, providerBase, ""), withWebhooks)
@@ -278,7 +279,7 @@ func TestWebhookSecretIsNotShown(t *testing.T) {
 	w.wantAll(w.page("/webhooks"), `<code id="endpoint">`+ownURL+`/webhooks</code>`, "FLYIO_WEBHOOK_SECRET")
 }
 
-// Who sends very many fills neither the memory nor the page.
+// Very many webhooks fill neither the memory nor the page.
 func TestWebhooksAreBounded(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newLogjam().handler(t, providerBase, ""), withWebhooks)
@@ -290,7 +291,7 @@ func TestWebhooksAreBounded(t *testing.T) {
 	if got := strings.Count(w.page("/webhooks"), `<li id="r`); got != 100 {
 		t.Errorf("%d webhooks are listed", got)
 	}
-	// That of the extension is in its history still, with its bytes.
+	// The webhook of the extension is still in its history, with its bytes.
 	w.wantAll(w.page(path), "resource.updated", "/wire/3/request")
 	if rec := w.get("/wire/3/request"); rec.Code != http.StatusOK {
 		t.Errorf("its bytes: %d", rec.Code)
@@ -302,10 +303,10 @@ func TestWebhooksAreBounded(t *testing.T) {
 		t.Errorf("%d records in the history", got)
 	}
 	w.post(path+"/forget", nil)
-	w.wantAll(w.page("/webhooks"), "Its bytes are not kept any more.", "which flysim does not know")
+	w.wantAll(w.page("/webhooks"), "Its bytes are no longer kept.", "which flysim does not know")
 }
 
-// A machine event, in the modes that are signed, and one that cannot be.
+// Machine events in each signed mode, and in the mode that cannot be signed.
 func TestEvent(t *testing.T) {
 	t.Parallel()
 	l := newLogjam()
@@ -322,7 +323,7 @@ func TestEvent(t *testing.T) {
 		t.Errorf("received %+v", l.events)
 	}
 	if page := w.page(path); strings.Contains(page, "Waiting until") {
-		t.Error("an event has it polled")
+		t.Error("an event started the polling")
 	}
 	for name, c := range map[string]struct {
 		form url.Values
@@ -345,12 +346,12 @@ func TestEvent(t *testing.T) {
 	}
 }
 
-// What a provider answers to an event says what it means for one.
+// The page explains the answer to an event.
 func TestEventRefused(t *testing.T) {
 	t.Parallel()
 	for status, want := range map[int]string{
-		404: "The provider does not receive events", 501: "The provider does not receive events", 409: "Fly.io sends an event again that is answered with an error",
-		401: "rejects the signature", 500: "its own log should say what",
+		404: "The provider does not receive events", 501: "The provider does not receive events", 409: "Fly.io sends an event again after an error",
+		401: "rejects the signature", 500: "Its log should have the reason",
 	} {
 		w := newWorld(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			if strings.HasSuffix(r.URL.Path, "/events") {

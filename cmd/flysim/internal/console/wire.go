@@ -12,27 +12,27 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// A wire is an exchange as it went over the wire. It does not change but for its
-// number, before anybody sees it.
+// A wire is an exchange as it was on the wire. Its number is set before it is
+// shared. After that it does not change.
 type wire struct {
-	n           int // that of its record
+	n           int // the number of its record
 	method      string
-	url         string // in full
+	url         string // the full URL
 	target      string // as in the request line
 	request     []headerLine
 	requestBody []byte
-	base        string // that was signed
+	base        string // the signed bytes
 	status      int
 	statusText  string
 	answer      []headerLine
 	answerBody  []byte
 	header      http.Header // of the answer, for a replay
 	duration    time.Duration
-	incoming    bool // it came to the console
-	masked      bool // secrets were taken out of the request
+	incoming    bool // the console received it
+	masked      bool // secrets were removed from the request
 }
 
-// answered reports whether an answer came.
+// answered reports whether there is an answer.
 func (w *wire) answered() bool { return w.status != 0 }
 
 type headerLine struct{ Name, Value string }
@@ -45,19 +45,18 @@ func newWire(e flytest.Exchange) *wire {
 	return w
 }
 
-// sentWire is an exchange whose answer is still missing.
+// sentWire returns an exchange that has no answer yet.
 func sentWire(r *http.Request, body []byte, base string) *wire {
 	w := &wire{method: r.Method, url: r.URL.String(), target: r.URL.RequestURI(), requestBody: body, base: base}
 	w.request = []headerLine{{"Host", orElse(r.Host, r.URL.Host)}}
-	if len(body) > 0 { // it is no member of Header, and draft-cavage signs it
+	if len(body) > 0 { // Header does not have it, and draft-cavage signs it
 		w.request = append(w.request, headerLine{"Content-Length", strconv.Itoa(len(body))})
 	}
 	w.request = append(w.request, linesOf(r.Header)...)
 	return w
 }
 
-// A recorder is a transport that takes note of what is sent, also if no answer
-// comes.
+// A recorder is a transport that records each request, even if no answer comes.
 type recorder struct {
 	next http.RoundTripper
 	sent func(*wire)
@@ -69,7 +68,7 @@ func (t recorder) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.next.RoundTrip(r)
 }
 
-// recording returns the console's client with a transport that takes note.
+// recording returns the console's client with a recorder.
 func (c *Console) recording(sent func(*wire)) *http.Client {
 	client := http.Client{}
 	if c.platform.Client != nil {
@@ -93,7 +92,7 @@ func linesOf(h http.Header) []headerLine {
 	return lines
 }
 
-// size is what a wire takes of memory, about.
+// size returns about how much memory a wire takes.
 func (w *wire) size() int {
 	size := 1024 + len(w.url) + len(w.target) + len(w.requestBody) + len(w.base) + len(w.answerBody)
 	for _, lines := range [][]headerLine{w.request, w.answer} {
@@ -104,8 +103,8 @@ func (w *wire) size() int {
 	return size
 }
 
-// serveWire answers with the exact bytes of a part of an exchange, as a file:
-// whatever a provider answers, it is no page of the console's.
+// serveWire answers with the exact bytes of a part of an exchange, as a file. A
+// provider's answer is never a page of the console.
 func (c *Console) serveWire(w http.ResponseWriter, r *http.Request) {
 	n, err := strconv.Atoi(r.PathValue("n"))
 	var found *wire
@@ -128,16 +127,16 @@ func (c *Console) serveWire(w http.ResponseWriter, r *http.Request) {
 		found = nil
 	}
 	if found == nil {
-		c.failPage(w, http.StatusNotFound, "These bytes are not kept", "The console keeps those of the last exchanges alone.")
+		c.failPage(w, http.StatusNotFound, "These bytes are no longer kept", "The console keeps only the bytes of the last requests.")
 		return
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Disposition", `attachment; filename="`+part+"-"+strconv.Itoa(n)+`.txt"`)
-	_, _ = w.Write(body) // whoever left before the answer cannot be told so
+	_, _ = w.Write(body) // the browser may have gone
 }
 
-// printable shows what a page cannot: bytes that are no UTF-8, and characters
-// that a person does not see or that turn the direction of those around them.
+// printable replaces what a page cannot show: invalid UTF-8, invisible
+// characters, and characters that change the direction of the text around them.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -150,7 +149,7 @@ func printable(text string) string {
 	}, strings.ToValidUTF8(text, "\uFFFD"))
 }
 
-// clip shortens a text to so many characters, and makes it one line.
+// clip shortens a text to length characters, and makes it one line.
 func clip(text string, length int) string {
 	runes := []rune(strings.Join(strings.Fields(printable(text)), " "))
 	if len(runes) > length {

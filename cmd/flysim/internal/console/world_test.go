@@ -27,8 +27,8 @@ const (
 	providerBase  = "http://logjam.test/flyio"
 )
 
-// A logjam is a provider, whose extensions are ready at once or when a test
-// says so.
+// A logjam is a provider. Its extensions are ready at once, or when a test says
+// so.
 type logjam struct {
 	mu       sync.Mutex
 	slow     bool // extensions are not ready at once
@@ -135,7 +135,7 @@ func signIn(w http.ResponseWriter, _ *http.Request, id *flyext.Identity) error {
 	return err
 }
 
-// handler returns the provider as it serves at base.
+// handler returns the provider at the URL base.
 func (l *logjam) handler(t *testing.T, base, oauthURL string) http.Handler {
 	t.Helper()
 	config := flyext.Config{
@@ -161,7 +161,7 @@ type transport func(*http.Request) (*http.Response, error)
 
 func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// directly has requests served in this goroutine.
+// directly returns a client whose requests are served in this goroutine.
 func directly(h http.Handler) *http.Client {
 	return &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
 		in := r.Clone(r.Context())
@@ -183,7 +183,7 @@ func directly(h http.Handler) *http.Client {
 	})}
 }
 
-// answering is a provider that answers everything alike.
+// answering is a provider with one answer.
 func answering(status int, body string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -241,7 +241,7 @@ func (w *world) get(path string) *httptest.ResponseRecorder {
 	return w.do(httptest.NewRequest(http.MethodGet, ownURL+path, nil))
 }
 
-// page returns a page's source.
+// page returns the source of a page.
 func (w *world) page(path string) string {
 	w.t.Helper()
 	rec := w.get(path)
@@ -258,7 +258,7 @@ func formRequest(path string, form url.Values) *http.Request {
 	return r
 }
 
-// post sends a form, and returns where it leads.
+// post sends a form, and returns the URL of the redirect.
 func (w *world) post(path string, form url.Values) (location string) {
 	w.t.Helper()
 	rec := w.do(formRequest(path, form))
@@ -274,10 +274,10 @@ func (w *world) provision(id string) string {
 	return w.post("/extensions", url.Values{"id": {id}, "name": {"collider-" + id}, "customer": {nathan}})
 }
 
-// nathan is the default users' admin, as a customer.
+// nathan is the admin among the default users, as a customer.
 const nathan = "organization=g1lx9my4pzemqwk7&user=k9d01lp82rky6vo2"
 
-// wantAll checks that a page has these texts in its source, in any order.
+// wantAll checks that the source of a page has these texts, in any order.
 func (w *world) wantAll(page string, texts ...string) {
 	w.t.Helper()
 	missing := ""
@@ -291,14 +291,14 @@ func (w *world) wantAll(page string, texts ...string) {
 	}
 }
 
-// body is a page without its style and script.
+// body returns a page without its style and script.
 func body(page string) string {
 	_, after, _ := strings.Cut(page, "</style>")
 	before, _, _ := strings.Cut(after, "<script>")
 	return before
 }
 
-// decodeBodies returns a history with its bodies, which are in base64.
+// decodeBodies decodes the bodies of a history, which are in base64.
 func decodeBodies(history string) string {
 	return regexp.MustCompile(`"(?:request|answer)_body":"([^"]*)"`).ReplaceAllStringFunc(history, func(match string) string {
 		_, quoted, _ := strings.Cut(match, `":"`)

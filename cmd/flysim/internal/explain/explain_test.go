@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +36,12 @@ func signed(t *testing.T, method, path, body string, signer flytest.Signer) *Req
 	return sent
 }
 
+// asIs returns a request that is signed without the parameters of the signature.
+func asIs(t *testing.T, body string) *Request {
+	t.Helper()
+	return signed(t, http.MethodPost, "/extensions", body, flytest.XSignatureOptions{AsIs: true}.XSignature(secret))
+}
+
 func TestExplain(t *testing.T) {
 	t.Parallel()
 	key := flyext.Key{ID: flytest.DefaultKeyID, Secret: secret}
@@ -61,10 +68,10 @@ func TestExplain(t *testing.T) {
 		right  bool
 		want   string
 	}{
-		{"right", post, nil, "x-signature", true, "The signature is right: the HMAC-SHA256 of the raw bytes of the body."},
+		{"right", post, nil, "x-signature", true, "The signature is right: it is the HMAC-SHA256 of the raw bytes of the body."},
 		{"right, a query", get, nil, "x-signature", true, "of the query"},
 		{"re-serialised", post, by("json-dumps"), "x-signature", false, "re-serialised JSON, as Python's json.dumps writes it"},
-		{"over the URL", post, by("url"), "x-signature", false, "The sender signs the URL, not the body."},
+		{"over the URL", post, by("url"), "x-signature", false, "The signature fits a program that signs the URL, not the body."},
 		{"the query is rewritten", get, func(q *Question) { q.Request.Target = strings.Replace(q.Request.Target, "b+c", "b%20c", 1) }, "x-signature", false, "sorted and escaped anew"},
 		{"another path", post, func(q *Question) { q.Request.Target = "/extensions" }, "x-signature", false, "A proxy changed the path, or the provider sees it below a mount point: /flyio/extensions is signed, and /extensions arrived."},
 		{"another base URL", post, func(q *Question) { q.BaseURL = "http://logjam.io/flyio" }, "x-signature", false, "The signed URL is for https://logjam.io, and the base URL is for http://logjam.io."},
@@ -77,8 +84,13 @@ func TestExplain(t *testing.T) {
 		{"ahead", post, func(q *Question) { q.Now = now.Add(-time.Hour) }, "x-signature", false, "signed 1h0m0s ahead of this clock"},
 		{"no body", post, func(q *Question) { q.Request.Body = nil }, "x-signature", false, "curl -v does not show a body"},
 		{"a newline of the capture", post, func(q *Question) { q.Request.Body = append(q.Request.Body, '\n') }, "x-signature", false, "without the newline at its end, which the capture has added"},
-		{"a pasted base", post, func(q *Question) { q.Pasted = []byte(strings.Replace(string(q.Request.Body), `"name"`, ` "name"`, 1)) }, "x-signature", true, `differs from byte 11 on`},
-		{"the same base", post, func(q *Question) { q.Pasted = q.Request.Body }, "x-signature", true, "is what is signed, byte for byte"},
+		{"a pasted base", post, func(q *Question) { q.Pasted = []byte(strings.Replace(string(q.Request.Body), `"name"`, ` "name"`, 1)) }, "x-signature", true, `differs at offset 10 (line 1, column 11): 0x22 is signed, and your text has 0x20. Signed from there: "\"name\":\"\xc3\xbc\",\"tim". Your text from there: " \"name`},
+		{"the same base", post, func(q *Question) { q.Pasted = q.Request.Body }, "x-signature", true, "Your text equals the signed bytes."},
+		{"an event without parameters", func(t *testing.T) *Request { return asIs(t, `{"specversion":"1.0","id":"e"}`) }, nil, "x-signature", true, "The event has no timestamp, nonce and url of its own."},
+		{"a binary event without parameters", func(t *testing.T) *Request { return asIs(t, `{"status":"started"}`) }, func(q *Question) { q.Request.Header.Set("Ce-Specversion", "1.0") }, "x-signature", true, "The event has no"},
+		{"a webhook without url", func(t *testing.T) *Request { return asIs(t, `{"timestamp":"1800000000","action":"a","resource":{}}`) }, nil, "x-signature", true, "The signature is right"},
+		{"a webhook without a time", func(t *testing.T) *Request { return asIs(t, `{"action":"a","resource":{}}`) }, nil, "x-signature", false, `has no parameter "timestamp"`},
+		{"a request without parameters", func(t *testing.T) *Request { return asIs(t, `{"id":"x"}`) }, nil, "x-signature", false, `has no parameter "url"`},
 		{"no signature", post, func(q *Question) { q.Request.Header.Del("X-Signature") }, "none", false, "A proxy may have removed the header."},
 		{"a message signature", func(t *testing.T) *Request { return signed(t, "GET", "/extensions/x", "", flytest.RFC9421(key)) }, nil, "rfc9421", true, "The signature is right."},
 		{"a message signature under another secret", func(t *testing.T) *Request { return signed(t, "GET", "/extensions/x", "", flytest.RFC9421(key)) }, func(q *Question) { q.Secret = "another" }, "rfc9421", false, "does not verify"},
@@ -92,6 +104,9 @@ func TestExplain(t *testing.T) {
 			}
 			got := Explain(q)
 			text := strings.Join(got.Findings, "\n")
+			if again := Explain(q); !slices.Equal(got.Findings, again.Findings) {
+				t.Errorf("the findings differ from run to run:\n%q\n%q", got.Findings, again.Findings)
+			}
 			if got.Format != c.format || got.Right != c.right || !strings.Contains(text, c.want) {
 				t.Errorf("%s, right: %v, want %s, %v, %q:\n%s", got.Format, got.Right, c.format, c.right, c.want, text)
 			}
@@ -127,7 +142,7 @@ func TestParse(t *testing.T) {
 	}
 	for _, captured := range []string{"", "nonsense", "{", `{"log": {}}`, "POST /x HTTP/1.1\nno colon", `{"log":{"entries":[{"request":{"url":"%"}}]}}`} {
 		if _, err := Parse([]byte(captured)); err == nil {
-			t.Errorf("%q is no error", captured)
+			t.Errorf("%q was parsed; it must be an error", captured)
 		}
 	}
 }

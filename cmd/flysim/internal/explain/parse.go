@@ -1,5 +1,5 @@
-// Package explain says why the signature of a captured request does not verify.
-// It works offline.
+// Package explain finds the reason why the signature of a captured request does
+// not verify. It works offline.
 package explain
 
 import (
@@ -18,15 +18,15 @@ import (
 // A Request is a captured request.
 type Request struct {
 	Method string
-	// Target is the path and the query, escaped as they were sent.
+	// Target is the path and the query, in the escaping of the request line.
 	Target string
 	Host   string
 	Header http.Header
 	Body   []byte
 }
 
-// Parse reads a request as curl -v, flysim -v, a HAR file or raw HTTP shows it. Of
-// a HAR file it takes the last request. An error says what is missing.
+// Parse reads a request in the form of curl -v, flysim -v, a HAR file or raw HTTP.
+// From a HAR file it takes the last request. Its error names the missing part.
 func Parse(captured []byte) (*Request, error) {
 	text := bytes.TrimLeft(bytes.TrimPrefix(captured, []byte("\ufeff")), " \t\r\n")
 	if bytes.HasPrefix(text, []byte("{")) {
@@ -38,8 +38,8 @@ func Parse(captured []byte) (*Request, error) {
 	return parseRaw(text)
 }
 
-// ofCurl returns the request in what curl -v or flysim -v shows, whose lines begin
-// with "> ", or nil.
+// ofCurl returns the request in the output of curl -v or flysim -v. Its lines begin
+// with "> ". It returns nil if the text has no such lines.
 func ofCurl(text []byte) []byte {
 	var request []string
 	for line := range strings.Lines(string(text)) {
@@ -47,7 +47,7 @@ func ofCurl(text []byte) []byte {
 		if rest, ok := strings.CutPrefix(line, ">"); ok {
 			request = append(request, strings.TrimPrefix(rest, " "))
 		} else if len(request) > 0 {
-			break // the answer, or the next request
+			break // the response, or the next request
 		}
 	}
 	if len(request) == 0 {
@@ -56,14 +56,14 @@ func ofCurl(text []byte) []byte {
 	return []byte(strings.Join(request, "\n"))
 }
 
-// parseRaw reads a request line, header lines and a body. The body goes on to the
-// end, or for as long as Content-Length says.
+// parseRaw reads a request line, header lines and a body. Content-Length ends a
+// body that is longer.
 func parseRaw(text []byte) (*Request, error) {
 	in := bufio.NewReader(bytes.NewReader(text))
 	first, _ := in.ReadString('\n')
 	parts := strings.Fields(first)
 	if len(parts) < 2 || !strings.HasPrefix(parts[1], "/") && !strings.Contains(parts[1], "://") {
-		return nil, errors.New("the first line is no request line such as POST /flyio/extensions HTTP/1.1")
+		return nil, errors.New("the first line is not a request line such as POST /flyio/extensions HTTP/1.1")
 	}
 	r := &Request{Method: parts[0], Header: make(http.Header)}
 	for {
@@ -72,7 +72,7 @@ func parseRaw(text []byte) (*Request, error) {
 		if name, value, ok := strings.Cut(line, ":"); ok {
 			r.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
 		} else if line != "" {
-			return nil, fmt.Errorf("a header line has no colon; is the empty line before the body missing?")
+			return nil, errors.New("a header line has no colon; put an empty line before the body")
 		}
 		if line == "" || err != nil {
 			break
@@ -86,7 +86,7 @@ func parseRaw(text []byte) (*Request, error) {
 	return r, r.setTarget(parts[1])
 }
 
-// setTarget takes a path, or a URL with its host.
+// setTarget sets Target and Host from a path or from a URL with a host.
 func (r *Request) setTarget(target string) error {
 	r.Target, r.Host = target, r.Header.Get("Host")
 	if strings.HasPrefix(target, "/") {
@@ -94,7 +94,7 @@ func (r *Request) setTarget(target string) error {
 	}
 	u, err := url.Parse(target)
 	if err != nil || u.Host == "" {
-		return errors.New("the URL of the request does not parse")
+		return errors.New("the URL of the request is malformed")
 	}
 	r.Target, r.Host = u.RequestURI(), u.Host
 	return nil

@@ -8,7 +8,7 @@
   const parts = root => [...root.querySelectorAll("[data-live] > *")];
   const seen = new Map(parts(document).map(e => [e.id, e.outerHTML])); // as the server sent it
 
-  // The buttons that only a script can serve.
+  // The copy buttons work only with a script, so they are hidden without it.
   const copies = "[data-copy], [data-copy-from]";
   const equip = root => root.querySelectorAll(copies).forEach(e => { e.hidden = false; });
   equip(document);
@@ -36,7 +36,7 @@
   const filter = document.getElementById("filter");
   filter?.addEventListener("change", event => { if (event.target.localName === "select") filter.requestSubmit(); });
 
-  // A form is sent once, however often its button is pressed.
+  // A form is sent once, even if its button is pressed again.
   document.addEventListener("submit", event => {
     if (event.target.method === "get") return;
     if (event.target.dataset.busy) return event.preventDefault();
@@ -45,8 +45,8 @@
   });
   addEventListener("pageshow", () => document.querySelectorAll("[data-busy]").forEach(e => delete e.dataset.busy));
 
-  // Nodes that stay keep the focus, a selection, a click that is half done; and
-  // whether they are open or hidden is for the person and this script to say.
+  // A node that stays keeps its focus, its selection and a half-done click. Only
+  // the person and this script open and hide nodes.
   const mine = ["open", "hidden"];
   const morph = (old, fresh) => {
     if (old.nodeName !== fresh.nodeName || old.id !== fresh.id) return old.replaceWith(fresh);
@@ -95,9 +95,9 @@
     try {
       const answer = await fetch(document.body.dataset.self);
       if (answer.ok) update(new DOMParser().parseFromString(await answer.text(), "text/html"));
-      if (answer.status === 404) location.reload(); // which says that there is no such page any more
+      if (answer.status === 404) location.reload(); // to show that the page no longer exists
     } catch {
-      // The console is not there. The stream tells when it is again.
+      // The console is unreachable. The stream reports its return.
     }
     fetching = false;
     if (again) refresh();
