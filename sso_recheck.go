@@ -87,7 +87,7 @@ func (s *SignOn) Recheck(ctx context.Context, g *Grant) (*Identity, error) {
 		return nil, err
 	}
 	if id.UserID != g.UserID {
-		return nil, signOnError(CodeNotAMember, errors.New("the refresh token is of another user"))
+		return nil, signOnError(CodeNotAMember, errors.New("the refresh token belongs to another user"))
 	}
 	id.Grant = &Grant{UserID: id.UserID, OrganizationID: id.OrganizationID, refreshToken: token.RefreshToken}
 	return id, nil

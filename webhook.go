@@ -189,7 +189,6 @@ func NewWebhooks(c WebhookConfig) (*Webhooks, error) {
 // followed, and net/http would quote a malformed Location in an error.
 type finalAnswers struct{ next http.RoundTripper }
 
-// RoundTrip implements [http.RoundTripper].
 func (t finalAnswers) RoundTrip(r *http.Request) (*http.Response, error) {
 	answer, err := t.next.RoundTrip(r)
 	if answer != nil {
