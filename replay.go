@@ -27,8 +27,8 @@ type ReplayStore interface {
 	Use(ctx context.Context, n Nonce) (fresh bool, err error)
 }
 
-// ErrNonceExpired reports a nonce that the [ReplayStore] could have forgotten, because
-// it expires too early for the store's clock. The client gets 503, and the log names the
+// ErrNonceExpired reports a nonce that has expired by the clock of the [ReplayStore], so
+// that the store could have forgotten it. The client gets 503, and the log names the
 // clocks as the cause.
 var ErrNonceExpired = replay.ErrExpired
 
