@@ -128,7 +128,7 @@ type Extension struct {
 // [Provisioning], means that the work continues.
 type Status string
 
-// The statuses.
+// The statuses of an extension.
 const (
 	Ready        Status = "ready"
 	Provisioning Status = "provisioning"
