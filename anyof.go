@@ -44,7 +44,6 @@ func newGroup(name string, verifiers []Verifier) group {
 
 type allOf struct{ group }
 
-// Verify implements [Verifier].
 func (v *allOf) Verify(ctx context.Context, m *Message) (Verification, error) {
 	if v.err != nil {
 		return Verification{}, v.err
@@ -67,7 +66,6 @@ func (v *allOf) Verify(ctx context.Context, m *Message) (Verification, error) {
 
 type anyOf struct{ group }
 
-// Verify implements [Verifier].
 func (v *anyOf) Verify(ctx context.Context, m *Message) (Verification, error) {
 	if v.err != nil {
 		return Verification{}, v.err

@@ -26,7 +26,7 @@ type Authenticator struct {
 
 // NewAuthenticator returns an authenticator that uses the fields BaseURL, Verifier,
 // ReplayStore, MaxBodyBytes, Now and Logger. It returns an error if one of them is
-// invalid.
+// invalid, or if BaseURL or Verifier is missing.
 func NewAuthenticator(c Config) (*Authenticator, error) {
 	base, err := parseBaseURL(c.BaseURL)
 	if err != nil {
@@ -82,8 +82,8 @@ func (a *Authenticator) check(w http.ResponseWriter, r *http.Request) (Verificat
 }
 
 // Handler returns a handler that calls next for genuine requests, with the body intact,
-// and responds to all others itself. In next, [VerificationOf] returns the result of
-// the verification, which has the generation of the response.
+// and responds to all others itself. In next, [VerificationOf] returns the verification,
+// whose generation determines the format of the response.
 func (a *Authenticator) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, id := withRequestID(r.Context(), w.Header())

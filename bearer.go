@@ -37,7 +37,6 @@ var (
 	errBearerMismatch = &quietError{"bearer token: does not match", ErrSignatureMismatch}
 )
 
-// Verify implements [Verifier].
 func (v *bearerToken) Verify(_ context.Context, m *Message) (Verification, error) {
 	if v.err != nil {
 		return Verification{}, v.err

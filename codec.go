@@ -39,7 +39,6 @@ type signingMember struct {
 	start, end int64
 }
 
-// UnmarshalJSONFrom implements [jsonv2.UnmarshalerFrom].
 func (m *signingMember) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	value, err := dec.ReadValue()
 	if err != nil {
@@ -85,7 +84,6 @@ type signedBody struct{ signingMembers }
 // A member is an [Optional] that json/v2 can decode.
 type member[T any] struct{ Optional[T] }
 
-// UnmarshalJSONFrom implements [jsonv2.UnmarshalerFrom].
 func (m *member[T]) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	m.Present, m.Null = true, dec.PeekKind() == 'n'
 	if m.Null {
@@ -94,10 +92,9 @@ func (m *member[T]) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return jsonv2.UnmarshalDecode(dec, &m.Value)
 }
 
-// regions are a list of strings. Unlike []string, it refuses null elements.
+// regions is a list of strings. Unlike []string, it refuses null elements.
 type regions []string
 
-// UnmarshalJSONFrom implements [jsonv2.UnmarshalerFrom].
 func (r *regions) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	if dec.PeekKind() != '[' {
 		return jsonv2.UnmarshalDecode(dec, (*[]string)(r)) // null, or the error

@@ -39,7 +39,7 @@
 //     body.
 //   - [MessageSignature] with draft-cavage, as in the example of Fly.io's proposal,
 //     covers the method, the target, the time and the length of the body. An
-//     attacker can replace the body by one of the same length, unless
+//     attacker can replace the body with one of the same length, unless
 //     [Policy.RequireDigest] is set.
 //   - [BearerToken] covers no part of the request.
 //

@@ -23,8 +23,8 @@ const (
 	ceSpecVersion  = "1.0"
 )
 
-// eventFields returns the names of the header fields that are part of an event. Next to
-// an attribute, the Content-Type is one, too.
+// eventFields returns the names of the header fields that are part of an event. The
+// Content-Type is one if there is an attribute or if it is a type of CloudEvents.
 func eventFields(h http.Header) []string {
 	var names []string
 	for name := range h {

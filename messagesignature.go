@@ -26,8 +26,8 @@ import (
 //     body; see [Policy.RequireDigest].
 //   - the dialect of github.com/zntrio/httpsig, with [Policy.ZntrioDialect].
 //
-// In an event, the signature must also cover every ce-… field and, next to such a field
-// or if it is a type of CloudEvents, the Content-Type.
+// The signature must also cover the parts of an event: every ce-… field, and the
+// Content-Type if there is such a field or if it is a type of CloudEvents.
 //
 // Covered digests (sha-256 and sha-512) are recomputed. A signature with another
 // algorithm or an unknown key id is refused. A signature without a key id is tried with
@@ -73,7 +73,6 @@ var (
 	errEventUncovered  = fmt.Errorf("%w: a header field of the event is not covered", ErrUncovered)
 )
 
-// Verify implements [Verifier].
 func (v *messageSignature) Verify(_ context.Context, m *Message) (Verification, error) {
 	if err := v.ready(m); err != nil {
 		return Verification{}, err

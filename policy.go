@@ -11,7 +11,7 @@ import (
 // A Policy sets additional requirements for valid signatures. Its zero value is the
 // recommended policy, which [XSignature] and [MessageSignature] use. [Policy.XSignature]
 // uses only MaxAge, ClockSkew, RequireEventTime and InsecureSkipCoverage; the other
-// fields apply to [Policy.MessageSignature].
+// fields apply only to [Policy.MessageSignature].
 type Policy struct {
 	// MaxAge is the maximum age of a message; 0 means 5 minutes, and the maximum is
 	// 24 hours. The replay store remembers a nonce for MaxAge plus ClockSkew after the

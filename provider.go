@@ -33,7 +33,7 @@ type Provisioner interface {
 	Update(ctx context.Context, id string, req *UpdateRequest) (*Extension, error)
 }
 
-// A Fetcher handles GET {base}/extensions/{id}. flyctl polls this route while it
+// A Fetcher handles GET {base}/extensions/{id}. Fly.io polls this route while flyctl
 // waits for an extension. Secrets are optional in the result.
 type Fetcher interface {
 	Fetch(ctx context.Context, id string) (*Extension, error)

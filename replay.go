@@ -22,13 +22,14 @@ type ReplayStore interface {
 	// Use must refuse every nonce that the store could have forgotten, whatever happens
 	// to any clock. It returns an error that wraps [ErrNonceExpired] if n.Expires is
 	// not after the store's clock, or not after the latest expiry among the nonces that
-	// the store has dropped. After any error the client gets 503.
+	// the store has dropped. After an error the client gets 503, or the error is logged
+	// if the event was already delivered.
 	Use(ctx context.Context, n Nonce) (fresh bool, err error)
 }
 
-// ErrNonceExpired reports that the [ReplayStore] could have forgotten a copy of a
-// nonce, because the nonce has expired by the store's clock. The client gets 503, and
-// the log names the clocks as the cause.
+// ErrNonceExpired reports a nonce that has expired by the clock of the [ReplayStore], so
+// that the store could have forgotten it. The client gets 503, and the log names the
+// clocks as the cause.
 var ErrNonceExpired = replay.ErrExpired
 
 // A ReplayLookup is a [ReplayStore] that can also look a nonce up. An [EventReceiver]
@@ -66,7 +67,6 @@ type memoryReplayStore struct {
 	now      func() time.Time
 }
 
-// Use implements [ReplayStore].
 func (s *memoryReplayStore) Use(_ context.Context, n Nonce) (bool, error) {
 	return s.calendar.Use(n.Key, n.Expires, s.now())
 }
@@ -82,12 +82,10 @@ func newMemoryLookup(now func() time.Time) ReplayLookup {
 	return &memoryLookup{replay.NewRecent(defaultReplayCapacity, eventMemory), now}
 }
 
-// Use implements [ReplayStore].
 func (s *memoryLookup) Use(_ context.Context, n Nonce) (bool, error) {
 	return s.recent.Add(n.Key, s.now()), nil
 }
 
-// Used implements [ReplayLookup].
 func (s *memoryLookup) Used(_ context.Context, n Nonce) (bool, error) {
 	return s.recent.Has(n.Key), nil
 }
@@ -95,7 +93,7 @@ func (s *memoryLookup) Used(_ context.Context, n Nonce) (bool, error) {
 // replayUnavailable returns the response to a failure of the replay store.
 func replayUnavailable(err error) error {
 	if errors.Is(err, ErrNonceExpired) {
-		err = errors.Join(errors.New("the clocks of the verifier and of the replay store differ"), err)
+		err = errors.Join(errors.New("the clocks of the verifier and of the replay store differ; synchronise them"), err)
 	}
 	return &Error{Status: 503, Code: CodeReplayUnavailable, Message: "Try again in a moment.", Err: err}
 }

@@ -35,8 +35,8 @@ type Identity struct {
 	// ExtensionID is the extension to show, or "" if the handshake began for an
 	// organization.
 	ExtensionID string
-	// OrganizationID is the organization that the extension belongs to. Role is the
-	// user's role in it, one of [SSOConfig.Roles].
+	// OrganizationID is the organization of the extension or of the handshake. Role is
+	// the user's role in it, one of [SSOConfig.Roles].
 	OrganizationID string
 	Role           string
 

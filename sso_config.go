@@ -138,7 +138,7 @@ func (s *SSOConfig) withDefaults() (SSOConfig, error) {
 	case d.ClientID == "" || d.ClientSecret == "":
 		return d, errors.New("flyext: SSOConfig.ClientID or SSOConfig.ClientSecret is missing")
 	case short(d.StateKey) || slices.ContainsFunc(d.OldStateKeys, short):
-		return d, fmt.Errorf("flyext: SSOConfig.StateKey or one of SSOConfig.OldStateKeys is shorter than %d bytes", minStateKey)
+		return d, fmt.Errorf("flyext: SSOConfig.StateKey or one of SSOConfig.OldStateKeys is shorter than %d bytes; use random bytes", minStateKey)
 	case d.OrganizationOf == nil || d.SignIn == nil:
 		return d, errors.New("flyext: SSOConfig.OrganizationOf or SSOConfig.SignIn is missing")
 	case d.Generation != Generation1 && d.Generation != Generation2:

@@ -82,13 +82,11 @@ type answerWriter struct {
 	wrote bool
 }
 
-// WriteHeader implements [http.ResponseWriter].
 func (w *answerWriter) WriteHeader(status int) {
 	w.wrote = w.wrote || status >= 200
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// Write implements [http.ResponseWriter].
 func (w *answerWriter) Write(p []byte) (int, error) {
 	w.wrote = true
 	return w.ResponseWriter.Write(p)

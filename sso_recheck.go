@@ -46,7 +46,7 @@ func (g *Grant) Reveal() ([]byte, error) {
 
 var errGrant = errors.New("flyext: the grant is malformed")
 
-// ParseGrant reads the output of [Grant.Reveal].
+// ParseGrant reads the output of [Grant.Reveal]. It returns an error for any other text.
 func ParseGrant(text []byte) (*Grant, error) {
 	var g grantText
 	if err := jsonv2.Unmarshal(text, &g); err != nil || g.UserID == "" || g.OrganizationID == "" || g.RefreshToken == "" {
@@ -59,11 +59,12 @@ func ParseGrant(text []byte) (*Grant, error) {
 // notice when a user leaves an organization, so call Recheck regularly, such as hourly.
 //
 // The identity has a new Grant, because a refresh token may work only once. Replace the
-// stored grant by it, and never recheck one grant twice at the same time.
+// stored grant with it, and never recheck one grant twice at the same time.
 //
-// The error is an *[Error]. With [CodeNotAMember], [CodeRoleNotAccepted],
-// [CodeInvalidGrant] or [CodeForeignToken] the user may no longer enter: end the
-// session. With [CodeFlyUnavailable] or [CodeFlyTimeout] Fly.io failed: try again later.
+// The error is an *[Error], unless g is nil or empty. With [CodeNotAMember],
+// [CodeRoleNotAccepted], [CodeInvalidGrant] or [CodeForeignToken] the user may no longer
+// enter: end the session. With [CodeFlyUnavailable] or [CodeFlyTimeout] Fly.io failed:
+// try again later.
 func (s *SignOn) Recheck(ctx context.Context, g *Grant) (*Identity, error) {
 	if g == nil || g.refreshToken == "" {
 		return nil, errGrant
@@ -87,7 +88,7 @@ func (s *SignOn) Recheck(ctx context.Context, g *Grant) (*Identity, error) {
 		return nil, err
 	}
 	if id.UserID != g.UserID {
-		return nil, signOnError(CodeNotAMember, errors.New("the refresh token is of another user"))
+		return nil, signOnError(CodeNotAMember, errors.New("the refresh token belongs to another user"))
 	}
 	id.Grant = &Grant{UserID: id.UserID, OrganizationID: id.OrganizationID, refreshToken: token.RefreshToken}
 	return id, nil

@@ -166,7 +166,6 @@ type answerTransport struct {
 	read func(body []byte) ([]byte, error) // rewrites the body of a success; may be nil
 }
 
-// RoundTrip implements [http.RoundTripper].
 func (t *answerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	answer, err := t.next.RoundTrip(r)
 	if err != nil {

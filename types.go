@@ -128,7 +128,7 @@ type Extension struct {
 // [Provisioning], means that the work continues.
 type Status string
 
-// The statuses.
+// The statuses of an extension.
 const (
 	Ready        Status = "ready"
 	Provisioning Status = "provisioning"
@@ -167,7 +167,7 @@ func (s Secrets) MarshalJSON() ([]byte, error) { return json.Marshal(s.redact())
 func (s Secrets) check() error {
 	for name, value := range s {
 		if !isEnvName(name) {
-			return fmt.Errorf("secret name %q cannot be an environment variable", name)
+			return fmt.Errorf("secret name %q cannot be an environment variable; use letters, digits and underscores", name)
 		}
 		if !isEnvValue(value) {
 			return fmt.Errorf("value of secret %s must be UTF-8 without NUL", name)

@@ -110,7 +110,7 @@ const (
 // Each method sends one webhook. It returns nil when Fly.io has accepted the webhook,
 // and a *[WebhookError] otherwise. It retries after 408, 425, 429, 5xx or a missing
 // response. It waits 1, 2, 4 and 8 seconds (a random time from the second half of each)
-// plus the response's Retry-After. It gives up at once
+// plus the response's Retry-After. It gives up at once:
 //
 //   - after any other response, such as 422 or a redirect;
 //   - after a Retry-After of more than a minute;
@@ -120,8 +120,8 @@ const (
 // [WebhookError.Temporary].
 //
 // A webhook has the resource as in the response to GET, with [Extension.Extra] and
-// without secrets. [Extension.ID] is required. Each attempt has a new timestamp and
-// nonce, and is signed with X-Signature over the bytes sent.
+// without secrets. [Extension.ID] is required. Each attempt has the Endpoint as its URL,
+// a new timestamp and a new nonce, and is signed with X-Signature over the bytes sent.
 //
 // Webhooks are safe for concurrent use. To keep the webhooks of one resource in order,
 // wait for each call before the next.
@@ -189,7 +189,6 @@ func NewWebhooks(c WebhookConfig) (*Webhooks, error) {
 // followed, and net/http would quote a malformed Location in an error.
 type finalAnswers struct{ next http.RoundTripper }
 
-// RoundTrip implements [http.RoundTripper].
 func (t finalAnswers) RoundTrip(r *http.Request) (*http.Response, error) {
 	answer, err := t.next.RoundTrip(r)
 	if answer != nil {

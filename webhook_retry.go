@@ -73,7 +73,7 @@ func (e *WebhookError) Temporary() bool {
 	return e.Status/100 == 5
 }
 
-// LogValue implements [slog.LogValuer].
+// LogValue implements [slog.LogValuer] with the text of Error.
 func (e *WebhookError) LogValue() slog.Value { return slog.StringValue(e.Error()) }
 
 const (
