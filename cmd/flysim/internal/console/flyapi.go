@@ -37,7 +37,9 @@ func (a *flyAPI) root(operation string) *graphql.Object {
 			return a.findAddOn(argument(args, "id"), argument(args, "name"))
 		},
 		"addOnProvider": func(args map[string]any) (any, error) { return a.provider(argument(args, "name")), nil },
-		"addOns":        func(map[string]any) (any, error) { return a.addOns(func(*extension) bool { return true }), nil },
+		"addOns": func(args map[string]any) (any, error) {
+			return a.addOns(args, func(*extension) bool { return true }), nil
+		},
 		"app":           func(args map[string]any) (any, error) { return a.app(argument(args, "name")) },
 		"nearestRegion": func(map[string]any) (any, error) { return region(regions[0]), nil },
 		"organization": func(args map[string]any) (any, error) {
@@ -146,8 +148,8 @@ func (a *flyAPI) organization(id, slug string) (any, error) {
 func (a *flyAPI) organizationObject(o flyOrganization) *graphql.Object {
 	dashboard := a.console.organizationDashboardURL(o.id)
 	return &graphql.Object{Type: "Organization", Fields: values(fields{
-		"addOns": func(map[string]any) (any, error) {
-			return a.addOns(func(x *extension) bool { return x.request.OrganizationID == o.id }), nil
+		"addOns": func(args map[string]any) (any, error) {
+			return a.addOns(args, func(x *extension) bool { return x.request.OrganizationID == o.id }), nil
 		},
 	}, map[string]any{
 		"id": o.id, "name": o.name, "slug": o.slug, "rawSlug": o.slug, "type": "SHARED", "viewerRole": "admin", "internalNumericId": "1",
@@ -172,8 +174,8 @@ func (a *flyAPI) app(name string) (any, error) {
 	c.mu.Unlock()
 	owner := a.firstOrganization()
 	return &graphql.Object{Type: "App", Fields: values(fields{
-		"addOns": func(map[string]any) (any, error) {
-			return a.addOns(func(x *extension) bool { return x.forApp == name }), nil
+		"addOns": func(args map[string]any) (any, error) {
+			return a.addOns(args, func(x *extension) bool { return x.forApp == name }), nil
 		},
 		"organization": func(map[string]any) (any, error) { return a.organization(owner, owner) },
 	}, map[string]any{
@@ -182,13 +184,16 @@ func (a *flyAPI) app(name string) (any, error) {
 	})}, nil
 }
 
-// addOns returns the existing extensions that chosen selects.
-func (a *flyAPI) addOns(chosen func(*extension) bool) *graphql.Object {
+// addOns returns the existing extensions that chosen selects, of the provider that the
+// argument "type" names. An extension that was provisioned on the page has no such name,
+// and matches each.
+func (a *flyAPI) addOns(args map[string]any, chosen func(*extension) bool) *graphql.Object {
+	of := argument(args, "type")
 	a.console.mu.Lock()
 	defer a.console.mu.Unlock()
 	nodes, edges := []any{}, []any{}
 	for _, x := range a.console.extensions {
-		if x.exists() && chosen(x) {
+		if x.exists() && chosen(x) && (of == "" || x.provider == "" || x.provider == of) {
 			node := a.addOn(x)
 			nodes = append(nodes, node)
 			edges = append(edges, &graphql.Object{Type: "AddOnEdge", Fields: values(fields{}, map[string]any{"cursor": fmt.Sprint(x.n), "node": node})})

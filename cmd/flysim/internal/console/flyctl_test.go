@@ -99,6 +99,8 @@ func TestFlyctlOrganization(t *testing.T) {
 		map[string]any{"t": "arcjet"}, `{"data":{"addOns":{"nodes":[{"name":"x","primaryRegion":"","organization":{"slug":"o"},"addOnPlan":{"displayName":"default"}}]}}}`)
 	w.wantGraphQL(`query L($s: String!, $t: AddOnType!) { organization(slug: $s) { addOns(type: $t) { nodes { name } } } }`, "L",
 		map[string]any{"s": "o", "t": "arcjet"}, `{"data":{"organization":{"addOns":{"nodes":[{"name":"x"}]}}}}`)
+	w.wantGraphQL(`{ addOns(type: tigris) { nodes { name } } organization(slug: "o") { addOns(type: tigris) { nodes { name } } } }`, "", nil,
+		`{"data":{"addOns":{"nodes":[]},"organization":{"addOns":{"nodes":[]}}}}`)
 	w.wantGraphQL(`{ organization(slug: "other") { addOns(type: arcjet) { nodes { name } } } }`, "", nil, `{"data":{"organization":{"addOns":{"nodes":[]}}}}`)
 	shown := w.graphQL(`query S($name: String, $provider: String) { addOn(name: $name, provider: $provider) { ...D app { id } addOnProvider { name } readRegions privateIp } } fragment D on AddOn { name status errorMessage metadata options ssoLink }`, "S",
 		map[string]any{"name": "x", "provider": "arcjet"})
@@ -124,6 +126,44 @@ func TestFlyctlOrganization(t *testing.T) {
 	w.wantAll(w.page("/requests?kind=flyctl"), "POST /graphql", "Make: answered", "D: answered", "organization: answered")
 	if page := w.page("/requests?q=fo1_canary"); !strings.Contains(page, "No request matches") {
 		t.Error("the feed has the person's token")
+	}
+}
+
+// flyctlReads has the fields that flyctl v0.4.80 and v0.4.87 read, by type.
+var flyctlReads = map[string]string{
+	"App":          `id name deployed platformVersion cnameTarget secrets { name } organization { ...OrganizationFields } addOns(type: arcjet) { nodes { id } }`,
+	"Organization": `id slug rawSlug paidPlan addOnSsoLink provisionsBetaExtensions name billable billingStatus extensionSsoLink(provider: "arcjet")`,
+	"AddOnProvider": `id name displayName tosUrl asyncProvisioning autoProvision selectName selectRegion selectReplicaRegions detectPlatform
+		resourceName nameSuffix beta tosAgreement internal provisioningInstructions excludedRegions { code }`,
+	"AddOnPlan": `id name displayName description maxDataSize pricePerMonth`,
+	"AddOn": `id name primaryRegion status errorMessage metadata options publicUrl privateIp password readRegions ssoLink environment
+		organization { ...OrganizationFields } addOnProvider { ...AddOnProviderFields } app { ...AppFields } addOnPlan { ...AddOnPlanFields }`,
+}
+
+// Each field that flyctl reads has a value or is null, for an extension of an app.
+func TestFlyctlFields(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, newLogjam().handler(t, providerBase, ""), registered(nil))
+	w.graphQL(createQuery, "Make", map[string]any{"in": map[string]any{"appId": "collider", "organizationId": "g1lx9my4pzemqwk7", "name": "logs", "type": "arcjet"}})
+	query := `query Q { addOn(name: "logs") { ...AddOnFields } }`
+	for of, fields := range flyctlReads {
+		query += " fragment " + of + "Fields on " + of + " { " + fields + " }"
+	}
+	var answer struct {
+		Errors []any
+		Data   struct {
+			AddOn struct {
+				Name, Status string
+				App          map[string]any
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(w.graphQL(query, "Q", nil)), &answer); err != nil || len(answer.Errors) > 0 {
+		t.Fatalf("flyctl's fields: %v, %v", err, answer.Errors)
+	}
+	on := answer.Data.AddOn
+	if _, ok := on.App["cnameTarget"]; on.Name != "logs" || on.Status != "ready" || on.App["name"] != "collider" || !ok {
+		t.Errorf("the extension is %+v", on)
 	}
 }
 
