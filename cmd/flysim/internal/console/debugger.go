@@ -78,7 +78,8 @@ func (c *Console) serveDebuggerPage(w http.ResponseWriter, _ *http.Request) {
 	c.debuggerPage(w, http.StatusOK, &debuggerView{Form: debuggerFormOf(url.Values{"base_url": {c.base}})}, secretOfSigning)
 }
 
-// debuggerPage shows the form and, in v, what goes with it.
+// debuggerPage shows the form and the answer of v. chosen is the key of the selected
+// secret.
 func (c *Console) debuggerPage(w http.ResponseWriter, status int, v *debuggerView, chosen string) {
 	v.Secrets = append(v.Secrets, secretChoice{secretOfSigning, "Signing secret of flysim", chosen != secretOfWebhook})
 	if c.webhookSecret != "" {
@@ -153,8 +154,8 @@ func (c *Console) serveDebugger(w http.ResponseWriter, r *http.Request) {
 	c.debuggerPage(w, http.StatusOK, v, chosen)
 }
 
-// question reads the form. Faults are in f.Errors. A secret from the form counts
-// instead of the chosen one of flysim.
+// question reads the form. Faults are in f.Errors. secret is the secret from the
+// form. If it is "", the chosen secret of flysim is used.
 func (c *Console) question(f *form, chosen, secret string) *explain.Question {
 	q := &explain.Question{Secret: secret, BaseURL: f.text("base_url"), Now: c.now()}
 	if secret == "" {

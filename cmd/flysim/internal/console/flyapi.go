@@ -295,7 +295,7 @@ func optionsIn(in map[string]any) (map[string]json.RawMessage, error) {
 		err = json.Unmarshal(text, &options)
 	}
 	if err != nil {
-		return nil, errors.New("options is no JSON object")
+		return nil, errors.New("options is not a JSON object")
 	}
 	if options == nil { // it was null
 		options = make(map[string]json.RawMessage)

@@ -232,7 +232,7 @@ func TestFlyctlErrors(t *testing.T) {
 		"endless fragment":     {`{ ...A } fragment A on Query { ...A }`, "", nil, `Cannot spread fragment`},
 		"organization of none": {`{ organization(slug: "NO such slug") { id } }`, "", nil, `Could not find Organization`},
 		"delete nothing":       {`mutation { deleteAddOn(input: {name: "none"}) { deletedAddOnName } }`, "", nil, `Could not find AddOn`},
-		"options of a list":    {`mutation { createAddOn(input: {type: arcjet, name: "y", options: [1]}) { addOn { id } } }`, "", nil, `options is no JSON object`},
+		"options of a list":    {`mutation { createAddOn(input: {type: arcjet, name: "y", options: [1]}) { addOn { id } } }`, "", nil, `options is not a JSON object`},
 	} {
 		if got := w.graphQL(test.query, test.operation, test.variables); !strings.Contains(got, test.want) {
 			t.Errorf("%s: %s, want %q in it", name, got, test.want)

@@ -95,7 +95,8 @@ type rebuilt struct {
 	fits     bool // the MAC and the digests are right
 }
 
-// best returns the signature that fits, or else the first that can be rebuilt.
+// best returns the signature that fits. If no signature fits, it returns the first
+// one that can be rebuilt.
 func (m message) best(signatures []msgsig.Signature, secret string) (best rebuilt) {
 	for i := range signatures {
 		s := signatures[i] // a copy, because AppendBase changes it

@@ -78,7 +78,7 @@ func (a *Answer) expect(secret string) {
 	a.Expected = readings.Right(readings.Request{Content: a.Base, Secret: secret})
 }
 
-// parameters are those of the signature.
+// parameters are the parameters of the signature in the signed content.
 type parameters struct{ timestamp, nonce, url string }
 
 func parametersOf(content []byte) parameters {

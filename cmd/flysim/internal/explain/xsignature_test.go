@@ -10,8 +10,8 @@ import (
 	"github.com/flyext/flyext/internal/readings"
 )
 
-// TestXSignatureBytes: Base is what the format signs, whatever the sender signed,
-// and the pasted text is compared with Base.
+// TestXSignatureBytes: Base is the bytes that the format signs, even if the sender
+// signed others. The pasted text is compared with Base.
 func TestXSignatureBytes(t *testing.T) {
 	t.Parallel()
 	python := func(body []byte) readings.Reading {
