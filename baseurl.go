@@ -56,7 +56,7 @@ func checkBasePath(path string) error {
 	}
 	for _, element := range strings.Split(path[1:], "/") {
 		if element == "" || element == "." || element == ".." {
-			return fmt.Errorf("flyext: Config.BaseURL: remove the path element %q, as clients do", element)
+			return fmt.Errorf("flyext: Config.BaseURL: the path must not contain the element %q", element)
 		}
 	}
 	for i := 0; i+2 < len(path); i++ {

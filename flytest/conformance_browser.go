@@ -112,7 +112,7 @@ func (s *subject) setUpOAuth(ctx context.Context, c Choice) error {
 		return skipFailure(err, noRedirect)
 	}
 	if s.OAuth == nil {
-		return &skip{"no simulated OAuth server is configured; set Conformance.OAuth"}
+		return &skip{"no simulated OAuth server is configured; set Conformance.OAuth, or FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET for flysim"}
 	}
 	s.OAuth.SetUsers(
 		User{ID: userAdmin, Name: "Ada", Organizations: []UserOrganization{{OrganizationID: ownOrganization, Role: "admin"}}},

@@ -288,7 +288,7 @@ func (s *subject) needsBearer() error {
 		return &skip{"generation 2 has no bearer token"}
 	}
 	if s.Credentials.BearerToken == "" {
-		return &skip{"no bearer token is configured; set Conformance.Credentials.BearerToken"}
+		return &skip{"no bearer token is configured; set Conformance.Credentials.BearerToken, or pass --bearer-token to flysim"}
 	}
 	return nil
 }

@@ -16,9 +16,9 @@ import (
 const consoleVariable = "FLYSIM_CONSOLE"
 
 // reportToConsole reports an exchange to the page that FLYSIM_CONSOLE names. It ignores
-// errors, because commands also work without a page.
+// errors, because commands also work without a page, and reports nothing after one.
 func (p *program) reportToConsole(e flytest.Exchange) {
-	if p.lookupEnv == nil {
+	if p.lookupEnv == nil || p.consoleGone {
 		return
 	}
 	address, _ := p.lookupEnv(consoleVariable)
@@ -32,7 +32,9 @@ func (p *program) reportToConsole(e flytest.Exchange) {
 	}
 	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	answer, err := client.Post(strings.TrimRight(address, "/")+console.ReportPath, "application/json", bytes.NewReader(report))
-	if err == nil {
-		answer.Body.Close()
+	if err != nil {
+		p.consoleGone = true
+		return
 	}
+	answer.Body.Close()
 }

@@ -43,6 +43,8 @@ type program struct {
 	stdin     io.Reader
 	out, err  *page
 	browse    func(url string) error // opens the user's browser
+
+	consoleGone bool // the page that FLYSIM_CONSOLE names does not answer
 }
 
 // run runs flysim and returns the exit status; see [exitCode].

@@ -1,6 +1,7 @@
 package readings
 
 import (
+	"errors"
 	"os/exec"
 	"strings"
 	"testing"
@@ -35,6 +36,23 @@ func TestRewrite(t *testing.T) {
 }
 
 // TestRewriteIsTheirs compares rewrite with the libraries themselves.
+// A value is copied once for each level above it, so the levels are limited.
+func TestRewriteLimitsDepth(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, text string
+		ok         bool
+	}{
+		{"at the limit", strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth), true},
+		{"arrays", strings.Repeat("[", maxDepth+1) + strings.Repeat("]", maxDepth+1), false},
+		{"objects", strings.Repeat(`{"a":`, maxDepth+1) + "1" + strings.Repeat("}", maxDepth+1), false},
+	} {
+		if _, err := rewrite([]byte(c.text), styles[0]); (err == nil) != c.ok || err != nil && !errors.Is(err, errDepth) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
 func TestRewriteIsTheirs(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

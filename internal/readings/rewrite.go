@@ -31,6 +31,12 @@ var styles = []style{
 	{id: "go-map", name: "Go's json.Marshal of a map", comma: ",", colon: ":", escaped: "<>&\u2028\u2029", sorted: true},
 }
 
+// maxDepth limits the nesting of a JSON text, because rewrite copies a value once for
+// each level above it.
+const maxDepth = 100
+
+var errDepth = fmt.Errorf("the JSON is nested more than %d levels deep", maxDepth)
+
 // rewrite parses a JSON text and writes it in another style.
 func rewrite(text []byte, s style) ([]byte, error) {
 	dec := jsontext.NewDecoder(bytes.NewReader(text))
@@ -48,6 +54,9 @@ func (s style) value(dec *jsontext.Decoder) (string, error) {
 	token, err := dec.ReadToken()
 	if err != nil {
 		return "", err
+	}
+	if dec.StackDepth() > maxDepth {
+		return "", errDepth
 	}
 	switch token.Kind() {
 	case '{':

@@ -18,9 +18,9 @@ var (
 	// maxmemory-policy to noeviction.
 	ErrEvicts = errors.New("redisstore: Redis evicts keys when its memory is full; set maxmemory-policy to noeviction")
 
-	// ErrVolatile reports that Redis loses its data at a restart. Set appendonly to
-	// yes.
-	ErrVolatile = errors.New("redisstore: Redis has no append-only file and loses its data at a restart; set appendonly to yes")
+	// ErrVolatile reports that Redis may lose recent nonces at a restart. Set appendonly
+	// to yes.
+	ErrVolatile = errors.New("redisstore: Redis has no append-only file and may lose recent nonces at a restart; set appendonly to yes")
 )
 
 // Check tests whether Redis is usable and configured to keep its data. It enters a

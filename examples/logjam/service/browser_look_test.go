@@ -84,5 +84,5 @@ func TestBrowserByKeyboard(t *testing.T) {
 		}
 	}
 	b.Navigate(func() { b.Press(browsertest.KeyEnter) }, http.StatusOK)
-	b.WantPage(n.origin+"/", "You are signed out")
+	b.WantPage(n.origin+"/", "You are not signed in")
 }

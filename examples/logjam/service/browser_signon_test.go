@@ -91,7 +91,7 @@ func TestBrowserSignsOut(t *testing.T) {
 	b := n.signedIn(t, nathan)
 	old := b.session()
 	b.Click("#sign-out", http.StatusOK)
-	b.WantPage(n.origin+"/", "You are signed out")
+	b.WantPage(n.origin+"/", "You are not signed in")
 	if left := b.Cookies(); len(left) > 0 {
 		t.Errorf("the browser still has the cookie %s", left[0].Name)
 	}

@@ -139,7 +139,7 @@ func (c *config) complete() error {
 	case c.oauthURL != "" && !c.hasDashboard():
 		return errors.New("FLYIO_OAUTH_URL needs a dashboard; set FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET")
 	case c.hasDashboard() && c.isDemo():
-		return errors.New("the demo has its own sign-on; set FLYIO_SIGNING_SECRET, or unset FLYIO_CLIENT_ID")
+		return errors.New("the demo has its own sign-on; set FLYIO_SIGNING_SECRET, or unset FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET")
 	}
 	switch {
 	case c.servers == nil && (c.databaseURL != "" || c.redisURL != ""):

@@ -83,7 +83,7 @@ func (d *dashboard) home(_ *http.Request, s *session) (*screen, error) {
 	if s != nil {
 		return &screen{redirect: destinationPath(flyext.Destination{OrganizationID: s.OrganizationID})}, nil
 	}
-	return messageScreen(http.StatusOK, "You are signed out", message{
+	return messageScreen(http.StatusOK, "You are not signed in", message{
 		Text: "To open one of your log streams, run:", Command: "flyctl ext logjam dashboard",
 	}), nil
 }
