@@ -133,7 +133,7 @@ func cavageParam(s string) (name, value, rest string, err error) {
 		return "", "", "", errSyntax
 	}
 	if strings.HasPrefix(s, `"`) {
-		if value, s, ok = strings.Cut(s[1:], `"`); !ok || strings.ContainsAny(value, "\\\r\n") {
+		if value, s, ok = strings.Cut(s[1:], `"`); !ok || strings.ContainsFunc(value, isForbidden) {
 			return "", "", "", errSyntax
 		}
 	} else {
@@ -158,6 +158,10 @@ func cavageParam(s string) (name, value, rest string, err error) {
 	}
 	return name, value, rest, nil
 }
+
+// isForbidden reports whether a quoted value must not contain a character: a control
+// character (RFC 9110, section 5.6.4), or a backslash, which signers escape differently.
+func isForbidden(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f || c == '\\' }
 
 func isCavageName(name string) bool { return name != "" && !strings.ContainsAny(name, " \t\",") }
 
