@@ -61,7 +61,7 @@ func TestBrowserLooks(t *testing.T) {
 	s.WaitFor(".times")
 	all("provisioning")
 	s.logjam.set(func(l *logjam) { l.finished = flyext.Failed })
-	s.WaitForText("#head", "error")
+	s.WaitForText("#head .badge", "error")
 	all("failed")
 	s.Open(s.url+first, http.StatusOK)
 	s.ClickHere("#secret1-show")
