@@ -25,20 +25,20 @@ func (a *Answer) judge(q Question, p parameters, given string) {
 		if !refused {
 			a.add("The event has no timestamp, nonce and url of its own. A provider accepts it, unless its policy requires the time of an event.")
 		}
-	case kind == aWebhook && p.url == "":
+	case kind == aWebhook:
 		refused = a.checkNotation(given) || refused
+		if p.url != "" {
+			refused = a.checkURL(q, p) || refused
+		}
 		refused = a.checkTime(q, p) || refused
 	default:
-		if kind == aWebhook {
-			refused = a.checkNotation(given) || refused
-		}
 		refused = a.checkURL(q, p) || refused
 		refused = a.checkTime(q, p) || refused
-		if p.nonce == "" && kind != aWebhook {
+		if p.nonce == "" {
 			refused = true
 			a.add(`The signed content has no parameter "nonce".`)
 		}
-		if err := verify(q, a.Base, p); err != nil && fits && !refused && kind != aWebhook {
+		if err := verify(q, a.Base, p); err != nil && fits && !refused {
 			refused = true
 			a.add("A provider refuses the request: %v.", err)
 		}

@@ -53,8 +53,8 @@ func Parse(captured []byte) (*Request, error) {
 }
 
 // ofCurl returns the request in the output of curl -v or flysim -v. Its lines begin
-// with "> ", and the first of them is the request line. It returns nil for any other
-// text, such as raw HTTP whose body has a line that begins with ">".
+// with "> ". It returns nil if the text has no such lines, or if the text begins with
+// a request line: in raw HTTP such lines are of the body.
 func ofCurl(text []byte) []byte {
 	if first, _, _ := strings.Cut(string(text), "\n"); isRequestLine(first) {
 		return nil
@@ -68,7 +68,7 @@ func ofCurl(text []byte) []byte {
 			break // the response, or the next request
 		}
 	}
-	if len(request) == 0 || !isRequestLine(request[0]) {
+	if len(request) == 0 {
 		return nil
 	}
 	return []byte(strings.Join(request, "\n"))
