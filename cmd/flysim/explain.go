@@ -15,6 +15,10 @@ the format, the interpretation that matches, the exact bytes that are signed, an
 the first byte at which the text that your provider signs differs. It sends
 nothing.
 
+The exit status is 0 if a provider accepts the request as it was sent. It is 1 if a
+provider refuses it, or if the capture lacks the body: curl -v does not show the
+body, so pass it with --body.
+
   # A request as curl -v or raw HTTP shows it
   flysim explain request.txt
   # The last request of a HAR file
@@ -54,7 +58,8 @@ func (p *program) explainRequest(args []string, e *explainOptions) error {
 	answer := explain.Explain(*q)
 	if p.json {
 		p.writeJSON(map[string]any{
-			"format": answer.Format, "right": answer.Right, "reading": answer.Reading, "findings": answer.Findings, "base": string(answer.Base), "expected": answer.Expected,
+			"format": answer.Format, "right": answer.Right(), "verdict": answer.Verdict, "reading": answer.Reading, "findings": answer.Findings,
+			"base": string(answer.Base), "signed": string(answer.Signed), "expected": answer.Expected,
 		})
 	} else {
 		p.out.say("%s %s: format %s", q.Request.Method, q.Request.Target, answer.Format)
@@ -67,7 +72,7 @@ func (p *program) explainRequest(args []string, e *explainOptions) error {
 			p.out.line(plain, "", "right value  "+answer.Expected)
 		}
 	}
-	if !answer.Right {
+	if !answer.Right() {
 		return errRequirements
 	}
 	return nil
@@ -93,7 +98,7 @@ func (p *program) showBytes(name string, text []byte) {
 
 // question reads the files that the arguments and flags name.
 func (p *program) question(args []string, e *explainOptions) (*explain.Question, error) {
-	q := &explain.Question{Secret: p.signingSecret, BaseURL: p.baseURL, Now: time.Now()}
+	q := &explain.Question{Secret: p.signingSecret, BaseURL: p.baseURL, Now: time.Now(), GiveBody: "pass it with --body"}
 	var captured []byte
 	var err error
 	if len(args) == 0 || args[0] == "-" {

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/flyext/flyext/internal/readings"
 )
 
 // TestExplain: explain reads the output of flysim -v, and says why its signature
@@ -26,6 +28,26 @@ func TestExplain(t *testing.T) {
 	capture.run(t, "explain", "--json").want(t, 0).decode(t, &doc)
 	if doc.Format != "x-signature" || !doc.Right || len(doc.Findings) == 0 {
 		t.Errorf("the document is %+v", doc)
+	}
+	// A capture without the body, and then with the body that another program signed.
+	head, _, _ := strings.Cut(capture.stdin, "> {")
+	curl := capture.with()
+	curl.stdin = head
+	contains(t, words(curl.run(t, "explain").want(t, exitRefused).stdout), "Cannot be judged: the capture has no body; pass it with --body.")
+	var answer struct {
+		Right           bool
+		Verdict         string
+		Reading, Signed string
+	}
+	curl.run(t, "explain", "--json").want(t, exitRefused).decode(t, &answer)
+	if answer.Right || answer.Verdict != "unknown" {
+		t.Errorf("the answer about a capture without a body is %+v", answer)
+	}
+	python := readings.All(readings.Request{Content: []byte(`{"id":"x"}`), Secret: signingSecret})[0]
+	curl.stdin = "POST /x HTTP/1.1\nX-Signature: " + python.Signature + "\n\n{\"id\":\"x\"}"
+	curl.run(t, "explain", "--json").want(t, exitRefused).decode(t, &answer)
+	if answer.Verdict != "refused" || answer.Signed != string(python.Base) {
+		t.Errorf("the answer is %+v, want the signed bytes %q", answer, python.Base)
 	}
 	for _, args := range [][]string{{"explain", "nosuch"}, {"explain", "--body", "nosuch"}, {"explain", "--base", "nosuch"}, {"explain", "--at", "x"}} {
 		capture.run(t, args...).want(t, exitUsage)

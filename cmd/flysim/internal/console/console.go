@@ -308,7 +308,7 @@ func (c *Console) denyForeign(w http.ResponseWriter, r *http.Request) {
 	http.Error(w, "Another site sent this request. The console serves its own pages only.", http.StatusForbidden)
 }
 
-// maxForm is the most bytes of a form.
+// maxForm is the most bytes of a form other than that of the debugger.
 const maxForm = 256 << 10
 
 // protect refuses forms of other sites, and forms that are too large.
@@ -321,12 +321,16 @@ func (c *Console) protect(next http.Handler) http.Handler {
 			c.failPage(w, http.StatusForbidden, "Another site sent this form", "The console accepts forms only from its own pages. Open the console, and use its form.")
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		limit := int64(maxForm)
+		if r.URL.Path == debuggerPath {
+			limit = maxDebuggerForm
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, limit)
 		if r.Method == http.MethodPost {
 			if err := r.ParseForm(); err != nil {
 				status, text := http.StatusBadRequest, "It is not encoded as a form."
 				if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-					status, text = http.StatusRequestEntityTooLarge, fmt.Sprintf("A form may have %d KiB.", maxForm>>10)
+					status, text = http.StatusRequestEntityTooLarge, fmt.Sprintf("A form may have %d KiB. Go back to get your input, and shorten it.", limit>>10)
 				}
 				c.failPage(w, status, "The form cannot be read", text)
 				return

@@ -14,10 +14,17 @@ import (
 // debuggerPath is the page that explains a signature.
 const debuggerPath = "/debugger"
 
+// The limits of the form. A form is up to three times as large as its text, because
+// of its escapes.
+const (
+	maxDebuggerForm  = 2 << 20   // bytes
+	maxDebuggerField = 512 << 10 // bytes, with "\n" for each newline
+)
+
 // debuggerFields has every field of the form except the secret, which a page never
 // repeats.
 var debuggerFields = []field{
-	{Name: "capture", Label: "Captured request", Hint: "The output of curl -v or flysim -v, raw HTTP, or a HAR file (its last request is used). At most 256 KiB.", Code: true, Rows: 10},
+	{Name: "capture", Label: "Captured request", Hint: "The output of curl -v or flysim -v, raw HTTP, or a HAR file (its last request is used). At most 512 KiB.", Code: true, Rows: 10},
 	{Name: "body", Label: "Body (optional)", Hint: "Needed if the capture has no body. curl -v, for example, does not show it.", Code: true, Rows: 3},
 	{Name: "base_url", Label: "Base URL of the receiver", Hint: "The signed URL is compared with it. Leave it empty to skip that check.", Code: true},
 	{Name: "at", Label: "Received at (optional)", Hint: "Such as 2026-01-31T12:00:00Z. The age of the signature is judged by this time, or by now.", Code: true},
@@ -48,12 +55,22 @@ type debuggerView struct {
 // A debuggerAnswer is an explain.Answer on a page.
 type debuggerAnswer struct {
 	Request, Format, Reading string
-	Right                    bool
+	Verdict                  verdict
 	Findings                 []string
 	Base, Signed             *exactBytes
 	Expected, Encoding       string
 	Secret                   string // which one, in words
 	Difference               *explain.Difference
+}
+
+// A verdict is an explain.Verdict on a page.
+type verdict struct{ Class, Sign, Text string }
+
+var verdicts = map[explain.Verdict]verdict{
+	explain.Accepted: {"good", "✓", "The signature is right"},
+	explain.Changed:  {"good", "✓", "The signature fits; the capture changed the body"},
+	explain.Refused:  {"bad", "✕", "A receiver refuses this request"},
+	explain.Unknown:  {"wait", "…", "Cannot be judged: the capture lacks the body"},
 }
 
 // exactBytes are bytes that a page shows.
@@ -92,7 +109,9 @@ func (c *Console) debuggerPage(w http.ResponseWriter, status int, v *debuggerVie
 const (
 	warnMasked = "Secrets are masked in this request, because it was read from the history. Its bytes are not those that were signed, so its signature cannot be verified. " +
 		"Send the request again, or start flysim serve with --data-secrets before you record it."
-	warnBytes = "The body has bytes that a form changes: it is not UTF-8, or has carriage returns. Export the request as HAR, and run flysim explain with that file."
+	warnMaskedText = "The text contains " + masked + ", so the signature cannot be verified."
+	warnBytes      = "The body has bytes that a form changes: it is not UTF-8, or has carriage returns. Export the request as HAR, and run flysim explain with that file."
+	warnLarge      = "The request is larger than 512 KiB, so this form cannot be sent. Export the request as HAR, and run flysim explain with that file."
 )
 
 // serveExplainPage fills the form with a request of the feed.
@@ -105,18 +124,37 @@ func (c *Console) serveExplainPage(w http.ResponseWriter, _ *http.Request, r *re
 		return
 	}
 	v := &debuggerView{From: r.n}
-	base, chosen := c.base, secretOfSigning
+	base, chosen := c.baseOf(found.url), secretOfSigning
 	if found.incoming {
 		base, chosen = c.url, secretOfWebhook
 	}
-	v.Form = debuggerFormOf(url.Values{"capture": {found.rawHTTP()}, "base_url": {base}, "at": {at.UTC().Format(time.RFC3339)}})
+	capture := found.rawHTTP()
+	v.Form = debuggerFormOf(url.Values{"capture": {capture}, "base_url": {base}, "at": {at.UTC().Format(time.RFC3339)}})
 	switch body := string(found.requestBody); {
 	case found.masked:
 		v.Warning = warnMasked
+	case len(capture) > maxDebuggerField:
+		v.Warning = warnLarge
 	case !utf8.ValidString(body) || strings.ContainsAny(body, "\r\x00"):
 		v.Warning = warnBytes
 	}
 	c.debuggerPage(w, http.StatusOK, v, chosen)
+}
+
+// baseOf returns the base URL of a request that this console or another command sent.
+// The base URL of another command is the URL up to the last element "extensions". If
+// the URL has no such element, only scheme and host are known.
+func (c *Console) baseOf(target string) string {
+	if target == c.base || strings.HasPrefix(target, c.base+"/") || strings.HasPrefix(target, c.base+"?") {
+		return c.base
+	}
+	u, err := url.Parse(target)
+	if err != nil || u.Host == "" {
+		return c.base
+	}
+	path := u.EscapedPath()
+	end := strings.LastIndex(path+"/", "/extensions/")
+	return u.Scheme + "://" + u.Host + path[:max(end, 0)]
 }
 
 // rawHTTP returns the request as text.
@@ -142,8 +180,8 @@ func (c *Console) serveDebugger(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer := explain.Explain(*q)
-	if hasMasked(q.Request) && !answer.Right {
-		v.Warning = warnMasked
+	if hasMasked(q.Request) && !answer.Right() {
+		v.Warning = warnMaskedText
 	} else {
 		v.Answer = newDebuggerAnswer(q.Request, answer)
 		v.Answer.Secret = "the secret from the form"
@@ -157,11 +195,16 @@ func (c *Console) serveDebugger(w http.ResponseWriter, r *http.Request) {
 // question reads the form. Faults are in f.Errors. secret is the secret from the
 // form. If it is "", the chosen secret of flysim is used.
 func (c *Console) question(f *form, chosen, secret string) *explain.Question {
-	q := &explain.Question{Secret: secret, BaseURL: f.text("base_url"), Now: c.now()}
+	q := &explain.Question{Secret: secret, BaseURL: f.text("base_url"), Now: c.now(), GiveBody: "paste it into the field Body"}
 	if secret == "" {
 		q.Secret = c.signingSecret
 		if chosen == secretOfWebhook && c.webhookSecret != "" {
 			q.Secret = c.webhookSecret
+		}
+	}
+	for _, name := range []string{"capture", "body", "pasted"} {
+		if len(f.lines(name)) > maxDebuggerField {
+			f.fail(name, "It is larger than 512 KiB. Run flysim explain with a file.")
 		}
 	}
 	var err error
@@ -222,8 +265,11 @@ func newDebuggerAnswer(r *explain.Request, a *explain.Answer) *debuggerAnswer {
 	path, _, _ := strings.Cut(r.Target, "?")
 	v := &debuggerAnswer{
 		Request: clip(r.Method+" "+path, 200), Format: formats[a.Format].name, Encoding: formats[a.Format].encoding,
-		Right: a.Right, Reading: capitalised(printable(a.Reading)), Base: newExactBytes(a.Base), Signed: newExactBytes(a.Signed),
+		Verdict: verdicts[a.Verdict], Reading: capitalised(printable(a.Reading)), Base: newExactBytes(a.Base), Signed: newExactBytes(a.Signed),
 		Expected: a.Expected, Difference: a.Difference,
+	}
+	if a.Verdict == explain.Unknown && v.Reading == "" {
+		v.Reading = "Unknown without the body"
 	}
 	for _, finding := range a.Findings {
 		if a.Difference == nil || finding != a.Difference.String() { // which the page shows as a table

@@ -50,7 +50,7 @@ func TestDebuggerCrossSite(t *testing.T) {
 			}
 		}
 	}
-	if w := send(unguarded, http.Header{}, strings.Repeat("x", maxForm)); w.Code != http.StatusRequestEntityTooLarge {
+	if w := send(unguarded, http.Header{}, strings.Repeat("x", maxDebuggerForm)); w.Code != http.StatusRequestEntityTooLarge {
 		t.Errorf("a large form: %d", w.Code)
 	}
 }

@@ -1,12 +1,14 @@
 package console_test
 
 import (
+	"encoding/json"
 	"html"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -105,6 +107,7 @@ func TestDebuggerAnswers(t *testing.T) {
 		}
 	}
 	head, _, _ := strings.Cut(form.Get("capture"), "\r\n\r\n")
+	withoutLength := regexp.MustCompile("Content-Length: .*\r\n").ReplaceAllString(form.Get("capture"), "")
 	curl := "* Connected\r\n> " + strings.ReplaceAll(head, "\r\n", "\r\n> ") + "\r\n> \r\n< HTTP/1.1 401 Unauthorized\r\n"
 	with := func(pairs ...string) url.Values {
 		changed := url.Values{}
@@ -124,7 +127,11 @@ func TestDebuggerAnswers(t *testing.T) {
 		{"right", form, []string{"The signature is right", `<dd id="format">X-Signature</dd>`, `<dd id="reading">The raw bytes of the body</dd>`,
 			`<code id="expected">` + right + `</code>`, "HMAC-SHA256 under the signing secret of flysim.", html.EscapeString(`"name":"collider-ext1"`)}},
 		{"curl -v and the body", with("capture", curl, "body", sent), []string{"The signature is right"}},
-		{"curl -v without the body", with("capture", curl), []string{"A receiver refuses this request", "curl -v does not show a body"}},
+		{"curl -v without the body", with("capture", curl), []string{
+			`<div class="notice wait" id="verdict"`, "Cannot be judged: the capture lacks the body", "the capture has no body; paste it into the field Body.", `<dd id="reading">Unknown without the body</dd>`}},
+		{"a newline of the capture", with("capture", withoutLength+"\r\n"), []string{
+			`<div class="notice good" id="verdict"`, "The signature fits; the capture changed the body", "which the capture has added", `<code id="expected">` + right + `</code>`}},
+		{"upper-case digits", with("capture", strings.Replace(form.Get("capture"), right, strings.ToUpper(right), 1)), []string{"✓</span> The signature is right", "in upper-case hex digits"}},
 		{"HAR", with("capture", w.get("/requests/2/har").Body.String()), []string{"The signature is right"}},
 		{"another secret", with("secret", "a-secret-of-mine"), []string{"A receiver refuses this request", "Either the secret differs (the one used here has 16 bytes)", `<dd id="reading">No known reading</dd>`,
 			"HMAC-SHA256 under the secret from the form."}},
@@ -225,7 +232,10 @@ func TestDebuggerMasked(t *testing.T) {
 	const warning = "This request cannot be verified here"
 	w.wantAll(w.page("/requests/2/explain"), warning, "Secrets are masked in this request", "[masked]")
 	page := w.debug(http.StatusOK, w.filled("2"))
-	w.wantAll(page, warning)
+	w.wantAll(page, warning, "The text contains [masked], so the signature cannot be verified.")
+	if strings.Contains(page, "read from the history") {
+		t.Error("the page says that a pasted text was read from the history")
+	}
 	if strings.Contains(page, `id="answer"`) {
 		t.Errorf("there is an answer:\n%s", body(page))
 	}
@@ -240,6 +250,69 @@ func TestDebuggerBytes(t *testing.T) {
 	for i, text := range []string{"\xff", "{\r\n}"} {
 		w.hear(http.StatusUnprocessableEntity, signed(webhookSecret, text))
 		w.wantAll(w.page("/requests/"+[]string{"1", "2"}[i]+"/explain"), "The body has bytes that a form changes")
+	}
+}
+
+// TestDebuggerSizes: a form may be larger than the others, because its escapes take
+// more room than its text. A field that is too large is kept on the page.
+func TestDebuggerSizes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, newLogjam().handler(t, providerBase, ""))
+	capture := func(size int) string {
+		const head = "POST /flyio/extensions HTTP/1.1\r\nX-Signature: 00\r\n\r\n"
+		return head + strings.Repeat("{", size-len(head)+3) // each newline of the head counts once
+	}
+	const most = 512 << 10
+	w.wantAll(w.debug(http.StatusOK, url.Values{"capture": {capture(most)}}), "A receiver refuses this request")
+	for _, name := range []string{"capture", "body", "pasted"} {
+		form := url.Values{"capture": {capture(100)}}
+		form.Set(name, capture(most+1))
+		page := w.debug(http.StatusUnprocessableEntity, form)
+		w.wantAll(page, "It is larger than 512 KiB. Run flysim explain with a file.")
+		if formOf(page).Get(name) != form.Get(name) {
+			t.Errorf("%s is lost", name)
+		}
+	}
+	rec := w.do(formRequest("/debugger", url.Values{"capture": {capture(most * 3 / 2)}}))
+	if rec.Code != http.StatusRequestEntityTooLarge || !strings.Contains(rec.Body.String(), "A form may have 2048 KiB. Go back") {
+		t.Errorf("a form of more than 2 MiB: %d", rec.Code)
+	}
+	if rec := w.do(formRequest("/users", url.Values{"x": {strings.Repeat("x", 300<<10)}})); rec.Code != http.StatusRequestEntityTooLarge {
+		t.Errorf("another form of 300 KiB: %d", rec.Code)
+	}
+	large, err := json.Marshal(map[string]any{
+		"method": "POST", "url": providerBase + "/extensions", "target": "/flyio/extensions", "status": 413, "request_body": []byte(strings.Repeat("x", most)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.report(string(large))
+	w.wantAll(w.page("/requests/1/explain"), "The request is larger than 512 KiB, so this form cannot be sent.")
+}
+
+// TestDebuggerBase: for a request that another command reported, the base URL is that
+// of the command.
+func TestDebuggerBase(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, newLogjam().handler(t, providerBase, ""))
+	n := 0
+	for sent, want := range map[string]string{
+		providerBase + "/extensions/x":                      providerBase,
+		providerBase + "/other":                             providerBase,
+		providerBase + "?x=y":                               providerBase,
+		"https://other.example/api/extensions/x/sso?a=b":    "https://other.example/api",
+		"https://other.example/api/extensions":              "https://other.example/api",
+		"https://other.example/extensions/extensions/x":     "https://other.example/extensions",
+		"http://127.0.0.1:8080/a%2Fb/extensions?a=b":        "http://127.0.0.1:8080/a%2Fb",
+		"https://other.example/organizations/m/extensions2": "https://other.example",
+		"https://other.example":                             "https://other.example",
+	} {
+		_, target, _ := strings.Cut(strings.Replace(sent, "://", "", 1), "/")
+		w.report(`{"method":"POST","url":"` + sent + `","target":"/` + target + `","status":200}`)
+		n++
+		if got := w.filled(strconv.Itoa(n)).Get("base_url"); got != want {
+			t.Errorf("%s: the base URL is %s, want %s", sent, got, want)
+		}
 	}
 }
 

@@ -60,7 +60,7 @@ func (f filter) matchesStatus(r *record) bool {
 	case "ok":
 		return r.outcome.ok
 	case "failed":
-		return !r.outcome.ok
+		return !r.outcome.ok && !r.neutral
 	case "none":
 		return status == 0
 	}

@@ -41,6 +41,7 @@ type savedRecord struct {
 	Title       string     `json:"title,omitempty"`
 	Times       int        `json:"times"`
 	OK          bool       `json:"ok"`
+	Neutral     bool       `json:"neutral,omitempty"`
 	Headline    string     `json:"headline"`
 	Explanation string     `json:"explanation,omitempty"`
 	Wire        *savedWire `json:"wire,omitempty"`
@@ -239,7 +240,7 @@ func (c *Console) save(r *record, x *extension) {
 func (c *Console) saveRecord(r *record) {
 	saved := savedRecord{
 		N: r.n, At: r.at, What: r.what, Extension: r.extension, Title: r.title, Times: r.times,
-		OK: r.outcome.ok, Headline: c.masker.text(r.outcome.headline), Explanation: c.masker.text(r.outcome.explanation),
+		OK: r.outcome.ok, Neutral: r.neutral, Headline: c.masker.text(r.outcome.headline), Explanation: c.masker.text(r.outcome.explanation),
 	}
 	if r.wire != nil {
 		saved.Wire = c.masker.wire(r.wire)
@@ -302,7 +303,7 @@ func (s *savedExtension) extension() *extension {
 func (s *savedRecord) record() *record {
 	r := &record{
 		n: s.N, at: s.At, what: s.What, extension: s.Extension, title: s.Title, times: max(s.Times, 1),
-		outcome: outcome{s.OK, s.Headline, s.Explanation}, forgotten: s.Wire == nil,
+		outcome: outcome{s.OK, s.Headline, s.Explanation}, forgotten: s.Wire == nil, neutral: s.Neutral,
 	}
 	if w := s.Wire; w != nil {
 		header := make(http.Header)

@@ -26,6 +26,7 @@ type record struct {
 	wire      *wire  // nil if nothing was sent, or if it is forgotten
 	forgotten bool
 	outcome   outcome
+	neutral   bool // the outcome is neither good nor bad
 }
 
 // An action is the kind of a request, by its name on the pages.

@@ -49,6 +49,8 @@ func (c *Console) serveReport(w http.ResponseWriter, r *http.Request) {
 	if x != nil {
 		c.attach(step, x)
 	}
+	// flysim check sends requests that a provider must refuse.
+	step.neutral = seen.status/100 == 3 || seen.status/100 == 4
 	c.keep(step, seen, o)
 	c.save(step, nil)
 	c.changed(string(what) + ": " + o.headline)

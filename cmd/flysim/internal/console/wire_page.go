@@ -42,6 +42,8 @@ func newRecordView(r *record) recordView {
 // look returns the class and the sign of a record's outcome.
 func (r *record) look() (class, sign string) {
 	switch {
+	case r.neutral:
+		return "said", ""
 	case !r.outcome.ok:
 		return "bad", "✕"
 	case strings.HasPrefix(r.outcome.headline, "Not ready"):

@@ -19,15 +19,33 @@ type Question struct {
 	// Pasted is the text that the provider signs. It is compared with the signed
 	// bytes. A nil Pasted compares nothing.
 	Pasted []byte
+	// GiveBody says how to add a body that the capture lacks, such as "pass it with
+	// --body".
+	GiveBody string
 }
+
+// A Verdict says whether a provider accepts a request. The nonce is not considered:
+// a provider also refuses a request that it has seen before.
+type Verdict string
+
+// The verdicts.
+const (
+	// Accepted means that a provider accepts the request.
+	Accepted Verdict = "accepted"
+	// Changed means that a provider accepts the request that was sent. The capture has
+	// changed its body.
+	Changed Verdict = "changed"
+	// Refused means that a provider refuses the request.
+	Refused Verdict = "refused"
+	// Unknown means that the capture lacks the body, or a part of it.
+	Unknown Verdict = "unknown"
+)
 
 // An Answer explains a signature.
 type Answer struct {
 	// Format is "x-signature", "rfc9421", "cavage" or "none".
-	Format string
-	// Right reports whether a provider accepts the request. The nonce is not
-	// considered: a provider also refuses a request that it has seen before.
-	Right bool
+	Format  string
+	Verdict Verdict
 	// Reading says in a few words which bytes, notation or secret the received
 	// signature fits. It is "" if no known reading fits.
 	Reading string
@@ -47,6 +65,9 @@ type Answer struct {
 	Difference *Difference
 }
 
+// Right reports whether a provider accepts the request as it was sent.
+func (a *Answer) Right() bool { return a.Verdict == Accepted || a.Verdict == Changed }
+
 func (a *Answer) add(format string, args ...any) {
 	a.Findings = append(a.Findings, fmt.Sprintf(format, args...))
 }
@@ -62,7 +83,7 @@ func Explain(q Question) *Answer {
 	case h.Get("Signature") != "" || strings.HasPrefix(h.Get("Authorization"), "Signature "):
 		return messageSignature(q, formatCavage)
 	}
-	a := &Answer{Format: "none"}
+	a := &Answer{Format: "none", Verdict: Refused}
 	a.add("The request has no X-Signature, Signature-Input or Signature header. A proxy may have removed the header.")
 	return a
 }
@@ -78,6 +99,24 @@ func (a *Answer) compare(pasted []byte) {
 		a.Difference = Compare(a.Base, pasted)
 		a.add("%s", a.Difference)
 	}
+}
+
+// incomplete says that the capture lacks the body or its end. Nothing that depends on
+// the body can be judged.
+func (a *Answer) incomplete(q Question) {
+	a.Verdict = Unknown
+	if have := len(q.Request.Body); have > 0 {
+		a.add("Cannot be judged: the capture has %d of the %d bytes of the body. For the whole body: %s.", have, q.Request.length(), q.giveBody())
+		return
+	}
+	a.add("Cannot be judged: the capture has no body; %s. curl -v shows no body.", q.giveBody())
+}
+
+func (q *Question) giveBody() string {
+	if q.GiveBody == "" {
+		return "give it by itself"
+	}
+	return q.GiveBody
 }
 
 // signsQuery reports whether X-Signature signs the query of a method's requests

@@ -78,12 +78,12 @@ func TestExplain(t *testing.T) {
 		{"another Host", post, func(q *Question) { q.Request.Host = "10.0.0.1:8080" }, "x-signature", true, "a proxy rewrites Host"},
 		{"the header is rewritten", post, func(q *Question) {
 			q.Request.Header.Set("X-Signature", strings.ToUpper(q.Request.Header.Get("X-Signature")))
-		}, "x-signature", false, "compares upper-case hex digits"},
+		}, "x-signature", true, "in upper-case hex digits. flyext accepts it."},
 		{"another secret", post, func(q *Question) { q.Secret = "another" }, "x-signature", false, "Either the secret differs (the one used here has 7 bytes)"},
 		{"old", post, func(q *Question) { q.Now = now.Add(time.Hour) }, "x-signature", false, "signed 1h0m0s ago"},
 		{"ahead", post, func(q *Question) { q.Now = now.Add(-time.Hour) }, "x-signature", false, "signed 1h0m0s ahead of this clock"},
-		{"no body", post, func(q *Question) { q.Request.Body = nil }, "x-signature", false, "curl -v does not show a body"},
-		{"a newline of the capture", post, func(q *Question) { q.Request.Body = append(q.Request.Body, '\n') }, "x-signature", false, "without the newline at its end, which the capture has added"},
+		{"no body", post, func(q *Question) { q.Request.Body = nil }, "x-signature", false, "Cannot be judged: the capture has no body; give it by itself. curl -v shows no body."},
+		{"a newline of the capture", post, func(q *Question) { q.Request.Body = append(q.Request.Body, '\n') }, "x-signature", true, "without the newline at its end, which the capture has added"},
 		{"a pasted base", post, func(q *Question) { q.Pasted = []byte(strings.Replace(string(q.Request.Body), `"name"`, ` "name"`, 1)) }, "x-signature", true, `differs at offset 10 (line 1, column 11): 0x22 is signed, and your text has 0x20. Signed from there: "\"name\":\"\xc3\xbc\",\"tim". Your text from there: " \"name`},
 		{"the same base", post, func(q *Question) { q.Pasted = q.Request.Body }, "x-signature", true, "Your text equals the signed bytes."},
 		{"an event without parameters", func(t *testing.T) *Request { return asIs(t, `{"specversion":"1.0","id":"e"}`) }, nil, "x-signature", true, "The event has no timestamp, nonce and url of its own."},
@@ -107,8 +107,8 @@ func TestExplain(t *testing.T) {
 			if again := Explain(q); !slices.Equal(got.Findings, again.Findings) {
 				t.Errorf("the findings differ from run to run:\n%q\n%q", got.Findings, again.Findings)
 			}
-			if got.Format != c.format || got.Right != c.right || !strings.Contains(text, c.want) {
-				t.Errorf("%s, right: %v, want %s, %v, %q:\n%s", got.Format, got.Right, c.format, c.right, c.want, text)
+			if got.Format != c.format || got.Right() != c.right || !strings.Contains(text, c.want) {
+				t.Errorf("%s, right: %v, want %s, %v, %q:\n%s", got.Format, got.Right(), c.format, c.right, c.want, text)
 			}
 			if strings.Contains(text, q.Secret) && q.Secret == secret {
 				t.Errorf("the secret is in:\n%s", text)
@@ -140,7 +140,17 @@ func TestParse(t *testing.T) {
 			t.Errorf("%s: %s", name, got)
 		}
 	}
-	for _, captured := range []string{"", "nonsense", "{", `{"log": {}}`, "POST /x HTTP/1.1\nno colon", `{"log":{"entries":[{"request":{"url":"%"}}]}}`} {
+	for name, c := range map[string]struct{ captured, body string }{
+		"a quotation":               {head[:len(head)-6] + "24\r\n\r\nhello\r\n> quoted\r\nbye", "hello\r\n> quoted\r\nbye"},
+		"a quoted request line":     {strings.Replace(head, "Content-Length: 10\r\n", "", 1) + "> GET / HTTP/1.1\n", "> GET / HTTP/1.1\n"},
+		"a prompt before curl -v":   {"$ curl -v https://logjam.io/flyio/extensions\n" + curl, body},
+		"a request without version": {"POST /x\n\n> a", "> a"},
+	} {
+		if r, err := Parse([]byte(c.captured)); err != nil || r.Method != http.MethodPost || string(r.Body) != c.body {
+			t.Errorf("%s: %v, %+v", name, err, r)
+		}
+	}
+	for _, captured := range []string{"", "nonsense", "> no request line\n> Host: x\n", "{", `{"log": {}}`, "POST /x HTTP/1.1\nno colon", `{"log":{"entries":[{"request":{"url":"%"}}]}}`} {
 		if _, err := Parse([]byte(captured)); err == nil {
 			t.Errorf("%q was parsed; it must be an error", captured)
 		}

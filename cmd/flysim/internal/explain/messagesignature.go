@@ -23,29 +23,49 @@ const defaultKeyID = "flyio-signing-secret"
 // messageSignature explains an HTTP message signature. The library's verifier
 // decides whether it is right. msgsig rebuilds the signed bytes.
 func messageSignature(q Question, format string) *Answer {
-	a := &Answer{Format: format}
+	a := &Answer{Format: format, Verdict: Refused}
 	m := newMessage(q)
+	missing := q.Request.length() - len(q.Request.Body)
+	if missing > 0 {
+		// The MAC depends on the length of the body, but not on its bytes.
+		sized := *q.Request
+		sized.Body = append(bytes.Clone(q.Request.Body), make([]byte, min(missing, maxSized))...)
+		m.Request = &sized
+	}
 	signatures := m.signatures(format)
 	err := m.verify(q, signatures)
 	best := m.best(signatures, q.Secret)
 	if best.base != nil {
 		a.Base, a.Expected = best.base, best.expected
 	}
-	if a.Right = err == nil; a.Right {
-		a.Reading = "the signed components of the request"
+	const reading = "the signed components of the request"
+	switch {
+	case err == nil:
+		a.Verdict, a.Reading = Accepted, reading
 		a.add("The signature is right.")
-	} else {
+	case !best.fits() && a.recapture(q, format, m):
+	case best.mac && !best.digests && (missing > 0 || len(q.Request.Body) == 0 && q.Request.length() < 0):
+		a.Reading = reading
+		a.add("The MAC is right, so the secret is right.")
+		a.incomplete(q)
+	case best.fits():
+		a.Reading = reading
 		a.add("The signature does not verify: %v.", err)
-		if best.fits {
-			a.Reading = "the signed components of the request"
-			a.add("Its MAC is right: the secret and the signed bytes fit. The request is refused for the reason above.")
-		} else {
-			a.refit(q, format, m)
-		}
+		a.add("Its MAC is right: the secret and the signed bytes fit. The request is refused for the reason above.")
+	case best.mac:
+		a.Reading = reading
+		a.add("The signature does not verify: %v.", err)
+		a.add("The MAC is right, so the secret is right. The body differs from the signed digest: it was changed after its digest was computed.")
+	default:
+		a.add("The signature does not verify: %v.", err)
+		a.refit(q, format, m)
 	}
 	a.compare(q.Pasted)
 	return a
 }
+
+// maxSized bounds the bytes that stand for a body that the capture lacks.
+const maxSized = 16 << 20
 
 // A message is a captured request as a verifier gets it.
 type message struct {
@@ -92,11 +112,14 @@ func (m message) verify(q Question, signatures []msgsig.Signature) error {
 type rebuilt struct {
 	base     []byte // nil: it cannot be rebuilt
 	expected string
-	fits     bool // the MAC and the digests are right
+	mac      bool // the MAC is right
+	digests  bool // the signed digests are those of the body
 }
 
+func (r rebuilt) fits() bool { return r.mac && r.digests }
+
 // best returns the signature that fits. If no signature fits, it returns the first
-// one that can be rebuilt.
+// one whose MAC is right, otherwise the first one that can be rebuilt.
 func (m message) best(signatures []msgsig.Signature, secret string) (best rebuilt) {
 	for i := range signatures {
 		s := signatures[i] // a copy, because AppendBase changes it
@@ -109,35 +132,58 @@ func (m message) best(signatures []msgsig.Signature, secret string) (best rebuil
 			continue
 		}
 		sum := mac.New(secret).Sum(base)
-		r := rebuilt{base, base64.StdEncoding.EncodeToString(sum[:]), s.Value == string(sum[:]) && s.CheckDigests(m.Body) == nil}
-		if r.fits {
+		r := rebuilt{base, base64.StdEncoding.EncodeToString(sum[:]), s.Value == string(sum[:]), s.CheckDigests(m.Body) == nil}
+		if r.fits() {
 			return r
 		}
-		if best.base == nil {
+		if best.base == nil || r.mac && !best.mac {
 			best = r
 		}
 	}
 	return best
 }
 
+// recapture looks for the body from which the capture has the body by a change of
+// newlines. If there is one, the request is judged with it.
+func (a *Answer) recapture(q Question, format string, m message) bool {
+	if len(q.Request.Body) == 0 {
+		return false
+	}
+	for _, c := range newlines(q.Request) {
+		sent := *m.Request
+		sent.Body = c.base
+		other := message{&sent, m.base}
+		signatures := other.signatures(format)
+		got := other.best(signatures, q.Secret)
+		if !got.fits() {
+			continue
+		}
+		a.Base, a.Expected, a.Reading = got.base, got.expected, "the body "+c.text
+		a.add("The signature fits the body %s%s.", c.text, c.why)
+		if err := other.verify(q, signatures); err != nil {
+			a.add("The signature does not verify: %v.", err)
+		} else if c.by == theCapture {
+			a.Verdict = Changed
+		}
+		return true
+	}
+	return false
+}
+
 // A change is one that a request or a secret may have undergone on its way.
 type change struct {
 	text    string // after "The signature fits "
-	capture bool   // the capture has made it
 	message message
 	secret  string
 }
 
-// refit looks for the change after which the signature fits.
+// refit looks for the change after which the MAC is right.
 func (a *Answer) refit(q Question, format string, m message) {
 	for _, c := range changes(q, m) {
-		if got := c.message.best(c.message.signatures(format), c.secret); got.fits {
+		if got := c.message.best(c.message.signatures(format), c.secret); got.mac {
 			a.Reading = c.text
 			a.add("The signature fits %s.", c.text)
-			switch {
-			case c.capture:
-				a.Base, a.Expected = got.base, got.expected
-			case !bytes.Equal(got.base, a.Base):
+			if !bytes.Equal(got.base, a.Base) {
 				a.Signed = got.base
 			}
 			return
@@ -159,31 +205,26 @@ func changes(q Question, m message) []change {
 		{"an empty secret. Give the sender its secret", ""},
 	} {
 		if c.secret != q.Secret {
-			all = append(all, change{c.text, false, m, c.secret})
+			all = append(all, change{c.text, m, c.secret})
 		}
 	}
-	changed := func(text string, isCapture bool, edit func(*message)) {
+	changed := func(text string, edit func(*message)) {
 		copied := *m.Request
 		other := message{&copied, m.base}
 		edit(&other)
-		all = append(all, change{text, isCapture, other, q.Secret})
-	}
-	for _, c := range newlines(m.Body) {
-		if !bytes.Equal(c.base, m.Body) {
-			changed("the body "+c.text, true, func(m *message) { m.Body = c.base })
-		}
+		all = append(all, change{text, other, q.Secret})
 	}
 	if m.base.Host != m.Host {
-		changed("the host of the base URL, "+m.base.Host+". A proxy rewrites Host: pass the public host on", false, func(m *message) { m.Host = m.base.Host })
+		changed("the host of the base URL, "+m.base.Host+". A proxy rewrites Host: pass the public host on", func(m *message) { m.Host = m.base.Host })
 	}
 	other := map[string]string{"http": "https", "https": "http"}[m.base.Scheme]
 	if other != "" {
-		changed("the scheme "+other+". Give the provider its public base URL", false, func(m *message) { m.base = &url.URL{Scheme: other, Host: m.base.Host} })
+		changed("the scheme "+other+". Give the provider its public base URL", func(m *message) { m.base = &url.URL{Scheme: other, Host: m.base.Host} })
 	}
 	if mount := strings.TrimRight(m.base.EscapedPath(), "/"); mount != "" {
-		changed("the path below "+mount+". A proxy removed the mount point", false, func(m *message) { m.Target = mount + m.Target })
+		changed("the path below "+mount+". A proxy removed the mount point", func(m *message) { m.Target = mount + m.Target })
 		if rest, ok := strings.CutPrefix(m.Target, mount+"/"); ok {
-			changed("the path without "+mount+". Sign the path as it is in the URL", false, func(m *message) { m.Target = "/" + rest })
+			changed("the path without "+mount+". Sign the path as it is in the URL", func(m *message) { m.Target = "/" + rest })
 		}
 	}
 	return all

@@ -6,10 +6,10 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/flyext/flyext/cmd/flysim/internal/har"
@@ -25,6 +25,20 @@ type Request struct {
 	Body   []byte
 }
 
+// length returns the Content-Length of the request, or -1 if it is missing or
+// malformed.
+func (r *Request) length() int {
+	n, err := strconv.ParseUint(r.Header.Get("Content-Length"), 10, 31)
+	if err != nil {
+		return -1
+	}
+	return int(n)
+}
+
+// lacksBody reports whether Content-Length announces a body that the capture does not
+// have.
+func (r *Request) lacksBody() bool { return len(r.Body) == 0 && r.length() > 0 }
+
 // Parse reads a request in the form of curl -v, flysim -v, a HAR file or raw HTTP.
 // From a HAR file it takes the last request. Its error names the missing part.
 func Parse(captured []byte) (*Request, error) {
@@ -39,8 +53,12 @@ func Parse(captured []byte) (*Request, error) {
 }
 
 // ofCurl returns the request in the output of curl -v or flysim -v. Its lines begin
-// with "> ". It returns nil if the text has no such lines.
+// with "> ". It returns nil if the text has no such lines, or if the text begins with
+// a request line: in raw HTTP such lines are of the body.
 func ofCurl(text []byte) []byte {
+	if first, _, _ := strings.Cut(string(text), "\n"); isRequestLine(first) {
+		return nil
+	}
 	var request []string
 	for line := range strings.Lines(string(text)) {
 		line = strings.TrimRight(line, "\r\n")
@@ -56,15 +74,23 @@ func ofCurl(text []byte) []byte {
 	return []byte(strings.Join(request, "\n"))
 }
 
+// isRequestLine reports whether a line has a method, and a path or a URL.
+func isRequestLine(line string) bool {
+	parts := strings.Fields(line)
+	return len(parts) >= 2 && isLetter(parts[0][0]) && (strings.HasPrefix(parts[1], "/") || strings.Contains(parts[1], "://"))
+}
+
+func isLetter(b byte) bool { return 'A' <= b && b <= 'Z' || 'a' <= b && b <= 'z' }
+
 // parseRaw reads a request line, header lines and a body. Content-Length ends a
 // body that is longer.
 func parseRaw(text []byte) (*Request, error) {
 	in := bufio.NewReader(bytes.NewReader(text))
 	first, _ := in.ReadString('\n')
-	parts := strings.Fields(first)
-	if len(parts) < 2 || !strings.HasPrefix(parts[1], "/") && !strings.Contains(parts[1], "://") {
+	if !isRequestLine(first) {
 		return nil, errors.New("the first line is not a request line such as POST /flyio/extensions HTTP/1.1")
 	}
+	parts := strings.Fields(first)
 	r := &Request{Method: parts[0], Header: make(http.Header)}
 	for {
 		line, err := in.ReadString('\n')
@@ -79,8 +105,7 @@ func parseRaw(text []byte) (*Request, error) {
 		}
 	}
 	r.Body, _ = io.ReadAll(in)
-	var length int
-	if _, err := fmt.Sscan(r.Header.Get("Content-Length"), &length); err == nil && length >= 0 && length < len(r.Body) {
+	if length := r.length(); length >= 0 && length < len(r.Body) {
 		r.Body = r.Body[:length]
 	}
 	return r, r.setTarget(parts[1])
