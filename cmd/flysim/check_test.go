@@ -12,6 +12,7 @@ import (
 
 	"github.com/flyext/flyext"
 	"github.com/flyext/flyext/flytest"
+	"github.com/flyext/flyext/internal/servertest"
 )
 
 // textOf returns the text of a requirement.
@@ -31,7 +32,7 @@ func TestCheck(t *testing.T) {
 	for _, format := range flytest.Formats() {
 		t.Run(string(format), func(t *testing.T) {
 			t.Parallel()
-			addr := freeAddr(t)
+			addr := servertest.FreeAddr(t)
 			m := &memory{}
 			base := m.serve(t, "http://"+addr, format.Generation())
 			term := newTerminal(base).with("FLYIO_CLIENT_ID", clientID, "FLYIO_CLIENT_SECRET", clientSecret)
@@ -67,7 +68,7 @@ func TestCheck(t *testing.T) {
 func TestCheckWithoutSignOn(t *testing.T) {
 	t.Parallel()
 	const hint = "To test the sign-on, set FLYIO_CLIENT_ID"
-	base := (&memory{}).serve(t, "http://"+freeAddr(t), flyext.Generation2)
+	base := (&memory{}).serve(t, "http://"+servertest.FreeAddr(t), flyext.Generation2)
 	contains(t, words(newTerminal(base).run(t, "check").want(t, 0).stdout), hint)
 	base = (&memory{}).serve(t, "", 0) // offers no sign-on
 	if got := newTerminal(base).run(t, "check").want(t, 0).stdout; strings.Contains(words(got), hint) {
@@ -131,7 +132,7 @@ func TestCheckWebhooks(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			addr := freeAddr(t)
+			addr := servertest.FreeAddr(t)
 			m := &memory{}
 			if c.secret != "" {
 				m.sendWebhooks(t, c.secret, "http://"+addr+"/hooks/logjam")
@@ -152,7 +153,7 @@ func TestCheckWebhooks(t *testing.T) {
 // TestCheckUnreachable: the report for CI says that the provider did not answer.
 func TestCheckUnreachable(t *testing.T) {
 	t.Parallel()
-	term := newTerminal("http://" + freeAddr(t))
+	term := newTerminal("http://" + servertest.FreeAddr(t))
 	file := filepath.Join(t.TempDir(), "report.xml")
 	term.run(t, "check", "--junit", file).want(t, 3)
 	var suites junitSuites
@@ -175,7 +176,7 @@ func TestCheckKeepsTheReport(t *testing.T) {
 	if err := os.WriteFile(file, []byte("the last one"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	term := newTerminal("http://"+freeAddr(t)).with("FLYIO_CLIENT_ID", clientID, "FLYIO_CLIENT_SECRET", clientSecret)
+	term := newTerminal("http://"+servertest.FreeAddr(t)).with("FLYIO_CLIENT_ID", clientID, "FLYIO_CLIENT_SECRET", clientSecret)
 	term.run(t, "check", "--junit", file, "--oauth-addr", "0.0.0.0:0").want(t, 2)
 	if text, err := os.ReadFile(file); err != nil || string(text) != "the last one" {
 		t.Errorf("the report is %q, %v", text, err)

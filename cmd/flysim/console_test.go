@@ -4,13 +4,15 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+
+	"github.com/flyext/flyext/internal/servertest"
 )
 
 // TestTellsConsole: the feed of a running page shows the requests of other commands.
 func TestTellsConsole(t *testing.T) {
 	t.Parallel()
 	term := newTerminal((&memory{}).serve(t, "", 0))
-	addr := freeAddr(t)
+	addr := servertest.FreeAddr(t)
 	serving(t, term, addr)
 	term.with(consoleVariable, "http://"+addr).run(t, "provision", "--id", "told").want(t, 0)
 	contains(t, fetched(t, "http://"+addr+"/requests"), "POST /flyio/extensions", "Command line: 200 OK")
@@ -38,11 +40,11 @@ func TestTellsNoStranger(t *testing.T) {
 func TestServeKeepsHistory(t *testing.T) {
 	t.Parallel()
 	term := newTerminal((&memory{}).serve(t, "", 0))
-	addr, dir := freeAddr(t), t.TempDir()
+	addr, dir := servertest.FreeAddr(t), t.TempDir()
 	stop := serving(t, term, addr, "--data", dir)
 	term.with(consoleVariable, "http://"+addr).run(t, "provision", "--id", "told").want(t, 0)
 	stop()
-	again := freeAddr(t)
+	again := servertest.FreeAddr(t)
 	serving(t, term, again, "--data", dir)
 	contains(t, fetched(t, "http://"+again+"/requests"), "Command line: 200 OK")
 	term.run(t, "serve", "--data-secrets").want(t, 2)

@@ -9,12 +9,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/flyext/flyext/internal/servertest"
 )
 
 func TestExitStatus(t *testing.T) {
 	t.Parallel()
 	good := newTerminal((&memory{}).serve(t, "", 0))
-	silent := newTerminal("http://" + freeAddr(t) + "/flyio")
+	silent := newTerminal("http://" + servertest.FreeAddr(t) + "/flyio")
 	failing := newTerminal(serveStatus(t, http.StatusInternalServerError, "out of order"))
 	moved := newTerminal(serveStatus(t, http.StatusPermanentRedirect, ""))
 	for name, c := range map[string]struct {

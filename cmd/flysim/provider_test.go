@@ -4,18 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"maps"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/flyext/flyext"
@@ -187,24 +183,6 @@ func (m *memory) sendWebhooks(t *testing.T, secret, endpoint string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// lastPort counts ports below those that a listener on port 0 gets, so that no other
-// test gets one of them meanwhile.
-var lastPort atomic.Int32
-
-// freeAddr returns an unused loopback address.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	for range 1000 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 20000+(os.Getpid()*37+int(lastPort.Add(1)))%10000)
-		if listener, err := net.Listen("tcp", addr); err == nil {
-			listener.Close()
-			return addr
-		}
-	}
-	t.Fatal("there is no free port")
-	return ""
 }
 
 // A terminal is the environment and the input of a run of flysim.

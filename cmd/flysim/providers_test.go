@@ -17,6 +17,7 @@ import (
 
 	"github.com/flyext/flyext/flytest"
 	"github.com/flyext/flyext/internal/programtest"
+	"github.com/flyext/flyext/internal/servertest"
 )
 
 // A provider is a running program.
@@ -294,7 +295,7 @@ func TestLateRetryIsAWarning(t *testing.T) {
 // TestQuickstart: the example that the README starts with passes all tests.
 func TestQuickstart(t *testing.T) {
 	t.Parallel()
-	_, port, _ := strings.Cut(freeAddr(t), ":")
+	_, port, _ := strings.Cut(servertest.FreeAddr(t), ":")
 	cmd := exec.CommandContext(t.Context(), build(t, "quickstart"))
 	cmd.Env = append(os.Environ(), "PORT="+port, "FLYIO_SIGNING_SECRET="+signingSecret)
 	got := newTerminal(startProvider(t, cmd, "Logjam is at ").baseURL).check(t)
@@ -310,7 +311,7 @@ func TestLogjam(t *testing.T) {
 		for _, sso := range []string{"1", "2"} {
 			t.Run(string(format)+", sign-on of generation "+sso, func(t *testing.T) {
 				t.Parallel()
-				oauth := freeAddr(t)
+				oauth := servertest.FreeAddr(t)
 				cmd := exec.CommandContext(t.Context(), build(t, "logjam"), "-addr", "127.0.0.1:0", "-sso-generation", sso,
 					"-db", filepath.Join(t.TempDir(), "logjam.db"))
 				cmd.Env = append(os.Environ(), "FLYIO_SIGNING_SECRET="+signingSecret, "FLYIO_BEARER_TOKEN="+bearerToken,

@@ -11,12 +11,14 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/flyext/flyext/internal/servertest"
 )
 
 func TestServe(t *testing.T) {
 	t.Parallel()
 	term := newTerminal((&memory{}).serve(t, "", 0)).with("FLYIO_CLIENT_ID", clientID, "FLYIO_CLIENT_SECRET", clientSecret)
-	addr := freeAddr(t)
+	addr := servertest.FreeAddr(t)
 	stop := serving(t, term, addr)
 	term.run(t, "serve", "--addr", addr).want(t, 2)
 	got := stop().want(t, 130)
@@ -32,7 +34,7 @@ func TestServeSettings(t *testing.T) {
 	m := &memory{}
 	base := m.serve(t, "", 0)
 	term := newTerminal(base).with("FLYIO_CLIENT_ID", clientID, "FLYIO_CLIENT_SECRET", clientSecret, "FLYIO_WEBHOOK_SECRET", webhookSecret)
-	addr := freeAddr(t)
+	addr := servertest.FreeAddr(t)
 	m.sendWebhooks(t, webhookSecret, "http://"+addr+"/webhooks")
 	stop := serving(t, term, addr, "--sso-generation", "1")
 	contains(t, fetched(t, "http://"+addr+"/users"), "&#34;permission&#34;:&#34;admin&#34;") // the scope of generation 1
@@ -51,7 +53,7 @@ func TestServeEnds(t *testing.T) {
 		io.WriteString(w, `{"id":"x","config":{}}`)
 	}))
 	defer provider.Close()
-	addr := freeAddr(t)
+	addr := servertest.FreeAddr(t)
 	stop := serving(t, newTerminal(provider.URL), addr)
 	live, err := http.Get("http://" + addr + "/live")
 	if err != nil {

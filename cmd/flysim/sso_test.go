@@ -12,6 +12,7 @@ import (
 
 	"github.com/flyext/flyext"
 	"github.com/flyext/flyext/flytest"
+	"github.com/flyext/flyext/internal/servertest"
 )
 
 func TestSSO(t *testing.T) {
@@ -33,7 +34,7 @@ func TestSSO(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			addr := freeAddr(t)
+			addr := servertest.FreeAddr(t)
 			m := &memory{}
 			term := newTerminal(m.serve(t, "http://"+addr, c.generation)).with("FLYIO_CLIENT_ID", clientID, "FLYIO_CLIENT_SECRET", clientSecret)
 			term.run(t, "provision", "--id", "x").want(t, 0)
@@ -56,7 +57,7 @@ func TestSSO(t *testing.T) {
 // TestSSOFindsOpenDoors: sso fails for providers that let the wrong users in.
 func TestSSOFindsOpenDoors(t *testing.T) {
 	t.Parallel()
-	oauth := freeAddr(t)
+	oauth := servertest.FreeAddr(t)
 	authorize := func(back string) string {
 		return "http://" + oauth + "/oauth/authorize?response_type=code&scope=read&state=s&client_id=" + clientID + "&redirect_uri=" + back
 	}
@@ -122,7 +123,7 @@ func TestSSOOpensTheBrowser(t *testing.T) {
 	for name, broken := range map[string]error{"a browser": nil, "no browser": errors.New("no browser")} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			addr := freeAddr(t)
+			addr := servertest.FreeAddr(t)
 			base := (&memory{}).serve(t, "http://"+addr, flyext.Generation2)
 			newTerminal(base).run(t, "provision", "--id", "x").want(t, 0)
 			var stdout syncBuffer
@@ -195,7 +196,7 @@ func TestSSOOfAnOrganization(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	term := newTerminal(server.URL+"/flyio").with("FLYIO_CLIENT_ID", clientID, "FLYIO_CLIENT_SECRET", clientSecret)
-	term.run(t, "sso", "--organization", "o/1", "--oauth-addr", freeAddr(t)).want(t, exitRefused)
+	term.run(t, "sso", "--organization", "o/1", "--oauth-addr", servertest.FreeAddr(t)).want(t, exitRefused)
 	if got, want := <-asked, "GET /flyio/organizations/o%2F1/sso"; got != want {
 		t.Errorf("the browser asks for %q, want %q", got, want)
 	}

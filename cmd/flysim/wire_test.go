@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/flyext/flyext/flytest"
+	"github.com/flyext/flyext/internal/servertest"
 )
 
 var shownBase = regexp.MustCompile(`(?s)--- signature base: (\d+) bytes, (a newline|no newline) at the end\n(.*?)\n--- end of the signature base\n(\[redacted\] hides[^\n]*\n)?SHA-256      (\w+)\n`)
@@ -105,7 +106,7 @@ func TestVerboseShowsWhereLinesEnd(t *testing.T) {
 // in the signature base.
 func TestVerboseHidesAShortToken(t *testing.T) {
 	t.Parallel()
-	shown := newTerminal("http://"+freeAddr(t)).with("FLYIO_BEARER_TOKEN", "qxz").
+	shown := newTerminal("http://"+servertest.FreeAddr(t)).with("FLYIO_BEARER_TOKEN", "qxz").
 		run(t, "fetch", "x", "-v", "--generation", "1").want(t, 3).stderr
 	contains(t, shown, "> Authorization: Bearer [redacted]\n", "\"authorization\": Bearer [redacted]\n")
 	if strings.Contains(shown, "Bearer qxz") {
@@ -139,6 +140,6 @@ func TestVerboseUndoesCompression(t *testing.T) {
 // TestVerboseShowsWhatIsNotAnswered: --verbose shows a request without an answer.
 func TestVerboseShowsWhatIsNotAnswered(t *testing.T) {
 	t.Parallel()
-	shown := newTerminal("http://"+freeAddr(t)).run(t, "fetch", "x", "-v").want(t, 3).stderr
+	shown := newTerminal("http://"+servertest.FreeAddr(t)).run(t, "fetch", "x", "-v").want(t, 3).stderr
 	contains(t, shown, "> GET /extensions/x?", "--- signature base: ", "flysim: no answer from")
 }

@@ -20,7 +20,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -49,6 +48,8 @@ type Server struct {
 	sh    *exec.Cmd // runs the server; see script
 	stdin io.WriteCloser
 	pid   int // of the server, or 0
+
+	releasePort func()
 }
 
 // A kind is a kind of server.
@@ -120,29 +121,17 @@ func newServer(k *kind, args []string) (_ *Server, err error) {
 	if err := k.init(s); err != nil {
 		return nil, err
 	}
-	// Another process may take the port first.
+	// A program that is not a test may take the port first.
 	for range 5 {
-		if s.port, err = freePort(); err != nil {
+		if s.port, s.releasePort, err = reservePort(); err != nil {
 			return nil, err
 		}
 		if err = s.start(); err == nil {
 			return s, nil
 		}
+		s.releasePort()
 	}
 	return nil, err
-}
-
-// freePort returns a free port below those that the system gives to clients. So it
-// stays free while the server is down.
-func freePort() (port string, err error) {
-	for range 100 {
-		port = strconv.Itoa(20000 + rand.IntN(12000))
-		var listener net.Listener
-		if listener, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", port)); err == nil {
-			return port, listener.Close()
-		}
-	}
-	return "", err
 }
 
 // Addr returns the server's address: 127.0.0.1 and a port.
@@ -241,6 +230,7 @@ func (s *Server) kill() error {
 
 // close ends the server and removes its data.
 func (s *Server) close() {
+	defer s.releasePort()
 	if s.sh == nil {
 		os.RemoveAll(s.dir)
 		return

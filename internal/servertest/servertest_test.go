@@ -184,3 +184,21 @@ func TestEndsWithTests(t *testing.T) {
 		}
 	}
 }
+
+// An address stays reserved while nothing listens on it.
+func TestFreeAddr(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for range 200 {
+		addr := servertest.FreeAddr(t)
+		if seen[addr] {
+			t.Fatalf("%s was reserved twice", addr)
+		}
+		seen[addr] = true
+		listener, err := net.Listen("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		listener.Close()
+	}
+}
