@@ -26,7 +26,8 @@ type Authenticator struct {
 
 // NewAuthenticator returns an authenticator that uses the fields BaseURL, Verifier,
 // ReplayStore, MaxBodyBytes, Now and Logger. It returns an error if one of them is
-// invalid, or if BaseURL or Verifier is missing.
+// invalid, or if BaseURL or Verifier is missing. Without a ReplayStore, each
+// authenticator has its own, so a request can be used once with each.
 func NewAuthenticator(c Config) (*Authenticator, error) {
 	base, err := parseBaseURL(c.BaseURL)
 	if err != nil {
@@ -59,11 +60,12 @@ func NewAuthenticator(c Config) (*Authenticator, error) {
 
 // Check reads the whole body and returns nil if the request is genuine, fresh, signed
 // for this URL, and not a replay. The body can be read again afterwards, even after a
-// refusal. Check each request once: a second call reports a replay.
+// refusal, unless reading it failed (400, 413). Check each request once: a second call
+// reports a replay.
 //
 // The error is an *[Error] with the response to send: 400, 401 (always the same), 413
-// or 503. Its Err is for the log only; use [errors.Is] with [ErrStale] and the other
-// reasons.
+// or 503, or the *Error of the service's own Verifier. Its Err is for the log only; use
+// [errors.Is] with [ErrStale] and the other reasons. Check itself logs nothing.
 func (a *Authenticator) Check(r *http.Request) error {
 	_, err := a.check(nil, r)
 	return err
@@ -82,8 +84,8 @@ func (a *Authenticator) check(w http.ResponseWriter, r *http.Request) (Verificat
 }
 
 // Handler returns a handler that calls next for genuine requests, with the body intact,
-// and responds to all others itself. In next, [VerificationOf] returns the verification,
-// whose generation determines the format of the response.
+// and responds to all others itself and logs them. In next, [VerificationOf] returns the
+// verification, whose generation determines the format of the response.
 func (a *Authenticator) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, id := withRequestID(r.Context(), w.Header())
@@ -145,7 +147,7 @@ func (a *Authenticator) admit(ctx context.Context, m *Message) (Verification, er
 }
 
 // unauthenticated returns the same 401 for every sender that is not proven to be
-// Fly.io. An *Error of a verifier is returned unchanged: that sender knows the secret.
+// Fly.io. An *Error of a verifier is returned unchanged; [Verifier] says when it is safe.
 func unauthenticated(reason error) error {
 	if e, ok := errors.AsType[*Error](reason); ok && e != nil {
 		return e

@@ -28,7 +28,7 @@ import (
 // consequences of an event idempotent.
 //
 // Events with different ids are delivered concurrently and in any order. The events of
-// a batch are delivered in sequence; an error does not stop the others.
+// a batch, 1,000 at most, are delivered in sequence; an error does not stop the others.
 // [Config.Timeout] bounds the whole request. Events of a batch that have no time left
 // are delivered when Fly.io sends the batch again.
 type EventReceiver interface {
@@ -42,10 +42,11 @@ type EventReceiver interface {
 //   - [XSignature] covers the body. In structured mode that is the whole event. In
 //     binary mode it is the data (Data, and MachineID and Status if DataContentType
 //     is JSON). The attributes are header fields and are not covered: an attacker who
-//     intercepts a genuine request can deliver its data once, within minutes, with
-//     another ID, Source, Type or Time. If that matters, rely on the data only. Data
-//     in binary mode with a member "specversion" is refused: it could be an event in
-//     structured mode, because Content-Type is not covered.
+//     intercepts a genuine request can deliver its data once, within minutes (if
+//     Undated, at any time), with another ID, Source, Type or Time. If that matters,
+//     rely on the data only. Data in binary mode with a member "specversion" is
+//     refused: it could be an event in structured mode, because Content-Type is not
+//     covered.
 //   - [MessageSignature] also covers the attributes. In each mode it refuses an event
 //     with an unsigned attribute.
 //
@@ -77,9 +78,9 @@ type Event struct {
 	// members include the parameters of the signature.
 	Data []byte
 
-	// Undated reports whether the signature lacks a time, a nonce and a URL, as in the
-	// example on Fly.io's page. Such an event is accepted once, by its MAC, for as long
-	// as events are remembered. [Policy.RequireEventTime] refuses it.
+	// Undated reports whether the X-Signature lacks a timestamp, a nonce or a URL, as in
+	// the example on Fly.io's page. Such an event is accepted once, by its MAC, for as
+	// long as events are remembered: a day. [Policy.RequireEventTime] refuses it.
 	Undated bool
 
 	undated []Nonce  // the nonces of an undated signature

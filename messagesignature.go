@@ -29,11 +29,11 @@ import (
 // The signature must also cover the parts of an event: every ce-… field, and the
 // Content-Type if there is such a field or if it is a type of CloudEvents.
 //
-// Covered digests (sha-256 and sha-512) are recomputed. A signature with another
-// algorithm or an unknown key id is refused. A signature without a key id is tried with
-// every key. Among several signatures, one must be valid. During a rotation, pass
-// several keys, with the same ID or different ones. The Verifier is safe for concurrent
-// use.
+// Covered digests (sha-256 and sha-512) are recomputed, and a covered host must be that
+// of [Config.BaseURL]. A signature with an algorithm other than HMAC-SHA256, or with an
+// unknown key id, is refused. A signature without a key id is tried with every key. At
+// least one of several signatures must be valid. During a rotation, pass several keys,
+// with the same ID or different ones. The Verifier is safe for concurrent use.
 func MessageSignature(keys ...Key) Verifier { return Policy{}.MessageSignature(keys...) }
 
 // MessageSignature returns a [MessageSignature] Verifier that applies p.

@@ -47,8 +47,8 @@ type Policy struct {
 	// covers one parameter and does not count as coverage of the query.
 	DraftQueryParams bool
 
-	// RequireEventTime refuses events whose X-Signature has no timestamp, nonce and
-	// url, as in the example on Fly.io's page. See [Event.Undated].
+	// RequireEventTime refuses events whose X-Signature lacks the timestamp, the nonce or
+	// the url, as in the example on Fly.io's page. See [Event.Undated].
 	RequireEventTime bool
 
 	// InsecureSkipCoverage accepts a message signature with any coverage, and an

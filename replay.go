@@ -46,8 +46,8 @@ type ReplayLookup interface {
 const defaultReplayCapacity = 1 << 20
 
 // NewMemoryReplayStore returns a [ReplayStore] for a service in one process. It holds
-// at most capacity live nonces (0 means 1,048,576); its Use returns an error when it is
-// full. now is the clock; nil means [time.Now].
+// at most capacity live nonces (0 or less means 1,048,576); its Use returns an error
+// when it is full. now is the clock; nil means [time.Now].
 //
 // When there are many nonces, each takes at most 32 bytes. The store groups nonces by
 // ten seconds of expiry and drops each group as a whole, which frees its memory. It is

@@ -81,6 +81,9 @@ func sameMemory(a, b []byte) bool {
 // unauthenticated message. The client gets the same 401 for every error except an
 // *[Error], which is sent unchanged. Return an *Error only if the sender has proven to
 // know the secret, or if a key store is unavailable (503).
+//
+// The functions that make the verifiers of this package, such as [XSignature], return no
+// error. [New] and [NewAuthenticator] report invalid arguments, such as an empty secret.
 type Verifier interface {
 	Verify(ctx context.Context, m *Message) (Verification, error)
 }
@@ -92,13 +95,13 @@ type Verification struct {
 	// Verifier names the kind of signature, such as "x-signature", for
 	// [Outcome.Verifier].
 	Verifier string
-	// Nonces are the nonces of the message.
+	// Nonces are the nonces of the message. Without a nonce, copies are accepted.
 	Nonces []Nonce
 }
 
 // A Nonce identifies a message, so that a copy of the message is refused.
 type Nonce struct {
-	// Key is the start of a SHA-256 over the scheme and the nonce itself. See
+	// Key is the first half of a SHA-256 over the text that identifies the message. See
 	// [NonceKey].
 	Key [16]byte
 	// Expires is the time of signing plus [Policy.MaxAge] and [Policy.ClockSkew]. It
@@ -203,8 +206,8 @@ func newKeys(err *error, name string, secrets []string) []*mac.Key {
 	return keys
 }
 
-// A Key is a shared secret and its id in message signatures. Printing, logging and
-// marshalling redact the secret.
+// A Key is a shared secret and its id in message signatures. Both are required.
+// Printing, logging and marshalling redact the secret.
 type Key struct {
 	ID     string // such as "flyio-signing-secret"
 	Secret string

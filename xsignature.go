@@ -15,9 +15,10 @@ import (
 
 // XSignature returns a Verifier for the signature that Fly.io sends today. X-Signature
 // is the HMAC-SHA256 of the raw body (POST, PUT, PATCH) or of the raw query string (GET,
-// DELETE), in hex or base64. The signed content must have a timestamp, a nonce and the
-// full URL; only an event may lack them, see [Event.Undated]. Pass several secrets
-// during a rotation. The Verifier is safe for concurrent use.
+// HEAD, DELETE), in hex or base64. Other methods are refused. The signed content must
+// have a timestamp in Unix seconds, a nonce of at most 1,024 bytes, and the full URL.
+// Only an event may lack them; see [Event.Undated]. Pass several secrets during a
+// rotation. The Verifier is safe for concurrent use.
 //
 // An X-Signature does not cover the method: a GET and a DELETE of the same URL have the
 // same signature. Only the nonce stops an attacker from sending a GET again as a
@@ -132,7 +133,7 @@ func signedContent(m *Message, query string) (content []byte, isQuery bool, err 
 	return nil, false, errXSignatureMethod
 }
 
-// isUndatedEvent reports whether the body is an event without the parameters of
+// isUndatedEvent reports whether the body is an event that lacks a parameter of
 // X-Signature. Only a JSON object qualifies, so that a captured query is not an event.
 func isUndatedEvent(m *Message) bool {
 	if !m.isEvent {
@@ -143,7 +144,7 @@ func isUndatedEvent(m *Message) bool {
 	return ok && err == nil && !b.complete()
 }
 
-// admitUndated admits an event without parameters. Its MAC is the nonce.
+// admitUndated admits an event that lacks a parameter. Its MAC is the nonce.
 func (v *xSignature) admitUndated(m *Message, received [mac.Size]byte) (Verification, error) {
 	if _, query, _ := strings.Cut(m.Target, "?"); query != "" && !v.policy.InsecureSkipCoverage {
 		return Verification{}, errXSignatureUnsigned
@@ -246,8 +247,9 @@ func queryOfURL(base *url.URL, path, text string) (query string, err error) {
 	return target.RawQuery, nil
 }
 
-// sameTarget compares scheme, host and path with the request. It ignores the query,
-// because Fly.io's page leaves open whether the signed URL includes it.
+// sameTarget compares the scheme and the host of a signed URL with Config.BaseURL, and
+// its path with the request. It ignores the query, because Fly.io's page leaves open
+// whether the signed URL includes it.
 func sameTarget(base *url.URL, path string, target *url.URL) error {
 	signed, ours := msgsig.Authority(target.Scheme, target.Host), msgsig.Authority(base.Scheme, base.Host)
 	switch {
