@@ -13,10 +13,10 @@ import (
 // Provisioner may use them or its own codes.
 const (
 	CodeUnauthenticated   = "unauthenticated"    // 401
-	CodeMalformedBody     = "malformed_body"     // 400: not one JSON object in UTF-8
-	CodeInvalidField      = "invalid_field"      // 422: a member is missing, empty or of the wrong type
+	CodeMalformedBody     = "malformed_body"     // 400: not one JSON object, or batch of events, in UTF-8
+	CodeInvalidField      = "invalid_field"      // 422: a member or an attribute is missing, empty or invalid
 	CodeIncompleteBody    = "incomplete_body"    // 400: the body ended early
-	CodeBodyTooLarge      = "body_too_large"     // 413
+	CodeBodyTooLarge      = "body_too_large"     // 413: more than Config.MaxBodyBytes, or than 1,000 events
 	CodeUnsupportedType   = "unsupported_type"   // 415: events in a format other than JSON
 	CodeRouteNotFound     = "route_not_found"    // 404: no such route
 	CodeMethodNotAllowed  = "method_not_allowed" // 405
@@ -26,7 +26,7 @@ const (
 	CodeInvalid           = "invalid"            // 422
 	CodeUnsupported       = "unsupported"        // 501: the provider lacks this capability
 	CodeInternal          = "internal"           // 500
-	CodeTimeout           = "timeout"            // 504: the Provisioner's deadline passed
+	CodeTimeout           = "timeout"            // 504: Config.Timeout passed, or SSOConfig.Timeout in OrganizationOf
 	CodeReplayUnavailable = "replay_unavailable" // 503: the ReplayStore failed, or the nonce has expired by its clock
 )
 
@@ -50,11 +50,12 @@ const (
 // its text is logged but never sent.
 //
 // Message appears in the customer's terminal ("Error: input:3:2: createAddOn
-// <message>"), so write one short line for that person.
+// <message>"), so write one short line for that person. It is cut to 500 characters, and
+// control characters become spaces.
 type Error struct {
-	Status  int    // HTTP status, 400 to 599; any other value is sent as 500
+	Status  int    // HTTP status, 400 to 599; any other value makes a generic 500
 	Code    string // stable, for machines, such as "not_found"; "" derives it from Status
-	Message string // one line for the customer
+	Message string // one line for the customer; "" derives it from Status
 	Err     error  // the cause, logged and never sent; may be nil
 }
 

@@ -146,8 +146,9 @@ const requestIDHeader = "X-Request-Id"
 type requestIDKey struct{}
 
 // RequestID returns the id of the request from its context, or "". The id is in every
-// log record of the request and in the response's X-Request-Id. The contexts of
-// [Provisioner] calls have one.
+// log record of the request and in the response's X-Request-Id. The contexts of a
+// [Provisioner], of the functions of [SSOConfig], and of the handler behind
+// [Authenticator.Handler] have one.
 func RequestID(ctx context.Context) string {
 	id, _ := ctx.Value(requestIDKey{}).(string)
 	return id

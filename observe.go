@@ -9,10 +9,9 @@ import (
 	"time"
 )
 
-// An Outcome describes one finished request for [Config.Observe]. It contains no
-// payload, header value, secret or unauthenticated text: ExtensionID is known to the
-// service, and Method is a method of the route. Only Err, Panic and Stack may contain
-// texts of the service's own code.
+// An Outcome describes one finished request for [Config.Observe]. It contains no secret
+// and no unauthenticated text. Err, Panic and Stack may contain texts of the service's
+// own code. Err may also contain names of the payload's members and the signed host.
 type Outcome struct {
 	// Route is the pattern of the route, such as "/extensions/{id}", relative to
 	// [Config.BaseURL], or "" if no route matches.
@@ -28,10 +27,11 @@ type Outcome struct {
 	// ExtensionID is the extension of an admitted request or, in the sign-on, an
 	// extension that [SSOConfig.OrganizationOf] knows. Otherwise it is "".
 	ExtensionID string
-	// Generation is the generation of the signature, or 0 if the request was refused.
+	// Generation is the generation of the signature, or 0 if the request was not
+	// admitted, and in the sign-on.
 	Generation Generation
 	// Verifier names the kind of signature, such as "x-signature" or
-	// "message-signature", or is "" if the request was refused.
+	// "message-signature", or is "" like Generation.
 	Verifier string
 	// Replay is the verdict of the replay store, or "" if it was not called.
 	Replay ReplayVerdict

@@ -21,7 +21,8 @@ import (
 //
 // The context is cancelled after [Config.Timeout], not when the client disconnects.
 // If a method returns the context's error, the client gets 504. A method that ignores
-// its context delays the response. Return an *[Error] to control the response.
+// its context delays the response. Return an *[Error] to control the response. A panic,
+// and a nil Extension without an error, are answered with 500.
 type Provisioner interface {
 	// Provision creates the extension, or returns the extension that it created for
 	// this req.ID before, with the same secrets. Fly.io waits about five seconds. If
@@ -34,7 +35,8 @@ type Provisioner interface {
 }
 
 // A Fetcher handles GET {base}/extensions/{id}. Fly.io polls this route while flyctl
-// waits for an extension. Secrets are optional in the result.
+// waits for an extension. Secrets are optional in the result. Return [NotFound] for an
+// extension that does not exist.
 type Fetcher interface {
 	Fetch(ctx context.Context, id string) (*Extension, error)
 }
@@ -79,20 +81,25 @@ type Config struct {
 	// events. nil means [NewMemoryReplayStore], which suits a single process.
 	ReplayStore ReplayStore
 
-	// MaxBodyBytes bounds the body of a request; 0 means 1 MiB.
+	// MaxBodyBytes bounds the body of a request; 0 means 1 MiB. A larger body gets 413.
 	MaxBodyBytes int64
 
-	// Timeout bounds each call of the Provisioner; 0 means 25 seconds, and the
-	// maximum is 24 hours. Calls of more than 5 seconds, after which Fly.io stops
-	// waiting, are logged.
+	// Timeout bounds each call of the Provisioner, including its wait for another call
+	// with the same id; 0 means 25 seconds, and the maximum is 24 hours. Calls of more
+	// than 5 seconds, after which Fly.io stops waiting, are logged.
 	Timeout time.Duration
 
-	// Now is the clock for signatures and the sign-on; nil means [time.Now].
+	// Now is the clock for signatures, the default ReplayStore, events and the sign-on;
+	// nil means [time.Now]. It must be safe for concurrent use.
 	Now func() time.Time
 
-	// Logger receives a record for each request that is refused, fails or is slow;
-	// nil means [slog.Default]. slog.New([slog.DiscardHandler]) silences it. Records
-	// never contain payloads, header values or secrets.
+	// Logger receives a record for each request that is refused, fails or is slow, and
+	// for each duplicate or malformed event; nil means [slog.Default].
+	// slog.New([slog.DiscardHandler]) silences it.
+	//
+	// A record contains no secret and no unauthenticated text. Of a payload it contains
+	// at most the extension's id, names of members and, after a mismatch, the signed
+	// host. It contains the texts of the service's own errors and panics.
 	//
 	// A refusal is logged at WARN as "request refused", with the reason. A 5xx status
 	// is logged at ERROR as "request failed", with the stack of a panic. A missing
@@ -102,7 +109,8 @@ type Config struct {
 	// Observe is called once for each finished request of a [Provider], after the
 	// response was written, on the request's goroutine. Use it for metrics, traces
 	// and error reports; nil disables it. It should return quickly, because net/http
-	// sends the end of the response when the handler returns. A panic is logged.
+	// sends the end of the response when the handler returns. It must be safe for
+	// concurrent use. A panic is logged.
 	//
 	// The context has the values of the request's context, such as a trace span. It
 	// is not cancelled when the client disconnects.
@@ -129,8 +137,9 @@ const (
 //	GET    {base}/organizations/{organization_id}/sso  SignOn.Begin
 //	GET    {base}/callback                             SignOn.Callback
 //
-// It routes by the request line, relative to the path of [Config.BaseURL]. Mount it
-// under any router, with or without [http.StripPrefix]. It is safe for concurrent use.
+// Other paths get 404, and other methods 405. It routes by the request line, relative to
+// the path of [Config.BaseURL]. Mount it under any router, with or without
+// [http.StripPrefix]. It is safe for concurrent use.
 type Provider struct {
 	auth        *Authenticator
 	eventAuth   *Authenticator // with Config.EventVerifier
