@@ -15,7 +15,8 @@ import (
 
 // An SSOConfig configures Fly.io's single sign-on. ClientID, ClientSecret, StateKey,
 // OrganizationOf and SignIn are required. Register the redirect URL {base}/callback
-// with Fly.io. Printing and logging redact the secrets.
+// with Fly.io. Printing and logging redact the secrets. The functions must be safe for
+// concurrent use.
 //
 // Set it as [Config.SSO], and the [Provider] serves the handshake. Use [NewSignOn] for
 // the service's own routes.
@@ -36,8 +37,8 @@ type SSOConfig struct {
 	OldStateKeys []string
 
 	// OrganizationOf returns the id of the Fly.io organization that an extension
-	// belongs to now, or [NotFound]. Anyone can choose the extension id. It is called
-	// at the beginning and at the end of a handshake, because the extension may be
+	// belongs to now, or the error [NotFound]. Anyone can choose the extension id. It is
+	// called at the beginning and at the end of a handshake, because the extension may be
 	// removed or moved in between. It must return when its context ends.
 	OrganizationOf func(ctx context.Context, extensionID string) (organizationID string, err error)
 
@@ -60,8 +61,9 @@ type SSOConfig struct {
 	SignedIn func(r *http.Request, to Destination) (location string)
 
 	// Refused responds to a failed handshake with the service's own page; nil means the
-	// page of flyext. The page headers are already set; see [SignOn]. e.Message is text
-	// for a person. Refused must write e.Status.
+	// page of flyext. It is not called if the client prefers JSON. The page headers are
+	// already set; see [SignOn]. e.Message is text for a person. Refused must write
+	// e.Status.
 	Refused func(w http.ResponseWriter, r *http.Request, e *Error)
 	// StartAgain is the command that begins the sign-in, such as "flyctl ext logjam
 	// dashboard", for the page of flyext; "" shows none.
@@ -98,8 +100,9 @@ type SSOConfig struct {
 	// client with [http.DefaultTransport].
 	HTTPClient *http.Client
 
-	// Timeout bounds OrganizationOf and the requests to Fly.io, together, for one
-	// request; 0 means 10 seconds, and the maximum is 24 hours.
+	// Timeout bounds OrganizationOf, OrganizationExists and the requests to Fly.io,
+	// together, for one request or one [SignOn.Recheck]; 0 means 10 seconds, and the
+	// maximum is 24 hours.
 	Timeout time.Duration
 }
 

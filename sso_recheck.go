@@ -39,7 +39,7 @@ type grantText struct {
 }
 
 // Reveal returns the grant with its refresh token, to be stored encrypted. [ParseGrant]
-// reads it.
+// reads it. The error reports a field that is not UTF-8.
 func (g *Grant) Reveal() ([]byte, error) {
 	return marshal(grantText{g.UserID, g.OrganizationID, g.refreshToken})
 }

@@ -91,7 +91,8 @@ func OptionalNull[T any]() Optional[T] { return Optional[T]{Present: true, Null:
 func (o Optional[T]) Get() (value T, ok bool) { return o.Value, o.Present && !o.Null }
 
 // An Extension is the result of a [Provisioner] and the resource of a webhook. The
-// signature's [Generation] determines its JSON form.
+// signature's [Generation] determines its JSON form: in [Generation1] the responses to
+// POST and PATCH consist of the Secrets alone.
 type Extension struct {
 	// ID is the provider's own id of the extension. Fly.io uses it in the paths of
 	// later requests. If it is empty, Fly.io keeps using its own id.
@@ -100,20 +101,21 @@ type Extension struct {
 	Name string
 	// Secrets become the app's environment variables. Provision must return them in
 	// every call, even before the extension is ready: flyctl keeps the secrets of the
-	// first response and never asks again. A nil map is an error, because it usually
-	// means the secrets were forgotten. Use Secrets{} for an extension without secrets.
+	// first response and never asks again. A nil map from Provision is an error, because
+	// it usually means the secrets were forgotten. Use Secrets{} for an extension without
+	// secrets. Webhooks never contain secrets.
 	Secrets Secrets
 	// FlyAppName is the app on Fly.io that receives the traffic of the customer's
 	// private network (Flycast).
 	FlyAppName string
-	// Status is the status in the response to GET. Empty means Ready.
+	// Status is the progress of the extension. Empty means Ready.
 	Status Status
 	// Message tells the customer in one line why the extension failed. It is sent
-	// only with the status Failed.
+	// only with the status Failed, and cut to 500 characters.
 	Message string
 
 	// Extra holds further members of the resource by name, such as "plan". They are
-	// sent in the response to GET and in [Webhooks], not in the responses to POST and
+	// sent in the responses to GET and in [Webhooks], not in the responses to POST and
 	// PATCH. A name that the protocol defines is an error.
 	Extra map[string]json.RawMessage
 
@@ -123,9 +125,10 @@ type Extension struct {
 	UserID         string
 }
 
-// A Status is the progress of an extension. flyctl polls every two seconds for up to
-// four minutes. It stops at [Ready] and [Failed]; any other text, such as
-// [Provisioning], means that the work continues.
+// A Status is the progress of an extension. If Fly.io registered the provider as
+// asynchronous, flyctl polls every two seconds for up to four minutes. It stops at
+// [Ready] and [Failed]; any other text, such as [Provisioning], means that the work
+// continues.
 type Status string
 
 // The statuses of an extension.

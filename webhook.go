@@ -61,8 +61,8 @@ type WebhookConfig struct {
 	// response, or the secret. The final failure is returned, not logged.
 	Logger *slog.Logger
 
-	// Observe is called after each attempt, for metrics and traces; nil disables it. A
-	// panic is logged.
+	// Observe is called after each attempt, for metrics and traces; nil disables it. It
+	// must be safe for concurrent use. A panic is logged.
 	Observe func(ctx context.Context, a WebhookAttempt)
 }
 
@@ -107,10 +107,10 @@ const (
 // itself. A webhook has the current state of a resource, so only the latest one counts,
 // and duplicates are harmless.
 //
-// Each method sends one webhook. It returns nil when Fly.io has accepted the webhook,
-// and a *[WebhookError] otherwise. It retries after 408, 425, 429, 5xx or a missing
-// response. It waits 1, 2, 4 and 8 seconds (a random time from the second half of each)
-// plus the response's Retry-After. It gives up at once:
+// Each method sends one webhook. It returns nil when Fly.io has accepted the webhook
+// (2xx), and a *[WebhookError] otherwise. It retries after 408, 425, 429, 5xx or a
+// missing response. It waits 1, 2, 4, 8, 16 and then 30 seconds (a random time from the
+// second half of each) plus the response's Retry-After. It gives up at once:
 //
 //   - after any other response, such as 422 or a redirect;
 //   - after a Retry-After of more than a minute;
