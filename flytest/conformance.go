@@ -86,7 +86,8 @@ type Conformance struct {
 	// seconds, which keeps a run short; flyctl waits for [PollTimeout].
 	Patience time.Duration
 
-	// Only lists the ids of the requirements to test. Empty means all.
+	// Only lists the ids of the requirements to test. Empty means all. An unknown id
+	// is an error.
 	Only []string
 
 	// Started and Finished, if not nil, are called before and after each

@@ -19,7 +19,8 @@ import (
 //
 //	GET  /oauth/authorize   shows a page to choose a user or to cancel
 //	POST /oauth/authorize   redirects with a code or an error
-//	POST /oauth/token       exchanges a code for an access token (RFC 6749, section 4.1.3)
+//	POST /oauth/token       exchanges a code or a refresh token for an access token
+//	                        (RFC 6749, sections 4.1.3 and 6)
 //	GET  /oauth/token/info  describes an access token (generation 2 only)
 //
 // ClientID, ClientSecret and RedirectURLs are required. Call [OAuthServer.SetUsers]
@@ -110,7 +111,7 @@ type UserOrganization struct {
 	// OrganizationName appears on the page only. Fly.io does not send it to the
 	// provider.
 	OrganizationName string
-	// Role is "admin" or "member".
+	// Role is the user's role, such as "admin" or "member".
 	Role string
 }
 

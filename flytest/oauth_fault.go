@@ -83,8 +83,8 @@ func RedirectLoop() Fault {
 }
 
 // WithMember sets a member of the JSON object in the sound answer, including error
-// answers. The value may have the wrong type for the member. WithMember panics if
-// value cannot be marshaled to JSON.
+// answers. An answer that is not a JSON object stays the same. The value may have the
+// wrong type for the member. WithMember panics if value cannot be marshaled to JSON.
 func WithMember(name string, value any) Fault {
 	text, err := json.Marshal(value)
 	if err != nil {

@@ -72,7 +72,7 @@ type Platform struct {
 	Sleep func(ctx context.Context, d time.Duration) error
 
 	// Observe, if not nil, is called with each answered request before the method
-	// that sent it returns.
+	// that sent it returns. OpenDashboard does not call it.
 	Observe func(Exchange)
 }
 
@@ -91,7 +91,7 @@ type Exchange struct {
 }
 
 // Provision creates an extension: POST {base}/extensions. Empty fields of req are
-// not sent, except ID, OrganizationID and Name.
+// not sent, except ID, OrganizationID, Name and a ReadRegions that is not nil.
 //
 // The answer may have the shape of either generation. An object with a member "id",
 // "config" or "status" is read as that of generation 2, any other as the flat object
@@ -243,10 +243,11 @@ func (p *Platform) base() (string, error) {
 	return u.Scheme + "://" + host + strings.TrimRight(u.EscapedPath(), "/"), nil
 }
 
-// Do sends a request as it is, without signing it. To replay a request, pass it to Do
-// again, including its body. The answer's body is in memory and need not be closed.
-// An answer with any status is a success. Do returns an error if there is no answer,
-// or if the answer is larger than 1 MiB.
+// Do sends a request as it is, without signing it. Do leaves the body readable, so
+// pass the request to Do again to replay it. A body needs a GetBody; see [SetBody].
+// The answer's body is in memory and need not be closed. An answer with any status is
+// a success. Do returns an error if there is no answer, or if the answer is larger
+// than 1 MiB.
 func (p *Platform) Do(r *http.Request) (*http.Response, error) {
 	e, err := p.exchange(r)
 	if err != nil {

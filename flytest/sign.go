@@ -21,7 +21,8 @@ import (
 )
 
 // A Signer signs requests as Fly.io does. The signers of this package are safe for
-// concurrent use, and printing them does not reveal their secrets.
+// concurrent use, and printing them does not reveal their secrets. Their Sign returns
+// an error for an invalid secret, token or key, such as an empty one.
 type Signer interface {
 	// Sign signs r in place, at the time now. r is a client request with an
 	// absolute URL. Read its body with r.GetBody and change it with [SetBody].
@@ -92,7 +93,8 @@ func BearerToken(token string) Signer {
 // XSignature returns a Signer that signs as Fly.io does today. It adds a timestamp, a
 // nonce and the URL to the JSON object in the body, or to the query of a GET, HEAD or
 // DELETE. It then sends the HMAC-SHA256 of the body or query as X-Signature, in
-// lower-case hex. The other bytes of the body or query do not change.
+// lower-case hex. The other bytes of the body or query do not change. Sign returns an
+// error if the body is not a JSON object, or already has one of the three parameters.
 //
 // See https://fly.io/docs/reference/extensions_api/#authentication-and-request-signing.
 func XSignature(secret string) Signer { return XSignatureOptions{}.XSignature(secret) }

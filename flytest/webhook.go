@@ -26,6 +26,7 @@ import (
 //
 // The receiver accepts a webhook and answers 200 with {} if:
 //
+//   - the method is POST, and the body has at most 1 MiB
 //   - X-Signature is the HMAC-SHA256 of the body in lower-case hex
 //   - the timestamp, a number or a string, is at most 5 minutes old and at most
 //     1 minute ahead
