@@ -14,8 +14,8 @@ import (
 )
 
 var (
-	// ErrEvicts reports that Redis evicts keys when its memory is full. Set
-	// maxmemory-policy to noeviction.
+	// ErrEvicts reports that Redis may evict keys when its memory is full: it has a
+	// maxmemory and a policy other than noeviction. Set maxmemory-policy to noeviction.
 	ErrEvicts = errors.New("redisstore: Redis evicts keys when its memory is full; set maxmemory-policy to noeviction")
 
 	// ErrVolatile reports that Redis may lose recent nonces at a restart. Set appendonly
@@ -32,7 +32,8 @@ var (
 //
 //   - is unreachable or a replica,
 //   - lacks or forbids a command that Use needs, or forbids INFO,
-//   - has a clock that is a minute ahead ([flyext.ErrNonceExpired]).
+//   - has a clock that is a minute or more ahead ([flyext.ErrNonceExpired]),
+//   - has fewer replicas than [Options.Replicas].
 func (s *Store) Check(ctx context.Context) error {
 	if err := s.try(ctx); err != nil {
 		return wrap(err)

@@ -29,7 +29,7 @@
 // Redis can lose acknowledged writes in three ways. [Store.Check] reports the first
 // two:
 //
-//   - Eviction: a Redis with an evicting maxmemory-policy drops live nonces when
+//   - Eviction: a Redis with an evicting maxmemory-policy may drop live nonces when
 //     its memory is full. With noeviction it refuses new ones, and the provider
 //     answers 503.
 //   - Restart: a Redis without an append-only file loses everything. With one, and
@@ -38,9 +38,9 @@
 //     nonces not yet replicated, usually those of some milliseconds. Set
 //     [Options.Replicas] to wait for replication.
 //
-// If Redis has lost both a nonce and the horizon, an attacker who has captured the
-// request can replay it until the request is too old: six minutes after it was
-// signed by default. An event may be received twice.
+// If Redis has lost a nonce, an attacker who has captured the request can replay it
+// until the request is too old: six minutes after it was signed by default. If Redis
+// has lost an event, the event may be received twice.
 package redisstore
 
 import (
@@ -133,7 +133,8 @@ func New(client redis.Cmdable, o Options) (*Store, error) {
 	return &Store{client: client, prefix: o.Prefix, timeout: o.Timeout, replicas: o.Replicas, script: script}, nil
 }
 
-// Use implements [flyext.ReplayStore].
+// Use implements [flyext.ReplayStore]. An error, such as [flyext.ErrNonceExpired],
+// is returned within [Options.Timeout].
 func (s *Store) Use(ctx context.Context, n flyext.Nonce) (fresh bool, err error) {
 	fresh, err = s.use(ctx, n, s.keys(n))
 	return fresh, wrap(err)

@@ -32,6 +32,7 @@ func (d Dialect) String() string {
 // own migrations. Running it again changes nothing. An empty table name means the
 // default of [Options.Table]. A table created by a version without the column owner
 // also needs "ALTER TABLE flyext_nonces ADD COLUMN owner bigint" (SQLite: INTEGER).
+// It returns an error for an invalid table name or an unknown dialect.
 func (d Dialect) Schema(table string) (string, error) {
 	if table == "" {
 		table = defaultTable

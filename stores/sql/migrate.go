@@ -9,7 +9,8 @@ const migrationAttempts = 5
 // Migrate creates the table and its index with the SQL of [Dialect.Schema] if they
 // are missing, and adds the column owner to a table of an earlier version. If the
 // table is up to date, Migrate only reads, so the role does not need CREATE.
-// Several machines may call Migrate at the same time.
+// Several machines may call Migrate at the same time. Only ctx limits its time;
+// [Options.Timeout] does not apply.
 func (s *Store) Migrate(ctx context.Context) error {
 	var err error
 	for range migrationAttempts {

@@ -81,8 +81,8 @@ type Options struct {
 
 	// Table is the name of the table, in lower case, such as "logjam_nonces"; ""
 	// means "flyext_nonces". It may be qualified by a schema, or by SQLite's
-	// attached database: "extension.nonces". Providers that share a database need
-	// different tables.
+	// attached database: "extension.nonces". Each part has at most 48 characters of
+	// a-z, 0-9 and _. Providers that share a database need different tables.
 	Table string
 
 	// Timeout limits each call, even if the driver ignores its context. It includes
@@ -148,7 +148,8 @@ func New(db *sql.DB, o Options) (*Store, error) {
 	return s, nil
 }
 
-// Use implements [flyext.ReplayStore].
+// Use implements [flyext.ReplayStore]. An error, such as [flyext.ErrNonceExpired],
+// is returned within [Options.Timeout].
 func (s *Store) Use(ctx context.Context, n flyext.Nonce) (fresh bool, err error) {
 	// A retry after a lost response recognizes its own row by the owner.
 	owner := rand.Int64N(math.MaxInt64) + 1
