@@ -71,7 +71,7 @@ func decodeValue(text string) (string, error) {
 	return value, nil
 }
 
-// maxCavageParams is the maximum number of parameters. The draft defines seven.
+// maxCavageParams is the maximum number of parameters. The draft defines six.
 const maxCavageParams = 32
 
 // readCavageParams sets the parameters and returns the value of headers.

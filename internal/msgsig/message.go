@@ -131,8 +131,8 @@ var (
 // Authority returns the authority of the request's URL.
 func (m *Message) Authority() string { return Authority(m.Scheme, m.Host) }
 
-// Authority returns host in lower case without the default port of scheme, which
-// must be in lower case (RFC 9421, section 2.2.3; RFC 9110, section 4.2.3).
+// Authority returns host in lower case without the default port of scheme (RFC 9421,
+// section 2.2.3; RFC 9110, section 4.2.3). The scheme must be in lower case.
 func Authority(scheme, host string) string {
 	host = strings.ToLower(host)
 	switch scheme {

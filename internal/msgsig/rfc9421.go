@@ -149,7 +149,7 @@ func (s *Signature) repeats(i int) bool {
 }
 
 // appendDerived appends the value of a derived component (RFC 9421, section 2.2).
-// Only a query parameter takes parameters.
+// Only @query-param and @query-params take parameters.
 func (s *Signature) appendDerived(dst []byte, m *Message, c *sfv.Item, o Options) ([]byte, error) {
 	switch {
 	case c.Value.Text == "@query-param":
