@@ -8,9 +8,9 @@ import (
 
 // The reasons for a refusal. Use [errors.Is] to find them in the error of
 // [Authenticator.Check] and in [Outcome.Err]. Their texts are logged. The client gets
-// the same 401 for each of them.
+// the same 401 for each of them. A malformed signature has no variable of its own.
 var (
-	// ErrUnsigned reports a request without a signature or without a token.
+	// ErrUnsigned reports a request without a signature, or with no or several tokens.
 	ErrUnsigned = errors.New("signature is missing")
 	// ErrSignatureMismatch reports a wrong MAC or token: the secrets differ, or the
 	// signed bytes were changed on the way.
@@ -24,7 +24,7 @@ var (
 	// [Policy.ClockSkew].
 	ErrFuture = errors.New("message is from the future")
 	// ErrURLMismatch reports a genuine message that was signed for another URL, host or
-	// path.
+	// path, or an X-Signature with a missing or malformed url.
 	ErrURLMismatch = errors.New("message was signed for another URL")
 	// ErrUncovered reports a genuine message that does not sign a part that the
 	// [Policy] requires.

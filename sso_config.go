@@ -31,9 +31,9 @@ type SSOConfig struct {
 	// Use at least 32 random bytes, the same on every machine, and for no other
 	// purpose: an attacker who has the key can forge handshakes.
 	StateKey string
-	// OldStateKeys are accepted, too. To change the key without breaking a handshake,
-	// add the new key here on every machine, then swap the two, and remove the old key
-	// ten minutes later.
+	// OldStateKeys are accepted, too. Each needs at least 32 bytes. To change the key
+	// without breaking a handshake, add the new key here on every machine, then swap the
+	// two, and remove the old key ten minutes later.
 	OldStateKeys []string
 
 	// OrganizationOf returns the id of the Fly.io organization that an extension
@@ -89,7 +89,7 @@ type SSOConfig struct {
 
 	// OAuthURL is the URL of the OAuth server, without its paths /oauth/…; "" means
 	// https://api.fly.io, or https://fly.io in [Generation1]. It must be https, or
-	// plain http on a loopback address for tests.
+	// plain http on a loopback address for tests, without user, query and fragment.
 	OAuthURL string
 	// InsecureAllowHTTP allows plain http on any host, for OAuthURL and for
 	// Config.BaseURL. An attacker on the network can then sign in as any user. Use it
