@@ -60,8 +60,9 @@ type Conformance struct {
 	Statuses map[string]flyext.Status
 
 	// OAuth is the simulated OAuth server that the provider is configured with. The
-	// caller serves it at OAuthURL. The run sets its users, choice and faults. If
-	// OAuth is nil, the requirements that need a user to sign in are skipped.
+	// caller serves it at OAuthURL. The run sets its users, choice and faults, so it
+	// serves one run at a time. If OAuth is nil, the requirements that need a user to
+	// sign in are skipped.
 	OAuth    *OAuthServer
 	OAuthURL string
 

@@ -103,8 +103,8 @@ var _ flyext.ReplayLookup = (*Store)(nil)
 
 // New returns a store that uses client: a *redis.Client, with or without Sentinel,
 // a *redis.ClusterClient, or any redis.UniversalClient. It does not connect, so a
-// service can start while Redis is down; see [Store.Check]. The caller remains
-// responsible for closing client.
+// service can start while Redis is down; see [Store.Check]. It returns an error for
+// a nil client or invalid options. The caller remains responsible for closing client.
 func New(client redis.Cmdable, o Options) (*Store, error) {
 	if v := reflect.ValueOf(client); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		return nil, errors.New("redisstore: the client is nil; pass the Redis client to use")

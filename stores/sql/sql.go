@@ -120,8 +120,9 @@ var _ flyext.ReplayLookup = (*Store)(nil)
 
 // New returns a store that uses db. It does not connect, so a service can start
 // while the database is down. The table must exist before the first request: see
-// [Store.Migrate]. Each concurrent call needs one connection for a moment. The
-// caller remains responsible for closing db.
+// [Store.Migrate]. Each concurrent call needs one connection for a moment. New
+// returns an error for a nil db or invalid options. The caller remains responsible
+// for closing db.
 func New(db *sql.DB, o Options) (*Store, error) {
 	if db == nil {
 		return nil, errors.New("sqlstore: the database is nil; pass the *sql.DB to use")
