@@ -16,7 +16,7 @@ const (
 	CodeMalformedBody     = "malformed_body"     // 400: not one JSON object, or batch of events, in UTF-8
 	CodeInvalidField      = "invalid_field"      // 422: a member or an attribute is missing, empty or invalid
 	CodeIncompleteBody    = "incomplete_body"    // 400: the body ended early
-	CodeBodyTooLarge      = "body_too_large"     // 413: more than Config.MaxBodyBytes, or than 1,000 events
+	CodeBodyTooLarge      = "body_too_large"     // 413: a body over Config.MaxBodyBytes, or a batch of over 1,000 events
 	CodeUnsupportedType   = "unsupported_type"   // 415: events in a format other than JSON
 	CodeRouteNotFound     = "route_not_found"    // 404: no such route
 	CodeMethodNotAllowed  = "method_not_allowed" // 405
@@ -50,8 +50,8 @@ const (
 // its text is logged but never sent.
 //
 // Message appears in the customer's terminal ("Error: input:3:2: createAddOn
-// <message>"), so write one short line for that person. It is cut to 500 characters, and
-// control characters become spaces.
+// <message>"), so write one short line for that person. flyext cuts it to 500 characters
+// and replaces control characters with spaces.
 type Error struct {
 	Status  int    // HTTP status, 400 to 599; any other value makes a generic 500
 	Code    string // stable, for machines, such as "not_found"; "" derives it from Status

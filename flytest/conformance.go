@@ -60,7 +60,7 @@ type Conformance struct {
 	Statuses map[string]flyext.Status
 
 	// OAuth is the simulated OAuth server that the provider is configured with. The
-	// caller serves it at OAuthURL. The run sets its users, choice and faults, so it
+	// caller serves it at OAuthURL. The run sets its users, choice and faults, so OAuth
 	// serves one run at a time. If OAuth is nil, the requirements that need a user to
 	// sign in are skipped.
 	OAuth    *OAuthServer
