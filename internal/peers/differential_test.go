@@ -70,9 +70,10 @@ func signedByUs(raw []byte, components uint8) (r *http.Request, body []byte, ok 
 		return nil, nil, false
 	}
 	// The other libraries lack three normalizations of RFC 9421: the case of the host,
-	// its default port (section 2.2.3), and an empty path (section 2.2.6). The target
+	// its default port (section 2.2.3), and an empty path (section 2.2.6). They sign the
+	// user information of a target in absolute form, which flyext ignores. The target
 	// "*" has no route.
-	if r.Host != strings.ToLower(r.Host) || strings.HasSuffix(r.Host, ":443") || r.URL.Path == "" || !strings.HasPrefix(target(r), "/") ||
+	if r.URL.User != nil || r.Host != strings.ToLower(r.Host) || strings.HasSuffix(r.Host, ":443") || r.URL.Path == "" || !strings.HasPrefix(target(r), "/") ||
 		target(r) != r.URL.RequestURI() { // the others use the path as net/url encodes it
 		return nil, nil, false
 	}
