@@ -85,6 +85,9 @@ func signedByUs(raw []byte, components uint8) (r *http.Request, body []byte, ok 
 	if err != nil || base.Host == "" || base.Path != "" || base.RawQuery != "" || base.User != nil {
 		return nil, nil, false
 	}
+	if _, err := flyext.NewAuthenticator(flyext.Config{BaseURL: base.String(), Verifier: flyext.XSignature(key.Secret)}); err != nil {
+		return nil, nil, false // no provider has such a host, for example one that is not ASCII
+	}
 	for _, name := range []string{"Signature", "Signature-Input", "Content-Digest", "Digest", "Date", "Authorization"} {
 		r.Header.Del(name)
 	}
