@@ -148,7 +148,7 @@ func (s *Server) Kill() {
 // until it replies.
 func (s *Server) Start() {
 	s.t.Helper()
-	s.must(s.start())
+	s.must(s.startAgain())
 }
 
 // Restart calls [Server.Kill] and [Server.Start].
@@ -176,6 +176,18 @@ func (s *Server) must(err error) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+// startAgain starts a server that was killed. A process that was killed can hold the
+// shared memory of PostgreSQL for a moment longer, and PostgreSQL then refuses to start.
+func (s *Server) startAgain() (err error) {
+	for range 100 {
+		if err = s.start(); err == nil || !strings.Contains(err.Error(), "shared memory block") {
+			return err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return err
 }
 
 func (s *Server) start() (err error) {
