@@ -11,6 +11,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+// logjam is the service.
+var logjam flyext.Provisioner
+
 // Each machine of a provider creates such a store, so each request is accepted
 // once.
 func Example() {
@@ -26,7 +29,7 @@ func Example() {
 	if err := store.Check(context.Background()); err != nil {
 		log.Print("Redis may lose used nonces: ", err)
 	}
-	provider, err := flyext.New(&provisioner{}, flyext.Config{
+	provider, err := flyext.New(logjam, flyext.Config{
 		BaseURL:     "https://logjam.io/flyio",
 		Verifier:    flyext.XSignature(os.Getenv("FLYIO_SIGNING_SECRET")),
 		ReplayStore: store,
