@@ -148,7 +148,7 @@ func (s *Server) Kill() {
 // until it replies.
 func (s *Server) Start() {
 	s.t.Helper()
-	s.must(s.startAgain())
+	s.must(s.start())
 }
 
 // Restart calls [Server.Kill] and [Server.Start].
@@ -176,18 +176,6 @@ func (s *Server) must(err error) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-}
-
-// startAgain starts a server that was killed. A process that was killed can hold the
-// shared memory of PostgreSQL for a moment longer, and PostgreSQL then refuses to start.
-func (s *Server) startAgain() (err error) {
-	for range 100 {
-		if err = s.start(); err == nil || !strings.Contains(err.Error(), "shared memory block") {
-			return err
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	return err
 }
 
 func (s *Server) start() (err error) {
@@ -226,16 +214,27 @@ func (s *Server) start() (err error) {
 	return errors.Join(err, s.kill())
 }
 
-// kill ends the server but keeps its data.
+// kill ends the server but keeps its data. It returns once all processes have ended:
+// PostgreSQL does not start again while one of them holds its shared memory.
 func (s *Server) kill() error {
 	if s.sh == nil {
 		return nil
 	}
 	// Stop it first, so that it starts no children that would survive.
-	err := errors.Join(s.signal("STOP"), s.signal("KILL"))
+	err := s.signal("STOP")
+	var all []int
+	if err == nil { // so there is a process
+		all = descendants(s.pid)
+		err = kill("KILL", all)
+	}
 	io.WriteString(s.stdin, "keep\n")
 	s.stdin.Close()
 	_ = s.sh.Wait() // reports the kill
+	for deadline := time.Now().Add(patience); err == nil && slices.ContainsFunc(all, alive); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			err = fmt.Errorf("servertest: %s has processes that do not end", s.kind.program)
+		}
+	}
 	s.sh, s.pid = nil, 0
 	return err
 }
