@@ -78,6 +78,7 @@ func (p *program) checkCommand() *cobra.Command {
 	flags.StringVar(&c.webhookAddr, "webhook-addr", "", "receive and verify the provider's webhooks at this loopback `address`, at any path (default off)")
 	flags.IntVar(&c.ssoGeneration, "sso-generation", 0, ssoGenerationHelp)
 	flags.StringToStringVar(&c.words, "status", nil, "map a provider-specific status, as `word=status`, such as ACTIVE_HEALTHY=ready; repeatable")
+	flags.Lookup("status").DefValue = "" // the help would show []
 	flags.DurationVar(&c.patience, "patience", defaultPatience, "the `duration` to wait until an extension is ready; flyctl waits 4m")
 	flags.DurationVar(&c.budget, "budget", defaultBudget, "the longest `duration` that an answer may take")
 	return cmd

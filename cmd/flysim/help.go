@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -54,7 +53,6 @@ func unknownCommand(root *cobra.Command, name string) error {
 // --help-all.
 func (p *program) showHelp(cmd *cobra.Command) {
 	out, isRoot := p.out, !cmd.HasParent()
-	global := cmd.Root().PersistentFlags()
 	out.prose(cmd.Long)
 	out.blank()
 	out.line(plain, "", "Usage:")
@@ -70,9 +68,9 @@ func (p *program) showHelp(cmd *cobra.Command) {
 	} else {
 		out.line(plain, "  ", cmd.UseLine())
 	}
-	out.flagList("Flags:", ownFlags(cmd, global))
+	out.flagList("Flags:", cmd.LocalNonPersistentFlags())
 	if isRoot || p.helpAll {
-		out.flagList("Flags of all commands:", allFlags(global))
+		out.flagList("Flags of all commands:", cmd.Root().PersistentFlags())
 	}
 	switch {
 	case isRoot:
@@ -84,66 +82,12 @@ func (p *program) showHelp(cmd *cobra.Command) {
 	}
 }
 
-// ownFlags returns the flags of a command that are not global.
-func ownFlags(cmd *cobra.Command, global *pflag.FlagSet) []*pflag.Flag {
-	var own []*pflag.Flag
-	for _, flag := range allFlags(cmd.Flags()) {
-		if global.Lookup(flag.Name) == nil {
-			own = append(own, flag)
-		}
-	}
-	return own
-}
-
-func allFlags(flags *pflag.FlagSet) []*pflag.Flag {
-	var all []*pflag.Flag
-	flags.VisitAll(func(flag *pflag.Flag) { all = append(all, flag) })
-	return all
-}
-
-// maxFlagWidth bounds the column of the flags' names, so that 60 columns leave
-// room for the descriptions.
-const maxFlagWidth = 31
-
-// flagList writes flags and, to their right, their descriptions.
-func (p *page) flagList(title string, flags []*pflag.Flag) {
-	width := 0
-	for _, flag := range flags {
-		if n := utf8.RuneCountInString(flagName(flag)) + 2; n <= maxFlagWidth {
-			width = max(width, n)
-		}
-	}
+// flagList writes flags and their descriptions, in the order of the source.
+func (p *page) flagList(title string, flags *pflag.FlagSet) {
+	flags.SortFlags = false
 	p.blank()
 	p.line(plain, "", title)
-	for _, flag := range flags {
-		name := flagName(flag)
-		if utf8.RuneCountInString(name)+2 > width {
-			p.line(plain, "", name)
-			name = ""
-		}
-		p.hang(plain, fmt.Sprintf("%-*s", width, name), flagText(flag))
-	}
-}
-
-// flagName returns a flag with the name of its value, such as "  -v, --verbose".
-func flagName(flag *pflag.Flag) string {
-	name := "      --" + flag.Name
-	if flag.Shorthand != "" {
-		name = "  -" + flag.Shorthand + ", --" + flag.Name
-	}
-	value, _ := pflag.UnquoteUsage(flag)
-	return strings.TrimRight(name+" "+value, " ")
-}
-
-// flagText returns the description of a flag, and its default unless that is the
-// zero value.
-func flagText(flag *pflag.Flag) string {
-	_, text := pflag.UnquoteUsage(flag)
-	switch flag.DefValue {
-	case "", "false", "0", "0s", "[]":
-		return text
-	}
-	return text + " (default " + flag.DefValue + ")"
+	p.raw(flags.FlagUsagesWrapped(p.columns()))
 }
 
 // prose writes a text that has line breaks in the source. It joins the lines of

@@ -59,16 +59,16 @@ func TestHelpIsWrapped(t *testing.T) {
 	t.Parallel()
 	for width, want := range map[int]string{
 		minColumns: `
-      --id id            the id of the event, which with the
-                         source identifies duplicates
-                         (default a new one)
+      --id id             the id of the event, which
+                          with the source identifies
+                          duplicates (default a new one)
 `,
 		columns: `
-      --id id            the id of the event, which with the source identifies
-                         duplicates (default a new one)
+      --id id             the id of the event, which with the source
+                          identifies duplicates (default a new one)
 `,
 		maxColumns: `
-      --id id            the id of the event, which with the source identifies duplicates (default a new one)
+      --id id             the id of the event, which with the source identifies duplicates (default a new one)
 `,
 	} {
 		contains(t, helpAt(t, width, "event", "--help"), want)

@@ -53,7 +53,7 @@ var fromEnvironment = []struct{ flag, variable string }{
 const defaultTimeout = 30 * time.Second
 
 func (s *settings) addFlags(flags *pflag.FlagSet) {
-	flags.StringVar(&s.baseURL, "base-url", "", "the provider's base `URL` as registered with Fly.io, such as http://localhost:8080/flyio (or set FLYSIM_BASE_URL)")
+	flags.StringVar(&s.baseURL, "base-url", "", "the provider's base `URL` as registered with Fly.io (or set FLYSIM_BASE_URL)")
 	flags.StringVar(&s.formatName, "format", "", "the signature `format`: x-signature, or rfc9421, draft-05 or cavage in generation 1 (default x-signature)")
 	flags.IntVar(&s.gen, "generation", 0, "the generation `N` of the protocol: 2 signs with x-signature, 1 with rfc9421 (default 2)")
 	flags.StringVar(&s.signingSecret, "signing-secret", "", "the `secret` that signs requests (or set FLYIO_SIGNING_SECRET)")
