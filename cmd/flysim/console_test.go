@@ -3,6 +3,7 @@ package main
 import (
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 
 	"github.com/flyext/flyext/internal/servertest"
@@ -33,6 +34,23 @@ func TestTellsNoStranger(t *testing.T) {
 	}
 	if asked {
 		t.Error("flysim reported a request to another machine")
+	}
+}
+
+// A command reports nothing after a report that failed, so it does not wait for a page
+// that hangs up each time.
+func TestReportsUntilOneFails(t *testing.T) {
+	t.Parallel()
+	var reports atomic.Int32
+	page := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		reports.Add(1)
+		panic(http.ErrAbortHandler)
+	}))
+	defer page.Close()
+	term := newTerminal((&memory{}).serve(t, "", 0)).with(consoleVariable, page.URL)
+	term.run(t, "check", "--only", "provision,other-key").want(t, exitOK)
+	if n := reports.Load(); n != 1 {
+		t.Errorf("the page got %d reports, want 1", n)
 	}
 }
 

@@ -6,8 +6,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-
-	"github.com/flyext/flyext/flytest"
 )
 
 // TestDebuggerCrossSite: a page of another site cannot use the debugger to get a
@@ -15,13 +13,7 @@ import (
 // This test goes around the guard, so that protect has to refuse the form too.
 func TestDebuggerCrossSite(t *testing.T) {
 	t.Parallel()
-	c, err := New(Config{
-		BaseURL: "http://logjam.test/flyio", Format: flytest.FormatXSignature, Credentials: flytest.Credentials{SigningSecret: "s"},
-		WebhookSecret: "w", URL: "http://localhost:4000",
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := newConsole(t)
 	unguarded := c.handler.(*guard).next
 	send := func(h http.Handler, header http.Header, extra string) *httptest.ResponseRecorder {
 		form := url.Values{"capture": {"POST /flyio/extensions HTTP/1.1\r\nX-Signature: 00\r\n\r\n{}"}, "extra": {extra}}

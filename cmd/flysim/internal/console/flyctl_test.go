@@ -129,13 +129,13 @@ func TestFlyctlOrganization(t *testing.T) {
 	}
 }
 
-// flyctlReads has the fields that flyctl v0.4.80 and v0.4.87 read, by type.
+// flyctlReads has the fields that flyctl v0.4.80 reads, by type.
 var flyctlReads = map[string]string{
 	"App":          `id name deployed platformVersion cnameTarget secrets { name } organization { ...OrganizationFields } addOns(type: arcjet) { nodes { id } }`,
 	"Organization": `id slug rawSlug paidPlan addOnSsoLink provisionsBetaExtensions name billable billingStatus extensionSsoLink(provider: "arcjet")`,
 	"AddOnProvider": `id name displayName tosUrl asyncProvisioning autoProvision selectName selectRegion selectReplicaRegions detectPlatform
 		resourceName nameSuffix beta tosAgreement internal provisioningInstructions excludedRegions { code }`,
-	"AddOnPlan": `id name displayName description maxDataSize pricePerMonth`,
+	"AddOnPlan": `id name displayName description`,
 	"AddOn": `id name primaryRegion status errorMessage metadata options publicUrl privateIp password readRegions ssoLink environment
 		organization { ...OrganizationFields } addOnProvider { ...AddOnProviderFields } app { ...AppFields } addOnPlan { ...AddOnPlanFields }`,
 }

@@ -14,10 +14,9 @@ import (
 	"github.com/flyext/flyext/flytest"
 )
 
-// A provider may have very many resources, and a console runs for days, so the
-// receiver forgets the oldest ones.
-func TestReceiverIsBounded(t *testing.T) {
-	t.Parallel()
+// newConsole returns a console with the signing secret "s" and the webhook secret "w".
+func newConsole(t *testing.T) *Console {
+	t.Helper()
 	c, err := New(Config{
 		BaseURL: "http://logjam.test/flyio", Format: flytest.FormatXSignature, Credentials: flytest.Credentials{SigningSecret: "s"},
 		WebhookSecret: "w", URL: "http://localhost:4000",
@@ -25,6 +24,14 @@ func TestReceiverIsBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return c
+}
+
+// A provider may have very many resources, and a console runs for days, so the
+// receiver forgets the oldest ones.
+func TestReceiverIsBounded(t *testing.T) {
+	t.Parallel()
+	c := newConsole(t)
 	for i := range maxRemembered + 10 {
 		body := fmt.Sprintf(`{"timestamp":%d,"action":"resource.updated","resource":{"id":"x%d"}}`, time.Now().Unix(), i)
 		h := hmac.New(sha256.New, []byte("w"))
