@@ -2,6 +2,7 @@ package service
 
 import (
 	"database/sql"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -47,5 +48,35 @@ func TestDeadlock(t *testing.T) {
 	err = s.db.QueryRowContext(t.Context(), `SELECT sum(revision) FROM revisions`).Scan(&revisions)
 	if err != nil || revisions != 4 {
 		t.Errorf("%d changes were committed (%v), want 4", revisions, err)
+	}
+}
+
+// TestActivityLocksOrganization checks that a transaction holds the lock of the
+// organization while it deletes the organization's oldest activities.
+func TestActivityLocksOrganization(t *testing.T) {
+	t.Parallel()
+	s, err := openDatabase(t.Context(), newPostgreSQL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	err = s.inTx(t.Context(), func(tx *sql.Tx) error {
+		return saveOwner(t.Context(), tx, owner{organizationID: "org", userID: nathan})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.inTx(t.Context(), func(tx *sql.Tx) error {
+		if err := recordActivity(t.Context(), tx, "org", activity{What: "Created"}); err != nil {
+			return err
+		}
+		_, err := s.db.ExecContext(t.Context(), `SELECT 1 FROM organizations WHERE id = 'org' FOR NO KEY UPDATE NOWAIT`)
+		if err == nil || !strings.Contains(err.Error(), "55P03") { // lock_not_available
+			t.Errorf("another transaction gets the lock: %v", err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
