@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
-	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
-	_ "modernc.org/sqlite"             // the driver "sqlite"
+	_ "github.com/jackc/pgx/v5/stdlib"       // the driver "pgx"
+	_ "github.com/ncruces/go-sqlite3/driver" // the driver "sqlite3"
 
 	"github.com/flyext/flyext/flytest"
 	"github.com/flyext/flyext/internal/servertest"
@@ -118,7 +118,7 @@ func newEnvironment(ctx context.Context, t testing.TB, o options, connections in
 		args = append(args, "-db", db)
 		one := machine("logjam")
 		s.faults = []fault{killing(one, "logjam"), freezing(one)}
-		s.rows = func(ctx context.Context) (map[string]row, error) { return readRows(ctx, "sqlite", db) }
+		s.rows = func(ctx context.Context) (map[string]row, error) { return readRows(ctx, "sqlite3", db) }
 	case onShared, onPostgreSQL:
 		postgresql := servertest.PostgreSQL(t)
 		db := postgresql.NewDatabase()

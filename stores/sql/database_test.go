@@ -9,7 +9,7 @@ import (
 
 	"github.com/flyext/flyext/internal/servertest"
 	sqlstore "github.com/flyext/flyext/stores/sql"
-	_ "modernc.org/sqlite"
+	_ "github.com/ncruces/go-sqlite3/driver"
 )
 
 // A database is shared by several machines.
@@ -59,7 +59,7 @@ func (d database) with(parameters ...string) database {
 // open connects as a separate machine.
 func (d database) open(t testing.TB) *sql.DB {
 	t.Helper()
-	driver := "sqlite"
+	driver := "sqlite3"
 	if d.dialect == sqlstore.PostgreSQL {
 		driver = "pgx"
 	}

@@ -7,22 +7,27 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"strings"
 )
 
 // isLost reports whether to retry after err: the connection broke or could not be
-// opened, or the server is starting or shutting down.
+// opened, or the server is starting or shutting down. net.Error would match too much:
+// errors of SQLite in github.com/ncruces/go-sqlite3 also have its methods.
 func isLost(err error) bool {
-	if _, ok := errors.AsType[net.Error](err); ok {
-		return !errors.Is(err, context.Canceled)
+	if errors.Is(err, context.Canceled) {
+		return false
 	}
-	for _, broken := range []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, driver.ErrBadConn, sql.ErrConnDone} {
+	for _, broken := range []error{
+		io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, os.ErrDeadlineExceeded, context.DeadlineExceeded,
+		driver.ErrBadConn, sql.ErrConnDone,
+	} {
 		if errors.Is(err, broken) {
 			return true
 		}
 	}
-	return isStarting(err)
+	return errors.As(err, new(*net.OpError)) || errors.As(err, new(*net.DNSError)) || isStarting(err)
 }
 
 // isStarting reports whether err is PostgreSQL's error for starting or shutting

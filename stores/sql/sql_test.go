@@ -217,7 +217,7 @@ func TestNew(t *testing.T) {
 }
 
 func Example() {
-	db, err := sql.Open("sqlite", "file::memory:?_pragma=busy_timeout(500)")
+	db, err := sql.Open("sqlite3", "file::memory:?_pragma=busy_timeout(500)")
 	if err != nil {
 		panic(err)
 	}

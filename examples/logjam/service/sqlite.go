@@ -9,9 +9,10 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 
+	_ "github.com/ncruces/go-sqlite3/driver" // the driver "sqlite3", in pure Go
 	"github.com/riverqueue/river/riverdriver/riversqlite"
-	_ "modernc.org/sqlite" // the driver "sqlite", in pure Go
 )
 
 //go:embed sqlite.sql
@@ -34,7 +35,7 @@ func openSQLite(ctx context.Context, path, key string) (_ *store, err error) {
 	if err := errors.Join(file.Close(), syncDir(filepath.Dir(path))); err != nil {
 		return nil, err
 	}
-	db, err := sql.Open("sqlite", dataSource(path))
+	db, err := sql.Open("sqlite3", dataSource(path))
 	if err != nil {
 		return nil, err
 	}
@@ -82,6 +83,8 @@ func dataSource(path string) string {
 	options := url.Values{
 		"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)"},
 		"_txlock": {"immediate"}, // a transaction that first reads and then writes could fail otherwise
+		"modeof":  {path},        // the mode of the write-ahead log is that of the database
 	}
-	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: options.Encode()}).String()
+	query := strings.ReplaceAll(options.Encode(), "+", "%20") // in SQLite, "+" is not a space
+	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: query}).String()
 }
