@@ -13,14 +13,16 @@ import (
 	"os"
 	"regexp"
 	"slices"
-	"strings"
 )
 
 // An event is an event of go doc test2json.
 type event struct{ Action, Package, Test, Output string }
 
 var (
-	reason = regexp.MustCompile(`^ +\S+\.go:\d+: (.+)\n$`)
+	// message matches a line of t.Log or t.Skip. test2json also assigns what concurrent
+	// tests print, such as log records, to a test.
+	message = regexp.MustCompile(`^ +[^ -]`)
+	reason  = regexp.MustCompile(`^ +\S+\.go:\d+: (.+)\n$`)
 	// inapplicable matches the reasons of the conformance test, which skips requirements
 	// that do not apply to the provider.
 	inapplicable = regexp.MustCompile(`^ +conformance\.go:\d+: `)
@@ -64,7 +66,7 @@ func skips(r io.Reader) (reasons map[string]int, mute []string, err error) {
 		}
 		test := e.Package + " " + e.Test
 		switch {
-		case e.Action == "output" && e.Test != "" && !strings.HasPrefix(strings.TrimSpace(e.Output), "---") && !strings.HasPrefix(e.Output, "==="):
+		case e.Action == "output" && e.Test != "" && message.MatchString(e.Output):
 			said[test] = append(said[test], e.Output)
 		case e.Action == "skip" && e.Test != "":
 			lines := said[test]

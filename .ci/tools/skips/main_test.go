@@ -26,6 +26,7 @@ func TestSkips(t *testing.T) {
 		mute    int
 	}{
 		{"a hint", []string{"    shell_test.go:5: " + hint + "\n"}, []string{hint}, 0},
+		{"a hint after a log record of another test", []string{"2026/11/28 WARN request refused\n", "    shell_test.go:5: " + hint + "\n"}, []string{hint}, 0},
 		{"no line", nil, nil, 1},
 		{"a line without a hint", []string{"    shell_test.go:5: there is no zsh\n"}, nil, 1},
 		{"two lines", []string{"    shell_test.go:5: " + hint + "\n", "    shell_test.go:6: " + hint + "\n"}, nil, 1},
