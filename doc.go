@@ -53,8 +53,8 @@
 //
 // [Webhooks] tell Fly.io about resources that the provider created, changed or
 // removed. A Provisioner that implements [EventReceiver] receives the events of the
-// customers' machines. In both directions a message may arrive more than once;
-// duplicates are harmless.
+// customers' machines. Both may arrive more than once. Duplicate webhooks are
+// harmless. Make the handling of events idempotent.
 //
 // # Signature code
 //

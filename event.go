@@ -23,9 +23,9 @@ import (
 // and id: a duplicate is never delivered concurrently, nor within a day after
 // ReceiveEvent returned nil (or until the process exits, or a million newer events
 // have been seen). If [Config.ReplayStore] is a [ReplayLookup], duplicates are detected
-// across all machines, with two exceptions: two machines receive the event at the same
-// instant, or a machine stops between the delivery and its record. Make the
-// consequences of an event idempotent.
+// across all machines. A duplicate is still delivered if two machines receive the event
+// at the same instant, or if a machine stops after the delivery and before its record.
+// Make the consequences of an event idempotent.
 //
 // Events with different ids are delivered concurrently and in any order. The events of
 // a batch, 1,000 at most, are delivered in sequence; an error does not stop the others.

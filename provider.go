@@ -27,7 +27,7 @@ type Provisioner interface {
 	// Provision creates the extension, or returns the extension that it created for
 	// this req.ID before, with the same secrets. Fly.io waits about five seconds. If
 	// the extension takes longer, return its secrets with the status [Provisioning]
-	// and finish it later.
+	// and finish it later; see [Status].
 	Provision(ctx context.Context, req *ProvisionRequest) (*Extension, error)
 	// Update applies the members that are present in req. Secrets that it returns
 	// are sent in the response.
@@ -109,7 +109,7 @@ type Config struct {
 	// Observe is called once for each finished request of a [Provider], after the
 	// response was written, on the request's goroutine. Use it for metrics, traces
 	// and error reports; nil disables it. It should return quickly, because net/http
-	// sends the end of the response when the handler returns. It must be safe for
+	// completes the response only after the handler has returned. It must be safe for
 	// concurrent use. A panic is logged.
 	//
 	// The context has the values of the request's context, such as a trace span. It

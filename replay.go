@@ -22,8 +22,8 @@ type ReplayStore interface {
 	// Use must refuse every nonce that the store could have forgotten, whatever happens
 	// to any clock. It returns an error that wraps [ErrNonceExpired] if n.Expires is
 	// not after the store's clock, or not after the latest expiry among the nonces that
-	// the store has dropped. After an error the client gets 503, or the error is logged
-	// if the event was already delivered.
+	// the store has dropped. After an error the client gets 503. The nonce of an event
+	// is entered after its delivery, so that error is only logged.
 	Use(ctx context.Context, n Nonce) (fresh bool, err error)
 }
 

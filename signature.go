@@ -108,10 +108,10 @@ type Nonce struct {
 	// depends only on the message, so a copy has the expiry of the original.
 	Expires time.Time
 
-	// OnReceipt marks the nonce of an event, or of an undated signature of an event. It
-	// is entered after the delivery, so that a retry after a failure is accepted. Its
-	// Expires is a day after the receipt. A copy that arrives later has a later Expires,
-	// and a [ReplayStore] may accept it once the first entry has expired.
+	// OnReceipt marks a nonce that is entered after the delivery of an event, so that a
+	// retry after a failure is accepted: that of the event, or of its undated signature.
+	// Such a nonce expires a day after the receipt. A later copy therefore has a later
+	// Expires, and a [ReplayStore] may accept it once the first entry has expired.
 	OnReceipt bool
 }
 

@@ -79,9 +79,9 @@ const (
 // It is stateless, so Begin and Callback may run on different machines. The handshake
 // is in a signed state that Fly.io sends back. A cookie binds the state to the browser
 // and limits it to one use. Mount routes that call Begin below Config.BaseURL's path:
-// the cookie is scoped to it, and flyext can only limit the number of pending cookies
-// there. Subdomains of the same registrable domain can overwrite cookies, so do not
-// host untrusted content on them.
+// the cookie has that path, and flyext does not see pending cookies in other routes, so
+// it could not limit their number. Subdomains of the same registrable domain can
+// overwrite cookies, so do not host untrusted content on them.
 //
 // Each response has Cache-Control: no-store, Referrer-Policy: no-referrer,
 // X-Content-Type-Options: nosniff, and a Content-Security-Policy that allows only the

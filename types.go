@@ -42,8 +42,8 @@ type ProvisionRequest struct {
 	IPAddress netip.Addr
 
 	// Extra holds the raw values of all other members, such as your own options that
-	// flyctl sends. It excludes the parameters of X-Signature (timestamp, nonce, url),
-	// except in a request of generation 1 that lacks one of the three.
+	// flyctl sends. It excludes timestamp, nonce and url, the parameters of X-Signature.
+	// In generation 1 these are ordinary members, unless the request has all three.
 	Extra map[string]json.RawMessage
 }
 

@@ -109,8 +109,9 @@ const (
 //
 // Each method sends one webhook. It returns nil when Fly.io has accepted the webhook
 // (2xx), and a *[WebhookError] otherwise. It retries after 408, 425, 429, 5xx or a
-// missing response. It waits 1, 2, 4, 8, 16 and then 30 seconds (a random time from the
-// second half of each) plus the response's Retry-After. It gives up at once:
+// missing response. Before the second attempt it waits 0.5 to 1 second. The wait doubles
+// with each attempt, up to 15 to 30 seconds. The response's Retry-After is added. It
+// gives up at once:
 //
 //   - after any other response, such as 422 or a redirect;
 //   - after a Retry-After of more than a minute;
@@ -225,7 +226,8 @@ func (w *Webhooks) Created(ctx context.Context, resource *Extension) error {
 	return w.send(ctx, actionCreated, resource)
 }
 
-// Updated tells Fly.io the current state of a resource: its status, plan and name.
+// Updated tells Fly.io the current state of a resource: its name, its status, and the
+// members of Extra, such as a plan.
 func (w *Webhooks) Updated(ctx context.Context, resource *Extension) error {
 	return w.send(ctx, actionUpdated, resource)
 }

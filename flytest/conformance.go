@@ -234,9 +234,9 @@ func (c *Conformance) Run(ctx context.Context) (*Report, error) {
 	return report, nil
 }
 
-// Test runs the conformance test, with a subtest of t for each requirement. The subtest
-// fails if the requirement is not met, is skipped if the requirement is, and logs a
-// warning. An error from Run ends t.
+// Test runs the conformance test, with a subtest of t for each requirement. A subtest
+// fails if its requirement is not met. It is skipped if the requirement was skipped. A
+// warning is logged and does not fail it. An error from Run ends t.
 func (c *Conformance) Test(t *testing.T) {
 	t.Helper()
 	own := *c

@@ -100,8 +100,8 @@ func (p *program) update(cmd *cobra.Command, id string, c *updateOptions) error 
 }
 
 const fetchHelp = `Fetch asks for an extension and shows the answer. The route is optional for
-providers. Fly.io uses it if the answer to a provision request has a status other
-than "ready".`
+providers. Fly.io uses it for a provider that is registered as asynchronous, until
+the status is "ready" or "error".`
 
 func (p *program) fetchCommand() *cobra.Command {
 	var wait bool

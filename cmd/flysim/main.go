@@ -3,10 +3,10 @@
 //
 //   - It provisions, updates, fetches and deprovisions extensions.
 //   - It sends machine events.
-//   - It signs a customer on.
+//   - It signs a customer in.
 //   - It tests whether the provider meets the requirements of Fly.io's protocol.
 //
-// flysim serve offers all but the tests on a web page. Examples:
+// flysim serve does the same on a web page, except for the tests. Examples:
 //
 //	flysim provision --base-url http://localhost:8080/flyio --prefix LOGJAM_ > app.env
 //	flysim check --base-url http://localhost:8080/flyio

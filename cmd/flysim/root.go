@@ -11,7 +11,7 @@ import (
 
 const rootHelp = `Flysim is a Fly.io simulator for extension providers in any language. It signs
 requests as Fly.io does, sends them to the provider's base URL, and shows what a
-customer would see. It contacts no other service.
+customer would see. It contacts no other service on the network.
 
   # The signing secret of the provider
   export FLYIO_SIGNING_SECRET=...

@@ -59,7 +59,7 @@ func (p *program) ssoCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&s.addr, "oauth-addr", defaultOAuthAddr, oauthAddrHelp)
 	flags.StringVar(&s.as, "as", "admin", "the `user` who signs on: admin or member of the organization, or stranger to it")
-	flags.StringVar(&s.org, "org", defaultOrganization, "the `id` of the organization that the extension was provisioned for")
+	flags.StringVar(&s.org, "org", defaultOrganization, "the `id` of the organization that owns the extension (see --organization for dashboards)")
 	flags.StringVar(&s.organization, "organization", "", "open the dashboard of the organization with this `id` instead of an extension's: GET {base}/organizations/{id}/sso")
 	flags.IntVar(&s.generation, "sso-generation", 0, ssoGenerationHelp)
 	flags.BoolVar(&s.open, "open", false, "sign on with your own browser, and run the OAuth server until Ctrl-C")

@@ -16,9 +16,9 @@
 // script drops expired nonces from a set and stores the latest expiry among them:
 // the horizon of the set. The store returns [flyext.ErrNonceExpired] for a nonce
 // that expires at or before Redis's clock or the horizon. A used nonce therefore
-// stays used when the clock is set forwards and back. After such a step the store
-// may refuse requests until they expire after the horizon: for six minutes at most
-// with the default [flyext.Policy].
+// stays used when the clock is set forwards and back. After the clock was set back,
+// the store may refuse new requests with that error, until their nonces expire after
+// the horizon: for six minutes at most with the default [flyext.Policy].
 //
 // Events are in separate sets and are kept for a day. Their horizons do not affect
 // requests.
@@ -39,7 +39,7 @@
 //     [Options.Replicas] to wait for replication.
 //
 // If Redis has lost a nonce, an attacker who has captured the request can replay it
-// until the request is too old: six minutes after it was signed by default. If Redis
+// until the request is too old: five minutes after it was signed by default. If Redis
 // has lost an event, the event may be received twice.
 package redisstore
 

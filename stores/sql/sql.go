@@ -33,9 +33,9 @@
 // machine's clock in SQLite. The row with an empty key is the horizon: the latest
 // expiry of the deleted rows. The store returns [flyext.ErrNonceExpired] for a
 // nonce that expires at or before that clock or the horizon. A used nonce therefore
-// stays used when the clock is set forwards and back. After such a step the store
-// may refuse requests until they expire after the horizon: for six minutes at most
-// with the default [flyext.Policy]. Events do not raise the horizon.
+// stays used when the clock is set forwards and back. After the clock was set back,
+// the store may refuse new requests with that error, until their nonces expire after
+// the horizon: for six minutes at most with the default [flyext.Policy]. Events do not raise the horizon.
 //
 // # Expired rows
 //
@@ -56,7 +56,7 @@
 //   - On failover to an asynchronous replica, it loses the rows not yet replicated.
 //
 // An attacker who has captured a request can then replay it until the request is
-// too old: six minutes after it was signed by default.
+// too old: five minutes after it was signed by default.
 package sqlstore
 
 import (

@@ -127,7 +127,7 @@ func table(rows []row) string {
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | **%.2f×**%s | %s | %.0f | %s | %s |\n",
 			row.work, row.floor, duration(row.base.Center), duration(row.flyext.Center), row.ratio.Center, spread,
-			target("%.1f×", row.atMost), row.allocations.Center, target("%.0f", row.allocs), strings.Join(row.peers, ", "))
+			target("%g×", row.atMost), row.allocations.Center, target("%.0f", row.allocs), strings.Join(row.peers, ", "))
 	}
 	return b.String()
 }
