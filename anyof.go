@@ -20,8 +20,9 @@ func AllOf(verifiers ...Verifier) Verifier { return &allOf{group: newGroup("AllO
 //
 // A party between Fly.io and the provider can remove one of two signatures before the
 // message arrives. The response then has the format of the other signature's
-// generation. Nothing else changes: the message is still signed, and the signing
-// parameters do not become extras.
+// generation. A party that holds back a message with two signatures can send it twice,
+// once with each: the two have different nonces. Accept only one kind of signature if
+// Fly.io sends both.
 func AnyOf(verifiers ...Verifier) Verifier { return &anyOf{group: newGroup("AnyOf", verifiers)} }
 
 type group struct {
@@ -71,7 +72,7 @@ func (v *anyOf) Verify(ctx context.Context, m *Message) (Verification, error) {
 		return Verification{}, v.err
 	}
 	var found Verification
-	errs := make(noneOf, 0, len(v.verifiers))
+	errs := make([]error, 0, len(v.verifiers))
 	for i, each := range v.verifiers {
 		one, err := each.Verify(ctx, m)
 		if err != nil {
@@ -84,14 +85,7 @@ func (v *anyOf) Verify(ctx context.Context, m *Message) (Verification, error) {
 		found.Nonces = mergeNonces(found.Nonces, one.Nonces...)
 	}
 	if len(errs) == len(v.verifiers) {
-		return Verification{}, errs
+		return Verification{}, errors.Join(errs...)
 	}
 	return found, nil
 }
-
-// noneOf has the error of each verifier of an AnyOf. Its text is built only when it is
-// logged.
-type noneOf []error
-
-func (e noneOf) Error() string   { return errors.Join(e...).Error() }
-func (e noneOf) Unwrap() []error { return e }

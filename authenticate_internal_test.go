@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"strings"
 	"testing"
 )
 
@@ -35,34 +34,6 @@ func TestRequestTarget(t *testing.T) {
 		r := &http.Request{RequestURI: line, URL: &url.URL{Path: "/made/by hand", RawQuery: "x"}}
 		if got := requestTarget(r); got != want {
 			t.Errorf("%q: got %q, want %q", line, got, want)
-		}
-	}
-}
-
-// A request id has 26 digits with 128 random bits: five bits in each of the first 24
-// digits, four in each of the last two.
-func TestNewRequestID(t *testing.T) {
-	t.Parallel()
-	const digits = "0123456789abcdefghjkmnpqrstvwxyz"
-	var seen [26][32]bool
-	for range 2000 { // a digit is missing by chance in one of 10^25 runs
-		id := newRequestID()
-		if len(id) != 26 {
-			t.Fatalf("the id is %q, want 26 digits", id)
-		}
-		for i := range id {
-			d := strings.IndexByte(digits, id[i])
-			if d < 0 {
-				t.Fatalf("the id %q has %q", id, id[i])
-			}
-			seen[i][d] = true
-		}
-	}
-	for i := range seen {
-		for d, ok := range seen[i] {
-			if last := i >= 24 && d >= 16; ok == last {
-				t.Errorf("digit %d is sometimes %c: %t, want %t", i, digits[d], ok, !last)
-			}
 		}
 	}
 }

@@ -22,7 +22,7 @@ func parseBaseURL(text string) (*url.URL, error) {
 		return nil, errors.New("flyext: Config.BaseURL must not contain white space")
 	case u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
 		return nil, errors.New("flyext: Config.BaseURL must begin with https:// or http:// and a host")
-	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+	case hasMoreThanPath(u):
 		return nil, errors.New("flyext: Config.BaseURL must not have a user, a query or a fragment")
 	}
 	if err := checkHost(u); err != nil {
@@ -34,6 +34,11 @@ func parseBaseURL(text string) (*url.URL, error) {
 	return u.Parse(u.Scheme + "://" + u.Host + path)
 }
 
+// hasMoreThanPath reports whether a URL has a user, a query or a fragment.
+func hasMoreThanPath(u *url.URL) bool {
+	return u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != ""
+}
+
 // checkHost refuses hosts and ports that no request can have.
 func checkHost(u *url.URL) error {
 	for i := 0; i < len(u.Host); i++ {
@@ -41,9 +46,9 @@ func checkHost(u *url.URL) error {
 			return fmt.Errorf("flyext: Config.BaseURL: the host %q is not ASCII; use its ASCII form, which begins with xn--", u.Hostname())
 		}
 	}
-	if port := u.Port(); port != "" {
+	if port := u.Port(); port != "" || strings.HasSuffix(u.Host, ":") {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return fmt.Errorf("flyext: Config.BaseURL: port %s must be between 1 and 65535", port)
+			return fmt.Errorf("flyext: Config.BaseURL: port %q must be between 1 and 65535", port)
 		}
 	}
 	return nil

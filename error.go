@@ -127,29 +127,15 @@ const maxMessage = 500
 // oneLine makes a text safe for a terminal. It replaces characters that could move the
 // cursor, break the line, change the direction of the text or be invisible.
 func oneLine(s string) string {
-	if len(s) <= maxMessage && isPrintable(s) {
-		return s
-	}
-	clean := make([]rune, 0, len(s))
-	for _, r := range s {
-		if len(clean) == maxMessage {
-			break
+	left := maxMessage
+	return strings.Map(func(r rune) rune {
+		if left--; left < 0 {
+			return -1
 		}
 		joiner := r == '\u200c' || r == '\u200d' // Persian and other scripts need them
 		if !joiner && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
-			r = ' '
+			return ' '
 		}
-		clean = append(clean, r)
-	}
-	return string(clean)
-}
-
-// isPrintable reports whether a text consists of printable ASCII.
-func isPrintable(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] < ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return true
+		return r
+	}, s)
 }

@@ -21,8 +21,8 @@ import (
 //
 // Delivery is at least once. Within one process, events are de-duplicated by source
 // and id: a duplicate is never delivered concurrently, nor within a day after
-// ReceiveEvent returned nil (or until the process exits, or a million newer events
-// have been seen). If [Config.ReplayStore] is a [ReplayLookup], duplicates are detected
+// ReceiveEvent returned nil (or until the process exits, or half a million newer
+// events have been seen). If [Config.ReplayStore] is a [ReplayLookup], duplicates are detected
 // across all machines. A duplicate is still delivered if two machines receive the event
 // at the same instant, or if a machine stops after the delivery and before its record.
 // Make the consequences of an event idempotent.
@@ -79,8 +79,8 @@ type Event struct {
 	Data []byte
 
 	// Undated reports whether the X-Signature lacks a timestamp, a nonce or a URL, as in
-	// the example on Fly.io's page. Such an event is accepted once, by its MAC, for as
-	// long as events are remembered: a day. [Policy.RequireEventTime] refuses it.
+	// the example on Fly.io's page. Its MAC is its nonce, which is remembered for a day
+	// or longer. [Policy.RequireEventTime] refuses such an event.
 	Undated bool
 
 	undated []Nonce  // the nonces of an undated signature

@@ -6,6 +6,7 @@ import (
 	"io"
 	"unicode/utf8"
 
+	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -17,7 +18,7 @@ type eventBody struct {
 	members map[string]jsontext.Value
 }
 
-// read reads the members of a body. The values are parts of the body.
+// read reads the members of a body.
 func (b *eventBody) read(body []byte) error {
 	b.members = make(map[string]jsontext.Value)
 	dec := lenientDecoder(body)
@@ -34,7 +35,9 @@ func (b *eventBody) read(body []byte) error {
 		if _, twice := b.members[text]; twice {
 			return malformed(fmt.Sprintf("The body names a member twice (at %q).", text), nil)
 		}
-		b.members[text], err = readValue(dec, body)
+		var value jsontext.Value
+		value, err = dec.ReadValue()
+		b.members[text] = value.Clone()
 	}
 	if err == nil {
 		_, err = dec.ReadToken() // the closing brace
@@ -59,6 +62,12 @@ func lenientDecoder(text []byte) *jsontext.Decoder {
 	return jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(utf8.Valid(text)))
 }
 
+// elements returns the elements of a JSON array.
+func elements(array []byte) (values []jsontext.Value, err error) {
+	err = jsonv2.Unmarshal(array, &values, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(utf8.Valid(array)))
+	return values, err
+}
+
 // isOneValue reports whether a text is one JSON value other than an object.
 func isOneValue(text []byte) bool {
 	dec := lenientDecoder(text)
@@ -67,14 +76,6 @@ func isOneValue(text []byte) bool {
 	}
 	_, err := dec.ReadToken()
 	return err == io.EOF
-}
-
-// readValue returns the next value as a part of body. The decoder overwrites its own
-// copy with its next read.
-func readValue(dec *jsontext.Decoder, body []byte) (jsontext.Value, error) {
-	value, err := dec.ReadValue()
-	end := int(dec.InputOffset())
-	return body[end-len(value) : end : end], err
 }
 
 // textOf returns the text of a JSON string, or "" for a value of another type.

@@ -1,7 +1,6 @@
 package flyext
 
 import (
-	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -72,11 +71,11 @@ func decodeEvents(m *Message, g Generation) ([]*Event, error) {
 	contentType := strings.Join(types, "")
 	switch media := mediaType(contentType); {
 	case media == structuredType:
-		b := &eventBody{}
-		if err := b.read(m.Body); err != nil {
+		body, err := m.decode()
+		if err != nil {
 			return nil, err
 		}
-		e, err := decodeStructured(b, g)
+		e, err := decodeStructured(body.(*eventBody), g)
 		return []*Event{e}, err
 	case media == batchType:
 		return decodeBatch(m.Body)
@@ -92,42 +91,31 @@ func decodeEvents(m *Message, g Generation) ([]*Event, error) {
 
 // decodeBatch reads an array of events, each an object as in structured mode.
 func decodeBatch(body []byte) ([]*Event, error) {
-	dec := lenientDecoder(body)
-	if dec.PeekKind() != '[' {
+	if jsontext.Value(body).Kind() != '[' {
 		return nil, errBatchNotArray
 	}
-	_, err := dec.ReadToken()
-	events := []*Event{}
-	for err == nil && dec.PeekKind() == '{' {
-		if len(events) == maxBatch {
-			return nil, errBatchSize
-		}
-		var value jsontext.Value
-		if value, err = readValue(dec, body); err != nil {
-			break
+	values, err := elements(body)
+	switch {
+	case err != nil && lenientDecoder(body).SkipValue() == nil:
+		return nil, malformed("The body has text after the JSON array.", nil)
+	case err != nil:
+		return nil, malformedJSON(err)
+	case len(values) > maxBatch:
+		return nil, errBatchSize
+	}
+	events := make([]*Event, len(values))
+	for i, value := range values {
+		if value.Kind() != '{' {
+			return nil, malformed("The batch has an element that is not an object.", nil)
 		}
 		b := &eventBody{}
 		if err := b.read(value); err != nil {
 			return nil, err
 		}
 		// Generation1, because X-Signature cannot sign a batch: no member is a parameter.
-		e, errEvent := decodeStructured(b, Generation1)
-		if errEvent != nil {
-			return nil, inBatch(errEvent, len(events))
+		if events[i], err = decodeStructured(b, Generation1); err != nil {
+			return nil, inBatch(err, i)
 		}
-		events = append(events, e)
-	}
-	if err == nil {
-		var end jsontext.Token
-		if end, err = dec.ReadToken(); err == nil && end.Kind() != ']' {
-			return nil, malformed("The batch has an element that is not an object.", nil)
-		}
-	}
-	if err != nil {
-		return nil, malformedJSON(err)
-	}
-	if rest := bytes.TrimLeft(body[dec.InputOffset():], " \t\r\n"); len(rest) > 0 {
-		return nil, malformed("The body has text after the JSON array.", nil)
 	}
 	return events, nil
 }
@@ -165,13 +153,14 @@ func decodeBinary(m *Message, contentType string, g Generation) (*Event, error) 
 		return e, err
 	}
 	e.Data = slices.Clip(m.Body)
-	b := &eventBody{}
-	if b.read(m.Body) != nil {
+	body, err := m.decode()
+	if err != nil {
 		if isJSONType(mediaType(contentType)) && !isOneValue(m.Body) {
 			e.notRead("data")
 		}
 		return e, nil
 	}
+	b := body.(*eventBody)
 	if _, ok := b.members["specversion"]; ok && g != Generation1 {
 		// X-Signature does not cover the Content-Type, which selects the mode: an
 		// attacker could deliver an event in structured mode as the data of another.

@@ -20,6 +20,12 @@ type quietError struct {
 func (e *quietError) Error() string { return e.text }
 func (e *quietError) Unwrap() error { return e.err }
 
+// Timeout reports whether the wrapped error is a timeout, for [url.Error].
+func (e *quietError) Timeout() bool {
+	timeout, ok := errors.AsType[net.Error](e.err)
+	return ok && timeout.Timeout()
+}
+
 // quiet returns a quietError for an error of a connection.
 func quiet(err error) error {
 	text := "the connection failed"

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -88,6 +89,10 @@ func costly() map[string]*wireRequest {
 		"zntrio, a list of 900 KB":                    newPost().set("Signature-Input", "s=("+strings.Repeat("a, ", 300<<10)+"a)").set("Signature", "s=:AAAA:"),
 		"a line of Signature-Input, 60,000 times":     newPost().set("Signature-Input", strings.Split(strings.Repeat(`a=("date");p="\\"|`, 60_000), "|")...).set("Signature", "a=:AAAA:"),
 		"a line of Content-Digest, 60,000 times":      labelled(newPost().set("Content-Digest", strings.Split(strings.Repeat(`a=:AAAA:|`, 60_000), "|")...), 64, `"content-digest"`),
+		"64 signatures over 250,000 empty lines, bs":  labelled(newPost().set("X-A", make([]string, 250_000)...), 64, `"x-a";bs`),
+		"64 signatures over 250,000 empty lines":      labelled(newPost().set("X-A", make([]string, 250_000)...), 64, `"x-a"`),
+		"64 signatures over a host of 900 KB":         labelled(newPost(), 64, `"@authority"`).tampered(func(w *wireRequest) { w.host = strings.Repeat("A", 900<<10) }),
+		"64 signatures over a method of 900 KB":       labelled(newPost(), 64, `"@method"`).tampered(func(w *wireRequest) { w.method = strings.Repeat("A", 900<<10) }),
 		"64 display strings and dates in a component": labelled(newPost(), 1, `"x";a=%"`+strings.Repeat("%c3%bc", 2000)+`";b=@1`),
 	}
 }
@@ -107,19 +112,21 @@ func TestCostOfUnsignedRequests(t *testing.T) {
 }
 
 // FuzzUnsignedCost searches for an unsigned request that costs more than the bounds. It
-// repeats each header field, so that small inputs reach the limits.
+// repeats the value of each header field, in one line or in many, so that small inputs
+// reach the limits.
 func FuzzUnsignedCost(f *testing.F) {
-	add := func(w *wireRequest, times uint16) {
-		f.Add(w.method, w.target, times, strings.Join(w.header["Signature-Input"], ","), strings.Join(w.header["Signature"], ","),
+	add := func(w *wireRequest, times uint16, lines bool) {
+		f.Add(w.method, w.host, w.target, times, lines, strings.Join(w.header["Signature-Input"], ","), strings.Join(w.header["Signature"], ","),
 			w.header.Get("Authorization"), w.header.Get("Digest"), w.header.Get("Content-Digest"), w.header.Get("Date"), w.header.Get("X-A"))
 	}
-	add(newPost().rfc9421(), 1)
-	add(newPost().cavage(), 1)
-	add(newPost().zntrio(), 1)
-	add(labelled(newPost().set("Content-Digest", escaped(2, 3, 100, "1")), 3, `"content-digest";sf`), 500)
-	add(labelled(newPost().set("X-A", "xx"), 5, `"x-a";bs "x-a"`), 3000)
+	add(newPost().rfc9421(), 1, false)
+	add(newPost().cavage(), 1, false)
+	add(newPost().zntrio(), 1, false)
+	add(labelled(newPost().set("Content-Digest", escaped(2, 3, 100, "1")), 3, `"content-digest";sf`), 500, false)
+	add(labelled(newPost().set("X-A", "xx"), 5, `"x-a";bs "x-a"`), 3000, false)
+	add(labelled(newPost().set("X-A", " "), 5, `"x-a";bs "@authority" "@method"`), 30000, true)
 	verifiers := twoVerifiers()
-	f.Fuzz(func(t *testing.T, method, target string, times uint16, input, signature, authorization, digest, contentDigest, date, xA string) {
+	f.Fuzz(func(t *testing.T, method, host, target string, times uint16, lines bool, input, signature, authorization, digest, contentDigest, date, xA string) {
 		header := http.Header{}
 		left := maxHeader
 		for _, field := range []struct{ name, value string }{
@@ -129,17 +136,21 @@ func FuzzUnsignedCost(f *testing.F) {
 			if field.value == "" {
 				continue
 			}
-			value := field.value
-			if n := int(times); n > 1 && len(value)*n <= left {
-				value = strings.Repeat(value, n)
-			}
-			if len(value) > left {
+			line := len(field.name) + len(field.value) + len(": \r\n")
+			n := max(1, min(int(times), left/line))
+			if left -= n * line; left < 0 {
 				return
 			}
-			left -= len(value)
-			header.Set(field.name, value)
+			if lines {
+				header[field.name] = slices.Repeat([]string{field.value}, n)
+			} else {
+				header.Set(field.name, strings.Repeat(field.value, n))
+			}
 		}
-		w := &wireRequest{method: method, target: target, host: "logjam.test", header: header}
+		if left < len(method)+len(host)+len(target) {
+			return
+		}
+		w := &wireRequest{method: method, target: target, host: host, header: header}
 		for _, v := range verifiers {
 			if bytes, mallocs := costOf(t, v, w.message(t)); bytes > maxAllocated || mallocs > maxMallocs {
 				t.Fatalf("%d bytes in %d allocations, want at most %d in %d", bytes, mallocs, maxAllocated, maxMallocs)

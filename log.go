@@ -2,10 +2,10 @@ package flyext
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"runtime/debug"
 )
@@ -155,20 +155,7 @@ func RequestID(ctx context.Context) string {
 }
 
 func withRequestID(ctx context.Context, h http.Header) (context.Context, string) {
-	id := newRequestID()
+	id := rand.Text()
 	h.Set(requestIDHeader, id)
 	return context.WithValue(ctx, requestIDKey{}, id), id
-}
-
-// newRequestID returns 128 random bits as text. A request id is not a secret, so
-// math/rand is enough.
-func newRequestID() string {
-	const digits = "0123456789abcdefghjkmnpqrstvwxyz"
-	var id [26]byte
-	a, b := rand.Uint64(), rand.Uint64()
-	for i := 0; i < len(id); i += 2 {
-		id[i], id[i+1] = digits[a%32], digits[b%32]
-		a, b = a/32, b/32
-	}
-	return string(id[:])
 }

@@ -31,9 +31,9 @@ import (
 //
 // Covered digests (sha-256 and sha-512) are recomputed, and a covered host must be that
 // of [Config.BaseURL]. A signature with an algorithm other than HMAC-SHA256, or with an
-// unknown key id, is refused. A signature without a key id is tried with every key. At
-// least one of several signatures must be valid. During a rotation, pass several keys,
-// with the same ID or different ones. The Verifier is safe for concurrent use.
+// unknown key id, is refused. An RFC 9421 signature without a key id is tried with every
+// key. At least one of several signatures must be valid. During a rotation, pass several
+// keys, with the same ID or different ones. The Verifier is safe for concurrent use.
 func MessageSignature(keys ...Key) Verifier { return Policy{}.MessageSignature(keys...) }
 
 // MessageSignature returns a [MessageSignature] Verifier that applies p.
@@ -79,6 +79,7 @@ func (v *messageSignature) Verify(_ context.Context, m *Message) (Verification, 
 	}
 	wire := &msgsig.Message{
 		Method: m.Method, Scheme: m.BaseURL.Scheme, Host: m.Host, Target: m.Target, Header: m.Header, Body: m.Body,
+		DraftQueryParams: v.policy.DraftQueryParams,
 	}
 	signatures, err := v.parse(wire.Header)
 	if err != nil {
@@ -165,8 +166,7 @@ func (v *messageSignature) verify(m *Message, wire *msgsig.Message, s *msgsig.Si
 }
 
 func (v *messageSignature) checkMAC(wire *msgsig.Message, s *msgsig.Signature, keys []*mac.Key) error {
-	options := msgsig.Options{DraftQueryParams: v.policy.DraftQueryParams}
-	base, err := s.AppendBase(make([]byte, 0, 512), wire, options)
+	base, err := s.AppendBase(make([]byte, 0, 512), wire)
 	if err != nil {
 		return err
 	}

@@ -24,8 +24,8 @@ type Outcome struct {
 	Code   string
 	// RequestID is the id in the log and in the response's X-Request-Id.
 	RequestID string
-	// ExtensionID is the extension of an admitted request or, in the sign-on, an
-	// extension that [SSOConfig.OrganizationOf] knows. Otherwise it is "".
+	// ExtensionID is the extension of an admitted and valid request or, in the sign-on,
+	// an extension that [SSOConfig.OrganizationOf] knows. Otherwise it is "".
 	ExtensionID string
 	// Generation is the generation of the signature, or 0 if the request was not
 	// admitted, and in the sign-on.
@@ -33,7 +33,8 @@ type Outcome struct {
 	// Verifier names the kind of signature, such as "x-signature" or
 	// "message-signature", or is "" like Generation.
 	Verifier string
-	// Replay is the verdict of the replay store, or "" if it was not called.
+	// Replay is the verdict of the replay store on the signature, or "" if there was none.
+	// For an undated event that was delivered before, it is ReplayFresh.
 	Replay ReplayVerdict
 	// Duration is the time from the arrival to the end of the response.
 	// ProvisionerDuration is the Provisioner's part of it, or 0 in the sign-on.
@@ -70,22 +71,17 @@ func outcomeOf(ctx context.Context) *Outcome {
 // observed serves a request and then calls Config.Observe.
 func (p *Provider) observed(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	var of struct { // one allocation for all three
-		outcome Outcome
-		writer  statusWriter
-		record  record
-	}
-	of.writer.ResponseWriter, of.record = w, record{log: p.log, outcome: &of.outcome}
+	outcome, writer := &Outcome{}, &statusWriter{ResponseWriter: w}
 	defer func() {
 		aborted := recover()
-		of.outcome.Duration, of.outcome.Status = time.Since(start), of.writer.status
-		of.outcome.abort(aborted)
-		p.callObserve(context.WithoutCancel(r.Context()), of.outcome)
+		outcome.Duration, outcome.Status = time.Since(start), writer.status
+		outcome.abort(aborted)
+		p.callObserve(context.WithoutCancel(r.Context()), *outcome)
 		if aborted != nil {
 			panic(aborted)
 		}
 	}()
-	p.serve(&of.writer, r, &of.record)
+	p.serve(writer, r, &record{log: p.log, outcome: outcome})
 }
 
 // abort records a panic that ends the connection. [http.ErrAbortHandler] does so on

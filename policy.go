@@ -28,9 +28,9 @@ type Policy struct {
 	// the length, which lets an attacker replace the body. RFC 9421 signatures always
 	// need a digest.
 	RequireDigest bool
-	// RequireKeyID refuses message signatures without a key id, to keep keys for
-	// different uses apart. Unknown key ids are always refused. The MAC proves the
-	// sender with or without a key id.
+	// RequireKeyID refuses RFC 9421 signatures without a key id, to keep keys for
+	// different uses apart. Unknown key ids, and draft-cavage signatures without one, are
+	// always refused. The MAC proves the sender with or without a key id.
 	RequireKeyID bool
 	// RequireComponents are further components that a message signature must cover:
 	// field names in lower case, such as "authorization" (binds the bearer token to
@@ -95,9 +95,9 @@ func (p Policy) withDefaults() (Policy, error) {
 func (p *Policy) checkTime(now, signed time.Time) error {
 	switch {
 	case now.Sub(signed) > p.MaxAge:
-		return &timeError{ErrStale, signed.Sub(now)}
+		return fmt.Errorf("%w: signed %v ago", ErrStale, now.Sub(signed))
 	case signed.Sub(now) > p.ClockSkew:
-		return &timeError{ErrFuture, signed.Sub(now)}
+		return fmt.Errorf("%w: signed %v ahead", ErrFuture, signed.Sub(now))
 	}
 	return nil
 }

@@ -268,6 +268,7 @@ func TestNewFailsClosed(t *testing.T) {
 		{"a base URL with a step up", small{}, flyext.Config{BaseURL: "https://logjam.test/a/../flyio", Verifier: ok}},
 		{"a base URL with two slashes", small{}, flyext.Config{BaseURL: "https://logjam.test/a//flyio", Verifier: ok}},
 		{"a base URL with a large port", small{}, flyext.Config{BaseURL: "https://logjam.test:99999/flyio", Verifier: ok}},
+		{"a base URL with an empty port", small{}, flyext.Config{BaseURL: "https://logjam.test:/flyio", Verifier: ok}},
 		{"a base URL with port 0", small{}, flyext.Config{BaseURL: "https://logjam.test:0/flyio", Verifier: ok}},
 		{"a timeout of days", small{}, flyext.Config{BaseURL: testBase, Verifier: ok, Timeout: 25 * time.Hour}},
 		{"a maximum age that overflows", small{}, flyext.Config{BaseURL: testBase, Verifier: flyext.Policy{MaxAge: math.MaxInt64}.XSignature("s")}},

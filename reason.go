@@ -1,10 +1,6 @@
 package flyext
 
-import (
-	"errors"
-	"fmt"
-	"time"
-)
+import "errors"
 
 // The reasons for a refusal. Use [errors.Is] to find them in the error of
 // [Authenticator.Check] and in [Outcome.Err]. Their texts are logged. The client gets
@@ -32,18 +28,3 @@ var (
 	// ErrReplayed reports a genuine message that was used before.
 	ErrReplayed = errors.New("message was used before")
 )
-
-// A timeError adds the difference of the clocks to ErrStale or ErrFuture.
-type timeError struct {
-	reason error
-	ahead  time.Duration // how far the time of signing is ahead; negative in the past
-}
-
-func (e *timeError) Error() string {
-	if e.ahead < 0 {
-		return fmt.Sprintf("%v: signed %v ago", e.reason, -e.ahead)
-	}
-	return fmt.Sprintf("%v: signed %v ahead", e.reason, e.ahead)
-}
-
-func (e *timeError) Unwrap() error { return e.reason }

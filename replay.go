@@ -37,8 +37,8 @@ var ErrNonceExpired = replay.ErrExpired
 // after its delivery. Without it, each machine detects its own duplicates.
 type ReplayLookup interface {
 	ReplayStore
-	// Used reports whether a nonce was used and has not expired. It does not enter the
-	// nonce. After an error the client gets 503.
+	// Used reports whether a nonce was used. It may do so for some time after the nonce
+	// has expired. It does not enter the nonce. After an error the client gets 503.
 	Used(ctx context.Context, n Nonce) (used bool, err error)
 }
 
@@ -87,7 +87,7 @@ func (s *memoryLookup) Use(_ context.Context, n Nonce) (bool, error) {
 }
 
 func (s *memoryLookup) Used(_ context.Context, n Nonce) (bool, error) {
-	return s.recent.Has(n.Key), nil
+	return s.recent.Has(n.Key, s.now()), nil
 }
 
 // replayUnavailable returns the response to a failure of the replay store.

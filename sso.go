@@ -100,6 +100,9 @@ type SignOn struct {
 	log     *slog.Logger
 }
 
+// Format implements [fmt.Formatter]. It redacts everything, whatever the verb.
+func (s *SignOn) Format(f fmt.State, _ rune) { redactedFormat(f, "SignOn") }
+
 // NewSignOn returns a sign-on that uses the fields BaseURL, SSO, Now and Logger. It
 // returns an error for an invalid or insecure configuration, such as a missing field, a
 // short state key, or plain http on a host other than loopback.
@@ -115,12 +118,12 @@ func NewSignOn(c Config) (*SignOn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !sso.isAllowedURL(base) {
+	if !isAllowedURL(base, sso.InsecureAllowHTTP) {
 		return nil, errors.New("flyext: SSO needs a Config.BaseURL that is https, or http on a loopback address")
 	}
 	server, err := url.Parse(sso.OAuthURL)
-	if err != nil || !sso.isAllowedURL(server) || server.User != nil || server.RawQuery != "" || server.Fragment != "" {
-		return nil, errors.New("flyext: SSOConfig.OAuthURL must be https, or http on a loopback address")
+	if err != nil || !isAllowedURL(server, sso.InsecureAllowHTTP) || hasMoreThanPath(server) {
+		return nil, errors.New("flyext: SSOConfig.OAuthURL must be https, or http on a loopback address, without user, query and fragment")
 	}
 	s := &SignOn{
 		sso: sso, base: base, secure: base.Scheme == "https", now: c.Now, log: c.Logger,
@@ -135,7 +138,7 @@ func NewSignOn(c Config) (*SignOn, error) {
 			},
 		},
 		infoURL: server.JoinPath("oauth", "token", "info").String(),
-		client:  withoutRedirects(sso.HTTPClient),
+		client:  clientFor(sso.HTTPClient),
 	}
 	for _, key := range append([]string{sso.StateKey}, sso.OldStateKeys...) {
 		s.keys = append(s.keys, []byte(key))
@@ -163,7 +166,7 @@ func (s *SignOn) Begin(w http.ResponseWriter, r *http.Request, to Destination) {
 	if to.ExtensionID != "" {
 		name = routeSSO
 	}
-	s.serve(w, r, name, func(w *answerWriter, r *http.Request, rec *record) error {
+	s.serve(w, r, name, func(w *statusWriter, r *http.Request, rec *record) error {
 		ctx, cancel := context.WithTimeout(r.Context(), s.sso.Timeout)
 		defer cancel()
 		to, err := s.resolve(ctx, to)
@@ -231,7 +234,7 @@ func (s *SignOn) resolve(ctx context.Context, to Destination) (Destination, erro
 // If the user loads the page again, Callback redirects to the URL of
 // [SSOConfig.SignedIn], if there is one.
 func (s *SignOn) Callback(w http.ResponseWriter, r *http.Request) {
-	s.serve(w, r, callbackPath, func(w *answerWriter, r *http.Request, rec *record) error {
+	s.serve(w, r, callbackPath, func(w *statusWriter, r *http.Request, rec *record) error {
 		ctx, cancel := context.WithTimeout(r.Context(), s.sso.Timeout)
 		defer cancel()
 		query, _ := url.ParseQuery(r.URL.RawQuery) // a malformed parameter is absent
@@ -254,7 +257,7 @@ func (s *SignOn) Callback(w http.ResponseWriter, r *http.Request) {
 		if err := s.sso.SignIn(w, r, id); err != nil {
 			return err
 		}
-		if !w.wrote {
+		if w.status == 0 {
 			return errNoAnswer
 		}
 		return nil
@@ -329,7 +332,7 @@ func only(query url.Values, name string) string {
 func (p *Provider) serveBrowser(w http.ResponseWriter, r *http.Request, to route) {
 	none := func(message string) {
 		s := &SignOn{log: p.log}
-		s.serve(w, r, to.name, func(*answerWriter, *http.Request, *record) error { return Unsupported(message) })
+		s.serve(w, r, to.name, func(*statusWriter, *http.Request, *record) error { return Unsupported(message) })
 	}
 	switch {
 	case p.signOn == nil:

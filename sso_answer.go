@@ -2,8 +2,6 @@ package flyext
 
 import (
 	"errors"
-	"math"
-	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -31,7 +29,7 @@ func members(body []byte) (map[string]jsontext.Value, error) {
 }
 
 // canonicalToken rewrites a response of the token endpoint (RFC 6749, section 5.1) with
-// the types that package oauth2 expects.
+// the members that the sign-on uses and the types that package oauth2 expects.
 func canonicalToken(body []byte) ([]byte, error) {
 	m, err := members(body)
 	if err != nil {
@@ -40,20 +38,11 @@ func canonicalToken(body []byte) ([]byte, error) {
 	if failed := textOf(m["error"]); failed != "" {
 		return marshal(map[string]string{"error": failed})
 	}
-	answer := map[string]any{"access_token": textOf(m["access_token"])}
+	answer := map[string]string{
+		"access_token": textOf(m["access_token"]), "refresh_token": textOf(m["refresh_token"]), "scope": scopeOf(m["scope"]),
+	}
 	if answer["access_token"] == "" {
 		return nil, errAccessToken
-	}
-	for _, name := range []string{"token_type", "refresh_token"} {
-		if text := textOf(m[name]); text != "" {
-			answer[name] = text
-		}
-	}
-	if scope := scopeOf(m["scope"]); scope != "" {
-		answer["scope"] = scope
-	}
-	if seconds, ok := secondsOf(m["expires_in"]); ok {
-		answer["expires_in"] = seconds
 	}
 	return marshal(answer)
 }
@@ -64,40 +53,11 @@ func scopeOf(value jsontext.Value) string {
 		return textOf(value)
 	}
 	var scopes []string
-	for element := range elements(value) {
+	list, _ := elements(value) // the syntax was checked with the body's
+	for _, element := range list {
 		scopes = append(scopes, textOf(element))
 	}
 	return strings.Join(scopes, " ")
-}
-
-// secondsOf returns a number of seconds, which some servers write with a fraction or
-// as a string.
-func secondsOf(value jsontext.Value) (int64, bool) {
-	text := string(value)
-	if value.Kind() == '"' {
-		text = textOf(value)
-	}
-	seconds, err := strconv.ParseFloat(text, 64)
-	if err != nil || seconds < 0 || seconds > math.MaxInt32 {
-		return 0, false
-	}
-	return int64(seconds), true
-}
-
-// elements iterates over the elements of a JSON array.
-func elements(array jsontext.Value) func(yield func(jsontext.Value) bool) {
-	return func(yield func(jsontext.Value) bool) {
-		dec := lenientDecoder(array)
-		if _, err := dec.ReadToken(); err != nil {
-			return
-		}
-		for dec.PeekKind() != ']' {
-			value, err := readValue(dec, array)
-			if err != nil || !yield(value) {
-				return
-			}
-		}
-	}
 }
 
 // A tokenInfo is the user of a token, and the application that it was issued to.
@@ -130,7 +90,8 @@ func decodeTokenInfo(body []byte) (*tokenInfo, error) {
 	if !isPresent(list) {
 		return info, nil
 	}
-	for element := range elements(list) {
+	all, _ := elements(list) // the syntax was checked with the body's
+	for _, element := range all {
 		o, err := members(element)
 		if id := textOf(o["id"]); err == nil && id != "" { // a malformed element cannot match an organization
 			info.organizations = append(info.organizations, Membership{OrganizationID: id, Role: textOf(o["role"])})

@@ -154,20 +154,16 @@ func (s *SSOConfig) withDefaults() (SSOConfig, error) {
 	return d, checkDuration("SSOConfig.Timeout", d.Timeout)
 }
 
-// isAllowedURL reports whether secrets may be sent to a URL.
-func (s *SSOConfig) isAllowedURL(u *url.URL) bool {
-	return isSecureURL(u) || s.InsecureAllowHTTP && u.Scheme == "http" && u.Hostname() != ""
-}
-
-// isSecureURL reports whether a URL is https, or http on a loopback address.
-func isSecureURL(u *url.URL) bool {
+// isAllowedURL reports whether secrets may be sent to a URL: https, http on a loopback
+// address or, with insecure, http on any host.
+func isAllowedURL(u *url.URL, insecure bool) bool {
 	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
 	switch u.Scheme {
 	case "https":
 		return host != ""
 	case "http":
 		addr, err := netip.ParseAddr(host)
-		return host == "localhost" || err == nil && addr.IsLoopback()
+		return host == "localhost" || err == nil && addr.IsLoopback() || insecure && host != ""
 	}
 	return false
 }

@@ -57,13 +57,18 @@ func TestSSOMisconfigured(t *testing.T) {
 
 func TestSSOPrintsNoSecret(t *testing.T) {
 	t.Parallel()
-	sso := newSSOTest(t).config().SSO
+	st := newSSOTest(t)
+	sso := st.config().SSO
 	config := flyext.Config{SSO: sso}
+	signOn, err := flyext.NewSignOn(st.config())
+	if err != nil {
+		t.Fatal(err)
+	}
 	var text strings.Builder
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
-		fmt.Fprintf(&text, verb+verb+verb+verb, sso, *sso, config, &config)
+		fmt.Fprintf(&text, verb+verb+verb+verb+verb, sso, *sso, config, &config, signOn)
 	}
-	for _, v := range []any{sso, *sso} {
+	for _, v := range []any{sso, *sso, signOn} {
 		body, err := json.Marshal(v)
 		if err != nil {
 			t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,6 +19,18 @@ import (
 
 // Fly.io's server, or another one in its place, fails in different ways at each of
 // the two endpoints, over real connections.
+// raw returns a handler that answers with these bytes.
+func raw(answer string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			panic(err)
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, answer)
+	}
+}
+
 func TestFlyFails(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -52,7 +65,15 @@ func TestFlyFails(t *testing.T) {
 			w.Header().Set("Content-Length", "1000")
 			_, _ = io.WriteString(w, `{"access_token":"fo1_leak`)
 		}, "unexpected EOF"},
-		"aborted": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "EOF"},
+		"a Location that is not a URL": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", "http://[fo1_leak")
+			w.WriteHeader(http.StatusFound)
+		}, "status 302"},
+		"a malformed status line": {raw("fo1_leak\r\n\r\n"), "the connection failed"},
+		"a malformed header line": {raw("HTTP/1.1 200 OK\r\nfo1_leak\r\n\r\n"), "malformed"},
+		"a malformed chunk":       {raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfo1_leak\r\n"), "the connection failed"},
+		"a malformed trailer":     {raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nfo1_leak\r\n\r\n"), "malformed"},
+		"aborted":                 {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "EOF"},
 	} {
 		for _, endpoint := range []string{"token", "info"} {
 			t.Run(name+" at "+endpoint, func(t *testing.T) {
@@ -110,17 +131,31 @@ func overTCP(t *testing.T, st *ssoTest, server string, client *http.Client) {
 
 func TestFlyIsDown(t *testing.T) {
 	t.Parallel()
-	st := newSSOTest(t)
-	// A closed port could be in use by another test, so the dialer fails itself.
-	overTCP(t, st, "http://127.0.0.1:1", &http.Client{Transport: &http.Transport{
-		DialContext: func(_ context.Context, network, _ string) (net.Conn, error) {
-			return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
-		},
-	}})
-	b := st.browser()
-	st.wantRefusal(b.get(b.authorize(b.begin("x1"))), http.StatusBadGateway, flyext.CodeFlyUnavailable)
-	if !strings.Contains(st.logged(), "connection refused") {
-		t.Errorf("the log lacks the cause: %s", st.logged())
+	for _, c := range []struct {
+		name   string
+		err    error
+		status int
+		code   string
+		logged string
+	}{
+		{"refused", syscall.ECONNREFUSED, http.StatusBadGateway, flyext.CodeFlyUnavailable, "connection refused"},
+		{"a timeout of the service's transport", os.ErrDeadlineExceeded, http.StatusGatewayTimeout, flyext.CodeFlyTimeout, "the connection timed out"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			st := newSSOTest(t)
+			// A closed port could be in use by another test, so the dialer fails itself.
+			overTCP(t, st, "http://127.0.0.1:1", &http.Client{Transport: &http.Transport{
+				DialContext: func(_ context.Context, network, _ string) (net.Conn, error) {
+					return nil, &net.OpError{Op: "dial", Net: network, Err: c.err}
+				},
+			}})
+			b := st.browser()
+			st.wantRefusal(b.get(b.authorize(b.begin("x1"))), c.status, c.code)
+			if !strings.Contains(st.logged(), c.logged) {
+				t.Errorf("the log lacks the cause: %s", st.logged())
+			}
+		})
 	}
 }
 

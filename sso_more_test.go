@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -222,9 +223,17 @@ func TestRecheck(t *testing.T) {
 	}
 	fly.SetUsers(user("admin"))
 	var signedIn *flyext.Identity
+	var breakInfo atomic.Bool
+	failing := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if breakInfo.Load() && r.URL.Path == "/oauth/token/info" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		fly.ServeHTTP(w, r)
+	})
 	config := flyext.Config{BaseURL: ssoBase, Now: func() time.Time { return now }, SSO: &flyext.SSOConfig{
 		ClientID: ssoClientID, ClientSecret: ssoSecret, StateKey: ssoStateKey, KeepGrant: true,
-		HTTPClient:     &http.Client{Transport: world{"api.fly.io": fly}},
+		HTTPClient:     &http.Client{Transport: world{"api.fly.io": failing}},
 		OrganizationOf: func(context.Context, string) (string, error) { return "o1", nil },
 		SignIn: func(w http.ResponseWriter, _ *http.Request, id *flyext.Identity) error {
 			signedIn = id
@@ -278,6 +287,15 @@ func TestRecheck(t *testing.T) {
 		}
 	}
 	wantCode("the old grant, again", grant, flyext.CodeInvalidGrant)
+	breakInfo.Store(true)
+	failed, err := signOn.Recheck(t.Context(), id.Grant)
+	if e, ok := errors.AsType[*flyext.Error](err); !ok || e.Code != flyext.CodeFlyUnavailable || failed == nil || failed.UserID != "" || failed.Role != "" {
+		t.Fatalf("Fly.io fails after the refresh: got %+v, %v", failed, err)
+	}
+	breakInfo.Store(false)
+	if id, err = signOn.Recheck(t.Context(), failed.Grant); err != nil || id.UserID != "u1" {
+		t.Fatalf("the grant of a failed recheck: got %+v, %v", id, err)
+	}
 	fly.SetUsers(user(""))
 	wantCode("a removed user", id.Grant, flyext.CodeNotAMember)
 	if _, err := flyext.ParseGrant([]byte("{}")); err == nil {

@@ -76,29 +76,10 @@ func knownError(code string) string {
 	return "unknown"
 }
 
-// An answerWriter records whether a response was written.
-type answerWriter struct {
-	http.ResponseWriter
-	wrote bool
-}
-
-func (w *answerWriter) WriteHeader(status int) {
-	w.wrote = w.wrote || status >= 200
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *answerWriter) Write(p []byte) (int, error) {
-	w.wrote = true
-	return w.ResponseWriter.Write(p)
-}
-
-// Unwrap lets [http.ResponseController] reach the writer inside.
-func (w *answerWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
 // serve runs one half of the handshake and responds to its error or panic.
 func (s *SignOn) serve(
 	w http.ResponseWriter, r *http.Request, route string,
-	half func(w *answerWriter, r *http.Request, rec *record) error,
+	half func(w *statusWriter, r *http.Request, rec *record) error,
 ) {
 	ctx, id := r.Context(), RequestID(r.Context())
 	if id == "" { // not called by a Provider
@@ -108,7 +89,7 @@ func (s *SignOn) serve(
 	rec := record{log: s.log, requestID: id, method: r.Method, route: route, outcome: outcomeOf(ctx)}
 	defer rec.finish()
 	setPageHeaders(w.Header())
-	answer := &answerWriter{ResponseWriter: w}
+	answer := &statusWriter{ResponseWriter: w}
 	err := catch(func() error {
 		if r.Method != http.MethodGet {
 			rec.method = "" // unauthenticated text must not reach the log
@@ -120,7 +101,7 @@ func (s *SignOn) serve(
 	if err == nil {
 		return
 	}
-	if answer.wrote {
+	if answer.status != 0 {
 		rec.observe("", err)
 		rec.write(ctx, slog.LevelError, "response aborted", slog.String("error", cause(err)))
 		panic(http.ErrAbortHandler)

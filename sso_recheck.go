@@ -59,7 +59,9 @@ func ParseGrant(text []byte) (*Grant, error) {
 // notice when a user leaves an organization, so call Recheck regularly, such as hourly.
 //
 // The identity has a new Grant, because a refresh token may work only once. Replace the
-// stored grant with it, and never recheck one grant twice at the same time.
+// stored grant with it, and never recheck one grant twice at the same time. If Fly.io
+// fails after it has replaced the refresh token, the identity comes with an error and has
+// only the new Grant: store it, too.
 //
 // The error is an *[Error], unless g is nil or empty. With [CodeNotAMember],
 // [CodeRoleNotAccepted], [CodeInvalidGrant] or [CodeForeignToken] the user may no longer
@@ -71,17 +73,15 @@ func (s *SignOn) Recheck(ctx context.Context, g *Grant) (*Identity, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.sso.Timeout)
 	defer cancel()
-	client := *s.client
-	client.Transport = &answerTransport{next: s.client.Transport, read: canonicalToken}
-	source := s.oauth.TokenSource(context.WithValue(ctx, oauth2.HTTPClient, &client),
-		&oauth2.Token{RefreshToken: g.refreshToken, Expiry: time.Unix(1, 0)})
+	source := s.oauth.TokenSource(s.tokenContext(ctx), &oauth2.Token{RefreshToken: g.refreshToken, Expiry: time.Unix(1, 0)})
 	token, err := source.Token()
 	if err != nil {
 		return nil, tokenError(err)
 	}
+	renewed := &Grant{UserID: g.UserID, OrganizationID: g.OrganizationID, refreshToken: token.RefreshToken}
 	info, err := s.introspect(ctx, token.AccessToken)
 	if err != nil {
-		return nil, err
+		return &Identity{Grant: renewed}, err
 	}
 	id := &Identity{OrganizationID: g.OrganizationID, Generation: s.sso.Generation}
 	if err := s.fill(id, info, token); err != nil {
@@ -90,7 +90,7 @@ func (s *SignOn) Recheck(ctx context.Context, g *Grant) (*Identity, error) {
 	if id.UserID != g.UserID {
 		return nil, signOnError(CodeNotAMember, errors.New("the refresh token belongs to another user"))
 	}
-	id.Grant = &Grant{UserID: id.UserID, OrganizationID: id.OrganizationID, refreshToken: token.RefreshToken}
+	id.Grant = renewed
 	return id, nil
 }
 

@@ -101,14 +101,18 @@ var errScope = errors.New("the granted scope differs from the requested scope")
 
 // exchange sends the access token request (RFC 6749, section 4.1.3).
 func (s *SignOn) exchange(ctx context.Context, code, verifier string) (*oauth2.Token, error) {
-	client := *s.client
-	client.Transport = &answerTransport{next: s.client.Transport, read: canonicalToken}
-	ctx = context.WithValue(ctx, oauth2.HTTPClient, &client)
-	token, err := s.oauth.Exchange(ctx, code, oauth2.VerifierOption(verifier))
+	token, err := s.oauth.Exchange(s.tokenContext(ctx), code, oauth2.VerifierOption(verifier))
 	if err == nil {
 		return token, nil
 	}
 	return nil, tokenError(err)
+}
+
+// tokenContext returns a context in which package oauth2 uses the sign-on's client.
+func (s *SignOn) tokenContext(ctx context.Context) context.Context {
+	client := *s.client
+	client.Transport = &answerTransport{next: s.client.Transport, read: canonicalToken}
+	return context.WithValue(ctx, oauth2.HTTPClient, &client)
 }
 
 // introspect requests the token info.
@@ -129,10 +133,7 @@ func (s *SignOn) introspect(ctx context.Context, accessToken string) (*tokenInfo
 	if answer.StatusCode != http.StatusOK {
 		return nil, flyError(fmt.Errorf("token info: status %d", answer.StatusCode))
 	}
-	body, err := io.ReadAll(answer.Body)
-	if err != nil {
-		return nil, flyError(fmt.Errorf("token info: %w", err))
-	}
+	body, _ := io.ReadAll(answer.Body) // answerTransport has read it already
 	info, err := decodeTokenInfo(body)
 	if err != nil {
 		return nil, flyError(fmt.Errorf("token info: %w", err))
@@ -140,9 +141,10 @@ func (s *SignOn) introspect(ctx context.Context, accessToken string) (*tokenInfo
 	return info, nil
 }
 
-// withoutRedirects returns a copy of a client, or a default client for nil, that follows
-// no redirects. The target of a redirect would get secrets that are meant for Fly.io.
-func withoutRedirects(client *http.Client) *http.Client {
+// clientFor returns a copy of a client, or a default client for nil, for requests to
+// Fly.io. It follows no redirects: their target would get secrets that are meant for
+// Fly.io. Its errors have constant texts.
+func clientFor(client *http.Client) *http.Client {
 	c := http.Client{}
 	if client != nil {
 		c = *client
@@ -151,7 +153,20 @@ func withoutRedirects(client *http.Client) *http.Client {
 	if c.Transport == nil {
 		c.Transport = http.DefaultTransport
 	}
+	c.Transport = quietTransport{c.Transport}
 	return &c
+}
+
+// A quietTransport keeps text of a response out of errors. It removes the Location,
+// because net/http would quote a malformed one.
+type quietTransport struct{ next http.RoundTripper }
+
+func (t quietTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := t.next.RoundTrip(r)
+	if answer != nil {
+		answer.Header.Del("Location")
+	}
+	return answer, quiet(err)
 }
 
 // maxOAuthAnswer bounds a response of Fly.io's OAuth server, in bytes.
@@ -173,6 +188,7 @@ func (t *answerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	body, err := io.ReadAll(io.LimitReader(answer.Body, maxOAuthAnswer+1))
 	answer.Body.Close()
+	err = quiet(err)
 	if err == nil && len(body) > maxOAuthAnswer {
 		err = errOAuthAnswerSize
 	}

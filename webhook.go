@@ -159,12 +159,11 @@ func NewWebhooks(c WebhookConfig) (*Webhooks, error) {
 		c.Endpoint = webhookURL + url.PathEscape(c.ProviderName)
 	}
 	u, err := url.Parse(c.Endpoint)
-	insecure := err == nil && c.InsecureAllowHTTP && u.Scheme == "http" && u.Hostname() != ""
-	if err != nil || !isSecureURL(u) && !insecure || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+	if err != nil || !isAllowedURL(u, c.InsecureAllowHTTP) || hasMoreThanPath(u) {
 		return nil, errors.New("flyext: WebhookConfig.Endpoint must be an https URL, or http on a loopback address, without user, query and fragment")
 	}
 	w := &Webhooks{
-		endpoint: u.String(), key: mac.New(c.Secret), client: withoutRedirects(c.HTTPClient),
+		endpoint: u.String(), key: mac.New(c.Secret), client: clientFor(c.HTTPClient),
 		attempts: c.Attempts, timeout: c.Timeout, now: c.Now, sleep: c.Sleep, log: c.Logger, observe: c.Observe,
 	}
 	if w.attempts == 0 {
@@ -182,20 +181,7 @@ func NewWebhooks(c WebhookConfig) (*Webhooks, error) {
 	if w.log == nil {
 		w.log = slog.Default()
 	}
-	w.client.Transport = finalAnswers{w.client.Transport}
 	return w, nil
-}
-
-// A finalAnswers transport removes the Location of a response. Redirects are not
-// followed, and net/http would quote a malformed Location in an error.
-type finalAnswers struct{ next http.RoundTripper }
-
-func (t finalAnswers) RoundTrip(r *http.Request) (*http.Response, error) {
-	answer, err := t.next.RoundTrip(r)
-	if answer != nil {
-		answer.Header.Del("Location")
-	}
-	return answer, err
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

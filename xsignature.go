@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -221,17 +222,9 @@ func bodyParams(m *Message) (*signingMembers, error) {
 }
 
 // parseUnix reads Unix seconds, which must be digits only.
-func parseUnix(s string) (n int64, ok bool) {
-	if s == "" || len(s) > 15 {
-		return 0, false
-	}
-	for i := 0; i < len(s); i++ {
-		if s[i] < '0' || s[i] > '9' {
-			return 0, false
-		}
-		n = n*10 + int64(s[i]-'0')
-	}
-	return n, true
+func parseUnix(s string) (int64, bool) {
+	n, err := strconv.ParseUint(s, 10, 63)
+	return int64(n), err == nil && len(s) <= 15
 }
 
 // queryOfURL returns the query of a signed URL. It returns an error if the URL is not

@@ -11,6 +11,8 @@ import (
 	"hash"
 	"strings"
 	"sync"
+
+	"github.com/flyext/flyext/internal/sfv"
 )
 
 // Size is the length of a MAC in bytes.
@@ -59,7 +61,9 @@ func Parse(text string) (sum [Size]byte, ok bool) {
 	case hex.EncodedLen(Size):
 		return parseHex(text)
 	case base64.StdEncoding.EncodedLen(Size):
-		return parseBase64(text)
+		decoded, ok := sfv.DecodeBase64(text)
+		copy(sum[:], decoded)
+		return sum, ok && len(decoded) == Size
 	}
 	return sum, false
 }
@@ -71,17 +75,5 @@ func parseHex(text string) (sum [Size]byte, ok bool) {
 	var digits [2 * Size]byte
 	copy(digits[:], text)
 	n, err := hex.Decode(sum[:], digits[:])
-	return sum, err == nil && n == Size
-}
-
-// strictBase64 is a variable because Strict copies tables on each call.
-var strictBase64 = base64.StdEncoding.Strict()
-
-func parseBase64(text string) (sum [Size]byte, ok bool) {
-	var digits [(Size + 2) / 3 * 4]byte
-	copy(digits[:], text)
-	var buf [Size + 1]byte // the digits can encode one byte more
-	n, err := strictBase64.Decode(buf[:], digits[:])
-	copy(sum[:], buf[:])
 	return sum, err == nil && n == Size
 }

@@ -127,7 +127,8 @@ func TestBaseOfRFC9421(t *testing.T) {
 		for _, params := range []string{"", ";created=17"} {
 			s := parsed(t, RFC9421, "("+c.components+")"+params)
 			draft := params != "" && !strings.Contains(c.components, "@query-params")
-			base, err := s.AppendBase([]byte("before"), m, Options{DraftQueryParams: draft})
+			m.DraftQueryParams = draft
+			base, err := s.AppendBase([]byte("before"), m)
 			if !errors.Is(err, c.err) || (err == nil) != (c.err == nil) {
 				t.Errorf("%s: got %v, want %v", c.components, err, c.err)
 			}
@@ -155,7 +156,7 @@ func TestBaseOfRFC9421Fails(t *testing.T) {
 	t.Parallel()
 	m := &Message{Method: "GET", Scheme: "https", Host: "a\nb", Target: "/", Header: http.Header{"Content-Digest": {"a="}}}
 	for _, component := range []string{`"@authority"`, `"@target-uri"`, `"content-digest";sf`, `"content-digest";key="a"`} {
-		if base, err := parsed(t, RFC9421, "("+component+")").AppendBase(nil, m, Options{}); !errors.Is(err, errFieldValue) && !errors.Is(err, errDigestSyntax) {
+		if base, err := parsed(t, RFC9421, "("+component+")").AppendBase(nil, m); !errors.Is(err, errFieldValue) && !errors.Is(err, errDigestSyntax) {
 			t.Errorf("%s: got %q, %v", component, base, err)
 		}
 	}
@@ -178,7 +179,7 @@ func TestFieldsThatSayOtherwise(t *testing.T) {
 				continue
 			}
 			s := parsed(t, dialect, input)
-			if _, err := s.AppendBase(nil, m, Options{}); !errors.Is(err, want) || s.Covered != (Covered{}) {
+			if _, err := s.AppendBase(nil, m); !errors.Is(err, want) || s.Covered != (Covered{}) {
 				t.Errorf("%s in dialect %d: got %v and %+v, want %v", name, dialect, err, s.Covered, want)
 			}
 		}
@@ -206,8 +207,8 @@ func TestQueryParam(t *testing.T) {
 		{"the longest query", `"@query-param";name="a"`, "a=1&b=" + strings.Repeat("b", maxQuery-6), "1", nil},
 		{"a longer one", `"@query-param";name="a"`, "a=1&b=" + strings.Repeat("b", maxQuery-5), "", errQueryParameter},
 	} {
-		m := &Message{Method: "GET", Target: "/?" + c.query}
-		base, err := parsed(t, RFC9421, "("+c.component+")").AppendBase(nil, m, Options{DraftQueryParams: true})
+		m := &Message{Method: "GET", Target: "/?" + c.query, DraftQueryParams: true}
+		base, err := parsed(t, RFC9421, "("+c.component+")").AppendBase(nil, m)
 		want := c.component + ": " + c.want + "\n\"@signature-params\": (" + c.component + ")"
 		if !errors.Is(err, c.err) || err == nil && string(base) != want {
 			t.Errorf("%s: got %q, %v, want %q, %v", c.name, base, err, want, c.err)
@@ -240,7 +241,7 @@ func TestWhatIsReadIsBounded(t *testing.T) {
 		m := &Message{Header: http.Header{"X": c.lines, "Content-Digest": c.lines, "Digest": c.lines, "Date": c.lines}}
 		var err error
 		for range c.times {
-			if _, err = parsed(t, RFC9421, "("+c.component+")").AppendBase(nil, m, Options{}); err != nil {
+			if _, err = parsed(t, RFC9421, "("+c.component+")").AppendBase(nil, m); err != nil {
 				break
 			}
 		}
@@ -276,7 +277,7 @@ func TestBaseOfCavage(t *testing.T) {
 		{"x-break", "", Covered{}, errFieldValue},
 	} {
 		s := parsed(t, Cavage, params+`,headers="`+c.components+`"`)
-		base, err := s.AppendBase(nil, m, Options{})
+		base, err := s.AppendBase(nil, m)
 		if !errors.Is(err, c.err) || (err == nil) != (c.err == nil) {
 			t.Errorf("%s: got %v, want %v", c.components, err, c.err)
 		}
@@ -287,7 +288,7 @@ func TestBaseOfCavage(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"(created)", "(expires)"} {
-		if _, err := parsed(t, Cavage, `keyId="k",headers="`+name+`"`).AppendBase(nil, m, Options{}); !errors.Is(err, errAbsent) {
+		if _, err := parsed(t, Cavage, `keyId="k",headers="`+name+`"`).AppendBase(nil, m); !errors.Is(err, errAbsent) {
 			t.Errorf("%s without the parameter: got %v", name, err)
 		}
 	}
@@ -297,7 +298,7 @@ func TestBaseOfCavageFails(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]error{"(request-target)": errMethodCase, "content-digest": errAbsent, "digest": errAbsent, "date": errAbsent} {
 		s := parsed(t, Cavage, `keyId="k",headers="`+name+`"`)
-		if _, err := s.AppendBase(nil, &Message{Method: "Post", Target: "/"}, Options{}); !errors.Is(err, want) || s.Covered.Digest {
+		if _, err := s.AppendBase(nil, &Message{Method: "Post", Target: "/"}); !errors.Is(err, want) || s.Covered.Digest {
 			t.Errorf("%s: got %v, want %v", name, err, want)
 		}
 	}

@@ -167,14 +167,11 @@ func isCavageName(name string) bool { return name != "" && !strings.ContainsAny(
 
 // cavageTime parses created or expires. Some signers quote them.
 func cavageTime(value string) (int64, error) {
-	if len(value) > 15 || strings.ContainsAny(value, "+-") {
+	n, err := strconv.ParseUint(value, 10, 63)
+	if err != nil || len(value) > 15 {
 		return 0, errParameter
 	}
-	n, err := strconv.ParseInt(value, 10, 64)
-	if err != nil {
-		return 0, errParameter
-	}
-	return n, nil
+	return int64(n), nil
 }
 
 // appendCavage appends the signing string of draft-cavage, section 2.3, with the

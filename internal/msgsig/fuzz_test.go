@@ -54,7 +54,8 @@ func aMessage(target, value string) *Message {
 func checkBase(t *testing.T, s *Signature, m *Message, lines int) {
 	t.Helper()
 	for _, draft := range []bool{false, true} {
-		base, err := s.AppendBase(nil, m, Options{DraftQueryParams: draft})
+		m.DraftQueryParams = draft
+		base, err := s.AppendBase(nil, m)
 		if err != nil {
 			continue
 		}

@@ -28,6 +28,10 @@ type Message struct {
 	Header http.Header
 	Body   []byte
 
+	// DraftQueryParams enables the component "@query-params" of draft-05. RFC 9421
+	// replaced it with "@query-param", which has a different encoding.
+	DraftQueryParams bool
+
 	read          int // bytes of components so far; see spend
 	contentDigest *bodyDigests
 	digest        *bodyDigests

@@ -91,27 +91,24 @@ func (s *Signature) setParam(p *sfv.Param) error {
 	return nil
 }
 
-// Options enable extensions to RFC 9421.
-type Options struct {
-	// DraftQueryParams enables "@query-params";name="x" of draft-05. RFC 9421
-	// replaced it with "@query-param", which has a different encoding.
-	DraftQueryParams bool
-}
-
-// AppendBase appends the signature base to dst and sets s.Covered.
-func (s *Signature) AppendBase(dst []byte, m *Message, o Options) ([]byte, error) {
+// AppendBase appends the signature base to dst and sets s.Covered. Once the message's
+// signatures have covered too many bytes, it reads nothing.
+func (s *Signature) AppendBase(dst []byte, m *Message) ([]byte, error) {
+	if err := m.spend(0); err != nil {
+		return nil, err
+	}
 	switch s.Dialect {
 	case Cavage:
 		return s.appendCavage(dst, m)
 	case Zntrio:
 		return s.appendZntrio(dst, m)
 	default:
-		return s.appendRFC9421(dst, m, o)
+		return s.appendRFC9421(dst, m)
 	}
 }
 
 // appendRFC9421 implements RFC 9421, section 2.5.
-func (s *Signature) appendRFC9421(base []byte, m *Message, o Options) ([]byte, error) {
+func (s *Signature) appendRFC9421(base []byte, m *Message) ([]byte, error) {
 	if len(s.components) == 0 {
 		return nil, errNothingCovered
 	}
@@ -123,7 +120,7 @@ func (s *Signature) appendRFC9421(base []byte, m *Message, o Options) ([]byte, e
 		}
 		base = append(append(base, c.Raw...), ": "...)
 		if strings.HasPrefix(c.Value.Text, "@") {
-			base, err = s.appendDerived(base, m, c, o)
+			base, err = s.appendDerived(base, m, c)
 		} else {
 			base, err = s.appendFieldComponent(base, m, c)
 		}
@@ -150,11 +147,11 @@ func (s *Signature) repeats(i int) bool {
 
 // appendDerived appends the value of a derived component (RFC 9421, section 2.2).
 // Only @query-param and @query-params take parameters.
-func (s *Signature) appendDerived(dst []byte, m *Message, c *sfv.Item, o Options) ([]byte, error) {
+func (s *Signature) appendDerived(dst []byte, m *Message, c *sfv.Item) ([]byte, error) {
 	switch {
 	case c.Value.Text == "@query-param":
 		return appendQueryParam(dst, m, c, formEncode)
-	case c.Value.Text == "@query-params" && o.DraftQueryParams:
+	case c.Value.Text == "@query-params" && m.DraftQueryParams:
 		return appendQueryParam(dst, m, c, plain)
 	case len(c.Params) > 0:
 		return nil, errUnknown
@@ -163,7 +160,7 @@ func (s *Signature) appendDerived(dst []byte, m *Message, c *sfv.Item, o Options
 	switch c.Value.Text {
 	case "@method":
 		s.Covered.Method = true
-		return append(dst, m.Method...), nil
+		return m.appendLine(dst, m.Method)
 	case "@authority":
 		s.Covered.Authority = true
 		return m.appendLine(dst, m.Authority())
@@ -238,7 +235,7 @@ func (s *Signature) appendParamField(dst []byte, m *Message, c *sfv.Item) ([]byt
 
 // appendBytes appends each line of a field as a byte sequence.
 func (m *Message) appendBytes(dst []byte, lines []string) ([]byte, error) {
-	if err := m.spend(2 * size(lines)); err != nil {
+	if err := m.spend(2*size(lines) + 4*len(lines)); err != nil { // an empty line becomes "::, "
 		return nil, err
 	}
 	for i, line := range lines {

@@ -27,7 +27,7 @@ func TestBaseOfZntrio(t *testing.T) {
 	} {
 		input := "(" + c.components + "); created=17; expires=18"
 		s := parsed(t, Zntrio, input)
-		base, err := s.AppendBase(nil, m, Options{})
+		base, err := s.AppendBase(nil, m)
 		if !errors.Is(err, c.err) || (err == nil) != (c.err == nil) {
 			t.Errorf("%s: got %v, want %v", c.components, err, c.err)
 		}
@@ -50,13 +50,13 @@ func TestBaseOfZntrio(t *testing.T) {
 		{"GET", "/a?\n", "", errFieldValue},
 		{"GET\n", "/a", "", errFieldValue},
 	} {
-		base, err := parsed(t, Zntrio, "(@request-target)").AppendBase(nil, &Message{Method: c.method, Target: c.target}, Options{})
+		base, err := parsed(t, Zntrio, "(@request-target)").AppendBase(nil, &Message{Method: c.method, Target: c.target})
 		if want := "@request-target: " + c.want + "\n@signature-params: (@request-target)\n"; !errors.Is(err, c.err) || err == nil && string(base) != want {
 			t.Errorf("%s %s: got %q, %v, want %q, %v", c.method, c.target, base, err, want, c.err)
 		}
 	}
 	for _, name := range []string{"@created", "@expires"} {
-		if _, err := parsed(t, Zntrio, "("+name+")").AppendBase(nil, m, Options{}); !errors.Is(err, errAbsent) {
+		if _, err := parsed(t, Zntrio, "("+name+")").AppendBase(nil, m); !errors.Is(err, errAbsent) {
 			t.Errorf("%s without the parameter: got %v", name, err)
 		}
 	}

@@ -101,7 +101,7 @@ func signedByUs(raw []byte, components uint8) (r *http.Request, body []byte, ok 
 		return nil, nil, false
 	}
 	wire := &msgsig.Message{Method: r.Method, Scheme: "https", Host: r.Host, Target: target(r), Header: r.Header, Body: body}
-	text, err := signatures[0].AppendBase(nil, wire, msgsig.Options{})
+	text, err := signatures[0].AppendBase(nil, wire)
 	if err != nil {
 		return nil, nil, false
 	}

@@ -125,8 +125,8 @@ func TestRecent(t *testing.T) {
 	r := NewRecent(3, day)
 	add := func(name string, key int, after time.Duration, want bool) {
 		t.Helper()
-		if fresh := r.Add(numbered(key), at(0).Add(after)); fresh != want || !r.Has(numbered(key)) {
-			t.Errorf("%s: got fresh %v, in the set %v", name, fresh, r.Has(numbered(key)))
+		if fresh := r.Add(numbered(key), at(0).Add(after)); fresh != want || !r.Has(numbered(key), at(0).Add(after)) {
+			t.Errorf("%s: got fresh %v, want %v, and the key in the set", name, fresh, want)
 		}
 	}
 	add("the first", 1, 0, true)
@@ -139,8 +139,21 @@ func TestRecent(t *testing.T) {
 	add("more than the capacity", 5, 2*day+3, true)
 	add("a duplicate of that day", 3, 2*day+4, false)
 	add("a clock that is set back", 5, 0, false)
-	if r.Has(numbered(2)) {
+	if r.Has(numbered(2), at(0)) {
 		t.Error("the oldest key was not dropped")
+	}
+	add("a key that is looked up daily", 6, 4*day, true)
+	for _, look := range []struct {
+		days int
+		want bool
+	}{{5, true}, {6, false}} {
+		if has := r.Has(numbered(6), at(0).Add(time.Duration(look.days)*day+time.Duration(look.days))); has != look.want {
+			t.Errorf("on day %d: in the set %v, want %v", look.days, has, look.want)
+		}
+	}
+	add("a key before a quiet time", 7, 6*day+7, true)
+	if r.Has(numbered(7), at(0).Add(9*day)) {
+		t.Error("a quiet time does not end the memory")
 	}
 }
 

@@ -107,7 +107,7 @@ var postgresql = statements{
 		WHERE expires_at > {now} AND NOT EXISTS (SELECT 1 FROM {table} horizon WHERE horizon.key = '' AND horizon.expires_at >= entry.expires_at)
 		ON CONFLICT (key) DO UPDATE SET owner = kept.owner
 		RETURNING owner`,
-	used: `SELECT 1 FROM {table} WHERE key = $1`,
+	used: `SELECT 1 FROM {table} WHERE key = $1 AND expires_at > {now}`,
 	announce: `INSERT INTO {table} AS kept (key, expires_at)
 		(SELECT ''::bytea, expires_at FROM {table} WHERE expires_at <= {now} AND key <> '' AND coalesce(owner, 0) >= 0
 			ORDER BY expires_at DESC LIMIT 1)
@@ -135,7 +135,7 @@ var sqlite = statements{
 		WHERE $2 > {now} AND NOT EXISTS (SELECT 1 FROM {table} horizon WHERE horizon.key = x'' AND horizon.expires_at >= $2)
 		ON CONFLICT (key) DO UPDATE SET owner = kept.owner
 		RETURNING owner`,
-	used: `SELECT 1 FROM {table} WHERE key = $1`,
+	used: `SELECT 1 FROM {table} WHERE key = $1 AND expires_at > {now}`,
 	announce: `INSERT INTO {table} AS kept (key, expires_at)
 		SELECT x'', expires_at FROM (SELECT expires_at FROM {table} WHERE expires_at <= {now} AND key <> x'' AND coalesce(owner, 0) >= 0
 			ORDER BY expires_at DESC LIMIT 1) WHERE true

@@ -127,7 +127,7 @@ func (m message) best(signatures []msgsig.Signature, secret string) (best rebuil
 			continue
 		}
 		wire := &msgsig.Message{Method: m.Method, Scheme: m.base.Scheme, Host: m.Host, Target: m.Target, Header: m.Header, Body: m.Body}
-		base, err := s.AppendBase(nil, wire, msgsig.Options{})
+		base, err := s.AppendBase(nil, wire)
 		if err != nil {
 			continue
 		}
