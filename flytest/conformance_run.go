@@ -28,6 +28,7 @@ type conformanceRun struct {
 	attacked      *extension      // see subject.everyRoute
 	works         map[string]bool // by method; see subject.offers
 	landing       []string        // see subject.home
+	bodyLength    int             // see padded
 
 	mu       sync.Mutex
 	count    int               // the number of ids so far
@@ -44,7 +45,7 @@ func newConformanceRun(c *Conformance) (*conformanceRun, error) {
 	own.Patience = cmp.Or(c.Patience, 30*time.Second)
 	r := &conformanceRun{
 		Conformance: &own, prefix: "flytest-" + strings.ToLower(rand.Text()[:8]), signed: make(map[string]bool), secrets: make(map[string]string),
-		works: make(map[string]bool),
+		works: make(map[string]bool), bodyLength: newBodyLength(),
 	}
 	if _, err := ParseFormat(string(own.Format)); err != nil {
 		return nil, fmt.Errorf("flytest: Conformance.Format: %w", err)
