@@ -294,10 +294,8 @@ func (r *conformanceRun) gives(e Exchange) string {
 	for name, values := range e.Response.Header {
 		fmt.Fprintf(&text, "\n%s: %s", name, strings.Join(values, ", "))
 	}
-	for secret, owner := range r.secrets {
-		if owner != public && strings.Contains(text.String(), secret) {
-			return fmt.Sprintf("a secret, in the answer to %s %s (%s)", e.Request.Method, e.Request.URL.EscapedPath(), e.Response.Status)
-		}
+	if r.hasSecret(text.String()) {
+		return fmt.Sprintf("a secret, in the answer to %s %s (%s)", e.Request.Method, e.Request.URL.EscapedPath(), e.Response.Status)
 	}
 	for _, trace := range traces {
 		if strings.Contains(string(e.ResponseBody), trace) {
