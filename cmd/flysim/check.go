@@ -149,10 +149,11 @@ func (p *program) check(ctx context.Context, c *checkOptions) error {
 	}
 	results, err := conformance.Run(ctx)
 	p.err.clear()
-	if unwritten != nil {
-		return usagef("--record: %w", unwritten)
+	err = p.endCheck(ctx, report, results, junit, err)
+	if unwritten != nil && ctx.Err() == nil {
+		return usagef("--record: %w", unwritten) // after the report, which is complete
 	}
-	return p.endCheck(ctx, report, results, junit, err)
+	return err
 }
 
 // choose returns the requirements with the given ids, or all.
