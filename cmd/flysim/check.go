@@ -179,10 +179,9 @@ func (p *program) endCheck(ctx context.Context, report *report, results *flytest
 	if results == nil {
 		results = &flytest.Report{}
 	}
+	var unwritten error
 	if junit != nil {
-		if err := cmp.Or(p.writeJUnit(junit, results, err), junit.Close()); err != nil {
-			return usagef("--junit: %w", err)
-		}
+		unwritten = cmp.Or(p.writeJUnit(junit, results, err), junit.Close())
 	}
 	if err != nil && len(results.Results) == 0 {
 		return err
@@ -195,6 +194,8 @@ func (p *program) endCheck(ctx context.Context, report *report, results *flytest
 	switch {
 	case err != nil:
 		return &reportedError{err}
+	case unwritten != nil:
+		return usagef("--junit: %w", unwritten)
 	case results.Count(flytest.Failed) > 0:
 		return errRequirements
 	}

@@ -150,6 +150,25 @@ func TestCheckWebhooks(t *testing.T) {
 	}
 }
 
+// TestCheckCannotWriteJUnit: if --junit cannot be written, the report is complete, and
+// the error follows.
+func TestCheckCannotWriteJUnit(t *testing.T) {
+	t.Parallel()
+	const full = "/dev/full" // each write fails
+	if _, err := os.Stat(full); err != nil {
+		t.Skip("this system has no " + full)
+	}
+	term := newTerminal(serveStatus(t, http.StatusInternalServerError, "out of order"))
+	got := term.run(t, "check", "--only", "provision", "--junit", full).want(t, exitUsage)
+	contains(t, got.stdout, "0 passed, 1 failed, 0 skipped in ")
+	contains(t, got.stderr, "flysim: --junit: ")
+	var doc jsonReport
+	term.run(t, "check", "--only", "provision", "--junit", full, "--json").want(t, exitUsage).decode(t, &doc)
+	if doc.Failed != 1 {
+		t.Errorf("the document is %+v", doc)
+	}
+}
+
 // TestCheckCannotRecord: if --record cannot be written, the report is complete, and the
 // error follows.
 func TestCheckCannotRecord(t *testing.T) {
