@@ -40,6 +40,24 @@ func TestRecordAndReplay(t *testing.T) {
 	}
 }
 
+// recordedFile returns the name of a HAR file with a request.
+func recordedFile(t *testing.T, r *http.Request) string {
+	t.Helper()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := har.Encode([]flytest.Exchange{{Request: r, RequestBody: body}}, "test", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "recorded.har")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
 // TestReplayKeepsTheRequest: replay changes only the signature of a recorded request.
 func TestReplayKeepsTheRequest(t *testing.T) {
 	t.Parallel()
@@ -86,19 +104,7 @@ func TestReplayKeepsTheRequest(t *testing.T) {
 				t.Fatal(err)
 			}
 			recorded.Header.Set("X-Own", "1")
-			sent, err := io.ReadAll(recorded.Body)
-			if err != nil {
-				t.Fatal(err)
-			}
-			text, err := har.Encode([]flytest.Exchange{{Request: recorded, RequestBody: sent}}, "test", time.Now())
-			if err != nil {
-				t.Fatal(err)
-			}
-			file := filepath.Join(t.TempDir(), "recorded.har")
-			if err := os.WriteFile(file, text, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			newTerminal(server.URL+"/flyio").run(t, "replay", file, "--format", string(c.format)).want(t, 0)
+			newTerminal(server.URL+"/flyio").run(t, "replay", recordedFile(t, recorded), "--format", string(c.format)).want(t, 0)
 			if got.RequestURI != c.target || got.Header.Get("X-Own") != "1" {
 				t.Errorf("got %s %v", got.RequestURI, got.Header)
 			}
@@ -130,19 +136,7 @@ func TestReplayedEventArrives(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		sent, err := io.ReadAll(recorded.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := har.Encode([]flytest.Exchange{{Request: recorded, RequestBody: sent}}, "test", time.Now())
-		if err != nil {
-			t.Fatal(err)
-		}
-		file := filepath.Join(t.TempDir(), "recorded.har")
-		if err := os.WriteFile(file, text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		newTerminal(base).run(t, "replay", file).want(t, 0)
+		newTerminal(base).run(t, "replay", recordedFile(t, recorded)).want(t, 0)
 		if got := m.received(); len(got) != 1 || got[0].ID != "e1" || got[0].Status != "started" {
 			t.Errorf("mode %v: received %+v", mode, got)
 		}
