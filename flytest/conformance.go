@@ -67,9 +67,11 @@ type Conformance struct {
 	OAuthURL string
 
 	// Webhooks receives the provider's webhooks. The caller serves it. The
-	// requirement "webhooks" fails if Webhooks has refused a webhook by the end of
-	// the run. It is skipped if Webhooks is nil or has received no webhook, because a
-	// run cannot make a provider send one.
+	// requirement "webhooks" fails if, by the end of the run, Webhooks has refused a
+	// webhook or records one with a secret of the run. A GET without a signature,
+	// such as that of a browser, does not count. The requirement is skipped if
+	// Webhooks is nil or has received no webhook, because a run cannot make a provider
+	// send one.
 	Webhooks *WebhookReceiver
 
 	// SSOGeneration is the generation of the sign-on that the provider uses. 0 means

@@ -2,61 +2,13 @@ package flytest
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"net/http"
-	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
-
-// redact replaces the secrets in a text for the report.
-func (r *conformanceRun) redact(text string) string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	byLength := func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) } // a long secret can contain a short one
-	for _, secret := range slices.SortedFunc(maps.Keys(r.secrets), byLength) {
-		if r.secrets[secret] != public {
-			text = strings.ReplaceAll(text, secret, "[redacted]")
-		}
-	}
-	return text
-}
-
-// minSecret is the shortest text that counts as a secret. A shorter text can appear
-// in an answer by chance.
-const minSecret = 8
-
-// The owner of a secret is the id of an extension or one of these.
-const (
-	shared = ""  // Fly.io and the provider
-	public = "*" // the text is not secret after all
-)
-
-// addSecret records a secret, and the password in it if it is a URL. Only the answer
-// to a provision request may hold a secret. A text that two extensions have in
-// common, such as a host name, becomes public. The caller holds r.mu during a run.
-func (r *conformanceRun) addSecret(text, owner string) {
-	texts := []string{text}
-	if u, err := url.Parse(text); err == nil && u.User != nil {
-		password, _ := u.User.Password()
-		texts = append(texts, password)
-	}
-	for _, text := range texts {
-		before, known := r.secrets[text]
-		switch {
-		case len(text) < minSecret || known && before == shared:
-		case known && before != owner:
-			r.secrets[text] = public
-		default:
-			r.secrets[text] = owner
-		}
-	}
-}
 
 // textOf returns the text of a JSON string, or "" for any other value.
 func textOf(value jsontext.Value) string {

@@ -3,11 +3,14 @@ package flytest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -150,6 +153,7 @@ func checkBodyLimit(ctx context.Context, s *subject) error {
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	limited, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
+	start := time.Now()
 	answer, err := client.Do(r.WithContext(limited))
 	if err == nil {
 		answer.Body.Close()
@@ -159,8 +163,10 @@ func checkBodyLimit(ctx context.Context, s *subject) error {
 	case body.taken.Load() >= endless && (answer == nil || answer.StatusCode != http.StatusRequestEntityTooLarge):
 		// A provider that answers 413 at the end may have discarded what it read.
 		return &failure{"413 and a closed connection", fmt.Sprintf("all %d MiB read", endless>>20)}
-	case limited.Err() != nil && ctx.Err() == nil:
-		return &failure{"413", fmt.Sprintf("no answer after %v", answerTimeout)}
+	case isTimeout(err):
+		return &failure{"413", fmt.Sprintf("no answer after %v, with %d MiB read", time.Since(start).Round(time.Second), body.taken.Load()>>20)}
+	case isDialError(err):
+		return err // the provider did not read anything
 	case err != nil: // the provider closed the connection
 		return nil
 	}
@@ -168,6 +174,19 @@ func checkBodyLimit(ctx context.Context, s *subject) error {
 		return &failure{"413", answer.Status}
 	}
 	return nil
+}
+
+// isTimeout reports whether a request ended because a limit of the client was reached:
+// the client's Timeout, a limit of its transport, or a deadline of the context.
+func isTimeout(err error) bool {
+	e, ok := errors.AsType[net.Error](err)
+	return ok && e.Timeout()
+}
+
+// isDialError reports whether there was no connection for a request.
+func isDialError(err error) bool {
+	e, ok := errors.AsType[*net.OpError](err)
+	return ok && e.Op == "dial"
 }
 
 // maxMessage is the maximum length of a message, in characters: a few lines of a
@@ -179,7 +198,7 @@ func checkErrorMessage(ctx context.Context, s *subject) error {
 	if err != nil {
 		return err
 	}
-	errors := []Exchange{incomplete}
+	answers := []Exchange{incomplete}
 	x, err := s.standing(ctx)
 	if err != nil {
 		return err
@@ -189,9 +208,9 @@ func checkErrorMessage(ctx context.Context, s *subject) error {
 		if err != nil {
 			return err
 		}
-		errors = append(errors, missing)
+		answers = append(answers, missing)
 	}
-	for _, e := range errors {
+	for _, e := range answers {
 		if e.Response.StatusCode < 400 {
 			continue // other checks report it
 		}
@@ -275,10 +294,8 @@ func (r *conformanceRun) gives(e Exchange) string {
 	for name, values := range e.Response.Header {
 		fmt.Fprintf(&text, "\n%s: %s", name, strings.Join(values, ", "))
 	}
-	for secret, owner := range r.secrets {
-		if owner != public && strings.Contains(text.String(), secret) {
-			return fmt.Sprintf("a secret, in the answer to %s %s (%s)", e.Request.Method, e.Request.URL.EscapedPath(), e.Response.Status)
-		}
+	if r.hasSecret(text.String()) {
+		return fmt.Sprintf("a secret, in the answer to %s %s (%s)", e.Request.Method, e.Request.URL.EscapedPath(), e.Response.Status)
 	}
 	for _, trace := range traces {
 		if strings.Contains(string(e.ResponseBody), trace) {

@@ -38,7 +38,7 @@ var eventChecks = []check{
 		ID: "webhooks", Group: groupEvents,
 		Text:   "Webhooks are signed, fresh and free of secrets",
 		Source: sourceWebhooks,
-		Fix:    "Send the same resource as GET does, with a new timestamp in each webhook. Sign the bytes that you send with the webhook secret.",
+		Fix:    "Send the same resource as GET does, without secrets, with a new timestamp in each webhook. Sign the bytes that you send with the webhook secret.",
 	}, checkWebhooks},
 }
 
@@ -123,18 +123,24 @@ func checkEventSignature(ctx context.Context, s *subject) error {
 }
 
 // checkWebhooks examines the webhooks that the provider has sent during the run. The
-// report has the reason of a refusal, but no body, because a body may hold secrets.
+// report has the reason of a refusal, but no body, because a body may hold secrets. The
+// receiver itself refuses a webhook with a "config".
 func checkWebhooks(_ context.Context, s *subject) error {
 	if s.Webhooks == nil {
 		return &skip{"no webhook receiver is configured; set Conformance.Webhooks or pass --webhook-addr 127.0.0.1:4001 to flysim"}
 	}
-	stats := s.Webhooks.Stats()
-	if stats.Refused == 0 && stats.Accepted == 0 {
+	accepted, refused := s.Webhooks.Stats().Accepted, s.Webhooks.refused()
+	if refused.count == 0 && accepted == 0 {
 		return &skip{"the provider sent no webhook"}
 	}
+	if refused.count > 0 {
+		return &failure{"webhooks that Fly.io accepts", fmt.Sprintf("%d of %d webhooks refused; reason for the last: %s", refused.count, refused.count+accepted, refused.last)}
+	}
+	s.conformanceRun.mu.Lock()
+	defer s.conformanceRun.mu.Unlock()
 	for _, w := range slices.Backward(s.Webhooks.Webhooks()) {
-		if w.Refused != "" {
-			return &failure{"webhooks that Fly.io accepts", fmt.Sprintf("%d of %d webhooks refused; reason for the last: %s", stats.Refused, stats.Refused+stats.Accepted, w.Refused)}
+		if s.hasSecret(string(w.Body)) {
+			return &failure{"webhooks without secrets", fmt.Sprintf("a secret, in the webhook %s of the resource %q", w.Action, w.Resource.ID)}
 		}
 	}
 	return nil

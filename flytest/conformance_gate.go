@@ -258,7 +258,12 @@ func otherURLs(base *url.URL) []string {
 	}
 	add(func(u *url.URL) { u.Path, u.RawPath = "", "" })
 	own := base.String()
-	return append(urls, own+"/extensions/", own, base.EscapedPath()+"/extensions", "/extensions")
+	for _, text := range []string{own + "/extensions/", own, base.EscapedPath() + "/extensions", "/extensions"} {
+		if !slices.Contains(urls, text) {
+			urls = append(urls, text)
+		}
+	}
+	return urls
 }
 
 // clockTrials returns a trial that is signed at the provider's time, if the provider's
@@ -281,16 +286,16 @@ func (s *subject) clockTrials(refused Exchange) []trial {
 // pathTrials returns trials with other base URLs.
 func (s *subject) pathTrials() []trial {
 	base := s.baseURL()
-	var bases []*url.URL
+	var bases []string
 	for _, path := range []string{"", "/flyio", base.Path + "/flyio"} {
-		if other := base.JoinPath(); path != base.Path {
-			other.Path, other.RawPath = path, ""
-			bases = append(bases, other)
+		other := *base
+		other.Path, other.RawPath = path, ""
+		if text := other.String(); text != base.String() && !slices.Contains(bases, text) {
+			bases = append(bases, text)
 		}
 	}
 	var trials []trial
-	for _, other := range bases {
-		text := other.String()
+	for _, text := range bases {
 		trials = append(trials, trial{
 			Trial{Text: "answers at " + text + "/extensions", Fix: "Test with the base URL " + text + ", or serve POST " + base.String() + "/extensions."},
 			func(ctx context.Context) (*http.Request, error) {

@@ -3,6 +3,7 @@ package flytest_test
 import (
 	"bytes"
 	"context"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -113,4 +114,46 @@ func TestRawBytesNamesTheLibrary(t *testing.T) {
 			t.Errorf("the result does not name the mistake: %v", got)
 		}
 	})
+}
+
+// TestTrialsDiffer checks that the run tries each other way once, and that the advice
+// does not repeat itself.
+func TestTrialsDiffer(t *testing.T) {
+	t.Parallel()
+	refusing := func(status int) func(http.Handler) http.Handler {
+		return func(http.Handler) http.Handler {
+			return http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(status) })
+		}
+	}
+	for _, c := range []struct {
+		name, base string
+		handling   func(http.Handler) http.Handler
+		fix        string
+	}{
+		{"no path, and a provider at another", "https://provider.example", nil, "Your provider answers at https://provider.example/flyio/extensions. "},
+		{"a slash, and a provider at another path", "https://provider.example/", nil, "Your provider answers at https://provider.example/flyio/extensions. "},
+		{"no path, and no provider", "https://provider.example", refusing(404), "Serve POST {base}/extensions."},
+		{"the usual path, and no provider", conformanceBase, refusing(404), "Serve POST {base}/extensions."},
+		{"no path, and 401", "https://provider.example", refusing(401), "Compare the signing secret"},
+		{"the usual path, and 401", conformanceBase, refusing(401), "Compare the signing secret"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{format: flytest.FormatXSignature, handling: c.handling}
+				w.testing = func(conformance *flytest.Conformance) { conformance.BaseURL = c.base }
+				got := w.run(t).Results[0]
+				seen := map[string]bool{}
+				for _, trial := range got.Trials {
+					if seen[trial.Text] {
+						t.Errorf("there are two trials %q", trial.Text)
+					}
+					seen[trial.Text] = true
+				}
+				if len(seen) == 0 || !strings.HasPrefix(got.Fix, c.fix) || strings.Contains(got.Fix, " Or: ") {
+					t.Errorf("%d trials, and the fix %q, want %q once", len(seen), got.Fix, c.fix)
+				}
+			})
+		})
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -28,13 +29,15 @@ type conformanceRun struct {
 	attacked      *extension      // see subject.everyRoute
 	works         map[string]bool // by method; see subject.offers
 	landing       []string        // see subject.home
+	bodyLength    int             // see padded
 
 	mu       sync.Mutex
-	count    int               // the number of ids so far
-	made     []string          // the ids of extensions to remove
-	secrets  map[string]string // each secret and its owner; see addSecret
-	refusals []Exchange        // every exchange with a status of 400 or more
-	signed   map[string]bool   // see subject.signingTime
+	count    int                       // the number of ids so far
+	made     []string                  // the ids of extensions to remove
+	secrets  map[string]string         // each secret and its owner; see addSecret
+	refusals []Exchange                // every exchange with a status of 400 or more
+	signed   map[string]bool           // see subject.signingTime
+	patterns map[string]*regexp.Regexp // by secret; see spellings
 }
 
 func newConformanceRun(c *Conformance) (*conformanceRun, error) {
@@ -44,7 +47,7 @@ func newConformanceRun(c *Conformance) (*conformanceRun, error) {
 	own.Patience = cmp.Or(c.Patience, 30*time.Second)
 	r := &conformanceRun{
 		Conformance: &own, prefix: "flytest-" + strings.ToLower(rand.Text()[:8]), signed: make(map[string]bool), secrets: make(map[string]string),
-		works: make(map[string]bool),
+		works: make(map[string]bool), bodyLength: newBodyLength(), patterns: make(map[string]*regexp.Regexp),
 	}
 	if _, err := ParseFormat(string(own.Format)); err != nil {
 		return nil, fmt.Errorf("flytest: Conformance.Format: %w", err)

@@ -1,11 +1,14 @@
 package flytest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/flyext/flyext"
@@ -117,7 +120,34 @@ func (s *subject) signing(method, path string, changes ...how) *Platform {
 
 // genuine returns a request that is signed as Fly.io does, except for the changes.
 func (s *subject) genuine(ctx context.Context, method, path string, body []byte, changes ...how) (*http.Request, error) {
-	return s.signing(method, path, changes...).NewRequest(ctx, method, path, body)
+	return s.signing(method, path, changes...).NewRequest(ctx, method, path, s.padded(body))
+}
+
+// maxPadding is one more than the number of spaces that padded can add. The longest
+// body still fits into a report.
+const maxPadding = 4096
+
+// firstLength is the length of the bodies in the first run of this process. Each
+// later run has the next length. The start is random, because processes know nothing
+// about each other.
+var (
+	firstLength = rand.Uint32N(maxPadding)
+	runs        atomic.Uint32
+)
+
+// newBodyLength returns the length of a run's bodies, modulo maxPadding.
+func newBodyLength() int { return int((firstLength + runs.Add(1)) % maxPadding) }
+
+// padded adds spaces to a body in draft-cavage, so that each run has its own length of
+// bodies. The format covers the length of a body and not the bytes, and has no nonce.
+// Without the spaces, a second run within a few minutes would send signatures of the
+// first run, and the provider would refuse them as replays. JSON allows the spaces.
+func (r *conformanceRun) padded(body []byte) []byte {
+	if r.Conformance.Format != FormatCavage || len(body) == 0 {
+		return body
+	}
+	spaces := (r.bodyLength + maxPadding - len(body)%maxPadding) % maxPadding
+	return append(bytes.Clone(body), bytes.Repeat([]byte(" "), spaces)...)
 }
 
 // unsigned returns a request without a signature.
@@ -128,7 +158,8 @@ func (s *subject) unsigned(ctx context.Context, method, path string, body []byte
 // signingTime returns the time to sign a request at. Draft-cavage has no nonce, so
 // two requests of one second, method and path would have the same signature.
 // signingTime therefore returns a second that it has not returned for the method and
-// path before. In the other formats it returns the present time.
+// path before in this run; padded tells the runs apart. In the other formats it
+// returns the present time.
 func (s *subject) signingTime(method, path string) time.Time {
 	now := s.now()
 	if s.Conformance.Format != FormatCavage {

@@ -32,6 +32,7 @@ type logstore struct {
 	fetch       func(s *logstore, id string) (*flyext.Extension, error)
 	deprovision func(s *logstore, id string) error
 	receive     func(s *logstore, e *flyext.Event) error
+	announce    func(told, made *flyext.Extension) // changes the webhook about a new stream
 }
 
 type stream struct {
@@ -58,7 +59,11 @@ func (s *logstore) Provision(ctx context.Context, req *flyext.ProvisionRequest) 
 		made.Secrets = newSecrets(req.ID)
 		s.streams[req.ID] = made
 		if s.tell != nil {
-			_ = s.tell.Updated(ctx, &flyext.Extension{ID: req.ID, Status: flyext.Ready}) // the receiver records failures
+			told := &flyext.Extension{ID: req.ID, Status: flyext.Ready}
+			if s.announce != nil {
+				s.announce(told, &made.Extension)
+			}
+			_ = s.tell.Updated(ctx, told) // the receiver records failures
 		}
 	}
 	x := made.Extension

@@ -65,6 +65,15 @@ type WebhookReceiver struct {
 	nonces    map[string]time.Time // with the time when each may be deleted
 	swept     time.Time
 	stats     WebhookStats
+	refusals  refusals
+}
+
+// refusals counts the refused webhooks for [Conformance]. It leaves out the refused
+// requests that no sender of webhooks makes, such as those of a browser. It also counts
+// the webhooks that are no longer recorded.
+type refusals struct {
+	count int
+	last  string // the reason of the last one
 }
 
 // A Webhook is a request that a [WebhookReceiver] has recorded. A refused webhook has
@@ -225,7 +234,7 @@ func (s *WebhookReceiver) serve(w http.ResponseWriter, r *http.Request, body []b
 	if err != nil {
 		hook.Refused = err.Error()
 	}
-	s.record(hook)
+	s.record(hook, isWebhook(r))
 	if s.Observe != nil {
 		s.Observe(hook)
 	}
@@ -239,13 +248,34 @@ func (s *WebhookReceiver) serve(w http.ResponseWriter, r *http.Request, body []b
 	writeJSON(w, http.StatusOK, struct{}{})
 }
 
-func (s *WebhookReceiver) record(hook Webhook) {
+// isWebhook reports whether a request looks like a webhook. A browser or a probe of the
+// port sends a request that has neither a method for data nor a signature.
+func isWebhook(r *http.Request) bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return len(r.Header["X-Signature"]) > 0
+	}
+	return true
+}
+
+// refused returns the count of the refused webhooks.
+func (s *WebhookReceiver) refused() refusals {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refusals
+}
+
+func (s *WebhookReceiver) record(hook Webhook, counts bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if hook.Refused != "" {
 		s.stats.Refused++
 	} else {
 		s.stats.Accepted++
+	}
+	if hook.Refused != "" && counts {
+		s.refusals.count++
+		s.refusals.last = hook.Refused
 	}
 	s.received = append(s.received, hook)
 	s.held += len(hook.Body)

@@ -149,10 +149,11 @@ func (p *program) check(ctx context.Context, c *checkOptions) error {
 	}
 	results, err := conformance.Run(ctx)
 	p.err.clear()
-	if unwritten != nil {
-		return usagef("--record: %w", unwritten)
+	err = p.endCheck(ctx, report, results, junit, err)
+	if unwritten != nil && ctx.Err() == nil {
+		return usagef("--record: %w", unwritten) // after the report, which is complete
 	}
-	return p.endCheck(ctx, report, results, junit, err)
+	return err
 }
 
 // choose returns the requirements with the given ids, or all.
@@ -178,10 +179,9 @@ func (p *program) endCheck(ctx context.Context, report *report, results *flytest
 	if results == nil {
 		results = &flytest.Report{}
 	}
+	var unwritten error
 	if junit != nil {
-		if err := cmp.Or(p.writeJUnit(junit, results, err), junit.Close()); err != nil {
-			return usagef("--junit: %w", err)
-		}
+		unwritten = cmp.Or(p.writeJUnit(junit, results, err), junit.Close())
 	}
 	if err != nil && len(results.Results) == 0 {
 		return err
@@ -194,6 +194,8 @@ func (p *program) endCheck(ctx context.Context, report *report, results *flytest
 	switch {
 	case err != nil:
 		return &reportedError{err}
+	case unwritten != nil:
+		return usagef("--junit: %w", unwritten)
 	case results.Count(flytest.Failed) > 0:
 		return errRequirements
 	}

@@ -150,6 +150,50 @@ func TestCheckWebhooks(t *testing.T) {
 	}
 }
 
+// TestCheckCannotWriteJUnit: if --junit cannot be written, the report is complete, and
+// the error follows.
+func TestCheckCannotWriteJUnit(t *testing.T) {
+	t.Parallel()
+	const full = "/dev/full" // each write fails
+	if _, err := os.Stat(full); err != nil {
+		t.Skip("this system has no " + full)
+	}
+	term := newTerminal(serveStatus(t, http.StatusInternalServerError, "out of order"))
+	got := term.run(t, "check", "--only", "provision", "--junit", full).want(t, exitUsage)
+	contains(t, got.stdout, "0 passed, 1 failed, 0 skipped in ")
+	contains(t, got.stderr, "flysim: --junit: ")
+	var doc jsonReport
+	term.run(t, "check", "--only", "provision", "--junit", full, "--json").want(t, exitUsage).decode(t, &doc)
+	if doc.Failed != 1 {
+		t.Errorf("the document is %+v", doc)
+	}
+}
+
+// TestCheckCannotRecord: if --record cannot be written, the report is complete, and the
+// error follows.
+func TestCheckCannotRecord(t *testing.T) {
+	t.Parallel()
+	url := serveStatus(t, http.StatusInternalServerError, "out of order")
+	noDirectory := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(noDirectory, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	junit := filepath.Join(t.TempDir(), "report.xml")
+	got := newTerminal(url).run(t, "check", "--only", "provision", "--record", noDirectory, "--junit", junit).want(t, exitUsage)
+	contains(t, got.stdout, "0 passed, 1 failed, 0 skipped in ")
+	contains(t, got.stderr, "flysim: --record: ")
+	var suites junitSuites
+	text, _ := os.ReadFile(junit)
+	if err := xml.Unmarshal(text, &suites); err != nil || suites.Failures != 1 {
+		t.Errorf("the report for CI is %s, %v", text, err)
+	}
+	var doc jsonReport
+	newTerminal(url).run(t, "check", "--only", "provision", "--record", noDirectory, "--json").want(t, exitUsage).decode(t, &doc)
+	if doc.Failed != 1 {
+		t.Errorf("the document is %+v", doc)
+	}
+}
+
 // TestCheckUnreachable: the report for CI says that the provider did not answer.
 func TestCheckUnreachable(t *testing.T) {
 	t.Parallel()

@@ -27,10 +27,21 @@ func dotenv(secrets flyext.Secrets, prefix string) string {
 			b.WriteString(line + "\n")
 			continue
 		}
-		b.WriteString("# " + strings.ReplaceAll(line, "\n", "\n# ") + "\n")
+		b.WriteString("# " + lineBreaks.Replace(line) + "\n")
 	}
 	return b.String()
 }
+
+// lineBreaks begins a new line of the comment at each line break of a secret. The list
+// has every character that a reader of .env files may take for the end of a line: a
+// shell knows only the first, and Python's splitlines knows all. The text after such a
+// character would otherwise set a variable.
+var lineBreaks = strings.NewReplacer(
+	"\n", nextComment, "\r\n", nextComment, "\r", nextComment, "\v", nextComment, "\f", nextComment,
+	"\x1c", nextComment, "\x1d", nextComment, "\x1e", nextComment, "\u0085", nextComment, "\u2028", nextComment, "\u2029", nextComment,
+)
+
+const nextComment = "\n# "
 
 // checkPrefix returns an error for a prefix that would allow the variables of a
 // shell.

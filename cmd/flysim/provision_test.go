@@ -126,6 +126,7 @@ var hostile = flyext.Secrets{
 	"DOLLAR": "$HOME ${HOME} $(echo pwned)", "TICKS": "`echo pwned`", "QUOTED_DOLLAR": "'$(echo pwned)`echo pwned`",
 	"BACKSLASH": `a\nb\\c\`, "QUOTED_BACKSLASH": `'a\nb\\c\"`, "LINES": "one\ntwo\n", "QUOTED_LINES": "it's\ntwo\n\n",
 	"UNICODE": "größe 🎈 \u2028", "HASH": "#no comment", "BANG": "!!", "GLOB": "*", "TILDE": "~", "SEMICOLON": "; echo pwned", "TAB": "a\tb",
+	"CR": "\rNODE_OPTIONS=--require /tmp/x.js\r", "BREAKS": "a\v\f\u0085\u2029\x1eb",
 }
 
 // prefixed returns secrets under names that begin with a prefix.
@@ -228,6 +229,27 @@ func TestSecretsCanBeReadByDotenv(t *testing.T) {
 		got, err := godotenv.Unmarshal(dotenv(flyext.Secrets{name: want}, name[:1]))
 		if err != nil || got[name] != want {
 			t.Errorf("%s is %q, %v, want %q", name, got[name], err, want)
+		}
+	}
+}
+
+// TestCommentsHoldEveryLine: for each character that a reader may take for the end of a
+// line, each line of a secret that is not set is in a comment.
+func TestCommentsHoldEveryLine(t *testing.T) {
+	t.Parallel()
+	const breaks = "\n\r\v\f\x1c\x1d\x1e\u0085\u2028\u2029"
+	for _, end := range append(strings.Split(breaks, ""), "\r\n") {
+		for _, prefix := range []string{"", "LOGJAM_"} {
+			got := dotenv(flyext.Secrets{"TOKEN": end + "NODE_OPTIONS=--require /tmp/x.js" + end + "LOGJAM_EVIL=1"}, prefix)
+			lines := strings.FieldsFunc(got, func(r rune) bool { return strings.ContainsRune(breaks, r) })
+			for _, line := range lines {
+				if !strings.HasPrefix(line, "# ") {
+					t.Errorf("%q with the prefix %q: the line %q is not in a comment", end, prefix, line)
+				}
+			}
+			if len(lines) < 4 || !strings.Contains(got, "\n# NODE_OPTIONS=--require /tmp/x.js\n# LOGJAM_EVIL=1'\n") {
+				t.Errorf("%q with the prefix %q: got %q", end, prefix, got)
+			}
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"net/http"
@@ -12,16 +11,16 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/spf13/cobra"
 
 	"github.com/flyext/flyext/cmd/flysim/internal/har"
+	"github.com/flyext/flyext/cmd/flysim/internal/unsign"
 	"github.com/flyext/flyext/flytest"
 )
 
 const replayHelp = `Replay sends the last request of a HAR file to the provider at the base URL. It
-signs the request again, with a new timestamp and nonce. Flysim check --record
-DIR writes such files.
+signs the request again, with a new timestamp and nonce. The body and the other
+headers stay as recorded. Flysim check --record DIR writes such files.
 
 With --same-bytes, replay sends the recorded signature, timestamp and nonce. A
 provider must reject that as a replay or as too old.`
@@ -95,9 +94,6 @@ func (p *program) asRecorded(ctx context.Context, _ *flytest.Platform, recorded 
 	return r, nil
 }
 
-// signingParameters are the parameters that X-Signature adds to a request.
-var signingParameters = []string{"timestamp", "nonce", "url"}
-
 // signAnew returns the recorded request with a new signature.
 func (p *program) signAnew(ctx context.Context, fly *flytest.Platform, recorded har.Request) (*http.Request, error) {
 	u, err := url.Parse(recorded.URL)
@@ -108,44 +104,29 @@ func (p *program) signAnew(ctx context.Context, fly *flytest.Platform, recorded 
 	if err != nil {
 		return nil, err
 	}
-	path := strings.TrimPrefix(u.EscapedPath(), base.EscapedPath())
-	query := slices.DeleteFunc(strings.Split(u.RawQuery, "&"), func(parameter string) bool {
-		name, _, _ := strings.Cut(parameter, "=")
-		return parameter == "" || slices.Contains(signingParameters, name)
-	})
-	if len(query) > 0 {
-		path += "?" + strings.Join(query, "&")
+	path, query, body := strings.TrimPrefix(u.EscapedPath(), base.EscapedPath()), u.RawQuery, recorded.Body
+	if p.format == flytest.FormatXSignature {
+		query, body = unsign.Query(query), unsign.Body(body)
 	}
-	return fly.NewRequest(ctx, recorded.Method, path, withoutParameters(recorded.Body))
+	if query != "" {
+		path += "?" + query
+	}
+	own := *fly
+	own.Signer = &headerSigner{unsign.Header(recorded.Header), fly.Signer}
+	return own.NewRequest(ctx, recorded.Method, path, body)
 }
 
-// withoutParameters removes the parameters of the signature from a JSON object. It
-// returns any other body unchanged.
-func withoutParameters(body []byte) []byte {
-	dec := jsontext.NewDecoder(bytes.NewReader(body))
-	if dec.PeekKind() != '{' {
-		return body
-	}
-	_, _ = dec.ReadToken()
-	var members []string
-	for dec.PeekKind() == '"' {
-		name, err := dec.ReadValue()
-		if err != nil {
-			return body
-		}
-		quoted := string(name)
-		value, err := dec.ReadValue()
-		if err != nil {
-			return body
-		}
-		if !slices.Contains(signingParameters, strings.Trim(quoted, `"`)) {
-			members = append(members, quoted+":"+string(value))
-		}
-	}
-	if _, err := dec.ReadToken(); err != nil {
-		return body
-	}
-	return []byte("{" + strings.Join(members, ",") + "}")
+// A headerSigner sets the header of a request before it signs the request, because a
+// signature can cover the header.
+type headerSigner struct {
+	header http.Header
+	signer flytest.Signer
+}
+
+// Sign implements [flytest.Signer].
+func (s *headerSigner) Sign(r *http.Request, now time.Time) error {
+	r.Header = s.header.Clone()
+	return s.signer.Sign(r, now)
 }
 
 // record writes the exchanges of a failed requirement to a file.

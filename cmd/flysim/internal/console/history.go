@@ -42,6 +42,7 @@ type savedRecord struct {
 	Times       int        `json:"times"`
 	OK          bool       `json:"ok"`
 	Neutral     bool       `json:"neutral,omitempty"`
+	Forgotten   bool       `json:"forgotten,omitempty"` // the bytes were dropped
 	Headline    string     `json:"headline"`
 	Explanation string     `json:"explanation,omitempty"`
 	Wire        *savedWire `json:"wire,omitempty"`
@@ -197,9 +198,9 @@ func (c *Console) restore(records map[int]*savedRecord, extensions map[int]*save
 				c.webhooks = slices.Delete(c.webhooks, 0, 1)
 			}
 		}
-		at := r.at
+		at, forgotten := r.at, r.forgotten
 		c.keep(r, r.wire, r.outcome)
-		r.at = at
+		r.at, r.forgotten = at, forgotten
 	}
 	for _, x := range c.extensions {
 		if x.state == stateProvisioning {
@@ -240,7 +241,7 @@ func (c *Console) save(r *record, x *extension) {
 func (c *Console) saveRecord(r *record) {
 	saved := savedRecord{
 		N: r.n, At: r.at, What: r.what, Extension: r.extension, Title: r.title, Times: r.times,
-		OK: r.outcome.ok, Neutral: r.neutral, Headline: c.masker.text(r.outcome.headline), Explanation: c.masker.text(r.outcome.explanation),
+		OK: r.outcome.ok, Neutral: r.neutral, Forgotten: r.forgotten, Headline: c.masker.text(r.outcome.headline), Explanation: c.masker.text(r.outcome.explanation),
 	}
 	if r.wire != nil {
 		saved.Wire = c.masker.wire(r.wire)
@@ -303,7 +304,7 @@ func (s *savedExtension) extension() *extension {
 func (s *savedRecord) record() *record {
 	r := &record{
 		n: s.N, at: s.At, what: s.What, extension: s.Extension, title: s.Title, times: max(s.Times, 1),
-		outcome: outcome{s.OK, s.Headline, s.Explanation}, forgotten: s.Wire == nil, neutral: s.Neutral,
+		outcome: outcome{s.OK, s.Headline, s.Explanation}, forgotten: s.Forgotten, neutral: s.Neutral,
 	}
 	if w := s.Wire; w != nil {
 		header := make(http.Header)

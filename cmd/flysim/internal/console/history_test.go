@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -151,6 +152,24 @@ func TestHistoryWithSecrets(t *testing.T) {
 	w := newWorld(t, provider, withData(dir), config)
 	w.wantAll(w.page("/extensions/1"), "token-of-ext1")
 	w.wantAll(w.page(w.post("/requests/2/replay", nil)), "refused, as required")
+}
+
+// A record whose bytes were dropped says so after each restart.
+func TestHistoryOfDroppedBytes(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	provider := newLogjam().handler(t, providerBase, "")
+	w := newWorld(t, provider, withData(dir))
+	for e := range 4 {
+		path := w.provision(fmt.Sprint("ext", e))
+		for range 80 {
+			w.post(path+"/fetch", nil)
+		}
+	}
+	for range 3 {
+		w.wantAll(w.page("/requests/2"), "The bytes of this request are no longer kept.")
+		w = newWorld(t, provider, withData(dir))
+	}
 }
 
 // A history that is cut off is read up to that place.

@@ -1,7 +1,6 @@
 package console
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,9 +9,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/flyext/flyext"
+	"github.com/flyext/flyext/cmd/flysim/internal/unsign"
 	"github.com/flyext/flyext/flytest"
 )
 
@@ -23,66 +21,22 @@ type draft struct {
 	body        []byte
 }
 
-// signatureFields are replaced when a request is signed.
-var signatureFields = []string{
-	"Authorization", "Content-Digest", "Content-Length", "Date", "Digest", "Host", "Signature", "Signature-Input", "X-Signature",
-}
-
 // draftOf removes the signature from a request: its header fields and, for
 // X-Signature, its parameters in the body or query.
 func (c *Console) draftOf(w *wire) draft {
-	d := draft{method: w.method, url: w.url, header: make(http.Header), body: w.requestBody}
+	header := make(http.Header)
 	for _, line := range w.request {
-		if !slices.Contains(signatureFields, http.CanonicalHeaderKey(line.Name)) {
-			d.header.Add(line.Name, line.Value)
-		}
+		header.Add(line.Name, line.Value)
 	}
+	d := draft{method: w.method, url: w.url, header: unsign.Header(header), body: w.requestBody}
 	if c.format == flytest.FormatXSignature {
-		d.url, d.body = withoutQueryParameters(d.url), withoutMembers(d.body)
+		path, query, _ := strings.Cut(w.url, "?")
+		d.url, d.body = path, unsign.Body(w.requestBody)
+		if query = unsign.Query(query); query != "" {
+			d.url += "?" + query
+		}
 	}
 	return d
-}
-
-var signingParameters = []string{"timestamp", "nonce", "url"}
-
-func withoutQueryParameters(target string) string {
-	path, query, ok := strings.Cut(target, "?")
-	if !ok {
-		return target
-	}
-	kept := slices.DeleteFunc(strings.Split(query, "&"), func(pair string) bool {
-		name, _, _ := strings.Cut(pair, "=")
-		return slices.Contains(signingParameters, name)
-	})
-	if len(kept) == 0 {
-		return path
-	}
-	return path + "?" + strings.Join(kept, "&")
-}
-
-// withoutMembers removes the signing parameters from a JSON object. The other
-// members stay byte for byte. A text that is not a JSON object stays unchanged.
-func withoutMembers(body []byte) []byte {
-	dec := jsontext.NewDecoder(bytes.NewReader(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-	if token, err := dec.ReadToken(); err != nil || token.Kind() != '{' {
-		return body
-	}
-	var members [][]byte
-	for dec.PeekKind() == '"' {
-		name, err := dec.ReadValue()
-		if err != nil {
-			return body
-		}
-		quoted := slices.Clone(name)
-		value, err := dec.ReadValue()
-		if err != nil {
-			return body
-		}
-		if !slices.Contains(signingParameters, strings.Trim(string(quoted), `"`)) {
-			members = append(members, slices.Concat(quoted, []byte(":"), value))
-		}
-	}
-	return slices.Concat([]byte("{"), bytes.Join(members, []byte(",")), []byte("}"))
 }
 
 var errElsewhere = errors.New("the path leads out of the provider's base URL")
