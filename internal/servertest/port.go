@@ -27,12 +27,24 @@ func reservePort() (port string, release func(), err error) {
 		if err != nil {
 			continue
 		}
-		if listener, err := net.Listen("tcp", address(n)); err == nil {
-			return strconv.Itoa(n), func() { guard.Close() }, listener.Close()
+		if !isTaken(n) {
+			return strconv.Itoa(n), func() { guard.Close() }, nil
 		}
 		guard.Close()
 	}
 	return "", nil, errNoPort
+}
+
+// isTaken reports whether a server listens on a port. It does not try to listen itself:
+// a process that another test starts at that moment would inherit the listener, and keep
+// the port for as long as it has not begun to run its program.
+func isTaken(port int) bool {
+	conn, err := net.Dial("tcp", address(port))
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
 }
 
 func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
