@@ -17,8 +17,11 @@ import (
 type logjam struct{ streams sync.Map }
 
 func (l *logjam) Provision(ctx context.Context, r *flyext.ProvisionRequest) (*flyext.Extension, error) {
-	stream := &flyext.Extension{Name: r.Name, Secrets: flyext.Secrets{"LOGJAM_TOKEN": rand.Text()}}
-	l.streams.LoadOrStore(r.ID, stream) // a retry returns the same secrets
+	stream := &flyext.Extension{Name: r.Name, OrganizationID: r.OrganizationID, Secrets: flyext.Secrets{"LOGJAM_TOKEN": rand.Text()}}
+	found, _ := l.streams.LoadOrStore(r.ID, stream) // a retry returns the same secrets
+	if stream, ok := found.(*flyext.Extension); ok && stream.OrganizationID != r.OrganizationID {
+		return nil, flyext.Conflict("The stream belongs to another organization.")
+	}
 	return l.Fetch(ctx, r.ID)
 }
 
@@ -45,15 +48,12 @@ func (l *logjam) Deprovision(_ context.Context, id string) error {
 }
 
 func main() {
-	port := cmp.Or(os.Getenv("PORT"), "8080")
-	provider, err := flyext.New(&logjam{}, flyext.Config{
-		BaseURL:  "http://localhost:" + port + "/flyio", // the public URL that Fly.io calls
-		Verifier: flyext.XSignature(os.Getenv("FLYIO_SIGNING_SECRET")),
-	})
+	port, secret := cmp.Or(os.Getenv("PORT"), "8080"), os.Getenv("FLYIO_SIGNING_SECRET")
+	baseURL := "http://localhost:" + port + "/flyio" // the public URL that Fly.io calls
+	provider, err := flyext.New(&logjam{}, flyext.Config{BaseURL: baseURL, Verifier: flyext.XSignature(secret)})
 	if err != nil {
 		log.Fatal(err)
 	}
-	http.Handle("/flyio/", provider)
-	log.Print("Logjam is at http://localhost:", port, "/flyio")
-	log.Fatal(http.ListenAndServe("localhost:"+port, nil))
+	log.Print("Logjam is at ", baseURL)
+	log.Fatal(http.ListenAndServe("localhost:"+port, provider))
 }

@@ -47,6 +47,18 @@ func TestProvisionAgain(t *testing.T) {
 	}
 }
 
+// TestProvisionForAnotherOrganization checks that an organization cannot get
+// another's secrets by the id of its stream.
+func TestProvisionForAnotherOrganization(t *testing.T) {
+	t.Parallel()
+	fly := serve(t)
+	provision(t, fly, "a/b")
+	x, err := fly.Provision(t.Context(), flyext.ProvisionRequest{ID: "a/b", Name: "collider-prod", OrganizationID: "another"})
+	if e, ok := errors.AsType[*flyext.Error](err); !ok || e.Status != http.StatusConflict || x != nil {
+		t.Errorf("got %v, %v, want 409", x, err)
+	}
+}
+
 func TestUpdate(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

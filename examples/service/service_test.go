@@ -118,6 +118,29 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
+// TestOwner checks that the owner of a stream is the only organization that gets its
+// secrets by its id, also after the stream has moved to another organization.
+func TestOwner(t *testing.T) {
+	t.Parallel()
+	w := start(t, (*service).handler)
+	for _, c := range []struct {
+		name, method, path, body string
+		status                   int
+	}{
+		{"owner", "POST", "/extensions", `{"id":"x1","organization_id":"o1"}`, 200},
+		{"another", "POST", "/extensions", `{"id":"x1","organization_id":"o2"}`, 409},
+		{"owner again", "POST", "/extensions", `{"id":"x1","organization_id":"o1"}`, 200},
+		{"move", "PATCH", "/extensions/x1", `{"organization_id":"o2"}`, 200},
+		{"new owner", "POST", "/extensions", `{"id":"x1","organization_id":"o2"}`, 200},
+		{"old owner", "POST", "/extensions", `{"id":"x1","organization_id":"o1"}`, 409},
+	} {
+		status, text := w.do(t, c.method, c.path, c.body, w.fly)
+		if status != c.status || strings.Contains(text, "LOGJAM_TOKEN") != (c.status == 200) {
+			t.Errorf("%s: got %d %s, want %d", c.name, status, text, c.status)
+		}
+	}
+}
+
 // TestConformance runs the conformance test against the whole service.
 func TestConformance(t *testing.T) {
 	t.Parallel()

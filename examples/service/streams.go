@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"sync"
@@ -29,6 +30,9 @@ func (s *streams) Provision(_ context.Context, r *flyext.ProvisionRequest) (*fly
 		made = stream{r.Name, r.OrganizationID, rand.Text()}
 		s.all[r.ID] = made
 	}
+	if made.organization != r.OrganizationID {
+		return nil, flyext.Conflict("This stream belongs to another organization.")
+	}
 	return &flyext.Extension{Name: made.name, Secrets: flyext.Secrets{"LOGJAM_TOKEN": made.token}}, nil
 }
 
@@ -41,8 +45,9 @@ func (s *streams) Update(_ context.Context, id string, r *flyext.UpdateRequest) 
 	}
 	if name, ok := r.Name.Get(); ok {
 		found.name = name
-		s.all[id] = found
 	}
+	found.organization = cmp.Or(r.OrganizationID.Value, found.organization)
+	s.all[id] = found
 	return &flyext.Extension{Name: found.name, Secrets: flyext.Secrets{"LOGJAM_TOKEN": found.token}}, nil
 }
 

@@ -41,8 +41,8 @@ func TestDeadlock(t *testing.T) {
 			t.Errorf("transaction %d after %d attempts: %v", i, attempts[i], err)
 		}
 	}
-	if attempts[0]+attempts[1] != 3 {
-		t.Errorf("%v attempts, want 3 in all: PostgreSQL ends one transaction of two", attempts)
+	if attempts[0]+attempts[1] < 3 {
+		t.Errorf("%v attempts, want at least 3 in all: PostgreSQL ends one transaction of two", attempts)
 	}
 	var revisions int
 	err = s.db.QueryRowContext(t.Context(), `SELECT sum(revision) FROM revisions`).Scan(&revisions)

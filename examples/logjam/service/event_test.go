@@ -2,9 +2,11 @@ package service
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/flyext/flyext"
@@ -62,6 +64,109 @@ func TestEvent(t *testing.T) {
 		for _, other := range []string{"43", "44"} {
 			if got := activities(t, l.store, "org", other); len(got) != 1 {
 				t.Errorf("stream %s has the activities %q, want one", other, got)
+			}
+		}
+	})
+}
+
+// orderWith returns a request for a stream of a machine.
+func orderWith(id, organizationID, machine string) *flyext.ProvisionRequest {
+	return &flyext.ProvisionRequest{ID: id, OrganizationID: organizationID, Extra: machineOption(machine)}
+}
+
+func machineOption(machine string) map[string]json.RawMessage {
+	return map[string]json.RawMessage{"machine_id": json.RawMessage(`"` + machine + `"`)}
+}
+
+// TestMachineOfAnotherOrganization checks that an organization cannot get the events of
+// a machine that another organization's stream names.
+func TestMachineOfAnotherOrganization(t *testing.T) {
+	t.Parallel()
+	update := func(t *testing.T, l *Logjam, id string, req *flyext.UpdateRequest) error {
+		_, err := l.Update(t.Context(), id, req)
+		return err
+	}
+	tests := []struct {
+		name string
+		do   func(t *testing.T, l *Logjam) error
+		want *flyext.Error
+	}{
+		{"another organization's new stream", func(t *testing.T, l *Logjam) error {
+			_, err := l.Provision(t.Context(), orderWith("3", "other", "m"))
+			return err
+		}, errForeignMachine},
+		{"another organization's stream", func(t *testing.T, l *Logjam) error {
+			return update(t, l, "2", &flyext.UpdateRequest{Extra: machineOption("m")})
+		}, errForeignMachine},
+		{"one of two streams moves to another organization", func(t *testing.T, l *Logjam) error {
+			provision(t, l, orderWith("3", "org", "m"))
+			return update(t, l, "1", &flyext.UpdateRequest{OrganizationID: flyext.OptionalOf("other")})
+		}, errForeignMachine},
+		{"the only stream moves to another organization", func(t *testing.T, l *Logjam) error {
+			return update(t, l, "1", &flyext.UpdateRequest{OrganizationID: flyext.OptionalOf("other")})
+		}, nil},
+		{"the same organization", func(t *testing.T, l *Logjam) error {
+			_, err := l.Provision(t.Context(), orderWith("3", "org", "m"))
+			return err
+		}, nil},
+		{"another machine", func(t *testing.T, l *Logjam) error {
+			_, err := l.Provision(t.Context(), orderWith("3", "other", "n"))
+			return err
+		}, nil},
+		{"the machine of a deleted stream", func(t *testing.T, l *Logjam) error {
+			if err := l.Deprovision(t.Context(), "1"); err != nil {
+				return err
+			}
+			return update(t, l, "2", &flyext.UpdateRequest{Extra: machineOption("m")})
+		}, nil},
+	}
+	onEach(t, func(t *testing.T, db string) {
+		for _, test := range tests {
+			t.Run(test.name, func(t *testing.T) {
+				l := newLogjam(t, another(t, db))
+				provision(t, l, orderWith("1", "org", "m"))
+				provision(t, l, orderWith("2", "other", ""))
+				err := test.do(t, l)
+				if test.want == nil {
+					if err != nil {
+						t.Error(err)
+					}
+					return
+				}
+				wantError(t, err, test.want)
+				event := &flyext.Event{ID: "1", Source: "https://api.fly.io", MachineID: "m", Status: "failed"}
+				if err := l.ReceiveEvent(t.Context(), event); err != nil {
+					t.Fatal(err)
+				}
+				for organization, want := range map[string]bool{"org": true, "other": false} {
+					all := strings.Join(activities(t, l.store, organization, ""), "\n")
+					if strings.Contains(all, "Machine m: failed") != want {
+						t.Errorf("organization %s has the activities %s", organization, all)
+					}
+				}
+			})
+		}
+	})
+}
+
+// TestMachineClaimedAtOnce checks that of two organizations that name a machine at the
+// same time, one gets it.
+func TestMachineClaimedAtOnce(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, db string) {
+		l := newLogjam(t, db)
+		for round := range 10 {
+			errs := make([]error, 2)
+			var calls sync.WaitGroup
+			for i := range errs {
+				calls.Go(func() {
+					id := fmt.Sprint(round, "-", i)
+					_, errs[i] = l.Provision(t.Context(), orderWith(id, fmt.Sprint("org-", i), fmt.Sprint("machine-", round)))
+				})
+			}
+			calls.Wait()
+			if (errs[0] == nil) == (errs[1] == nil) {
+				t.Fatalf("round %d: the organizations got the errors %v, want one of them to be refused", round, errs)
 			}
 		}
 	})

@@ -88,6 +88,8 @@ var (
 	errNotFound = flyext.NotFound("There is no such log stream.")
 	errDeleted  = flyext.Gone("This log stream was deleted.")
 	errForeign  = flyext.Conflict("This log stream belongs to another organization.")
+
+	errForeignMachine = flyext.Conflict("A log stream of another organization collects the logs of this machine. Choose another machine_id.")
 )
 
 // Provision implements [flyext.Provisioner]. It stores the organization, the user
@@ -110,20 +112,18 @@ func (l *Logjam) Provision(ctx context.Context, req *flyext.ProvisionRequest) (*
 		if err := countChange(ctx, tx, req.ID); err != nil {
 			return err
 		}
-		isNew := false
-		switch s, err = findStream(ctx, tx, req.ID); {
-		case errors.Is(err, errNotFound):
-			isNew = true
-			s = &stream{
-				id: req.ID, organizationID: req.OrganizationID, name: req.Name, plan: plan,
-				primaryRegion: req.PrimaryRegion, readRegions: req.ReadRegions, ipAddress: req.IPAddress,
-				sealedPassword: l.store.box.seal(rand.Text(), req.ID),
-				status:         flyext.Ready, machineID: machine,
-			}
+		s, err = findStream(ctx, tx, req.ID)
+		isNew := errors.Is(err, errNotFound)
+		switch {
+		case isNew:
+			s = l.newStream(req, plan, machine)
 		case err != nil:
 			return err
 		case s.organizationID != req.OrganizationID:
 			return errForeign
+		}
+		if err := claimMachine(ctx, tx, s); err != nil {
+			return err
 		}
 		err = saveOwner(ctx, tx, owner{
 			organizationID: req.OrganizationID, organizationName: req.OrganizationName, organizationEmail: req.OrganizationEmail,
@@ -143,6 +143,16 @@ func (l *Logjam) Provision(ctx context.Context, req *flyext.ProvisionRequest) (*
 		return nil, err
 	}
 	return l.extension(s)
+}
+
+// newStream returns the stream of a request, with a new password.
+func (l *Logjam) newStream(req *flyext.ProvisionRequest, plan, machine string) *stream {
+	return &stream{
+		id: req.ID, organizationID: req.OrganizationID, name: req.Name, plan: plan,
+		primaryRegion: req.PrimaryRegion, readRegions: req.ReadRegions, ipAddress: req.IPAddress,
+		sealedPassword: l.store.box.seal(rand.Text(), req.ID),
+		status:         flyext.Ready, machineID: machine,
+	}
 }
 
 // Update implements [flyext.Provisioner]. Fields that are not in the request stay
@@ -168,6 +178,9 @@ func (l *Logjam) Update(ctx context.Context, id string, req *flyext.UpdateReques
 		apply(&s.readRegions, req.ReadRegions)
 		apply(&s.ipAddress, req.IPAddress)
 		s.organizationID = cmp.Or(req.OrganizationID.Value, s.organizationID)
+		if err := claimMachine(ctx, tx, s); err != nil {
+			return err
+		}
 		err = saveOwner(ctx, tx, owner{
 			organizationID: s.organizationID, organizationName: req.OrganizationName.Value, organizationEmail: req.OrganizationEmail.Value,
 			userID: req.UserID.Value, userEmail: req.UserEmail.Value, userRole: req.UserRole.Value,

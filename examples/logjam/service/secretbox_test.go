@@ -28,7 +28,7 @@ func TestSecretsAreSealed(t *testing.T) {
 			t.Errorf("%s contains the password in clear text", filepath.Base(file))
 		}
 	}
-	for _, file := range []string{path, path + "-wal", path + ".key"} {
+	for _, file := range []string{path, path + "-wal", path + "-shm", path + ".key"} {
 		info, err := os.Stat(file)
 		if err != nil {
 			t.Fatal(err)

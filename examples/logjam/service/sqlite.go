@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 
 	_ "github.com/ncruces/go-sqlite3/driver" // the driver "sqlite3", in pure Go
 	"github.com/riverqueue/river/riverdriver/riversqlite"
@@ -27,7 +26,7 @@ var sqliteColumns = []struct{ table, name, definition string }{
 // openSQLite opens the database in a file, and creates a missing file. If key,
 // LOGJAM_KEY's value, is empty, the key comes from the file path+".key".
 func openSQLite(ctx context.Context, path, key string) (_ *store, err error) {
-	// SQLite would create a file that all users can read.
+	keepFilesPrivate()
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
@@ -83,8 +82,6 @@ func dataSource(path string) string {
 	options := url.Values{
 		"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)"},
 		"_txlock": {"immediate"}, // a transaction that first reads and then writes could fail otherwise
-		"modeof":  {path},        // the mode of the write-ahead log is that of the database
 	}
-	query := strings.ReplaceAll(options.Encode(), "+", "%20") // in SQLite, "+" is not a space
-	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: query}).String()
+	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: options.Encode()}).String()
 }

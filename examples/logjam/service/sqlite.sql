@@ -42,6 +42,12 @@ CREATE TABLE IF NOT EXISTS revisions (
 	revision  INTEGER NOT NULL
 ) STRICT;
 
+-- The machines that streams name. A transaction locks the row of a machine before it
+-- compares the organizations of the machine's streams.
+CREATE TABLE IF NOT EXISTS machines (
+	id TEXT PRIMARY KEY
+) STRICT;
+
 -- The dashboard's history and sessions.
 CREATE TABLE IF NOT EXISTS activities (
 	id              INTEGER PRIMARY KEY,

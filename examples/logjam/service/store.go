@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"github.com/flyext/flyext/examples/logjam/backend"
 )
@@ -115,8 +116,13 @@ func findKey(keyFile, text string) ([]byte, error) {
 
 func (s *store) close() error { return s.db.Close() }
 
-// transactionAttempts limits how often inTx runs a transaction.
-const transactionAttempts = 5
+const (
+	transactionAttempts = 5 // limits how often inTx runs a transaction
+
+	// deadlockWait is the time before the next attempt. The other transaction gets the
+	// lock meanwhile. Otherwise the next attempt could take it, for another deadlock.
+	deadlockWait = 50 * time.Millisecond
+)
 
 // inTx runs f in a transaction. It commits the transaction if f returns nil, and
 // rolls it back otherwise. PostgreSQL ends one of the transactions that wait for
@@ -128,11 +134,32 @@ func (s *store) inTx(ctx context.Context, f func(tx *sql.Tx) error) error {
 		if !isDeadlock(err) || attempt == transactionAttempts || ctx.Err() != nil {
 			return err
 		}
+		time.Sleep(deadlockWait)
 	}
 }
 
-func (s *store) tryTx(ctx context.Context, f func(tx *sql.Tx) error) error {
-	tx, err := s.db.BeginTx(ctx, nil)
+// transactionTimeout ends a transaction whose database hangs. It is longer than the
+// deadline of any caller.
+const transactionTimeout = time.Minute
+
+// tryTx runs f in a transaction. Statements end with ctx. The transaction itself does
+// not: database/sql would close the connection, and SQLite writes all its data to the
+// database when its only connection closes.
+func (s *store) tryTx(ctx context.Context, f func(tx *sql.Tx) error) (err error) {
+	defer func() {
+		// SQLite's driver returns its own error if the context ends in a statement.
+		if err != nil && ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
+			err = fmt.Errorf("%w: %w", ctx.Err(), err)
+		}
+	}()
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close() // returns it to the pool
+	txCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), transactionTimeout)
+	defer cancel()
+	tx, err := conn.BeginTx(txCtx, nil)
 	if err != nil {
 		return err
 	}

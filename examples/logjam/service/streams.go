@@ -55,6 +55,30 @@ func streamsOfMachine(ctx context.Context, tx *sql.Tx, machineID string) ([]*str
 	return queryStreams(ctx, tx, `SELECT `+streamColumns+` FROM streams WHERE machine_id = $1 ORDER BY organization_id, id`, machineID)
 }
 
+// claimMachine returns an error if a stream of another organization collects the logs
+// of the machine that s names. Fly.io's requests and events do not say which
+// organization owns a machine. The first organization that names a machine therefore
+// gets its events, until none of that organization's streams names it.
+func claimMachine(ctx context.Context, tx *sql.Tx, s *stream) error {
+	if s.machineID == "" {
+		return nil
+	}
+	// Transactions that claim the same machine wait for each other here.
+	_, err := tx.ExecContext(ctx, `
+		INSERT INTO machines (id) VALUES ($1) ON CONFLICT (id) DO UPDATE SET id = excluded.id`, s.machineID)
+	if err != nil {
+		return err
+	}
+	var taken bool
+	err = tx.QueryRowContext(ctx, `
+		SELECT EXISTS (SELECT 1 FROM streams WHERE machine_id = $1 AND organization_id <> $2 AND id <> $3)`,
+		s.machineID, s.organizationID, s.id).Scan(&taken)
+	if err == nil && taken {
+		err = errForeignMachine
+	}
+	return err
+}
+
 func queryStreams(ctx context.Context, tx *sql.Tx, query string, args ...any) (streams []*stream, err error) {
 	rows, err := tx.QueryContext(ctx, query, args...)
 	if err != nil {

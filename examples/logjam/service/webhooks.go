@@ -3,14 +3,17 @@ package service
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
 
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/rivermigrate"
 	"github.com/riverqueue/river/rivertype"
 
@@ -32,7 +35,11 @@ import (
 //
 //   - If the change came first, the revision differs, and the job starts over.
 //   - If the end came first, the change waits for it, because both begin by locking
-//     the revision. The change then finds no job, and enters a new one.
+//     the revision. The change then finds no job that is running, and enters a new one.
+//
+// That transaction also ends a job that is given up. River would end the job later, and
+// a change in between would find it running, and enter no new job. For the same reason
+// River must not count the attempts: its limit is the highest possible number.
 //
 // A process that dies leaves its job running. After rescueAfter, another worker takes
 // the job over, reads the stream and sends again.
@@ -63,7 +70,7 @@ const (
 
 	maxWorkers  = 20               // webhooks in flight from one process
 	maxBackoff  = time.Hour        // between two attempts
-	maxAttempts = 75               // about two days
+	maxAttempts = 75               // about two days; then the job is given up
 	keepTold    = 10 * time.Minute // how long completed jobs are kept
 )
 
@@ -79,7 +86,7 @@ func (tellFlyio) Kind() string { return "tell-flyio" }
 // including a job that was given up.
 func (tellFlyio) InsertOpts() river.InsertOpts {
 	return river.InsertOpts{
-		MaxAttempts: maxAttempts,
+		MaxAttempts: math.MaxInt16, // isFinal has the limit
 		UniqueOpts:  river.UniqueOpts{ByArgs: true, ByState: append(unfinished(), givenUp()...)},
 	}
 }
@@ -217,12 +224,12 @@ func (t *teller) Work(ctx context.Context, job *river.Job[tellFlyio]) error {
 	} else {
 		err = t.sender.Updated(ctx, s.resource())
 	}
-	again, settleErr := t.settle(ctx, job, revision, err == nil)
+	again, settleErr := t.settle(ctx, job, revision, err)
 	switch {
+	case settleErr != nil:
+		return errors.Join(settleErr, err)
 	case err != nil:
 		return t.failed(job, err, again)
-	case settleErr != nil:
-		return settleErr
 	case again:
 		return river.JobSnooze(0)
 	}
@@ -245,10 +252,11 @@ func (t *teller) read(ctx context.Context, id string) (revision int64, s *stream
 	return revision, s, err
 }
 
-// settle ends the job if the webhook was sent and the stream has not changed since. It
-// returns true if the stream has changed, and the webhook must be sent again. It also
-// compares after a failure, because a webhook that failed may have arrived.
-func (t *teller) settle(ctx context.Context, job *river.Job[tellFlyio], revision int64, sent bool) (again bool, err error) {
+// settle ends the job if the webhook was sent or is given up, and the stream has not
+// changed since. It returns true if the stream has changed, and the webhook must be
+// sent again. It also compares after a failure, because a webhook that failed may have
+// arrived.
+func (t *teller) settle(ctx context.Context, job *river.Job[tellFlyio], revision int64, sendErr error) (again bool, err error) {
 	// The job's context may have ended while the webhook was sent.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), workTimeout-sendTimeout)
 	defer cancel()
@@ -264,38 +272,71 @@ func (t *teller) settle(ctx context.Context, job *river.Job[tellFlyio], revision
 				return err
 			}
 			return t.tell(ctx, tx, id) // finds this job, unless another worker has ended it
-		case sent:
+		case sendErr == nil:
 			_, err = river.JobCompleteTx[riverQueue](ctx, tx, job)
 			return err
+		case isFinal(job, sendErr):
+			return t.giveUp(ctx, tx, job, sendErr)
 		}
 		return nil
 	})
 	return again, err
 }
 
-// failed decides whether a job whose webhook was not accepted is retried or given up.
-// An outdated job is not given up, because the stream's current state has not been
-// sent yet.
+// isFinal reports whether a webhook that failed is not sent again: Fly.io has refused
+// it, or it has failed for days.
+func isFinal(job *river.Job[tellFlyio], err error) bool {
+	webhook, ok := errors.AsType[*flyext.WebhookError](err)
+	switch {
+	case ok && !webhook.Temporary():
+		return true
+	case ok && webhook.RetryAfter > 0:
+		return false // postponed by Fly.io
+	}
+	return job.Attempt >= maxAttempts
+}
+
+// giveUp ends a job that has failed, as [river.JobCompleteTx] ends a job that has
+// succeeded. River has no such function. The driver's functions may change in another
+// version of River.
+func (t *teller) giveUp(ctx context.Context, tx *sql.Tx, job *river.Job[tellFlyio], reason error) error {
+	now := time.Now().UTC()
+	failure, err := json.Marshal(rivertype.AttemptError{At: now, Attempt: job.Attempt, Error: reason.Error()})
+	if err != nil {
+		return err
+	}
+	end := riverdriver.JobSetStateCancelled(job.ID, now, failure, nil)
+	_, err = t.store.queue.UnwrapExecutor(tx).JobSetStateIfRunningMany(ctx, &riverdriver.JobSetStateIfRunningManyParams{
+		ID:              []int64{end.ID},
+		Attempt:         []*int{end.Attempt},
+		ErrData:         [][]byte{end.ErrData},
+		FinalizedAt:     []*time.Time{end.FinalizedAt},
+		MetadataDoMerge: []bool{end.MetadataDoMerge},
+		MetadataUpdates: [][]byte{end.MetadataUpdates},
+		ScheduledAt:     []*time.Time{end.ScheduledAt},
+		State:           []rivertype.JobState{end.State},
+	})
+	return err
+}
+
+// failed logs a failure, and returns what the queue does with the job. An outdated job
+// is not given up, because the stream's current state has not been sent yet.
 func (t *teller) failed(job *river.Job[tellFlyio], err error, outdated bool) error {
 	attrs := []any{slog.String("stream", job.Args.StreamID), slog.Int("attempt", job.Attempt), slog.String("error", err.Error())}
 	webhook, ok := errors.AsType[*flyext.WebhookError](err)
-	refused, lastTime := ok && !webhook.Temporary(), job.Attempt >= job.MaxAttempts
 	switch {
-	case ok && !refused && webhook.RetryAfter > 0:
+	case isFinal(job, err) && outdated:
+		t.log.Warn("outdated webhook failed; sending the current state", attrs...)
+		return river.JobSnooze(time.Second)
+	case isFinal(job, err):
+		t.log.Error("webhook failed; giving up", attrs...)
+		return river.JobCancel(err) // settle has ended the job
+	case ok && webhook.RetryAfter > 0:
 		wait := min(webhook.RetryAfter, maxBackoff)
 		t.log.Warn("webhook postponed by Fly.io", append(attrs, slog.Duration("wait", wait))...)
 		return river.JobSnooze(wait)
-	case (refused || lastTime) && outdated:
-		t.log.Warn("outdated webhook failed; sending the current state", attrs...)
-		return river.JobSnooze(time.Second)
-	case refused:
-		t.log.Error("webhook refused by Fly.io; giving up", attrs...)
-		return river.JobCancel(err)
-	case lastTime:
-		t.log.Error("webhook failed too often; giving up", attrs...)
-	default:
-		t.log.Warn("webhook failed; retrying", attrs...)
 	}
+	t.log.Warn("webhook failed; retrying", attrs...)
 	return err
 }
 

@@ -2,8 +2,11 @@ package service
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -95,6 +98,36 @@ func (w *lateTeller) Work(ctx context.Context, job *river.Job[tellFlyio]) error 
 	return err
 }
 
+// clientOf returns a client of the queue with another worker.
+func (d *told) clientOf(worker river.Worker[tellFlyio]) *river.Client[*sql.Tx] {
+	d.t.Helper()
+	workers := river.NewWorkers()
+	river.AddWorker(workers, worker)
+	client, err := river.NewClient(d.store.queue, &river.Config{
+		Queues:  map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 1}},
+		Workers: workers, PollOnly: true, Logger: testLog(d.t),
+	})
+	d.do(err)
+	return client
+}
+
+// workLate is like work, and calls do before the queue knows that the first job has
+// ended.
+func (d *told) workLate(do func()) {
+	d.t.Helper()
+	usual := d.webhooks.client
+	d.webhooks.client = d.clientOf(&lateTeller{teller: &teller{webhooks: d.webhooks}, do: do})
+	d.work()
+	d.webhooks.client = usual
+}
+
+// setAttempt sets the number of attempts of all jobs.
+func (d *told) setAttempt(n int) {
+	d.t.Helper()
+	_, err := d.store.db.ExecContext(d.t.Context(), `UPDATE river_job SET attempt = $1`, n)
+	d.do(err)
+}
+
 // TestChangeAtTheEnd checks that a job ends in the transaction that compares the
 // revisions. A later change then finds no job, and enters a new one.
 func TestChangeAtTheEnd(t *testing.T) {
@@ -103,19 +136,80 @@ func TestChangeAtTheEnd(t *testing.T) {
 		d := newTold(t, db)
 		provision(t, d.Logjam, order42())
 		d.sleep("42")
-		workers := river.NewWorkers()
-		river.AddWorker(workers, &lateTeller{teller: &teller{webhooks: d.webhooks}, do: func() { d.wake("42") }})
-		client, err := river.NewClient(d.store.queue, &river.Config{
-			Queues:  map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 1}},
-			Workers: workers, PollOnly: true, Logger: testLog(t),
-		})
-		d.do(err)
-		usual := d.webhooks.client
-		d.webhooks.client = client
-		d.work()
-		d.webhooks.client = usual
+		d.workLate(func() { d.wake("42") })
 		d.work()
 		d.wantTold("42", "ready")
+	})
+}
+
+// TestChangeAfterGivingUp checks that a job is given up in the transaction that
+// compares the revisions. A later change then replaces it.
+func TestChangeAfterGivingUp(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name     string
+		status   int // Fly.io's answer
+		attempts int // the number of earlier attempts
+	}{
+		{"refused", http.StatusUnprocessableEntity, 0},
+		{"the last attempt", http.StatusServiceUnavailable, maxAttempts - 1},
+	}
+	onEach(t, func(t *testing.T, db string) {
+		for _, test := range tests {
+			t.Run(test.name, func(t *testing.T) {
+				d := newTold(t, another(t, db))
+				provision(t, d.Logjam, order42())
+				d.sleep("42")
+				d.setAttempt(test.attempts)
+				d.fly.SetFault(flytest.StatusAnswer(test.status))
+				d.workLate(func() {
+					jobs := d.jobs(givenUp()...)
+					if len(jobs) != 1 || len(jobs[0].Errors) != 1 || !strings.Contains(jobs[0].Errors[0].Error, strconv.Itoa(test.status)) {
+						t.Errorf("the jobs that were given up are %+v, want one with the status %d", jobs, test.status)
+					}
+					d.fly.SetFault(nil)
+					d.wake("42")
+				})
+				d.work()
+				d.wantTold("42", "ready")
+				if jobs := d.jobs(givenUp()...); len(jobs) != 0 {
+					t.Errorf("%d jobs are given up, want none", len(jobs))
+				}
+			})
+		}
+	})
+}
+
+// A failingTeller fails before it reads the stream, as a teller does whose database is
+// away. It then calls do.
+type failingTeller struct {
+	river.WorkerDefaults[tellFlyio]
+	do func()
+}
+
+func (w *failingTeller) Work(context.Context, *river.Job[tellFlyio]) error {
+	w.do()
+	return errors.New("the database is away")
+}
+
+// TestQueueGivesNothingUp checks that a job which fails outside of settle at its last
+// attempt is kept for another attempt.
+func TestQueueGivesNothingUp(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, db string) {
+		d := newTold(t, db)
+		provision(t, d.Logjam, order42())
+		d.sleep("42")
+		d.setAttempt(maxAttempts)
+		worked := make(chan struct{})
+		client := d.clientOf(&failingTeller{do: sync.OnceFunc(func() { close(worked) })})
+		d.do(client.Start(t.Context()))
+		<-worked
+		d.do(client.Stop(t.Context())) // waits for the job's new state
+		jobs := d.jobs(unfinished()...)
+		if len(jobs) != 1 || len(jobs[0].Errors) == 0 {
+			t.Errorf("got the jobs %+v, want one that will be retried", d.jobs())
+		}
 	})
 }
 
@@ -140,7 +234,7 @@ func TestFrozenWorker(t *testing.T) {
 
 		d.do(frozen.sender.Updated(t.Context(), s.resource())) // the frozen worker wakes up
 		d.wantTold("42", "asleep")
-		again, err := frozen.settle(t.Context(), &river.Job[tellFlyio]{JobRow: job, Args: tellFlyio{"42"}}, revision, true)
+		again, err := frozen.settle(t.Context(), &river.Job[tellFlyio]{JobRow: job, Args: tellFlyio{"42"}}, revision, nil)
 		if !again || err != nil {
 			t.Errorf("settle returned %t, %v; want true", again, err)
 		}

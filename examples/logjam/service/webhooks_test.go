@@ -270,7 +270,7 @@ func TestFailed(t *testing.T) {
 	}{
 		{"no answer", &flyext.WebhookError{Err: errors.New("connection refused")}, 1, false, nil, 0},
 		{"server error", refusal(503, 0), 1, false, nil, 0},
-		{"server error, the last time", refusal(503, 0), maxAttempts, false, nil, 0},
+		{"server error, the last time", refusal(503, 0), maxAttempts, false, cancelled, 0},
 		{"server error, out of date", refusal(503, 0), 1, true, nil, 0},
 		{"server error, the last time, out of date", refusal(503, 0), maxAttempts, true, snoozed, time.Second},
 		{"refused", refusal(422, 0), 1, false, cancelled, 0},
@@ -278,11 +278,12 @@ func TestFailed(t *testing.T) {
 		{"refused until later", refusal(403, time.Minute), 1, false, cancelled, 0},
 		{"secret refused", refusal(401, 0), 1, false, cancelled, 0},
 		{"too many", refusal(429, 30*time.Second), 1, false, snoozed, 30 * time.Second},
+		{"too many, the last time", refusal(429, 30*time.Second), maxAttempts, false, snoozed, 30 * time.Second},
 		{"too many for days", refusal(429, 100*time.Hour), 1, false, snoozed, maxBackoff},
 		{"database", sql.ErrConnDone, 1, false, nil, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			job := &river.Job[tellFlyio]{JobRow: &rivertype.JobRow{Attempt: test.attempt, MaxAttempts: maxAttempts}, Args: tellFlyio{"42"}}
+			job := &river.Job[tellFlyio]{JobRow: &rivertype.JobRow{Attempt: test.attempt}, Args: tellFlyio{"42"}}
 			err := teller.failed(job, test.err, test.outdated)
 			var got error
 			if _, ok := errors.AsType[*rivertype.JobCancelError](err); ok {

@@ -42,6 +42,9 @@ CREATE TABLE IF NOT EXISTS revisions (
 	stream_id TEXT PRIMARY KEY,
 	revision  BIGINT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS machines (
+	id TEXT PRIMARY KEY
+);
 CREATE TABLE IF NOT EXISTS activities (
 	id              BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	at              BIGINT NOT NULL DEFAULT extract(epoch FROM now())::bigint,
