@@ -54,7 +54,7 @@ func checkHost(u *url.URL) error {
 	return nil
 }
 
-// checkBasePath refuses paths that clients normalise (RFC 3986, section 6.2.2).
+// checkBasePath refuses paths that clients normalize (RFC 3986, section 6.2.2).
 func checkBasePath(path string) error {
 	if path == "" {
 		return nil

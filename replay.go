@@ -93,7 +93,7 @@ func (s *memoryLookup) Used(_ context.Context, n Nonce) (bool, error) {
 // replayUnavailable returns the response to a failure of the replay store.
 func replayUnavailable(err error) error {
 	if errors.Is(err, ErrNonceExpired) {
-		err = errors.Join(errors.New("the clocks of the verifier and of the replay store differ; synchronise them"), err)
+		err = errors.Join(errors.New("the clocks of the verifier and of the replay store differ; synchronize them"), err)
 	}
 	return &Error{Status: 503, Code: CodeReplayUnavailable, Message: "Try again in a moment.", Err: err}
 }

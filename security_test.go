@@ -54,11 +54,11 @@ func TestThreatModel(t *testing.T) {
 	}
 }
 
-// modelled has the modules whose functions and tests SECURITY.md may name.
-var modelled = []string{".", "stores/redis", "stores/sql", "cmd/flysim"}
+// modeled has the modules whose functions and tests SECURITY.md may name.
+var modeled = []string{".", "stores/redis", "stores/sql", "cmd/flysim"}
 
 // declared returns the string literals of each test function, and the functions of each
-// file, in the modelled modules.
+// file, in the modeled modules.
 func declared(t *testing.T) (literals, functions map[string][]string) {
 	literals, functions = map[string][]string{}, map[string][]string{}
 	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
@@ -66,7 +66,7 @@ func declared(t *testing.T) (literals, functions map[string][]string) {
 			return err
 		}
 		if d.IsDir() {
-			if _, err := os.Stat(filepath.Join(path, "go.mod")); err == nil && !slices.Contains(modelled, filepath.ToSlash(path)) || d.Name() == "testdata" {
+			if _, err := os.Stat(filepath.Join(path, "go.mod")); err == nil && !slices.Contains(modeled, filepath.ToSlash(path)) || d.Name() == "testdata" {
 				return fs.SkipDir
 			}
 			return nil

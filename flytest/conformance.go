@@ -130,7 +130,7 @@ const (
 type Result struct {
 	Requirement
 	Verdict Verdict
-	// Want and Got are the expected and the actual behaviour, if the verdict is
+	// Want and Got are the expected and the actual behavior, if the verdict is
 	// Failed or Warned. They hold no secrets.
 	Want, Got string
 	// Trials are other ways to send a request that the provider refused. The run

@@ -80,7 +80,7 @@ func (s *subject) offered(ctx context.Context, e Exchange) error {
 const maxDescribed = 200
 
 // clip shortens a text for the report. The caller has redacted the text: redact does
-// not recognise a secret that is cut short.
+// not recognize a secret that is cut short.
 func clip(text string) string {
 	if len(text) > maxDescribed {
 		text = text[:maxDescribed] + " …"

@@ -94,7 +94,7 @@ func TestLateRetry(t *testing.T) {
 }
 
 // TestRawBytesNamesTheLibrary checks that an unusual body reveals a provider that
-// verifies re-serialised JSON.
+// verifies re-serialized JSON.
 func TestRawBytesNamesTheLibrary(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -110,7 +110,7 @@ func TestRawBytesNamesTheLibrary(t *testing.T) {
 		}
 		w.testing = func(c *flytest.Conformance) { c.Only = []string{"raw-bytes"} }
 		got := w.run(t).Results[0]
-		if !strings.Contains(got.Got, "Your provider verifies re-serialised JSON, as JavaScript's JSON.stringify") {
+		if !strings.Contains(got.Got, "Your provider verifies re-serialized JSON, as JavaScript's JSON.stringify") {
 			t.Errorf("the result does not name the mistake: %v", got)
 		}
 	})

@@ -13,8 +13,8 @@ const screen = 24
 func TestMistakesAreNamed(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ mistake, want string }{
-		{"json-dumps", "Your provider verifies re-serialised JSON, as Python's json.dumps writes it. Sign the raw bytes of the body"},
-		{"sorted", "Your provider verifies re-serialised JSON, as a library with sorted keys writes it."},
+		{"json-dumps", "Your provider verifies re-serialized JSON, as Python's json.dumps writes it. Sign the raw bytes of the body"},
+		{"sorted", "Your provider verifies re-serialized JSON, as a library with sorted keys writes it."},
 		{"upper-case", "Your provider compares upper-case hex digits. Compare the lower-case hex digits of the HMAC"},
 		{"prefix", `Your provider expects "sha256=" before the signature.`},
 		{"base64", "Your provider expects the signature in base64."},

@@ -72,7 +72,7 @@ func overOtherBytes(r Request) []Reading {
 	}
 	for _, style := range styles {
 		if base, err := rewrite(r.Content, style); err == nil {
-			add(style.id, "verifies re-serialised JSON, as "+style.name+" writes it", signRaw, base)
+			add(style.id, "verifies re-serialized JSON, as "+style.name+" writes it", signRaw, base)
 		}
 	}
 	content := string(r.Content)

@@ -95,7 +95,7 @@ func TestReadingsDiffer(t *testing.T) {
 	}
 	r.Content = []byte("a=1&b=2") // a query, so the JSON mistakes do not apply
 	for _, reading := range All(r) {
-		if strings.Contains(reading.Text, "re-serialised") {
+		if strings.Contains(reading.Text, "re-serialized") {
 			t.Errorf("%s is listed for a query", reading.ID)
 		}
 	}

@@ -34,7 +34,7 @@ func TestBrowserDebugger(t *testing.T) {
 		t.Error("the page has the secret")
 	}
 
-	// A receiver that verifies re-serialised JSON. Its bytes are pasted.
+	// A receiver that verifies re-serialized JSON. Its bytes are pasted.
 	body := s.sentBody()
 	for _, reading := range readings.All(readings.Request{Content: []byte(body), Secret: signingSecret}) {
 		if reading.ID == "json-dumps" {
@@ -43,7 +43,7 @@ func TestBrowserDebugger(t *testing.T) {
 	}
 	s.Click("#explain", http.StatusOK)
 	s.WantPage(s.url+"/debugger", "The signature is right")
-	if got := s.Text("#findings"); !strings.Contains(got, "re-serialised JSON, as Python's json.dumps writes it") {
+	if got := s.Text("#findings"); !strings.Contains(got, "re-serialized JSON, as Python's json.dumps writes it") {
 		t.Errorf("the findings are %s", got)
 	}
 	if got := s.Text("#difference"); !strings.Contains(got, "0x22") || !strings.Contains(got, "0x20") || !strings.Contains(got, "line 1, column") {

@@ -135,10 +135,10 @@ func TestDebuggerAnswers(t *testing.T) {
 		{"HAR", with("capture", w.get("/requests/2/har").Body.String()), []string{"The signature is right"}},
 		{"another secret", with("secret", "a-secret-of-mine"), []string{"A receiver refuses this request", "Either the secret differs (the one used here has 16 bytes)", `<dd id="reading">No known reading</dd>`,
 			"HMAC-SHA256 under the secret from the form."}},
-		{"the sender re-serialises", with("capture", strings.Replace(form.Get("capture"), right, python.Signature, 1)), []string{
-			"A program that verifies re-serialised JSON, as Python&#39;s json.dumps writes it", "Bytes that the sender signed instead"}},
-		{"the receiver re-serialises", with("pasted", string(python.Base)), []string{"The signature is right", "First byte that differs", "line 1, column",
-			"<b>0x22</b>", "<b>0x20</b>", "Your text is that of a program that verifies re-serialised JSON"}},
+		{"the sender re-serializes", with("capture", strings.Replace(form.Get("capture"), right, python.Signature, 1)), []string{
+			"A program that verifies re-serialized JSON, as Python&#39;s json.dumps writes it", "Bytes that the sender signed instead"}},
+		{"the receiver re-serializes", with("pasted", string(python.Base)), []string{"The signature is right", "First byte that differs", "line 1, column",
+			"<b>0x22</b>", "<b>0x20</b>", "Your text is that of a program that verifies re-serialized JSON"}},
 		{"the pasted bytes are right", with("pasted", sent), []string{"None. Your code signs the right bytes."}},
 		{"the pasted bytes have a newline", with("pasted", sent+"\r\n"), []string{"plus a newline at the end"}},
 		{"another base URL", with("base_url", "https://elsewhere.example"), []string{"the base URL is for https://elsewhere.example"}},

@@ -70,7 +70,7 @@ func TestExplain(t *testing.T) {
 	}{
 		{"right", post, nil, "x-signature", true, "The signature is right: it is the HMAC-SHA256 of the raw bytes of the body."},
 		{"right, a query", get, nil, "x-signature", true, "of the query"},
-		{"re-serialised", post, by("json-dumps"), "x-signature", false, "re-serialised JSON, as Python's json.dumps writes it"},
+		{"re-serialized", post, by("json-dumps"), "x-signature", false, "re-serialized JSON, as Python's json.dumps writes it"},
 		{"over the URL", post, by("url"), "x-signature", false, "The signature fits a program that signs the URL, not the body."},
 		{"the query is rewritten", get, func(q *Question) { q.Request.Target = strings.Replace(q.Request.Target, "b+c", "b%20c", 1) }, "x-signature", false, "sorted and escaped anew"},
 		{"another path", post, func(q *Question) { q.Request.Target = "/extensions" }, "x-signature", false, "A proxy changed the path, or the provider sees it below a mount point: /flyio/extensions is signed, and /extensions arrived."},

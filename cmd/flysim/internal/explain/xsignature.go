@@ -46,7 +46,7 @@ func xSignature(q Question) *Answer {
 	}
 	a.compare(q.Pasted)
 	if a.Difference != nil && !a.Difference.Same {
-		a.recognise(q, p)
+		a.recognize(q, p)
 	}
 	return a
 }
@@ -154,8 +154,8 @@ func allReadings(base []byte, q Question, p parameters) []readings.Reading {
 	return readings.All(readings.Request{Content: base, URL: p.url, Timestamp: p.timestamp, Secret: q.Secret})
 }
 
-// recognise names the mistake that makes the pasted text out of the signed bytes.
-func (a *Answer) recognise(q Question, p parameters) {
+// recognize names the mistake that makes the pasted text out of the signed bytes.
+func (a *Answer) recognize(q Question, p parameters) {
 	for _, reading := range allReadings(a.Base, q, p) {
 		if len(reading.Base) > 0 && !bytes.Equal(reading.Base, a.Base) && bytes.Equal(reading.Base, q.Pasted) {
 			a.add("Your text is that of a program that %s. %s", reading.Text, reading.Fix)

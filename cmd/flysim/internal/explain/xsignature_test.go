@@ -31,16 +31,16 @@ func TestXSignatureBytes(t *testing.T) {
 		want    string
 	}{
 		{"right", func(q *Question, body []byte) { q.Pasted = body }, "", "the raw bytes of the body", "Your text equals the signed bytes."},
-		{"the sender re-serialises", func(q *Question, body []byte) {
+		{"the sender re-serializes", func(q *Question, body []byte) {
 			q.Request.Header.Set("X-Signature", python(body).Signature)
 			q.Pasted = body
 		}, "python", "json.dumps", "Your text equals the signed bytes."},
-		{"sender and pasted text are re-serialised", func(q *Question, body []byte) {
+		{"sender and pasted text are re-serialized", func(q *Question, body []byte) {
 			q.Request.Header.Set("X-Signature", python(body).Signature)
 			q.Pasted = python(body).Base
 		}, "python", "json.dumps", `0x22 is signed, and your text has 0x20.`},
-		{"only the pasted text is re-serialised", func(q *Question, body []byte) { q.Pasted = python(body).Base }, "", "the raw bytes of the body",
-			"Your text is that of a program that verifies re-serialised JSON, as Python's json.dumps writes it. Sign the raw bytes"},
+		{"only the pasted text is re-serialized", func(q *Question, body []byte) { q.Pasted = python(body).Base }, "", "the raw bytes of the body",
+			"Your text is that of a program that verifies re-serialized JSON, as Python's json.dumps writes it. Sign the raw bytes"},
 		{"the capture adds a newline", func(q *Question, body []byte) {
 			q.Request.Body = append(bytes.Clone(body), '\n')
 			q.Pasted = body
