@@ -10,33 +10,10 @@ import (
 )
 
 // ParseCavage parses the signature of draft-cavage-http-signatures-12 (section 4).
-// It reads the Signature header, or Authorization with the scheme Signature. If
-// both are present, they must be equal.
 func ParseCavage(h http.Header) ([]Signature, error) {
-	text := ""
-	switch lines := h["Signature"]; len(lines) {
-	case 0:
-	case 1:
-		text = lines[0]
-	default:
-		return nil, errTwoHeaders
-	}
-	for _, line := range h["Authorization"] {
-		scheme, credentials, _ := strings.Cut(line, " ")
-		if !strings.EqualFold(scheme, "Signature") {
-			continue
-		}
-		credentials = trim(credentials)
-		if text != "" && text != credentials {
-			return nil, errTwoHeaders
-		}
-		text = credentials
-	}
-	if text == "" {
-		return nil, ErrNone
-	}
-	if len(text) > sfv.MaxField {
-		return nil, errSyntax
+	text, err := cavageText(h)
+	if err != nil {
+		return nil, err
 	}
 	s := Signature{Dialect: Cavage}
 	headers, err := s.readCavageParams(text)
@@ -54,21 +31,36 @@ func ParseCavage(h http.Header) ([]Signature, error) {
 	}
 	// Some signers list the names in the caller's case but sign them in lower case,
 	// as the draft requires.
-	for name := range strings.SplitSeq(strings.ToLower(headers), " ") {
-		if name == "" || len(s.components) == maxComponents {
-			return nil, errSyntax
-		}
-		s.addComponent(name)
+	if err := s.addComponents(strings.ToLower(headers), " "); err != nil {
+		return nil, err
 	}
 	return []Signature{s}, nil
 }
 
-func decodeValue(text string) (string, error) {
-	value, ok := sfv.DecodeBase64(text)
-	if !ok {
-		return "", errValue
+// cavageText returns the Signature header, or the credentials in Authorization with the
+// scheme Signature. If both are present, they must be equal.
+func cavageText(h http.Header) (text string, err error) {
+	if len(h["Signature"]) > 1 {
+		return "", errTwoHeaders
 	}
-	return value, nil
+	text = strings.Join(h["Signature"], "")
+	for _, line := range h["Authorization"] {
+		scheme, credentials, _ := strings.Cut(line, " ")
+		if !strings.EqualFold(scheme, "Signature") {
+			continue
+		}
+		if credentials = trim(credentials); text != "" && text != credentials {
+			return "", errTwoHeaders
+		}
+		text = credentials
+	}
+	if text == "" {
+		return "", ErrNone
+	}
+	if len(text) > sfv.MaxField {
+		return "", errSyntax
+	}
+	return text, nil
 }
 
 // maxCavageParams is the maximum number of parameters. The draft defines six.
@@ -116,14 +108,23 @@ func (s *Signature) setCavageParam(name, value string) (err error) {
 			_, err = cavageTime(fraction)
 		}
 	case "signature":
-		s.Value, err = decodeValue(value)
+		var ok bool
+		if s.Value, ok = sfv.DecodeBase64(value); !ok {
+			err = errValue
+		}
 	}
 	return err
 }
 
-// addComponent adds a component without parameters.
-func (s *Signature) addComponent(name string) {
-	s.components = append(s.components, sfv.Item{Value: sfv.Value{Kind: sfv.String, Text: name}})
+// addComponents adds the components of a list, which have no parameters.
+func (s *Signature) addComponents(list, separator string) error {
+	for name := range strings.SplitSeq(list, separator) {
+		if name == "" || len(s.components) == maxComponents {
+			return errSyntax
+		}
+		s.components = append(s.components, sfv.Item{Value: sfv.Value{Kind: sfv.String, Text: name}})
+	}
+	return nil
 }
 
 // cavageParam parses name="value" or name=123 and the comma after it.

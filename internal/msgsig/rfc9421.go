@@ -56,37 +56,34 @@ func (s *Signature) readRFC9421(input, value *sfv.Member) error {
 			return errUnknown
 		}
 	}
-	for i := range input.Params {
-		if err := s.setParam(&input.Params[i]); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.setParams(input.Params)
 }
 
-// setParam stores a signature parameter (RFC 9421, section 2.3). Unknown parameters
+// setParams stores the signature parameters (RFC 9421, section 2.3). Unknown parameters
 // are signed but have no effect.
-func (s *Signature) setParam(p *sfv.Param) error {
-	kind := sfv.String
-	switch p.Name {
-	case "created":
-		kind, s.Created, s.HasCreated = sfv.Integer, p.Value.Int, true
-	case "expires":
-		kind, s.Expires, s.HasExpires = sfv.Integer, p.Value.Int, true
-	case "keyid":
-		s.KeyID, s.HasKeyID = p.Value.Text, true
-	case "alg":
-		if s.Algorithm = p.Value.Text; s.Algorithm == "" {
+func (s *Signature) setParams(params []sfv.Param) error {
+	for _, p := range params {
+		kind := sfv.String
+		switch p.Name {
+		case "created":
+			kind, s.Created, s.HasCreated = sfv.Integer, p.Value.Int, true
+		case "expires":
+			kind, s.Expires, s.HasExpires = sfv.Integer, p.Value.Int, true
+		case "keyid":
+			s.KeyID, s.HasKeyID = p.Value.Text, true
+		case "alg":
+			if s.Algorithm = p.Value.Text; s.Algorithm == "" {
+				return errParameter
+			}
+		case "nonce":
+			s.Nonce = p.Value.Text
+		case "tag":
+		default:
+			continue
+		}
+		if p.Value.Kind != kind {
 			return errParameter
 		}
-	case "nonce":
-		s.Nonce = p.Value.Text
-	case "tag":
-	default:
-		return nil
-	}
-	if p.Value.Kind != kind {
-		return errParameter
 	}
 	return nil
 }

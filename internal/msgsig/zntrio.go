@@ -30,10 +30,9 @@ func ParseZntrio(h http.Header) ([]Signature, error) {
 		return nil, errLabels
 	}
 	s := Signature{Dialect: Zntrio, params: input}
-	var err error
 	value, opened := strings.CutPrefix(value, ":")
 	value, closed := strings.CutSuffix(value, ":")
-	if s.Value, err = decodeValue(value); err != nil || !opened || !closed {
+	if s.Value, okValue = sfv.DecodeBase64(value); !okValue || !opened || !closed {
 		return nil, errValue
 	}
 	list, params, ok := strings.Cut(input, ")")
@@ -44,23 +43,19 @@ func ParseZntrio(h http.Header) ([]Signature, error) {
 	if list == "" {
 		return nil, errNothingCovered
 	}
-	for name := range strings.SplitSeq(list, ", ") {
-		if len(s.components) == maxComponents || name == "" || strings.ContainsAny(name, " \t\",;=()") || strings.ToLower(name) != name {
-			return nil, errSyntax
-		}
-		s.addComponent(name)
+	if strings.ContainsAny(strings.ReplaceAll(list, ", ", ""), " \t\",;=()") || strings.ToLower(list) != list {
+		return nil, errSyntax
+	}
+	if err := s.addComponents(list, ", "); err != nil {
+		return nil, err
 	}
 	// The parameters after the list are those of a structured field.
 	members, err := sfv.ParseDictionary("x=()" + params)
 	if err != nil || len(members) != 1 {
 		return nil, errParameter
 	}
-	for i := range members[0].Params {
-		if err := s.setParam(&members[0].Params[i]); err != nil {
-			return nil, err
-		}
-	}
-	return []Signature{s}, nil
+	err = s.setParams(members[0].Params)
+	return []Signature{s}, err
 }
 
 // appendZntrio appends the library's signing string. Each line ends in a newline,
