@@ -93,58 +93,34 @@ func (p *program) check(ctx context.Context, c *checkOptions) error {
 	if c.list {
 		return p.listRequirements(requirements)
 	}
-	if err := p.needProvider(); err != nil {
-		return err
-	}
-	if c.patience <= 0 || c.budget <= 0 {
-		return usagef("--patience and --budget must be more than 0")
-	}
-	generation, err := p.parseSSOGeneration(c.ssoGeneration)
+	conformance, err := p.conformance(c)
 	if err != nil {
 		return err
 	}
-	if c.webhookAddr != "" && p.webhookSecret == "" {
-		return usagef("missing webhook secret for --webhook-addr; set FLYIO_WEBHOOK_SECRET to the value that the provider has")
-	}
-	params, err := p.extra(c.options, c.params)
+	stopOAuth, err := p.serveOAuth(conformance, c.oauthAddr)
 	if err != nil {
 		return err
 	}
-	conformance := &flytest.Conformance{
-		Params: params, Statuses: c.statuses(),
-		BaseURL: p.baseURL, Format: p.format, Credentials: p.credentials(), SSOGeneration: generation,
-		Client: p.client(), Budget: c.budget, Patience: c.patience, Only: c.only,
-	}
-	if p.clientID != "" {
-		conformance.OAuth = p.oauthServer(generation)
-		var stop func()
-		if conformance.OAuthURL, stop, err = serveHandler("oauth-addr", c.oauthAddr, conformance.OAuth); err != nil {
-			return err
-		}
-		defer stop()
-	}
-	if c.webhookAddr != "" {
-		conformance.Webhooks = &flytest.WebhookReceiver{Secret: p.webhookSecret}
-		_, stop, err := serveHandler("webhook-addr", c.webhookAddr, conformance.Webhooks)
-		if err != nil {
-			return err
-		}
-		defer stop()
-	}
-	junit, err := createJUnit(c.junit) // last, because it empties the file
+	defer stopOAuth()
+	stopWebhooks, err := p.serveWebhooks(conformance, c.webhookAddr)
 	if err != nil {
 		return err
 	}
-	report := newReport(p, len(requirements))
+	defer stopWebhooks()
+	return p.runCheck(ctx, c, conformance, newReport(p, len(requirements)))
+}
+
+// runCheck runs the tests. It writes the report, the JUnit file and the HAR files.
+func (p *program) runCheck(ctx context.Context, c *checkOptions, conformance *flytest.Conformance, report *report) error {
+	junit, err := createJUnit(c.junit) // after the checks of the flags, because it empties the file
+	if err != nil {
+		return err
+	}
 	var unwritten error
 	conformance.Started = report.started
 	conformance.Finished = func(result flytest.Result) {
 		report.finished(result)
-		for _, e := range result.Exchanges {
-			if e.Response != nil {
-				p.reportToConsole(e)
-			}
-		}
+		p.reportExchanges(result)
 		unwritten = cmp.Or(unwritten, p.record(c.recordDir, result))
 	}
 	results, err := conformance.Run(ctx)
@@ -154,6 +130,64 @@ func (p *program) check(ctx context.Context, c *checkOptions) error {
 		return usagef("--record: %w", unwritten) // after the report, which is complete
 	}
 	return err
+}
+
+// conformance returns the tests that the flags describe, without the servers that
+// the provider calls.
+func (p *program) conformance(c *checkOptions) (*flytest.Conformance, error) {
+	if err := p.needProvider(); err != nil {
+		return nil, err
+	}
+	if c.patience <= 0 || c.budget <= 0 {
+		return nil, usagef("--patience and --budget must be more than 0")
+	}
+	generation, err := p.parseSSOGeneration(c.ssoGeneration)
+	if err != nil {
+		return nil, err
+	}
+	if c.webhookAddr != "" && p.webhookSecret == "" {
+		return nil, usagef("missing webhook secret for --webhook-addr; set FLYIO_WEBHOOK_SECRET to the value that the provider has")
+	}
+	params, err := p.extra(c.options, c.params)
+	if err != nil {
+		return nil, err
+	}
+	return &flytest.Conformance{
+		Params: params, Statuses: c.statuses(),
+		BaseURL: p.baseURL, Format: p.format, Credentials: p.credentials(), SSOGeneration: generation,
+		Client: p.client(), Budget: c.budget, Patience: c.patience, Only: c.only,
+	}, nil
+}
+
+// serveOAuth adds the OAuth server to the tests, and serves it until the caller
+// calls stop. It does nothing without the provider's OAuth client.
+func (p *program) serveOAuth(conformance *flytest.Conformance, addr string) (stop func(), err error) {
+	if p.clientID == "" {
+		return func() {}, nil
+	}
+	conformance.OAuth = p.oauthServer(conformance.SSOGeneration)
+	conformance.OAuthURL, stop, err = serveHandler("oauth-addr", addr, conformance.OAuth)
+	return stop, err
+}
+
+// serveWebhooks adds the webhook receiver to the tests, and serves it until the
+// caller calls stop. It does nothing if addr is "".
+func (p *program) serveWebhooks(conformance *flytest.Conformance, addr string) (stop func(), err error) {
+	if addr == "" {
+		return func() {}, nil
+	}
+	conformance.Webhooks = &flytest.WebhookReceiver{Secret: p.webhookSecret}
+	_, stop, err = serveHandler("webhook-addr", addr, conformance.Webhooks)
+	return stop, err
+}
+
+// reportExchanges reports the answered requests of a result to the console.
+func (p *program) reportExchanges(result flytest.Result) {
+	for _, e := range result.Exchanges {
+		if e.Response != nil {
+			p.reportToConsole(e)
+		}
+	}
 }
 
 // choose returns the requirements with the given ids, or all.

@@ -50,53 +50,79 @@ func (p *program) update(cmd *cobra.Command, id string, c *updateOptions) error 
 	if err != nil {
 		return err
 	}
-	req := flyext.UpdateRequest{}
-	if req.Extra, err = p.extra(c.options, c.params); err != nil {
+	req, err := p.updateRequest(cmd, c)
+	if err != nil {
 		return err
-	}
-	if req.Extra == nil {
-		req.Extra = make(map[string]json.RawMessage)
-	}
-	for _, name := range c.unset {
-		if _, twice := req.Extra[name]; twice || name == "" {
-			return usagef("--unset %q: the key is empty or also set; use a key that is not set", name)
-		}
-		req.Extra[name] = json.RawMessage("null")
-	}
-	known := map[string]bool{}
-	if known["name"] = cmd.Flags().Changed("name"); known["name"] {
-		req.Name = flyext.OptionalOf(c.name)
-	}
-	if known["primary_region"] = cmd.Flags().Changed("region"); known["primary_region"] {
-		req.PrimaryRegion = flyext.OptionalOf(c.region)
-	}
-	switch {
-	case c.noReadRegions && len(c.readRegions) > 0:
-		return usagef("--read-region and --no-read-regions exclude each other; use one of them")
-	case c.noReadRegions:
-		req.ReadRegions = flyext.OptionalOf([]string{})
-	case len(c.readRegions) > 0:
-		req.ReadRegions = flyext.OptionalOf(c.readRegions)
-	}
-	known["read_regions"] = req.ReadRegions.Present
-	changes := len(req.Extra)
-	for name, set := range known {
-		if !set {
-			continue
-		}
-		changes++
-		if _, twice := req.Extra[name]; twice {
-			return usagef("%q is set twice; set it once", name)
-		}
-	}
-	if changes == 0 {
-		return usagef("nothing to change; %s --help lists the flags that set values", cmd.CommandPath())
 	}
 	x, err := fly.Update(cmd.Context(), id, req)
 	if err != nil {
 		return err
 	}
 	return p.showExtension(x)
+}
+
+// updateRequest returns a request with only the values that the flags set.
+func (p *program) updateRequest(cmd *cobra.Command, c *updateOptions) (req flyext.UpdateRequest, err error) {
+	if req.Extra, err = p.updateExtra(c); err != nil {
+		return req, err
+	}
+	if cmd.Flags().Changed("name") {
+		req.Name = flyext.OptionalOf(c.name)
+	}
+	if cmd.Flags().Changed("region") {
+		req.PrimaryRegion = flyext.OptionalOf(c.region)
+	}
+	if req.ReadRegions, err = c.newReadRegions(); err != nil {
+		return req, err
+	}
+	changes := len(req.Extra)
+	for name, set := range map[string]bool{
+		"name": req.Name.Present, "primary_region": req.PrimaryRegion.Present, "read_regions": req.ReadRegions.Present,
+	} {
+		if !set {
+			continue
+		}
+		changes++
+		if _, twice := req.Extra[name]; twice {
+			return req, usagef("%q is set twice; set it once", name)
+		}
+	}
+	if changes == 0 {
+		return req, usagef("nothing to change; %s --help lists the flags that set values", cmd.CommandPath())
+	}
+	return req, nil
+}
+
+// updateExtra returns the members of --option, --params and --unset.
+func (p *program) updateExtra(c *updateOptions) (map[string]json.RawMessage, error) {
+	extra, err := p.extra(c.options, c.params)
+	if err != nil {
+		return nil, err
+	}
+	if extra == nil {
+		extra = make(map[string]json.RawMessage)
+	}
+	for _, name := range c.unset {
+		if _, twice := extra[name]; twice || name == "" {
+			return nil, usagef("--unset %q: the key is empty or also set; use a key that is not set", name)
+		}
+		extra[name] = json.RawMessage("null")
+	}
+	return extra, nil
+}
+
+// newReadRegions returns the read regions of the flags. They are absent if the flags
+// do not change them.
+func (c *updateOptions) newReadRegions() (regions flyext.Optional[[]string], err error) {
+	switch {
+	case c.noReadRegions && len(c.readRegions) > 0:
+		return regions, usagef("--read-region and --no-read-regions exclude each other; use one of them")
+	case c.noReadRegions:
+		return flyext.OptionalOf([]string{}), nil
+	case len(c.readRegions) > 0:
+		return flyext.OptionalOf(c.readRegions), nil
+	}
+	return regions, nil
 }
 
 const fetchHelp = `Fetch asks for an extension and shows the answer. The route is optional for

@@ -48,29 +48,27 @@ type (
 // writeJUnit writes the results. If the run ended early, it adds the error, so that
 // CI reports the missing tests.
 func (p *program) writeJUnit(w io.Writer, results *flytest.Report, broke error) error {
+	if _, err := io.WriteString(w, xml.Header); err != nil {
+		return err
+	}
+	enc := xml.NewEncoder(w)
+	enc.Indent("", "  ")
+	if err := enc.Encode(p.junitReport(results, broke)); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, "\n")
+	return err
+}
+
+// junitReport returns the results as suites. broke is the error with which the run
+// ended early, or nil.
+func (p *program) junitReport(results *flytest.Report, broke error) junitSuites {
 	all := junitSuites{
 		Name: "flysim check", Tests: len(results.Results), Time: junitTime(results.Duration.Seconds()),
 		Failures: results.Count(flytest.Failed), Skipped: results.Count(flytest.Skipped),
 	}
 	for _, result := range results.Results {
-		n := len(all.Suites)
-		if n == 0 || all.Suites[n-1].Name != result.Group {
-			all.Suites = append(all.Suites, junitSuite{Name: result.Group})
-			n++
-		}
-		suite := &all.Suites[n-1]
-		suite.Tests++
-		suite.seconds += result.Duration.Seconds()
-		one := junitCase{Class: "flysim." + result.Group, Name: result.ID + ": " + result.Text, Time: junitTime(result.Duration.Seconds())}
-		switch result.Verdict {
-		case flytest.Failed:
-			suite.Failures++
-			one.Failure = p.junitFailure(result)
-		case flytest.Skipped:
-			suite.Skipped++
-			one.Skipped = &junitProblem{Message: visible(p.redact(result.Reason))}
-		}
-		suite.Cases = append(suite.Cases, one)
+		p.addJUnitCase(all.suite(result.Group), result)
 	}
 	if broke != nil {
 		all.Tests++
@@ -83,16 +81,33 @@ func (p *program) writeJUnit(w io.Writer, results *flytest.Report, broke error) 
 	for i := range all.Suites {
 		all.Suites[i].Time = junitTime(all.Suites[i].seconds)
 	}
-	if _, err := io.WriteString(w, xml.Header); err != nil {
-		return err
+	return all
+}
+
+// suite returns the suite of a group: the last one, or a new one.
+func (all *junitSuites) suite(group string) *junitSuite {
+	n := len(all.Suites)
+	if n == 0 || all.Suites[n-1].Name != group {
+		all.Suites = append(all.Suites, junitSuite{Name: group})
+		n++
 	}
-	enc := xml.NewEncoder(w)
-	enc.Indent("", "  ")
-	if err := enc.Encode(all); err != nil {
-		return err
+	return &all.Suites[n-1]
+}
+
+// addJUnitCase adds a result to its suite.
+func (p *program) addJUnitCase(suite *junitSuite, result flytest.Result) {
+	suite.Tests++
+	suite.seconds += result.Duration.Seconds()
+	one := junitCase{Class: "flysim." + result.Group, Name: result.ID + ": " + result.Text, Time: junitTime(result.Duration.Seconds())}
+	switch result.Verdict {
+	case flytest.Failed:
+		suite.Failures++
+		one.Failure = p.junitFailure(result)
+	case flytest.Skipped:
+		suite.Skipped++
+		one.Skipped = &junitProblem{Message: visible(p.redact(result.Reason))}
 	}
-	_, err := io.WriteString(w, "\n")
-	return err
+	suite.Cases = append(suite.Cases, one)
 }
 
 func (p *program) junitFailure(result flytest.Result) *junitProblem {

@@ -56,15 +56,7 @@ func (p *program) rootCommand() *cobra.Command {
 		p.eventCommand(), p.ssoCommand(), p.checkCommand(), p.serveCommand(), p.explainCommand(), p.sendCommand(), p.replayCommand(),
 	}
 	for _, cmd := range commands {
-		cmd.DisableFlagsInUseLine = true
-		args := cmd.Args
-		cmd.Args = func(cmd *cobra.Command, given []string) error {
-			if p.helpAll {
-				return pflag.ErrHelp // makes cobra show the help
-			}
-			return args(cmd, given)
-		}
-		cmd.PreRunE = func(cmd *cobra.Command, _ []string) error { return p.resolve(cmd) }
+		p.prepare(cmd)
 		root.AddCommand(cmd)
 	}
 	for _, cmd := range append(commands, root, help) {
@@ -73,6 +65,20 @@ func (p *program) rootCommand() *cobra.Command {
 	}
 	root.Flags().Bool("version", false, "show the version")
 	return root
+}
+
+// prepare adds to a command the steps before its run: --help-all comes first, then
+// the check of the arguments, then the settings.
+func (p *program) prepare(cmd *cobra.Command) {
+	cmd.DisableFlagsInUseLine = true
+	args := cmd.Args
+	cmd.Args = func(cmd *cobra.Command, given []string) error {
+		if p.helpAll {
+			return pflag.ErrHelp // makes cobra show the help
+		}
+		return args(cmd, given)
+	}
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error { return p.resolve(cmd) }
 }
 
 // flagError describes an invalid flag. Unlike pflag's errors it never contains the

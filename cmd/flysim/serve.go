@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"net"
 	"net/http"
 	"time"
 
@@ -77,16 +78,7 @@ func (p *program) serveCommand() *cobra.Command {
 
 // serve serves the page until ctx ends.
 func (p *program) serve(ctx context.Context, o serveOptions) error {
-	switch {
-	case p.json:
-		return usagef("serve writes no JSON document; omit --json")
-	case p.verbose:
-		return usagef("the page of serve shows all requests and answers; omit --verbose")
-	}
-	if o.dataSecrets && o.data == "" {
-		return usagef("--data-secrets needs --data; set a directory or omit the flag")
-	}
-	if err := p.needProvider(); err != nil {
+	if err := p.checkServe(o); err != nil {
 		return err
 	}
 	generation, err := p.parseSSOGeneration(o.ssoGeneration)
@@ -108,6 +100,25 @@ func (p *program) serve(ctx context.Context, o serveOptions) error {
 	if err != nil {
 		return &usageError{err}
 	}
+	return p.servePage(ctx, page, listener, own)
+}
+
+// checkServe returns an error for flags that serve cannot use, and without a
+// provider.
+func (p *program) checkServe(o serveOptions) error {
+	switch {
+	case p.json:
+		return usagef("serve writes no JSON document; omit --json")
+	case p.verbose:
+		return usagef("the page of serve shows all requests and answers; omit --verbose")
+	case o.dataSecrets && o.data == "":
+		return usagef("--data-secrets needs --data; set a directory or omit the flag")
+	}
+	return p.needProvider()
+}
+
+// servePage runs the page and its server until ctx ends. own is the page's URL.
+func (p *program) servePage(ctx context.Context, page *console.Console, listener net.Listener, own string) error {
 	server := &http.Server{
 		Handler: page, ReadHeaderTimeout: headerTimeout, WriteTimeout: writeTimeout, MaxHeaderBytes: maxHeader,
 	}
@@ -121,6 +132,7 @@ func (p *program) serve(ctx context.Context, o serveOptions) error {
 	if p.webhookSecret != "" {
 		p.out.line(plain, "", "Webhook endpoint: "+own+console.WebhookPath)
 	}
+	var err error
 	select {
 	case err = <-served: // only on an error
 	case <-ctx.Done():

@@ -81,22 +81,8 @@ func (p *program) resolve(cmd *cobra.Command) error {
 		return err
 	}
 	for _, from := range fromEnvironment {
-		flag := cmd.Flags().Lookup(from.flag)
-		if flag.Changed {
-			if strings.TrimSpace(flag.Value.String()) == "" {
-				return usagef("--%s is empty; set a value or omit the flag", from.flag)
-			}
-			continue
-		}
-		value, where, ok := p.lookup(from.variable)
-		if !ok {
-			continue
-		}
-		if strings.TrimSpace(value) == "" {
-			return usagef("%s is empty%s; set a value or remove the variable", from.variable, where)
-		}
-		if err := flag.Value.Set(value); err != nil {
-			return usagef("%s: %w", from.variable, err)
+		if err := p.setFromVariable(cmd.Flags().Lookup(from.flag), from.variable); err != nil {
+			return err
 		}
 	}
 	if s.timeout <= 0 {
@@ -114,6 +100,28 @@ func (p *program) resolve(cmd *cobra.Command) error {
 	}
 	if (s.clientID == "") != (s.clientSecret == "") {
 		return usagef("only one of client id and client secret is set; set both or neither")
+	}
+	return nil
+}
+
+// setFromVariable sets a flag from its variable unless the command line sets it. It
+// returns an error for an empty value.
+func (p *program) setFromVariable(flag *pflag.Flag, variable string) error {
+	if flag.Changed {
+		if strings.TrimSpace(flag.Value.String()) == "" {
+			return usagef("--%s is empty; set a value or omit the flag", flag.Name)
+		}
+		return nil
+	}
+	value, where, ok := p.lookup(variable)
+	if !ok {
+		return nil
+	}
+	if strings.TrimSpace(value) == "" {
+		return usagef("%s is empty%s; set a value or remove the variable", variable, where)
+	}
+	if err := flag.Value.Set(value); err != nil {
+		return usagef("%s: %w", variable, err)
 	}
 	return nil
 }

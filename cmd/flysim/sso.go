@@ -84,28 +84,9 @@ func (p *program) sso(cmd *cobra.Command, id string, s ssoOptions) error {
 		return err
 	}
 	p.wire.answers = true
-	if err := p.needClient(); err != nil {
-		return err
-	}
-	generation, err := p.parseSSOGeneration(s.generation)
+	server, err := p.ssoServer(cmd, s)
 	if err != nil {
 		return err
-	}
-	if cmd.Flags().Changed("organization") {
-		s.org = s.organization
-	}
-	all := users(s.org)
-	user := slices.IndexFunc(all, func(u flytest.User) bool { return u.Name == s.as })
-	if user < 0 || s.org == "" {
-		return usagef("invalid user or organization; --as is admin, member or stranger, and --org must not be empty")
-	}
-	if s.open && p.json {
-		return usagef("--open and --json exclude each other; use one of them")
-	}
-	server := p.oauthServer(generation)
-	server.SetUsers(all...)
-	if !s.open || cmd.Flags().Changed("as") {
-		server.SetChoice(&flytest.Choice{UserID: all[user].ID})
 	}
 	oauthURL, stop, err := serveHandler("oauth-addr", s.addr, server)
 	if err != nil {
@@ -134,6 +115,35 @@ func (p *program) sso(cmd *cobra.Command, id string, s ssoOptions) error {
 		outcome, verdict = "an error in the browser", err
 	}
 	return p.showVisit(visit, s.as, outcome, verdict)
+}
+
+// ssoServer returns the OAuth server that the flags describe. It signs on the user
+// of --as. With --open and without --as, its page asks for the user.
+func (p *program) ssoServer(cmd *cobra.Command, s ssoOptions) (*flytest.OAuthServer, error) {
+	if err := p.needClient(); err != nil {
+		return nil, err
+	}
+	generation, err := p.parseSSOGeneration(s.generation)
+	if err != nil {
+		return nil, err
+	}
+	if cmd.Flags().Changed("organization") {
+		s.org = s.organization
+	}
+	all := users(s.org)
+	user := slices.IndexFunc(all, func(u flytest.User) bool { return u.Name == s.as })
+	if user < 0 || s.org == "" {
+		return nil, usagef("invalid user or organization; --as is admin, member or stranger, and --org must not be empty")
+	}
+	if s.open && p.json {
+		return nil, usagef("--open and --json exclude each other; use one of them")
+	}
+	server := p.oauthServer(generation)
+	server.SetUsers(all...)
+	if !s.open || cmd.Flags().Changed("as") {
+		server.SetChoice(&flytest.Choice{UserID: all[user].ID})
+	}
+	return server, nil
 }
 
 // oauthServer returns an OAuth server that knows the provider's client.

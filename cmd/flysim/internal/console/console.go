@@ -146,16 +146,50 @@ type Console struct {
 // New returns a console. It sends nothing to the provider. The error describes
 // the fault of the configuration.
 func New(config Config) (*Console, error) {
-	own, err := url.Parse(config.URL)
-	if err != nil || own.Scheme != "http" && own.Scheme != "https" || !isLoopback(own.Hostname()) {
-		return nil, fmt.Errorf("console: the console's URL %q must be one of this machine, such as http://localhost:4000", config.URL)
-	}
-	if own.User != nil || strings.Trim(own.Path, "/") != "" || own.RawQuery != "" || own.Fragment != "" {
-		return nil, errors.New("console: the console's URL must be only a scheme, a host and a port")
+	own, err := config.ownURL()
+	if err != nil {
+		return nil, err
 	}
 	if (config.ClientID == "") != (config.ClientSecret == "") {
 		return nil, errors.New("console: set both ClientID and ClientSecret, or neither of them")
 	}
+	c := bareConsole(config, own)
+	if c.base, err = c.signedBase(); err != nil {
+		return nil, fmt.Errorf("console: %w", err)
+	}
+	if config.ClientID != "" {
+		c.oauth = newOAuth(config, c.base)
+		c.oauth.SetUsers(c.users...)
+	}
+	if c.webhookSecret = config.WebhookSecret; c.webhookSecret != "" {
+		if own.Scheme == "https" { // behind a TLS proxy, requests do not show the scheme
+			c.webhookURL = c.url + WebhookPath
+		}
+		c.receiver = c.newReceiver()
+	}
+	c.handler = c.routes()
+	if config.Data != "" {
+		if err := c.openHistory(config.Data); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// ownURL parses and checks the console's own URL.
+func (c Config) ownURL() (*url.URL, error) {
+	own, err := url.Parse(c.URL)
+	if err != nil || own.Scheme != "http" && own.Scheme != "https" || !isLoopback(own.Hostname()) {
+		return nil, fmt.Errorf("console: the console's URL %q must be one of this machine, such as http://localhost:4000", c.URL)
+	}
+	if own.User != nil || strings.Trim(own.Path, "/") != "" || own.RawQuery != "" || own.Fragment != "" {
+		return nil, errors.New("console: the console's URL must be only a scheme, a host and a port")
+	}
+	return own, nil
+}
+
+// bareConsole returns a console without its handler, sign-on, webhooks and history.
+func bareConsole(config Config, own *url.URL) *Console {
 	c := &Console{
 		platform: flytest.Platform{
 			BaseURL: config.BaseURL, Signer: config.Format.Signer(config.Credentials), Client: config.Client, Now: config.Now,
@@ -182,32 +216,20 @@ func New(config Config) (*Console, error) {
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
-	// Sign one request, to find faults of the secrets and the URL.
+	return c
+}
+
+// signedBase returns the provider's base URL, as it is signed. It signs one request,
+// to find faults of the secrets and the URL.
+func (c *Console) signedBase() (string, error) {
 	if _, err := c.platform.NewRequest(context.Background(), http.MethodGet, flytest.ExtensionPath("x"), nil); err != nil {
-		return nil, fmt.Errorf("console: %w", err)
+		return "", err
 	}
 	dashboard, err := c.platform.DashboardURL("x")
 	if err != nil {
-		return nil, fmt.Errorf("console: %w", err)
+		return "", err
 	}
-	c.base = strings.TrimSuffix(dashboard, flytest.ExtensionPath("x")+"/sso")
-	if config.ClientID != "" {
-		c.oauth = newOAuth(config, c.base)
-		c.oauth.SetUsers(c.users...)
-	}
-	if c.webhookSecret = config.WebhookSecret; c.webhookSecret != "" {
-		if own.Scheme == "https" { // behind a TLS proxy, requests do not show the scheme
-			c.webhookURL = c.url + WebhookPath
-		}
-		c.receiver = c.newReceiver()
-	}
-	c.handler = c.routes()
-	if config.Data != "" {
-		if err := c.openHistory(config.Data); err != nil {
-			return nil, err
-		}
-	}
-	return c, nil
+	return strings.TrimSuffix(dashboard, flytest.ExtensionPath("x")+"/sso"), nil
 }
 
 // newOAuth returns the simulated sign-on. It compares redirect URLs byte by byte,
@@ -250,108 +272,6 @@ func hostsOf(own *url.URL) []string {
 
 // ServeHTTP implements [http.Handler].
 func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) { c.handler.ServeHTTP(w, r) }
-
-// routes returns the handler of all routes.
-func (c *Console) routes() http.Handler {
-	pages := http.NewServeMux()
-	pages.HandleFunc("GET /{$}", c.serveProvisionPage)
-	pages.HandleFunc("POST /extensions", c.serveProvision)
-	pages.HandleFunc("GET /extensions/{n}", c.withExtension(c.serveExtensionPage))
-	pages.HandleFunc("POST /extensions/{n}/provision", c.withExtension(c.serveProvisionAgain))
-	pages.HandleFunc("POST /extensions/{n}/update", c.withExtension(c.serveUpdate))
-	pages.HandleFunc("POST /extensions/{n}/event", c.withExtension(c.serveEvent))
-	pages.HandleFunc("POST /extensions/{n}/fetch", c.withExtension(c.serveFetch))
-	pages.HandleFunc("POST /extensions/{n}/deprovision", c.withExtension(c.serveDeprovision))
-	pages.HandleFunc("POST /extensions/{n}/forget", c.withExtension(c.serveForget))
-	pages.HandleFunc("GET /wire/{n}/{part}", c.serveWire)
-	pages.HandleFunc("GET "+requestsPath, c.serveRequestsPage)
-	pages.HandleFunc("GET "+requestsPath+".har", c.serveHAR)
-	pages.HandleFunc("GET /requests/{n}", c.withRecord(c.serveRequestPage))
-	pages.HandleFunc("GET /requests/{n}/har", c.withRecord(c.serveOneHAR))
-	pages.HandleFunc("GET /requests/{n}/curl", c.withRecord(c.serveCurl))
-	pages.HandleFunc("GET /requests/{n}/edit", c.withRecord(c.serveEditPage))
-	pages.HandleFunc("POST /requests/{n}/edit", c.withRecord(c.serveEdited))
-	pages.HandleFunc("POST /requests/{n}/resend", c.withRecord(c.serveResend))
-	pages.HandleFunc("POST /requests/{n}/replay", c.withRecord(c.serveReplay))
-	pages.HandleFunc("GET /requests/{n}/explain", c.withRecord(c.serveExplainPage))
-	pages.HandleFunc("GET "+debuggerPath, c.serveDebuggerPage)
-	pages.HandleFunc("POST "+debuggerPath, c.serveDebugger)
-	pages.HandleFunc("GET /users", c.serveUsersPage)
-	pages.HandleFunc("POST /users", c.serveUsers)
-	pages.HandleFunc("GET "+WebhookPath, c.serveWebhooksPage)
-	pages.HandleFunc("POST "+WebhookPath, c.serveNoWebhook) // replaced below if the console receives webhooks
-	pages.HandleFunc("GET "+livePath, c.serveLive)
-	pages.HandleFunc("GET /icon.svg", serveIcon)
-	pages.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		c.failPage(w, http.StatusNotFound, "There is no such page", "The address is wrong, or it accepts only a form.")
-	})
-
-	// The routes below are for programs, so protect does not guard them: their
-	// requests are not forms of the console.
-	all := http.NewServeMux()
-	all.Handle("/", c.protect(pages))
-	if c.oauth != nil {
-		all.HandleFunc("/oauth/", c.serveOAuth)
-	}
-	all.HandleFunc("POST /graphql", c.serveGraphQL)
-	all.HandleFunc("POST "+ReportPath, c.serveReport)
-	all.HandleFunc("GET /v1/apps/{app}/machines", c.serveMachines)
-	if c.receiver != nil {
-		all.HandleFunc("POST "+WebhookPath, c.serveWebhook)
-	}
-	return &guard{hosts: c.hosts, next: all, deny: c.denyForeign}
-}
-
-// denyForeign answers a request that another site makes a browser send.
-func (c *Console) denyForeign(w http.ResponseWriter, r *http.Request) {
-	c.log.Warn("refused a request of another site", "path", clip(r.URL.Path, 100))
-	http.Error(w, "Another site sent this request. The console serves its own pages only.", http.StatusForbidden)
-}
-
-// maxForm is the most bytes of a form other than that of the debugger.
-const maxForm = 256 << 10
-
-// protect refuses forms of other sites, and forms that are too large.
-func (c *Console) protect(next http.Handler) http.Handler {
-	origin := http.NewCrossOriginProtection()
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		setSafeHeaders(w.Header())
-		if err := origin.Check(r); err != nil {
-			c.log.Warn("refused a form of another site", "path", r.URL.Path)
-			c.failPage(w, http.StatusForbidden, "Another site sent this form", "The console accepts forms only from its own pages. Open the console, and use its form.")
-			return
-		}
-		limit := int64(maxForm)
-		if r.URL.Path == debuggerPath {
-			limit = maxDebuggerForm
-		}
-		r.Body = http.MaxBytesReader(w, r.Body, limit)
-		if r.Method == http.MethodPost {
-			if err := r.ParseForm(); err != nil {
-				status, text := http.StatusBadRequest, "It is not encoded as a form."
-				if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-					status, text = http.StatusRequestEntityTooLarge, fmt.Sprintf("A form may have %d KiB. Go back to get your input, and shorten it.", limit>>10)
-				}
-				c.failPage(w, status, "The form cannot be read", text)
-				return
-			}
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// setSafeHeaders sets the security headers of the console's answers. Pages have a
-// wider Content-Security-Policy.
-func setSafeHeaders(h http.Header) {
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("X-Frame-Options", "DENY")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
-	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	// Not no-referrer: it would remove the origin from the requests of forms.
-	h.Set("Referrer-Policy", "same-origin")
-	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox")
-}
 
 // changed tells the pages to update themselves. happened is for a screen reader;
 // "" keeps the previous text. The console is locked.

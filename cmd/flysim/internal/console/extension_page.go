@@ -78,7 +78,8 @@ func (c *Console) extensionPage(w http.ResponseWriter, status int, x *extension,
 func (c *Console) view(x *extension) extensionView {
 	v := extensionView{
 		N: x.n, Title: x.title(), State: x.badge(), SSO: c.oauth != nil,
-		Gone: x.state == stateGone || x.state == stateRefused,
+		Gone:  x.state == stateGone || x.state == stateRefused,
+		Facts: x.facts(), Notice: c.pollingNotice(x),
 	}
 	v.Forgettable = v.Gone
 	if !v.Gone {
@@ -94,6 +95,19 @@ func (c *Console) view(x *extension) extensionView {
 	if x.state == stateRefused {
 		v.NoSecrets = "No secrets: it was not provisioned."
 	}
+	for _, r := range slices.Backward(x.history) {
+		v.Records = append(v.Records, newRecordView(r))
+	}
+	if len(v.Records) > 0 {
+		v.Last = &v.Records[0]
+		v.Records[0].Open = !x.last().outcome.ok
+	}
+	return v
+}
+
+// facts returns the known values of the extension for its page. The console is
+// locked.
+func (x *extension) facts() []fact {
 	r := x.request
 	customer := orElse(r.UserID, "no user")
 	if r.UserRole != "" {
@@ -103,6 +117,7 @@ func (c *Console) view(x *extension) extensionView {
 	if x.id != r.ID {
 		id = x.id
 	}
+	var known []fact
 	for _, f := range []fact{
 		{"sent", "Fly.io’s id", r.ID},
 		{"id", "Provider’s id", id},
@@ -113,24 +128,23 @@ func (c *Console) view(x *extension) extensionView {
 	} {
 		if f.Value != "" {
 			f.Value = clip(f.Value, 200)
-			v.Facts = append(v.Facts, f)
+			known = append(known, f)
 		}
 	}
-	for _, r := range slices.Backward(x.history) {
-		v.Records = append(v.Records, newRecordView(r))
+	return known
+}
+
+// pollingNotice returns the notice about an extension that is polled, or nil. The
+// console is locked.
+func (c *Console) pollingNotice(x *extension) *noticeView {
+	if x.state != stateProvisioning || x.waiting == nil {
+		return nil
 	}
-	if len(v.Records) > 0 {
-		v.Last = &v.Records[0]
-		v.Records[0].Open = !x.last().outcome.ok
+	text := "For up to 4 minutes, as flyctl does, until the status is “ready” or “error”."
+	if !c.platform.Registration.Async {
+		text = "flyctl does not poll, because the provider is not registered as asynchronous."
 	}
-	if x.state == stateProvisioning && x.waiting != nil {
-		text := "For up to 4 minutes, as flyctl does, until the status is “ready” or “error”."
-		if !c.platform.Registration.Async {
-			text = "flyctl does not poll, because the provider is not registered as asynchronous."
-		}
-		v.Notice = &noticeView{"wait", "Polling every 2 s", text}
-	}
-	return v
+	return &noticeView{"wait", "Polling every 2 s", text}
 }
 
 // mask replaces the values of the secrets with dots. The page shows the values on

@@ -27,10 +27,7 @@ func messageSignature(q Question, format string) *Answer {
 	m := newMessage(q)
 	missing := q.Request.length() - len(q.Request.Body)
 	if missing > 0 {
-		// The MAC depends on the length of the body, but not on its bytes.
-		sized := *q.Request
-		sized.Body = append(bytes.Clone(q.Request.Body), make([]byte, min(missing, maxSized))...)
-		m.Request = &sized
+		m = m.padded(missing)
 	}
 	signatures := m.signatures(format)
 	err := m.verify(q, signatures)
@@ -79,6 +76,14 @@ func newMessage(q Question) message {
 		base = &url.URL{Scheme: "https", Host: q.Request.Host}
 	}
 	return message{q.Request, base}
+}
+
+// padded returns the message with zero bytes in place of the missing end of its
+// body. The MAC depends on the length of the body, but not on its bytes.
+func (m message) padded(missing int) message {
+	sized := *m.Request
+	sized.Body = append(bytes.Clone(m.Body), make([]byte, min(missing, maxSized))...)
+	return message{&sized, m.base}
 }
 
 // signatures returns the signatures in a format. It returns none if the headers do
