@@ -169,21 +169,13 @@ func (w *worker) sendForged(ctx context.Context) {
 	w.send(forged, what+" as "+string(format), r)
 }
 
-// sendReplay resends an accepted request byte for byte. It sends it to any machine
-// if they share a replay store, and otherwise to the process that accepted it.
+// sendReplay resends an accepted request byte for byte.
 func (w *worker) sendReplay(ctx context.Context) {
 	kept, ok := w.keep.any()
 	if !ok {
 		return
 	}
-	addr, forgets := kept.addr, false
-	if w.sharedReplays {
-		addr = w.machines[mathrand.N(len(w.machines))].addr()
-	} else if current := w.machines[0].addr(); current != addr && !kept.callback && kept.exchange.Request.Method == http.MethodGet {
-		// The machine has been restarted. A memory store then accepts the replay, as
-		// documented. Only GETs are sent, because the ledger does not expect changes.
-		addr, forgets = current, true
-	}
+	addr, forgets := w.replayAddr(kept)
 	if addr == "" {
 		w.refusedAs(replayed, "", 0, errDown)
 		return
@@ -213,6 +205,21 @@ func (w *worker) sendReplay(ctx context.Context) {
 		return
 	}
 	w.refusedAs(replayed, what, answer.StatusCode, nil)
+}
+
+// replayAddr returns the address for a replay: any machine if they share a replay
+// store, and otherwise the process that accepted the request. It reports whether
+// the machine there has forgotten the request.
+func (w *worker) replayAddr(kept capture) (addr string, forgets bool) {
+	if w.sharedReplays {
+		return w.machines[mathrand.N(len(w.machines))].addr(), false
+	}
+	if current := w.machines[0].addr(); current != kept.addr && !kept.callback && kept.exchange.Request.Method == http.MethodGet {
+		// The machine has been restarted. A memory store then accepts the replay, as
+		// documented. Only GETs are sent, because the ledger does not expect changes.
+		return current, true
+	}
+	return kept.addr, false
 }
 
 // raw sends bytes over a new connection, closes its sending side, and returns the
@@ -311,74 +318,4 @@ var garbageHeaders = []string{
 	"Content-Length: 99999999999999999999",
 	"Content-Length: 2\r\n: no name",
 	"Content-Length: 2\r\n" + strings.Repeat("A: b\r\n", 5000) + "C: d",
-}
-
-// maxSlow is the maximum number of concurrent slow senders.
-const maxSlow = 32
-
-// sendSlowly starts a slow sender in the background, which sends a header or a body
-// byte by byte and measures when the provider disconnects it. It does nothing if
-// the run ends before the provider's timeout.
-func (w *worker) sendSlowly(ctx context.Context) {
-	what, limit := "header", w.headers
-	left := time.Until(w.end) + w.patience/2
-	if mathrand.N(2) == 0 && left > w.whole {
-		what, limit = "body", w.whole
-	}
-	addr := w.machines[mathrand.N(len(w.machines))].addr()
-	if addr == "" || left < limit {
-		return
-	}
-	if w.slowNow.Add(1) > maxSlow {
-		w.slowNow.Add(-1)
-		return
-	}
-	w.slow.Go(func() {
-		defer w.slowNow.Add(-1)
-		w.trickle(ctx, addr, what, limit)
-	})
-}
-
-// trickle sends one slow request.
-func (w *worker) trickle(ctx context.Context, addr, what string, limit time.Duration) {
-	// A separate platform, because the worker continues to use its own.
-	fly := &flytest.Platform{BaseURL: w.baseURL, Signer: flytest.FormatXSignature.Signer(flytest.Credentials{SigningSecret: w.credentials.SigningSecret})}
-	r, err := w.request(ctx, fly, 1<<10)
-	if err != nil {
-		w.violate(crashed, "bug in the load generator: %v", err)
-		return
-	}
-	wire, err := written(r)
-	if err != nil {
-		w.violate(crashed, "bug in the load generator: %v", err)
-		return
-	}
-	began := 20 // bytes sent immediately
-	if what == "body" {
-		began = bytes.Index(wire, []byte("\r\n\r\n")) + 5
-	}
-	conn, err := net.Dial("tcp", addr)
-	if err != nil {
-		w.refusedAs(slow, what, 0, err)
-		return
-	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(limit + w.patience))
-	go func() { // ends with the connection
-		_, err := conn.Write(wire[:began])
-		for i := began; err == nil && i < len(wire)-1; i++ {
-			time.Sleep(200 * time.Millisecond)
-			_, err = conn.Write(wire[i : i+1])
-		}
-	}()
-	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	status := 0
-	if err == nil {
-		answer.Body.Close()
-		status = answer.StatusCode
-	}
-	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
-		w.violate(held, "a slow %s was not disconnected after %v", what, limit)
-	}
-	w.refusedAs(slow, what, status, err)
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -91,35 +92,44 @@ func (p *process) startOnce() error {
 	if err := cmd.Start(); err != nil {
 		return errors.Join(err, log.Close())
 	}
-	ended, addresses := make(chan struct{}), make(chan [2]string, 1)
+	ended, started := make(chan struct{}), make(chan addresses, 1)
 	go func() {
 		defer close(ended)
 		defer log.Close()
-		var found [2]string
-		for lines := bufio.NewReader(stderr); ; {
-			line, err := lines.ReadString('\n')
-			log.WriteString(line)
-			if match := debugging.FindStringSubmatch(line); match != nil {
-				found[1] = match[1]
-			}
-			if match := listening.FindStringSubmatch(line); match != nil {
-				found[0] = match[1]
-				addresses <- found
-			}
-			if err != nil {
-				return
-			}
-		}
+		copyLog(log, stderr, started)
 	}()
 	select {
-	case found := <-addresses:
+	case found := <-started:
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.cmd, p.ended, p.listens, p.debugs = cmd, ended, found[0], found[1]
+		p.cmd, p.ended, p.listens, p.debugs = cmd, ended, found.listens, found.debugs
 		p.starts++
 		return nil
 	case <-ended:
 		return fmt.Errorf("logjam did not start: %w", cmd.Wait())
+	}
+}
+
+// addresses are those that a process has logged at its start.
+type addresses struct{ listens, debugs string }
+
+// copyLog copies the log of a process to a file until the process ends. It sends
+// the addresses to started when the process listens.
+func copyLog(log *os.File, stderr io.Reader, started chan<- addresses) {
+	var found addresses
+	for lines := bufio.NewReader(stderr); ; {
+		line, err := lines.ReadString('\n')
+		log.WriteString(line)
+		if match := debugging.FindStringSubmatch(line); match != nil {
+			found.debugs = match[1]
+		}
+		if match := listening.FindStringSubmatch(line); match != nil {
+			found.listens = match[1]
+			started <- found
+		}
+		if err != nil {
+			return
+		}
 	}
 }
 

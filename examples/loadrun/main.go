@@ -41,62 +41,16 @@ func main() {
 
 // command returns the exit status: 1 for a violation, 2 if the run failed.
 func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	flags := flag.NewFlagSet("loadrun", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	var p plan
-	flags.DurationVar(&p.duration, "duration", time.Minute, "`duration` of the load")
-	flags.IntVar(&p.connections, "connections", 64, "`number` of concurrent connections")
-	flags.IntVar(&p.hostilePart, "hostile", 20, "`percent` of the requests that are hostile")
-	var o options
-	flags.StringVar(&o.stores, "stores", onShared, "Logjam's `stores`: shared (PostgreSQL and Redis, two machines), postgresql (only PostgreSQL, two machines) or sqlite (one machine)")
-	flags.StringVar(&o.logjam, "logjam", "", "`path` of a Logjam program (default: build it from source)")
-	flags.StringVar(&o.dir, "dir", "", "`directory` for Logjam's database and logs (default: a temporary directory)")
-	flags.Func("redis", "additional `setting` of Redis, such as \"appendonly no\"; may be repeated", func(text string) error {
-		name, value, _ := strings.Cut(text, " ")
-		o.redis = append(o.redis, "--"+name, value)
-		return nil
-	})
-	asJSON := flags.Bool("json", false, "write the report as JSON")
-	switch err := flags.Parse(args); {
+	var c config
+	switch err := c.parse(args, stderr); {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil:
 		return 2
-	case p.duration < time.Second || p.connections < 1 || p.hostilePart < 0 || p.hostilePart > 99 || flags.NArg() > 0:
-		fmt.Fprintln(stderr, "loadrun: invalid arguments; use -duration of at least 1s, -connections of at least 1, -hostile from 0 to 99, and only flags")
-		return 2
 	}
-	if o.dir == "" {
-		var err error
-		if o.dir, err = os.MkdirTemp("", "loadrun-"); err != nil {
-			fmt.Fprintln(stderr, "loadrun:", err)
-			return 2
-		}
-		defer os.RemoveAll(o.dir)
-	}
-	var r *report
-	var k keeper
-	err := k.ensure(func() error {
-		s, err := newEnvironment(ctx, &k, o, p.connections)
-		if err != nil {
-			return err
-		}
-		defer s.close()
-		if r, err = run(ctx, p, s.provider, s.faults, s.finish); err == nil {
-			r.Stores = o.stores
-		}
-		return err
-	})
-	if err != nil {
-		fmt.Fprintln(stderr, "loadrun:", err)
-		return 2
-	}
-	if *asJSON {
-		encoder := json.NewEncoder(stdout)
-		encoder.SetIndent("", "  ")
-		err = encoder.Encode(r)
-	} else {
-		r.print(stdout)
+	r, err := c.measure(ctx)
+	if err == nil {
+		err = c.write(stdout, r)
 	}
 	switch {
 	case err != nil:
@@ -106,4 +60,74 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 1
 	}
 	return 0
+}
+
+// A config holds the settings from the flags.
+type config struct {
+	plan    plan
+	options options
+	json    bool // write the report as JSON
+}
+
+// parse reads the flags. It prints errors and the usage on stderr.
+func (c *config) parse(args []string, stderr io.Writer) error {
+	flags := flag.NewFlagSet("loadrun", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	p, o := &c.plan, &c.options
+	flags.DurationVar(&p.duration, "duration", time.Minute, "`duration` of the load")
+	flags.IntVar(&p.connections, "connections", 64, "`number` of concurrent connections")
+	flags.IntVar(&p.hostilePart, "hostile", 20, "`percent` of the requests that are hostile")
+	flags.StringVar(&o.stores, "stores", onShared, "Logjam's `stores`: shared (PostgreSQL and Redis, two machines), postgresql (only PostgreSQL, two machines) or sqlite (one machine)")
+	flags.StringVar(&o.logjam, "logjam", "", "`path` of a Logjam program (default: build it from source)")
+	flags.StringVar(&o.dir, "dir", "", "`directory` for Logjam's database and logs (default: a temporary directory)")
+	flags.Func("redis", "additional `setting` of Redis, such as \"appendonly no\"; may be repeated", func(text string) error {
+		name, value, _ := strings.Cut(text, " ")
+		o.redis = append(o.redis, "--"+name, value)
+		return nil
+	})
+	flags.BoolVar(&c.json, "json", false, "write the report as JSON")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if p.duration < time.Second || p.connections < 1 || p.hostilePart < 0 || p.hostilePart > 99 || flags.NArg() > 0 {
+		err := errors.New("invalid arguments; use -duration of at least 1s, -connections of at least 1, -hostile from 0 to 99, and only flags")
+		fmt.Fprintln(stderr, "loadrun:", err)
+		return err
+	}
+	return nil
+}
+
+// measure starts Logjam and its stores, executes the plan, and stops them.
+func (c *config) measure(ctx context.Context) (r *report, err error) {
+	o := c.options
+	if o.dir == "" {
+		if o.dir, err = os.MkdirTemp("", "loadrun-"); err != nil {
+			return nil, err
+		}
+		defer os.RemoveAll(o.dir)
+	}
+	var k keeper
+	err = k.ensure(func() error {
+		s, err := newEnvironment(ctx, &k, o, c.plan.connections)
+		if err != nil {
+			return err
+		}
+		defer s.close()
+		if r, err = run(ctx, c.plan, s.provider, s.faults, s.finish); err == nil {
+			r.Stores = o.stores
+		}
+		return err
+	})
+	return r, err
+}
+
+// write writes the report.
+func (c *config) write(w io.Writer, r *report) error {
+	if c.json {
+		encoder := json.NewEncoder(w)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(r)
+	}
+	r.print(w)
+	return nil
 }

@@ -19,7 +19,17 @@ const shownViolations = 5
 func (r *report) print(w io.Writer) {
 	fmt.Fprintf(w, "%d connections for %.0f s against Logjam on %s stores\n", r.Connections, r.Seconds, r.Stores)
 	fmt.Fprintf(w, "%s\n\n", r.Machine)
+	r.printGenuine(w)
+	r.printHostile(w)
+	fmt.Fprintf(w, "\n%d requests arrived, %.0f a second, %.1f %% of them hostile; %d extensions,\n%d changes of them applied\n",
+		r.Requests, float64(r.Requests)/r.Seconds, 100*float64(r.Hostile)/float64(max(r.Requests, 1)), r.Extensions, r.Changes)
+	r.printFaults(w)
+	r.printMachines(w)
+	r.printViolations(w)
+}
 
+// printGenuine prints a table of the genuine requests.
+func (r *report) printGenuine(w io.Writer) {
 	fmt.Fprintf(w, "%-9s %7s %8s %7s %7s %7s %7s  %s\n", "genuine", "sent", "answered", "p50 ms", "p99", "p99.9", "max", "not answered")
 	for _, kind := range genuineKinds {
 		outcomes, l := maps.Clone(r.Outcomes[kind]), r.Latencies[kind]
@@ -28,19 +38,27 @@ func (r *report) print(w io.Writer) {
 		fmt.Fprintf(w, "%-9s %7d %8d %7s %7s %7s %7s", kind, sum(r.Outcomes[kind]), ok, ms(l.Median), ms(l.P99), ms(l.P999), ms(l.Max))
 		wrap(w, "  ", 20, outcomes)
 	}
+}
+
+// printHostile prints a table of the hostile requests.
+func (r *report) printHostile(w io.Writer) {
 	fmt.Fprintf(w, "\n%-9s %7s  %s\n", "hostile", "sent", "results")
 	for _, kind := range hostileKinds {
 		fmt.Fprintf(w, "%-9s %7d", kind, sum(r.Outcomes[kind]))
 		wrap(w, "  ", 61, r.Outcomes[kind])
 	}
-	fmt.Fprintf(w, "\n%d requests arrived, %.0f a second, %.1f %% of them hostile; %d extensions,\n%d changes of them applied\n",
-		r.Requests, float64(r.Requests)/r.Seconds, 100*float64(r.Hostile)/float64(max(r.Requests, 1)), r.Extensions, r.Changes)
+}
 
+func (r *report) printFaults(w io.Writer) {
 	var faults []string
 	for _, what := range slices.Sorted(maps.Keys(r.Faults)) {
 		faults = append(faults, fmt.Sprintf("%s %d times", what, r.Faults[what]))
 	}
 	fmt.Fprintf(w, "\nfaults: %s\n", strings.Join(faults, ",\n        "))
+}
+
+// printMachines prints a table of the machines' resources before and after the load.
+func (r *report) printMachines(w io.Writer) {
 	for i := range r.After {
 		if i == 0 {
 			fmt.Fprintln(w, "\nbefore, after   goroutines       heap, MiB   resident, MiB")
@@ -50,7 +68,9 @@ func (r *report) print(w io.Writer) {
 			mib(r.Before[i].RSSBytes), mib(r.After[i].RSSBytes))
 	}
 	fmt.Fprintf(w, "peak resident memory: %s MiB\n\n", mib(r.PeakRSS))
+}
 
+func (r *report) printViolations(w io.Writer) {
 	for _, v := range slices.Sorted(maps.Keys(r.Violations)) {
 		all := r.Violations[v]
 		for _, text := range all[:min(len(all), shownViolations)] {

@@ -68,58 +68,16 @@ func run(ctx context.Context, p plan, on provider, faults []fault, finish func(*
 		Machine:     fmt.Sprintf("%s/%s, %d processors, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version()),
 		Connections: p.connections, Faults: map[string]int{},
 	}
-	workers := make([]*worker, p.connections)
-	for i := range workers {
-		workers[i] = newWorker(l, i)
-	}
-	each := func(do func(w *worker)) {
-		var all sync.WaitGroup
-		for _, w := range workers {
-			all.Go(func() { do(w) })
-		}
-		all.Wait()
-	}
-
-	each(func(w *worker) { w.warmUp(ctx) })
+	all := newWorkers(l)
+	all.each(func(w *worker) { w.warmUp(ctx) })
 	l.recount()
 	var err error
 	if r.Before, err = l.vitals(ctx); err != nil {
 		return nil, err
 	}
 
-	start := time.Now()
-	l.end = start.Add(p.duration)
-	var watching sync.WaitGroup
-	watching.Go(func() { r.PeakRSS = l.watch() })
-	working := make(chan struct{})
-	go func() {
-		defer close(working)
-		each(func(w *worker) { w.run(ctx) })
-	}()
-	for i := range maxSlow / 2 {
-		workers[i%len(workers)].sendSlowly(ctx)
-	}
-	every := p.duration / 20
-	until := start.Add(time.Duration(float64(p.duration) * faultsUntil))
-	for i := 0; i < len(faults) || len(faults) > 0 && time.Now().Add(every).Before(until); i++ { // at least once each, even if it takes longer
-		time.Sleep(every)
-		f := faults[i%len(faults)]
-		f.do()
-		r.Faults[f.what]++
-	}
-	time.Sleep(time.Until(l.end))
-	for l.arrived() < p.requests {
-		time.Sleep(10 * time.Millisecond)
-	}
-	l.stop()
-	l.over.Store(true)
-	<-working
-	l.slow.Wait()
-	watching.Wait()
-	r.Seconds = time.Since(start).Seconds()
-
-	l.over.Store(false)
-	each(func(w *worker) { w.verify(ctx) })
+	l.execute(ctx, all, faults, r)
+	all.each(func(w *worker) { w.verify(ctx) })
 	if r.After, err = l.settled(ctx, r.Before); err != nil {
 		return nil, err
 	}
@@ -133,6 +91,54 @@ func run(ctx context.Context, p plan, on provider, faults []fault, finish func(*
 			return nil, err
 		}
 	}
+	r.summarize(l, rows)
+	return r, nil
+}
+
+// execute applies the load for the duration of the plan. It measures the time and
+// the peak of memory, and counts the faults.
+func (l *load) execute(ctx context.Context, all workers, faults []fault, r *report) {
+	start := time.Now()
+	l.end = start.Add(l.duration)
+	var watching sync.WaitGroup
+	watching.Go(func() { r.PeakRSS = l.watch() })
+	working := make(chan struct{})
+	go func() {
+		defer close(working)
+		all.each(func(w *worker) { w.run(ctx) })
+	}()
+	for i := range maxSlow / 2 {
+		all[i%len(all)].sendSlowly(ctx)
+	}
+	l.cause(faults, start, r.Faults)
+	time.Sleep(time.Until(l.end))
+	for l.arrived() < l.requests {
+		time.Sleep(10 * time.Millisecond)
+	}
+	l.stop()
+	l.over.Store(true)
+	<-working
+	l.slow.Wait()
+	watching.Wait()
+	r.Seconds = time.Since(start).Seconds()
+	l.over.Store(false)
+}
+
+// cause causes the faults in turn, and counts them. Each fault happens at least
+// once, even if that takes longer.
+func (l *load) cause(faults []fault, start time.Time, count map[string]int) {
+	every := l.duration / 20
+	until := start.Add(time.Duration(float64(l.duration) * faultsUntil))
+	for i := 0; i < len(faults) || len(faults) > 0 && time.Now().Add(every).Before(until); i++ {
+		time.Sleep(every)
+		f := faults[i%len(faults)]
+		f.do()
+		count[f.what]++
+	}
+}
+
+// summarize adds the results from the ledger and the provider's database.
+func (r *report) summarize(l *load, rows map[string]row) {
 	r.Extensions = len(rows)
 	for _, row := range rows {
 		r.Changes += row.changes
@@ -144,7 +150,26 @@ func run(ctx context.Context, p plan, on provider, faults []fault, finish func(*
 		slices.Sort(all)
 		r.Latencies[kind] = latencies{percentile(all, 50), percentile(all, 99), percentile(all, 99.9), all[len(all)-1]}
 	}
-	return r, nil
+}
+
+// workers are those of a load, one for each connection.
+type workers []*worker
+
+func newWorkers(l *load) workers {
+	all := make(workers, l.connections)
+	for i := range all {
+		all[i] = newWorker(l, i)
+	}
+	return all
+}
+
+// each calls do for all workers concurrently, and returns when all calls have returned.
+func (all workers) each(do func(w *worker)) {
+	var calls sync.WaitGroup
+	for _, w := range all {
+		calls.Go(func() { do(w) })
+	}
+	calls.Wait()
 }
 
 // warmUp uses each part of the provider once, so that its caches and connections

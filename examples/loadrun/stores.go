@@ -47,112 +47,177 @@ type options struct {
 type environment struct {
 	provider
 	faults []fault
-	finish func(*ledger) error
-	close  func()
+
+	options           options
+	clientSecret, key string // secrets of Logjam, in addition to the provider's credentials
+	signOn            *http.Server
+	args              []string // arguments of each machine
+	processes         []*process
 }
 
 // newEnvironment builds and starts Logjam. The servers of shared stores belong to t
 // and report their errors to it.
 func newEnvironment(ctx context.Context, t testing.TB, o options, connections int) (_ *environment, err error) {
-	stores, logjam, dir := o.stores, o.logjam, o.dir
-	if logjam == "" {
-		if logjam, err = build(ctx, dir); err != nil {
+	if o.logjam == "" {
+		if o.logjam, err = build(ctx, o.dir); err != nil {
 			return nil, err
 		}
 	}
-	credentials := flytest.Credentials{SigningSecret: rand.Text(), BearerToken: rand.Text()}
-	clientSecret, keyBytes := rand.Text(), make([]byte, 32)
-	rand.Read(keyBytes)
-	key := base64.StdEncoding.EncodeToString(keyBytes)
+	s := &environment{
+		provider: provider{
+			baseURL: baseURL, credentials: flytest.Credentials{SigningSecret: rand.Text(), BearerToken: rand.Text()},
+			headers: 5 * time.Second, whole: 30 * time.Second, // Logjam's timeouts
+			patience: 5 * time.Second, rest: 15 * time.Second,
+		},
+		options: o, clientSecret: rand.Text(), key: newKey(), args: []string{"-base-url", baseURL},
+	}
+	if err := s.serveSignOn(connections); err != nil {
+		return nil, err
+	}
+	if err := s.addMachines(t); err != nil {
+		s.close()
+		return nil, err
+	}
+	if err := s.startMachines(); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// newKey returns a key for Logjam's database.
+func newKey() string {
+	key := make([]byte, 32)
+	rand.Read(key)
+	return base64.StdEncoding.EncodeToString(key)
+}
+
+// serveSignOn serves the simulated Fly.io sign-in until close.
+func (s *environment) serveSignOn(organizations int) error {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	_, port, err := net.SplitHostPort(listener.Addr().String())
 	if err != nil {
-		return nil, err
-	}
-	s := &environment{provider: provider{
-		baseURL: baseURL, oauthURL: "http://localhost:" + port, credentials: credentials,
-		headers: 5 * time.Second, whole: 30 * time.Second, // Logjam's timeouts
-		patience: 5 * time.Second, rest: 15 * time.Second,
-	}}
-	oauth := &http.Server{Handler: signOn(clientSecret, connections)}
-	go oauth.Serve(listener) // until it is closed
-	env := []string{
-		"TMPDIR=" + dir, "FLYIO_SIGNING_SECRET=" + credentials.SigningSecret, "FLYIO_BEARER_TOKEN=" + credentials.BearerToken,
-		"FLYIO_CLIENT_ID=logjam", "FLYIO_CLIENT_SECRET=" + clientSecret, "FLYIO_OAUTH_URL=" + s.oauthURL,
-		"LOGJAM_KEY=" + key,
-	}
-	args := []string{"-base-url", baseURL}
-	var processes []*process
-	machine := func(name string) *process {
-		p := &process{path: logjam, env: env, args: args, log: filepath.Join(dir, name+".log")}
-		processes, s.machines = append(processes, p), append(s.machines, p)
-		return p
-	}
-	s.close = func() {
-		for _, p := range processes {
-			p.kill()
-		}
-		oauth.Close()
-	}
-	s.finish = func(l *ledger) (err error) {
-		passwords := map[string]bool{}
-		for _, secret := range l.secrets() {
-			if u, err := url.Parse(secret); err == nil {
-				password, _ := u.User.Password()
-				passwords[password] = true
-			}
-		}
-		for _, p := range processes {
-			secrets := []string{credentials.SigningSecret, credentials.BearerToken, clientSecret, key}
-			err = errors.Join(err, p.checkLog(l, secrets, passwords))
-		}
 		return err
 	}
+	s.oauthURL = "http://localhost:" + port
+	s.signOn = &http.Server{Handler: signOn(s.clientSecret, organizations)}
+	go s.signOn.Serve(listener) // until it is closed
+	return nil
+}
 
-	switch stores {
+// addMachines starts the stores, and adds the machines that use them, and the
+// faults of both.
+func (s *environment) addMachines(t testing.TB) error {
+	switch s.options.stores {
 	case onSQLite:
-		db := filepath.Join(dir, "logjam.db")
-		args = append(args, "-db", db)
-		one := machine("logjam")
-		s.faults = []fault{killing(one, "logjam"), freezing(one)}
-		s.rows = func(ctx context.Context) (map[string]row, error) { return readRows(ctx, "sqlite3", db) }
-	case onShared, onPostgreSQL:
-		postgresql := servertest.PostgreSQL(t)
-		db := postgresql.NewDatabase()
-		args = append(args, "-database-url", db)
-		s.sharedReplays = true
-		s.rows = func(ctx context.Context) (map[string]row, error) { return readRows(ctx, "pgx", db) }
-		if stores == onPostgreSQL {
-			one, two := machine("logjam-1"), machine("logjam-2")
-			s.faults = []fault{
-				killing(one, "logjam"), outage("postgresql", postgresql), killing(two, "logjam"), freezingServer("postgresql", postgresql),
-			}
-			break
-		}
-		// A killed Redis restores its nonces from the append-only file. "always" syncs
-		// each write to disk, which matters only if the power fails.
-		redis := servertest.Redis(t, slices.Concat([]string{"--appendfsync", "always"}, o.redis)...)
-		args = append(args, "-redis-url", redis.RedisURL())
-		one, two := machine("logjam-1"), machine("logjam-2")
-		s.faults = []fault{
-			killing(one, "logjam"), outage("redis", redis), killing(two, "logjam"), outage("postgresql", postgresql),
-			freezingServer("redis", redis), freezingServer("postgresql", postgresql),
-		}
+		s.useSQLite()
+	case onPostgreSQL:
+		s.usePostgreSQL(t)
+	case onShared:
+		s.useShared(t)
 	default:
-		s.close()
-		return nil, fmt.Errorf("unknown stores %q; use %s, %s or %s", stores, onShared, onPostgreSQL, onSQLite)
+		return fmt.Errorf("unknown stores %q; use %s, %s or %s", s.options.stores, onShared, onPostgreSQL, onSQLite)
 	}
-	for _, p := range processes {
+	return nil
+}
+
+// useSQLite adds one machine with a file.
+func (s *environment) useSQLite() {
+	db := filepath.Join(s.options.dir, "logjam.db")
+	s.args = append(s.args, "-db", db)
+	s.rows = func(ctx context.Context) (map[string]row, error) { return readRows(ctx, "sqlite3", db) }
+	one := s.addMachine("logjam")
+	s.faults = []fault{killing(one, "logjam"), freezing(one)}
+}
+
+// usePostgreSQL adds two machines with PostgreSQL alone.
+func (s *environment) usePostgreSQL(t testing.TB) {
+	postgresql := s.startPostgreSQL(t)
+	one, two := s.addMachine("logjam-1"), s.addMachine("logjam-2")
+	s.faults = []fault{
+		killing(one, "logjam"), outage("postgresql", postgresql), killing(two, "logjam"), freezingServer("postgresql", postgresql),
+	}
+}
+
+// useShared adds two machines with PostgreSQL and Redis.
+func (s *environment) useShared(t testing.TB) {
+	postgresql := s.startPostgreSQL(t)
+	// A killed Redis restores its nonces from the append-only file. "always" syncs
+	// each write to disk, which matters only if the power fails.
+	redis := servertest.Redis(t, slices.Concat([]string{"--appendfsync", "always"}, s.options.redis)...)
+	s.args = append(s.args, "-redis-url", redis.RedisURL())
+	one, two := s.addMachine("logjam-1"), s.addMachine("logjam-2")
+	s.faults = []fault{
+		killing(one, "logjam"), outage("redis", redis), killing(two, "logjam"), outage("postgresql", postgresql),
+		freezingServer("redis", redis), freezingServer("postgresql", postgresql),
+	}
+}
+
+// startPostgreSQL starts PostgreSQL, and configures a new database there for all
+// machines.
+func (s *environment) startPostgreSQL(t testing.TB) *servertest.Server {
+	postgresql := servertest.PostgreSQL(t)
+	db := postgresql.NewDatabase()
+	s.args = append(s.args, "-database-url", db)
+	s.sharedReplays = true
+	s.rows = func(ctx context.Context) (map[string]row, error) { return readRows(ctx, "pgx", db) }
+	return postgresql
+}
+
+// addMachine adds a machine with the arguments so far.
+func (s *environment) addMachine(name string) *process {
+	p := &process{path: s.options.logjam, env: s.variables(), args: s.args, log: filepath.Join(s.options.dir, name+".log")}
+	s.processes, s.machines = append(s.processes, p), append(s.machines, p)
+	return p
+}
+
+// variables returns the environment variables of each machine.
+func (s *environment) variables() []string {
+	return []string{
+		"TMPDIR=" + s.options.dir,
+		"FLYIO_SIGNING_SECRET=" + s.credentials.SigningSecret, "FLYIO_BEARER_TOKEN=" + s.credentials.BearerToken,
+		"FLYIO_CLIENT_ID=logjam", "FLYIO_CLIENT_SECRET=" + s.clientSecret, "FLYIO_OAUTH_URL=" + s.oauthURL,
+		"LOGJAM_KEY=" + s.key,
+	}
+}
+
+// startMachines starts the machines. The error contains the log of the machine that
+// failed.
+func (s *environment) startMachines() error {
+	for _, p := range s.processes {
 		if err := p.startOnce(); err != nil {
 			log, _ := os.ReadFile(p.log)
-			s.close()
-			return nil, fmt.Errorf("%w\n%s", err, log)
+			return fmt.Errorf("%w\n%s", err, log)
 		}
 	}
-	return s, nil
+	return nil
+}
+
+// finish reports secrets and crashes in the logs of the machines.
+func (s *environment) finish(l *ledger) (err error) {
+	passwords := map[string]bool{}
+	for _, secret := range l.secrets() {
+		if u, err := url.Parse(secret); err == nil {
+			password, _ := u.User.Password()
+			passwords[password] = true
+		}
+	}
+	secrets := []string{s.credentials.SigningSecret, s.credentials.BearerToken, s.clientSecret, s.key}
+	for _, p := range s.processes {
+		err = errors.Join(err, p.checkLog(l, secrets, passwords))
+	}
+	return err
+}
+
+// close kills the machines, and stops the simulated sign-in.
+func (s *environment) close() {
+	for _, p := range s.processes {
+		p.kill()
+	}
+	s.signOn.Close()
 }
 
 // signOn returns a simulated Fly.io sign-in with one customer, who is a member of

@@ -76,6 +76,17 @@ Flags:
 // configuration that is incomplete, contradictory or insecure.
 func readConfig(servers *backend.Servers, args []string, lookupEnv func(string) (string, bool), stderr io.Writer) (config, error) {
 	c := config{servers: servers}
+	if err := c.readFlags(args, stderr); err != nil {
+		return c, err
+	}
+	if err := c.readEnvironment(lookupEnv); err != nil {
+		return c, err
+	}
+	return c, c.complete()
+}
+
+// flags returns the flags, which set the settings of c.
+func (c *config) flags() *flag.FlagSet {
 	flags := flag.NewFlagSet("logjam", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // the caller prints the error
 	flags.StringVar(&c.addr, "addr", "", "listen on this `address` (default "+defaultAddr+")")
@@ -87,18 +98,28 @@ func readConfig(servers *backend.Servers, args []string, lookupEnv func(string) 
 	flags.IntVar(&c.ssoGeneration, "sso-generation", int(flyext.Generation2), "`generation` of the sign-on protocol, 1 or 2")
 	flags.StringVar(&c.debug, "debug-addr", "", "serve profiles and memory figures on this loopback `address`")
 	flags.BoolVar(&c.once, "once", false, "exit after the demo")
+	return flags
+}
+
+// readFlags reads the flags. For -help it prints the usage on stderr.
+func (c *config) readFlags(args []string, stderr io.Writer) error {
+	flags := c.flags()
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			fmt.Fprint(stderr, usage)
 			flags.SetOutput(stderr)
 			flags.PrintDefaults()
 		}
-		return c, err
+		return err
 	}
 	if flags.NArg() > 0 {
-		return c, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
+	return nil
+}
 
+// readEnvironment reads the settings that are not flags, and defaults of two flags.
+func (c *config) readEnvironment(lookupEnv func(string) (string, bool)) error {
 	env := environment{lookup: lookupEnv}
 	c.signingSecrets = env.list("FLYIO_SIGNING_SECRET")
 	c.bearerTokens = env.list("FLYIO_BEARER_TOKEN")
@@ -115,10 +136,7 @@ func readConfig(servers *backend.Servers, args []string, lookupEnv func(string) 
 	if !c.isDemo() && c.redisURL == "" {
 		c.redisURL = env.text("REDIS_URL")
 	}
-	if env.err != nil {
-		return c, env.err
-	}
-	return c, c.complete()
+	return env.err
 }
 
 // isDemo reports whether Logjam runs the demo instead of serving Fly.io.
@@ -129,6 +147,19 @@ func (c *config) hasDashboard() bool { return c.clientID != "" }
 
 // complete sets the defaults and checks that the settings fit together.
 func (c *config) complete() error {
+	for _, check := range []func() error{c.checkSignOn, c.checkStores, c.checkWebhooks, c.checkDebug} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	if c.isDemo() {
+		return c.checkDemo()
+	}
+	return c.completeServing()
+}
+
+// checkSignOn checks the settings of the dashboard's sign-on.
+func (c *config) checkSignOn() error {
 	switch {
 	case (c.clientID == "") != (c.clientSecret == ""):
 		return errors.New("FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET need each other; set both or neither")
@@ -141,6 +172,11 @@ func (c *config) complete() error {
 	case c.hasDashboard() && c.isDemo():
 		return errors.New("the demo has its own sign-on; set FLYIO_SIGNING_SECRET, or unset FLYIO_CLIENT_ID and FLYIO_CLIENT_SECRET")
 	}
+	return nil
+}
+
+// checkStores checks the settings of the database and the replay store.
+func (c *config) checkStores() error {
 	switch {
 	case c.servers == nil && (c.databaseURL != "" || c.redisURL != ""):
 		return errors.New("this program does not support PostgreSQL and Redis; use go run ./examples/logjam/machines")
@@ -148,6 +184,13 @@ func (c *config) complete() error {
 		return errors.New("-db and -database-url exclude each other; use one of them")
 	case c.databaseURL != "" && c.key == "":
 		return errors.New("-database-url needs a key; set LOGJAM_KEY (make one with: openssl rand -base64 32)")
+	}
+	return nil
+}
+
+// checkWebhooks checks the settings of the webhooks.
+func (c *config) checkWebhooks() error {
+	switch {
 	case c.webhookURL != "" && c.webhookSecret == "":
 		return errors.New("FLYIO_WEBHOOK_URL needs a secret; set FLYIO_WEBHOOK_SECRET")
 	case c.webhookSecret != "" && c.isDemo():
@@ -157,22 +200,33 @@ func (c *config) complete() error {
 	case c.webhookAction != "" && c.webhookSecret == "":
 		return errors.New("-webhooks needs a secret; set FLYIO_WEBHOOK_SECRET")
 	}
+	return nil
+}
+
+func (c *config) checkDebug() error {
 	if c.debug != "" && !isLoopback(c.debug) {
 		return errors.New("-debug-addr must be a loopback address, such as 127.0.0.1:6060")
 	}
-	if c.isDemo() {
-		switch {
-		case c.debug != "":
-			return errors.New("the demo has no debug pages; set FLYIO_SIGNING_SECRET, or omit -debug-addr")
-		case len(c.bearerTokens) > 0:
-			return errors.New("FLYIO_BEARER_TOKEN needs a signing secret; set FLYIO_SIGNING_SECRET")
-		case c.baseURL != "":
-			return errors.New("the demo has no public URL; set FLYIO_SIGNING_SECRET, or omit -base-url")
-		case c.addr != "" && !isLoopback(c.addr):
-			return errors.New("the demo listens on loopback only; use an address such as -addr " + defaultAddr)
-		}
-		return nil
+	return nil
+}
+
+// checkDemo refuses settings that the demo does not use.
+func (c *config) checkDemo() error {
+	switch {
+	case c.debug != "":
+		return errors.New("the demo has no debug pages; set FLYIO_SIGNING_SECRET, or omit -debug-addr")
+	case len(c.bearerTokens) > 0:
+		return errors.New("FLYIO_BEARER_TOKEN needs a signing secret; set FLYIO_SIGNING_SECRET")
+	case c.baseURL != "":
+		return errors.New("the demo has no public URL; set FLYIO_SIGNING_SECRET, or omit -base-url")
+	case c.addr != "" && !isLoopback(c.addr):
+		return errors.New("the demo listens on loopback only; use an address such as -addr " + defaultAddr)
 	}
+	return nil
+}
+
+// completeServing sets the defaults for serving Fly.io, and checks the base URL.
+func (c *config) completeServing() error {
 	if c.once {
 		return errors.New("-once is for the demo; omit it, or unset FLYIO_SIGNING_SECRET")
 	}

@@ -112,24 +112,18 @@ func (l *Logjam) Provision(ctx context.Context, req *flyext.ProvisionRequest) (*
 		if err := countChange(ctx, tx, req.ID); err != nil {
 			return err
 		}
-		s, err = findStream(ctx, tx, req.ID)
+		s, err = ownStream(ctx, tx, req)
 		isNew := errors.Is(err, errNotFound)
 		switch {
 		case isNew:
 			s = l.newStream(req, plan, machine)
 		case err != nil:
 			return err
-		case s.organizationID != req.OrganizationID:
-			return errForeign
 		}
 		if err := claimMachine(ctx, tx, s); err != nil {
 			return err
 		}
-		err = saveOwner(ctx, tx, owner{
-			organizationID: req.OrganizationID, organizationName: req.OrganizationName, organizationEmail: req.OrganizationEmail,
-			userID: req.UserID, userEmail: req.UserEmail, userRole: req.UserRole,
-		})
-		if err != nil {
+		if err := saveOwner(ctx, tx, ownerOf(req)); err != nil {
 			return err
 		}
 		if err := saveStream(ctx, tx, s); err != nil || !isNew {
@@ -143,6 +137,27 @@ func (l *Logjam) Provision(ctx context.Context, req *flyext.ProvisionRequest) (*
 		return nil, err
 	}
 	return l.extension(s)
+}
+
+// ownStream returns the existing stream with the id of a request, unless the stream
+// belongs to another organization.
+func ownStream(ctx context.Context, tx *sql.Tx, req *flyext.ProvisionRequest) (*stream, error) {
+	s, err := findStream(ctx, tx, req.ID)
+	if err != nil {
+		return nil, err
+	}
+	if s.organizationID != req.OrganizationID {
+		return nil, errForeign
+	}
+	return s, nil
+}
+
+// ownerOf returns the organization and the user of a request.
+func ownerOf(req *flyext.ProvisionRequest) owner {
+	return owner{
+		organizationID: req.OrganizationID, organizationName: req.OrganizationName, organizationEmail: req.OrganizationEmail,
+		userID: req.UserID, userEmail: req.UserEmail, userRole: req.UserRole,
+	}
 }
 
 // newStream returns the stream of a request, with a new password.
@@ -167,17 +182,9 @@ func (l *Logjam) Update(ctx context.Context, id string, req *flyext.UpdateReques
 			return err
 		}
 		was := *s
-		if s.plan, err = planOf(req.Extra, s.plan); err != nil {
+		if err := s.update(req); err != nil {
 			return err
 		}
-		if s.machineID, err = machineOf(req.Extra, s.machineID); err != nil {
-			return err
-		}
-		apply(&s.name, req.Name)
-		apply(&s.primaryRegion, req.PrimaryRegion)
-		apply(&s.readRegions, req.ReadRegions)
-		apply(&s.ipAddress, req.IPAddress)
-		s.organizationID = cmp.Or(req.OrganizationID.Value, s.organizationID)
 		if err := claimMachine(ctx, tx, s); err != nil {
 			return err
 		}
@@ -203,6 +210,22 @@ func (l *Logjam) Update(ctx context.Context, id string, req *flyext.UpdateReques
 		return nil, err
 	}
 	return l.extension(s)
+}
+
+// update sets the fields that are in the request.
+func (s *stream) update(req *flyext.UpdateRequest) (err error) {
+	if s.plan, err = planOf(req.Extra, s.plan); err != nil {
+		return err
+	}
+	if s.machineID, err = machineOf(req.Extra, s.machineID); err != nil {
+		return err
+	}
+	apply(&s.name, req.Name)
+	apply(&s.primaryRegion, req.PrimaryRegion)
+	apply(&s.readRegions, req.ReadRegions)
+	apply(&s.ipAddress, req.IPAddress)
+	s.organizationID = cmp.Or(req.OrganizationID.Value, s.organizationID)
+	return nil
 }
 
 // apply sets *to if the field is in the request. For null it sets the zero value.

@@ -13,7 +13,7 @@ import (
 
 // runDemo serves with a random signing secret and runs the demo. With -once it
 // returns after the demo. Otherwise it keeps serving until the context ends.
-func runDemo(ctx context.Context, c config, out *page, stderr io.Writer) (err error) {
+func runDemo(ctx context.Context, c config, out *page, stderr io.Writer) error {
 	if c.db == "" && c.databaseURL == "" {
 		dir, err := os.MkdirTemp("", "logjam-")
 		if err != nil {
@@ -36,17 +36,22 @@ func runDemo(ctx context.Context, c config, out *page, stderr io.Writer) (err er
 		return &startError{err}
 	}
 	defer signOn.serve(c, s.baseURL, log).Close()
+	return s.serveDemo(ctx, newDemo(out, s.baseURL, c, tap), stderr)
+}
+
+// serveDemo runs the demo while it serves. After the demo, the log goes to stderr.
+func (s *server) serveDemo(ctx context.Context, d *demo, stderr io.Writer) error {
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- s.serve(serving) }()
 
-	err = newDemo(out, s.baseURL, c, tap).run(ctx)
-	tap.release(stderr)
+	err := d.run(ctx)
+	d.log.release(stderr)
 	if ctx.Err() != nil {
 		err = nil // the interrupt caused the error
 	}
-	if err != nil || c.once {
+	if err != nil || d.once {
 		stop()
 	}
 	if ended := <-ended; err == nil {

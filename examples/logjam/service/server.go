@@ -65,21 +65,21 @@ func newServer(ctx context.Context, c config, log *slog.Logger) (_ *server, err 
 			replay.close()
 		}
 	}()
-	logjam := &Logjam{store, webhooks}
+	return openServer(c, &Logjam{store, webhooks}, replay, log)
+}
+
+// openServer opens the listener of a Logjam whose stores are open.
+func openServer(c config, logjam *Logjam, replay replayMemory, log *slog.Logger) (*server, error) {
 	listener, err := listen(c)
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			listener.Close()
-		}
-	}()
 	if c.baseURL == "" {
 		c.baseURL = localURL(c.addr, listener)
 	}
 	handler, err := routes(c, logjam, replay.ReplayStore, log)
 	if err != nil {
+		listener.Close()
 		return nil, err
 	}
 	return &server{newHTTPServer(handler, log), listener, logjam, c.baseURL, replay}, nil

@@ -39,48 +39,10 @@ var errNoCustomer = flyext.NotFound("This organization has no log streams. Creat
 // signIn starts a session for a user that Fly.io has identified. It ends the
 // browser's previous session, which belonged to another user or organization.
 func (d *dashboard) signIn(w http.ResponseWriter, r *http.Request, user *flyext.Identity) error {
-	ctx := r.Context()
-	// Generation 1 identifies the organization of an admin, but not the admin.
-	userID := cmp.Or(user.UserID, "admin-of-"+user.OrganizationID)
-	name := cmp.Or(user.Name, user.Email, userID)
 	var id string
-	err := d.store.inTx(ctx, func(tx *sql.Tx) error {
-		// Members of every Fly.io organization can get here. Store nothing about an
-		// organization that is not a customer.
-		known, err := hasOrganization(ctx, tx, user.OrganizationID)
-		if err != nil {
-			return err
-		}
-		if !known {
-			return errNoCustomer
-		}
-		a := activity{What: "Signed in", Who: name}
-		if user.ExtensionID != "" {
-			s, err := findStream(ctx, tx, user.ExtensionID)
-			if err != nil {
-				return err
-			}
-			if s.organizationID != user.OrganizationID { // the stream moved during the sign-in
-				return errNotFound
-			}
-			a.StreamID, a.StreamName = s.id, s.name
-		}
-		err = saveOwner(ctx, tx, owner{
-			organizationID: user.OrganizationID, userID: userID, userEmail: user.Email, userRole: user.Role,
-		})
-		if err != nil {
-			return err
-		}
-		if err := endSession(ctx, tx, d.cookies().read(r)); err != nil {
-			return err
-		}
-		id, err = startSession(ctx, tx, session{
-			UserID: userID, UserName: name, OrganizationID: user.OrganizationID,
-		}, d.now())
-		if err != nil {
-			return err
-		}
-		return recordActivity(ctx, tx, user.OrganizationID, a)
+	err := d.store.inTx(r.Context(), func(tx *sql.Tx) (err error) {
+		id, err = d.replaceSession(r.Context(), tx, d.cookies().read(r), user)
+		return err
 	})
 	if err != nil {
 		return err
@@ -90,6 +52,61 @@ func (d *dashboard) signIn(w http.ResponseWriter, r *http.Request, user *flyext.
 		ExtensionID: user.ExtensionID, OrganizationID: user.OrganizationID,
 	}), http.StatusSeeOther)
 	return nil
+}
+
+// replaceSession ends the previous session, and starts one for a user of a customer.
+// It returns the id of the new session.
+func (d *dashboard) replaceSession(ctx context.Context, tx *sql.Tx, previous string, user *flyext.Identity) (id string, err error) {
+	// Generation 1 identifies the organization of an admin, but not the admin.
+	userID := cmp.Or(user.UserID, "admin-of-"+user.OrganizationID)
+	name := cmp.Or(user.Name, user.Email, userID)
+	s, err := visitedStream(ctx, tx, user)
+	if err != nil {
+		return "", err
+	}
+	err = saveOwner(ctx, tx, owner{
+		organizationID: user.OrganizationID, userID: userID, userEmail: user.Email, userRole: user.Role,
+	})
+	if err != nil {
+		return "", err
+	}
+	if err := endSession(ctx, tx, previous); err != nil {
+		return "", err
+	}
+	id, err = startSession(ctx, tx, session{
+		UserID: userID, UserName: name, OrganizationID: user.OrganizationID,
+	}, d.now())
+	if err != nil {
+		return "", err
+	}
+	return id, recordActivity(ctx, tx, user.OrganizationID, activity{
+		What: "Signed in", StreamID: s.id, StreamName: s.name, Who: name,
+	})
+}
+
+// visitedStream returns the stream that a user signs in for, or an empty one if the
+// user signs in for the whole organization. It refuses a user whose organization is
+// not a customer.
+func visitedStream(ctx context.Context, tx *sql.Tx, user *flyext.Identity) (*stream, error) {
+	// Members of every Fly.io organization can get here. Store nothing about an
+	// organization that is not a customer.
+	known, err := hasOrganization(ctx, tx, user.OrganizationID)
+	switch {
+	case err != nil:
+		return nil, err
+	case !known:
+		return nil, errNoCustomer
+	case user.ExtensionID == "":
+		return &stream{}, nil
+	}
+	s, err := findStream(ctx, tx, user.ExtensionID)
+	if err != nil {
+		return nil, err
+	}
+	if s.organizationID != user.OrganizationID { // the stream moved during the sign-in
+		return nil, errNotFound
+	}
+	return s, nil
 }
 
 // signedIn returns the path of the destination if the browser has a session for

@@ -73,23 +73,11 @@ func (s *store) unlock(ctx context.Context, keyFile, text string) error {
 	if err != nil {
 		return err
 	}
-	if s.box, err = newSecretBox(key); err != nil {
-		return err
-	}
-	if s.stateKey, err = deriveKey(key, forStates); err != nil {
-		return err
-	}
-	if s.sessionKey, err = deriveKey(key, forSessions); err != nil {
+	if err := s.setKey(key); err != nil {
 		return err
 	}
 	if isNew {
-		_, err := s.db.ExecContext(ctx, `INSERT INTO key_check VALUES (1, $1) ON CONFLICT DO NOTHING`,
-			s.box.seal("logjam", keyCheckOwner))
-		if err != nil {
-			return err
-		}
-		// Another process may have stored its key check first, with another key.
-		if err := s.db.QueryRowContext(ctx, `SELECT sealed FROM key_check`).Scan(&sealed); err != nil {
+		if sealed, err = s.sealKeyCheck(ctx); err != nil {
 			return err
 		}
 	}
@@ -97,6 +85,30 @@ func (s *store) unlock(ctx context.Context, keyFile, text string) error {
 		return errWrongKey
 	}
 	return nil
+}
+
+// setKey sets the keys that are derived from Logjam's key.
+func (s *store) setKey(key []byte) (err error) {
+	if s.box, err = newSecretBox(key); err != nil {
+		return err
+	}
+	if s.stateKey, err = deriveKey(key, forStates); err != nil {
+		return err
+	}
+	s.sessionKey, err = deriveKey(key, forSessions)
+	return err
+}
+
+// sealKeyCheck stores the sealed text of a new database, and returns the text that
+// the database has. Another process may have stored its own first, with another key.
+func (s *store) sealKeyCheck(ctx context.Context) (sealed []byte, err error) {
+	_, err = s.db.ExecContext(ctx, `INSERT INTO key_check VALUES (1, $1) ON CONFLICT DO NOTHING`,
+		s.box.seal("logjam", keyCheckOwner))
+	if err != nil {
+		return nil, err
+	}
+	err = s.db.QueryRowContext(ctx, `SELECT sealed FROM key_check`).Scan(&sealed)
+	return sealed, err
 }
 
 func findKey(keyFile, text string) ([]byte, error) {

@@ -118,24 +118,40 @@ func newWebhooks(ctx context.Context, c config, s *store, log *slog.Logger) (*we
 		return nil, err
 	}
 	queueLog := slog.New(warnings{log.Handler()})
-	migrator, err := rivermigrate.New(s.queue, &rivermigrate.Config{Logger: queueLog})
-	if err != nil {
+	if err := createQueue(ctx, s.queue, queueLog); err != nil {
 		return nil, err
+	}
+	w := &webhooks{store: s, sender: sender, log: log}
+	if w.client, err = w.newClient(queueLog); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// createQueue creates the queue's missing tables.
+func createQueue(ctx context.Context, queue riverQueue, log *slog.Logger) error {
+	migrator, err := rivermigrate.New(queue, &rivermigrate.Config{Logger: log})
+	if err != nil {
+		return err
 	}
 	err = migrate(ctx, func() error {
 		_, err := migrator.Migrate(ctx, rivermigrate.DirectionUp, nil)
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("tables of the job queue: %w", oneLine(err))
+		return fmt.Errorf("tables of the job queue: %w", oneLine(err))
 	}
-	w := &webhooks{store: s, sender: sender, log: log}
+	return nil
+}
+
+// newClient returns the queue's client, which also works the jobs.
+func (w *webhooks) newClient(log *slog.Logger) (*river.Client[*sql.Tx], error) {
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &teller{webhooks: w})
-	w.client, err = river.NewClient(s.queue, &river.Config{
+	return river.NewClient(w.store.queue, &river.Config{
 		Queues:   map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: maxWorkers}},
 		Workers:  workers,
-		Logger:   queueLog,
+		Logger:   log,
 		PollOnly: true, // every second, because SQLite cannot notify
 		// A job that was given up stays until it is retried.
 		CancelledJobRetentionPeriod: -1,
@@ -144,10 +160,6 @@ func newWebhooks(ctx context.Context, c config, s *store, log *slog.Logger) (*we
 		JobTimeout:                  workTimeout,
 		RescueStuckJobsAfter:        rescueAfter,
 	})
-	if err != nil {
-		return nil, err
-	}
-	return w, nil
 }
 
 // start works jobs until stop.
