@@ -54,22 +54,10 @@ func (o CavageOptions) Cavage(key flyext.Key) Signer {
 		if names == nil {
 			names = o.usualHeaders(r.Header, body)
 		}
-		lines := make([]string, len(names))
-		for i, name := range names {
-			lines[i] = name + ": "
-			switch name {
-			case "(request-target)":
-				lines[i] += strings.ToLower(r.Method) + " " + r.URL.RequestURI()
-			case "(created)":
-				if !o.Created {
-					return errors.New("flytest: (created) in CavageOptions.Headers requires CavageOptions.Created")
-				}
-				lines[i] += strconv.FormatInt(now.Unix(), 10)
-			default:
-				lines[i] += fieldValue(r, name)
-			}
+		base, err := o.signingString(r, names, now)
+		if err != nil {
+			return err
 		}
-		base := strings.Join(lines, "\n")
 		keepSignatureBase(r, base)
 		// The Ruby library accepts exactly these four parameters, in quotes and
 		// without spaces between them.
@@ -95,6 +83,27 @@ func (o CavageOptions) usualHeaders(h http.Header, body []byte) []string {
 		usual = append(usual, "digest")
 	}
 	return append(usual, eventFields(h, usual)...)
+}
+
+// signingString returns the text to sign: a line for each of the names that the
+// signature covers.
+func (o CavageOptions) signingString(r *http.Request, names []string, now time.Time) (string, error) {
+	lines := make([]string, len(names))
+	for i, name := range names {
+		lines[i] = name + ": "
+		switch name {
+		case "(request-target)":
+			lines[i] += strings.ToLower(r.Method) + " " + r.URL.RequestURI()
+		case "(created)":
+			if !o.Created {
+				return "", errors.New("flytest: (created) in CavageOptions.Headers requires CavageOptions.Created")
+			}
+			lines[i] += strconv.FormatInt(now.Unix(), 10)
+		default:
+			lines[i] += fieldValue(r, name)
+		}
+	}
+	return strings.Join(lines, "\n"), nil
 }
 
 // Zntrio returns a Signer for the dialect of github.com/zntrio/httpsig, the Go

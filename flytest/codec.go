@@ -105,9 +105,6 @@ func optional[T any](w *bodyWriter, name string, o flyext.Optional[T]) {
 	}
 }
 
-// extensionMembers are the members that are not extras.
-var extensionMembers = []string{"id", "config", "name", "fly_app_name", "status", "error_message"}
-
 // decodeExtension reads an answer of either generation. A flat object of secrets
 // has no id, so the extension gets the given one.
 func decodeExtension(body []byte, id string) (*flyext.Extension, error) {
@@ -115,27 +112,52 @@ func decodeExtension(body []byte, id string) (*flyext.Extension, error) {
 	if err != nil {
 		return nil, fmt.Errorf("flytest: the answer is not a JSON object: %w", err)
 	}
+	if !isEnvelope(members) {
+		secrets, err := decodeSecrets(members)
+		return &flyext.Extension{ID: id, Secrets: secrets}, err
+	}
 	x := &flyext.Extension{}
-	isEnvelope := false
+	if x.Secrets, err = decodeConfig(members); err != nil {
+		return nil, err
+	}
+	if err := decodeStrings(x, members); err != nil {
+		return nil, err
+	}
+	x.Extra = extraMembers(members)
+	if x.ID == "" {
+		return nil, errors.New(`flytest: the answer's "id" is missing or empty`)
+	}
+	return x, nil
+}
+
+// isEnvelope reports whether an answer is the envelope of generation 2. Otherwise it is
+// generation 1's flat object of secrets.
+func isEnvelope(members map[string]jsontext.Value) bool {
 	for _, name := range [...]string{"id", "config", "status"} {
 		if _, ok := members[name]; ok {
-			isEnvelope = true
+			return true
 		}
 	}
-	if !isEnvelope {
-		x.ID = id
-		x.Secrets, err = decodeSecrets(members)
-		return x, err
+	return false
+}
+
+// decodeConfig returns the secrets in an envelope. They are nil if the envelope has no
+// "config".
+func decodeConfig(members map[string]jsontext.Value) (flyext.Secrets, error) {
+	config, ok := members["config"]
+	if !ok {
+		return nil, nil
 	}
-	if config, ok := members["config"]; ok {
-		secrets, err := decodeObject(config)
-		if err != nil {
-			return nil, errors.New(`flytest: the answer's "config" is not a JSON object`)
-		}
-		if x.Secrets, err = decodeSecrets(secrets); err != nil {
-			return nil, err
-		}
+	secrets, err := decodeObject(config)
+	if err != nil {
+		return nil, errors.New(`flytest: the answer's "config" is not a JSON object`)
 	}
+	return decodeSecrets(secrets)
+}
+
+// decodeStrings sets the fields of x that are strings in an envelope. A field without a
+// member, or with null, stays empty.
+func decodeStrings(x *flyext.Extension, members map[string]jsontext.Value) error {
 	var status string
 	for name, to := range map[string]*string{
 		"id": &x.ID, "name": &x.Name, "fly_app_name": &x.FlyAppName, "status": &status, "error_message": &x.Message,
@@ -145,23 +167,29 @@ func decodeExtension(body []byte, id string) (*flyext.Extension, error) {
 			continue
 		}
 		if err := jsonv2.Unmarshal(value, to); err != nil {
-			return nil, fmt.Errorf("flytest: the answer's %q is %s, not a string", name, kind(value))
+			return fmt.Errorf("flytest: the answer's %q is %s, not a string", name, kind(value))
 		}
 	}
 	x.Status = flyext.Status(status)
+	return nil
+}
+
+// extensionMembers are the members that are not extras.
+var extensionMembers = []string{"id", "config", "name", "fly_app_name", "status", "error_message"}
+
+// extraMembers returns the extras of an envelope. The map is nil without extras.
+func extraMembers(members map[string]jsontext.Value) map[string]json.RawMessage {
+	var extra map[string]json.RawMessage
 	for name, value := range members {
 		if slices.Contains(extensionMembers, name) {
 			continue
 		}
-		if x.Extra == nil {
-			x.Extra = make(map[string]json.RawMessage)
+		if extra == nil {
+			extra = make(map[string]json.RawMessage)
 		}
-		x.Extra[name] = json.RawMessage(value)
+		extra[name] = json.RawMessage(value)
 	}
-	if x.ID == "" {
-		return nil, errors.New(`flytest: the answer's "id" is missing or empty`)
-	}
-	return x, nil
+	return extra
 }
 
 func decodeObject(text []byte) (map[string]jsontext.Value, error) {

@@ -205,35 +205,7 @@ func (c *Conformance) Run(ctx context.Context) (*Report, error) {
 		return report, err
 	}
 	defer r.cleanUp(ctx)
-	for i := range checks {
-		check := &checks[i]
-		gate := i == 0 // a provider that refuses everything would pass every check of a refusal
-		wanted := len(c.Only) == 0 || slices.Contains(c.Only, check.ID)
-		if !wanted && !gate {
-			continue
-		}
-		if err := ctx.Err(); err != nil {
-			return report, err
-		}
-		if wanted && c.Started != nil {
-			c.Started(check.Requirement)
-		}
-		result := r.test(ctx, check)
-		open := !gate || r.opens(ctx, &result)
-		if err := ctx.Err(); err != nil {
-			return report, err
-		}
-		if wanted || !open {
-			report.Results = append(report.Results, result)
-			if c.Finished != nil {
-				c.Finished(result)
-			}
-		}
-		if !open {
-			break
-		}
-	}
-	return report, nil
+	return report, r.testAll(ctx, report)
 }
 
 // Test runs the conformance test, with a subtest of t for each requirement. A subtest

@@ -60,16 +60,9 @@ func newConformanceRun(c *Conformance) (*conformanceRun, error) {
 			return nil, fmt.Errorf("flytest: Conformance.Only: unknown requirement %q; use the ids of Requirements", id)
 		}
 	}
-	r.platform = Platform{BaseURL: own.BaseURL, Client: own.Client, Now: own.Now, Sleep: own.Sleep}
-	base, err := r.platform.base()
-	if err != nil {
+	if err := r.setPlatform(); err != nil {
 		return nil, err
 	}
-	u, err := url.Parse(base)
-	if err != nil {
-		return nil, err
-	}
-	r.basePath = u.EscapedPath()
 	if err := r.checkParams(); err != nil {
 		return nil, err
 	}
@@ -84,6 +77,21 @@ func newConformanceRun(c *Conformance) (*conformanceRun, error) {
 		r.addSecret(own.Webhooks.Secret, shared)
 	}
 	return r, nil
+}
+
+// setPlatform sets platform and basePath, and checks the base URL.
+func (r *conformanceRun) setPlatform() error {
+	r.platform = Platform{BaseURL: r.BaseURL, Client: r.Client, Now: r.Now, Sleep: r.Sleep}
+	base, err := r.platform.base()
+	if err != nil {
+		return err
+	}
+	u, err := url.Parse(base)
+	if err != nil {
+		return err
+	}
+	r.basePath = u.EscapedPath()
+	return nil
 }
 
 // checkParams checks that a provision request can carry Params.
@@ -117,6 +125,40 @@ func (r *conformanceRun) setSSO() error {
 	r.addSecret(r.OAuth.ClientSecret, shared)
 	_, err := NewBrowser(r.Client, r.OAuthURL)
 	return err
+}
+
+// testAll runs the checks that Only lists, and always the first one. It adds the results
+// to report. It stops after the first check if the others cannot be tested.
+func (r *conformanceRun) testAll(ctx context.Context, report *Report) error {
+	for i := range checks {
+		check := &checks[i]
+		gate := i == 0 // a provider that refuses everything would pass every check of a refusal
+		wanted := len(r.Only) == 0 || slices.Contains(r.Only, check.ID)
+		if !wanted && !gate {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if wanted && r.Started != nil {
+			r.Started(check.Requirement)
+		}
+		result := r.test(ctx, check)
+		open := !gate || r.opens(ctx, &result)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if wanted || !open {
+			report.Results = append(report.Results, result)
+			if r.Finished != nil {
+				r.Finished(result)
+			}
+		}
+		if !open {
+			return nil
+		}
+	}
+	return nil
 }
 
 // test runs one check.

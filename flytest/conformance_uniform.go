@@ -13,14 +13,63 @@ import (
 )
 
 func checkUniform(ctx context.Context, s *subject) error {
+	if err := s.checkSameRefusal(ctx); err != nil {
+		return err
+	}
+	err := s.everyRoute(ctx, extensionMethods, func(t target) error { return s.checkUnsignedRoute(ctx, t) })
+	return tolerate(err)
+}
+
+// checkSameRefusal checks that the answers to all unauthenticated requests have the
+// same body, except for the words that differ in each answer.
+func (s *subject) checkSameRefusal(ctx context.Context) error {
+	var first *Exchange
+	firstWhat := ""
+	varies := map[int]bool{}
+	for i, attempt := range s.unauthenticated(ctx) {
+		r, err := attempt.make()
+		if err != nil {
+			return skipFailure(err, "the genuine request is not accepted")
+		}
+		e, err := s.send(r)
+		if err != nil {
+			return err
+		}
+		switch {
+		case e.Response.StatusCode/100 != 4: // other checks report it
+			if first == nil {
+				return &skip{notRefused}
+			}
+		case e.Response.StatusCode != http.StatusUnauthorized:
+			return &failure{"401 for " + attempt.what, describe(e)}
+		case first == nil:
+			first, firstWhat = &e, attempt.what
+		case i == 1:
+			varies = varying(first.ResponseBody, e.ResponseBody)
+		case !alike(first.ResponseBody, e.ResponseBody, varies):
+			return &failure{
+				"the same body for every refusal",
+				fmt.Sprintf("for %s %q, and for %s %q", firstWhat, s.short(first.ResponseBody), attempt.what, s.short(e.ResponseBody)),
+			}
+		}
+	}
+	return nil
+}
+
+// An attempt makes a request that the provider must refuse with 401.
+type attempt struct {
+	what string // for the report
+	make func() (*http.Request, error)
+}
+
+// unauthenticated returns attempts that differ in the reason for the refusal. The
+// first two are the same, to find the words that differ in each answer.
+func (s *subject) unauthenticated(ctx context.Context) []attempt {
 	wrong := s.with(func(c *Credentials) { c.SigningSecret = another(c.SigningSecret) })
 	unsigned := func() (*http.Request, error) { return s.orderRequest(ctx, signedBy(signsNothing)) }
-	makers := []struct {
-		what string
-		make func() (*http.Request, error)
-	}{
+	return []attempt{
 		{"an unsigned request", unsigned},
-		{"an unsigned request", unsigned}, // twice, to find the words that differ in each answer
+		{"an unsigned request", unsigned},
 		{"a request signed with another secret", func() (*http.Request, error) { return s.orderRequest(ctx, signedBy(wrong)) }},
 		{"a malformed signature", func() (*http.Request, error) {
 			r, err := s.orderRequest(ctx)
@@ -36,59 +85,28 @@ func checkUniform(ctx context.Context, s *subject) error {
 			return s.unsigned(ctx, http.MethodPost, "/extensions", []byte(`{"id":`))
 		}},
 	}
-	var first *Exchange
-	firstWhat := ""
-	varies := map[int]bool{}
-	for i, maker := range makers {
-		r, err := maker.make()
-		if err != nil {
-			return skipFailure(err, "the genuine request is not accepted")
-		}
-		e, err := s.send(r)
+}
+
+// checkUnsignedRoute checks that the answer to an unsigned request does not reveal
+// whether the extension exists.
+func (s *subject) checkUnsignedRoute(ctx context.Context, t target) error {
+	for _, path := range []string{t.path, ExtensionPath(s.newID())} {
+		r, err := s.unsigned(ctx, t.method, path, t.body)
 		if err != nil {
 			return err
 		}
+		e, err := s.send(r)
 		switch {
-		case e.Response.StatusCode/100 != 4: // other checks report it
-			if first == nil {
-				return &skip{notRefused}
-			}
-		case e.Response.StatusCode != http.StatusUnauthorized:
-			return &failure{"401 for " + maker.what, describe(e)}
-		case first == nil:
-			first, firstWhat = &e, maker.what
-		case i == 1:
-			again := wordsOf(e.ResponseBody)
-			for n, word := range wordsOf(first.ResponseBody) {
-				varies[n] = n < len(again) && again[n] != word
-			}
-		case !alike(first.ResponseBody, e.ResponseBody, varies):
-			return &failure{
-				"the same body for every refusal",
-				fmt.Sprintf("for %s %q, and for %s %q", firstWhat, s.short(first.ResponseBody), maker.what, s.short(e.ResponseBody)),
-			}
+		case err != nil:
+			return err
+		case e.Response.StatusCode == http.StatusUnauthorized:
+		case path == t.path && e.Response.StatusCode/100 != 4:
+			return &skip{"an unsigned " + t.method + " is not refused"} // the check "unsigned" reports it
+		default:
+			return &failure{"401 for an unsigned request, whether or not the extension exists", describe(e)}
 		}
 	}
-	err := s.everyRoute(ctx, extensionMethods, func(t target) error {
-		for _, path := range []string{t.path, ExtensionPath(s.newID())} {
-			r, err := s.unsigned(ctx, t.method, path, t.body)
-			if err != nil {
-				return err
-			}
-			e, err := s.send(r)
-			switch {
-			case err != nil:
-				return err
-			case e.Response.StatusCode == http.StatusUnauthorized:
-			case path == t.path && e.Response.StatusCode/100 != 4:
-				return &skip{"an unsigned " + t.method + " is not refused"} // the check "unsigned" reports it
-			default:
-				return &failure{"401 for an unsigned request, whether or not the extension exists", describe(e)}
-			}
-		}
-		return nil
-	})
-	return tolerate(err)
+	return nil
 }
 
 // moment matches a time in a text. A time does not reveal the reason for a refusal.
@@ -102,6 +120,17 @@ func wordsOf(body []byte) []string {
 	return strings.FieldsFunc(moment.ReplaceAllString(string(text), ""), func(r rune) bool {
 		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-_+/=", r)
 	})
+}
+
+// varying returns the indexes of the words that differ between two answers to the same
+// request.
+func varying(first, second []byte) map[int]bool {
+	varies := map[int]bool{}
+	again := wordsOf(second)
+	for n, word := range wordsOf(first) {
+		varies[n] = n < len(again) && again[n] != word
+	}
+	return varies
 }
 
 // alike compares two texts without the words that vary, such as the id of a request.

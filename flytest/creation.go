@@ -45,15 +45,7 @@ func (p *Platform) Create(ctx context.Context, req flyext.ProvisionRequest) (Cre
 		err := errors.New("A " + r.Kind() + " named " + r.AppExtension + " already exists for app " + r.App) // flyctl's words
 		return failed(err.Error()), err
 	}
-	var answer []byte
-	observed := *p
-	observed.Observe = func(e Exchange) {
-		answer = e.ResponseBody
-		if p.Observe != nil {
-			p.Observe(e)
-		}
-	}
-	x, err := observed.Provision(ctx, req)
+	x, answer, err := p.provisionRaw(ctx, req)
 	if refusal, refused := errors.AsType[*flyext.Error](err); refused {
 		return failed("input:3:2: createAddOn " + refusal.Message + "\n"), err
 	}
@@ -79,6 +71,20 @@ func (p *Platform) Create(ctx context.Context, req flyext.ProvisionRequest) (Cre
 	}
 	made.Terminal, made.ExitStatus = r.success(first)
 	return made, err
+}
+
+// provisionRaw provisions an extension and also returns the body of the answer, which
+// flyctl reads more leniently than Provision. The body is nil if there is no answer.
+func (p *Platform) provisionRaw(ctx context.Context, req flyext.ProvisionRequest) (x *flyext.Extension, answer []byte, err error) {
+	observed := *p
+	observed.Observe = func(e Exchange) {
+		answer = e.ResponseBody
+		if p.Observe != nil {
+			p.Observe(e)
+		}
+	}
+	x, err = observed.Provision(ctx, req)
+	return x, answer, err
 }
 
 // failed returns the Creation in which flyctl prints an error.
@@ -112,12 +118,7 @@ func readFirstAnswer(body []byte, req flyext.ProvisionRequest) (first firstAnswe
 	if name, _ := text(members, "name"); name != "" {
 		first.name = name
 	}
-	envelope := false
-	for _, name := range [...]string{"id", "config", "status"} {
-		_, there := members[name]
-		envelope = envelope || there
-	}
-	if !envelope {
+	if !isEnvelope(members) {
 		first.secrets, first.name = members, req.Name
 		return first, true
 	}

@@ -102,21 +102,7 @@ func (p *Platform) NewEventRequest(ctx context.Context, mode EventMode, events .
 			return nil, err
 		}
 	}
-	header := make(http.Header)
-	var body []byte
-	var err error
-	switch mode {
-	case BinaryMode:
-		body, err = filled[0].Data, binaryHeader(header, filled[0])
-	case StructuredMode:
-		header.Set("Content-Type", "application/cloudevents+json")
-		body, err = structuredEvent(filled[0])
-	case BatchedMode:
-		header.Set("Content-Type", "application/cloudevents-batch+json")
-		body, err = batchedEvents(filled)
-	default:
-		err = fmt.Errorf("flytest: unknown mode %v", mode)
-	}
+	header, body, err := encodeEvents(mode, filled)
 	if err != nil {
 		return nil, err
 	}
@@ -129,6 +115,25 @@ func (p *Platform) NewEventRequest(ctx context.Context, mode EventMode, events .
 		})
 	}
 	return signs.NewRequest(ctx, http.MethodPost, "/extensions/events", body)
+}
+
+// encodeEvents returns the header and the body of a request with events. Modes other
+// than [BatchedMode] have exactly one event.
+func encodeEvents(mode EventMode, events []flyext.Event) (header http.Header, body []byte, err error) {
+	header = make(http.Header)
+	switch mode {
+	case BinaryMode:
+		body, err = events[0].Data, binaryHeader(header, events[0])
+	case StructuredMode:
+		header.Set("Content-Type", "application/cloudevents+json")
+		body, err = structuredEvent(events[0])
+	case BatchedMode:
+		header.Set("Content-Type", "application/cloudevents-batch+json")
+		body, err = batchedEvents(events)
+	default:
+		err = fmt.Errorf("flytest: unknown mode %v", mode)
+	}
+	return header, body, err
 }
 
 func fillEvent(e flyext.Event, now time.Time) (flyext.Event, error) {

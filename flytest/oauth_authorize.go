@@ -62,15 +62,12 @@ func (s *OAuthServer) serveAuthorize(w http.ResponseWriter, r *http.Request) {
 		return
 	case r.Method == http.MethodGet:
 		choice = *automatic
-	case r.PostForm.Get("action") == "cancel":
-		choice = Choice{Error: "access_denied"}
-	case r.PostForm.Get("action") == "sign-in":
-		choice = Choice{
-			UserID: r.PostForm.Get("user"), OrganizationID: r.PostForm.Get("organization"), Role: r.PostForm.Get("role"),
-		}
 	default:
-		s.refusePage(w, http.StatusBadRequest, "The form has no known action. Go back and choose Sign in or Cancel.")
-		return
+		var ok bool
+		if choice, ok = submittedChoice(r.PostForm); !ok {
+			s.refusePage(w, http.StatusBadRequest, "The form has no known action. Go back and choose Sign in or Cancel.")
+			return
+		}
 	}
 	answer, err := s.grant(asked, choice)
 	if err != nil {
@@ -78,6 +75,18 @@ func (s *OAuthServer) serveAuthorize(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	redirectBack(w, query, answer)
+}
+
+// submittedChoice returns the choice that the form of the page carries. ok is false if
+// the form has no known action.
+func submittedChoice(form url.Values) (choice Choice, ok bool) {
+	switch form.Get("action") {
+	case "cancel":
+		return Choice{Error: "access_denied"}, true
+	case "sign-in":
+		return Choice{UserID: form.Get("user"), OrganizationID: form.Get("organization"), Role: form.Get("role")}, true
+	}
+	return Choice{}, false
 }
 
 func (s *OAuthServer) automaticChoice() *Choice {

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"mime"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -54,54 +55,70 @@ type toldOrganization struct {
 }
 
 func (s *OAuthServer) serveToken(w http.ResponseWriter, r *http.Request) {
+	if !s.checkTokenRequest(w, r) {
+		return
+	}
+	answer, failed := s.exchangeGrant(r.PostForm)
+	if failed != nil {
+		writeOAuthError(w, http.StatusBadRequest, failed.code, failed.description)
+		return
+	}
+	writeJSON(w, http.StatusOK, answer)
+}
+
+// checkTokenRequest checks the form of a request and the credentials of the client. If
+// one of them is wrong, it writes the answer and returns false.
+func (s *OAuthServer) checkTokenRequest(w http.ResponseWriter, r *http.Request) bool {
 	// RFC 6749, section 2.3.1 also allows Basic, but Fly.io documents the form only.
 	if len(r.Header.Values("Authorization")) > 0 {
 		w.Header().Set("WWW-Authenticate", "Basic") // RFC 6749, section 5.2
 		writeOAuthError(w, http.StatusUnauthorized, "invalid_client", "send client_id and client_secret in the form, not in Authorization")
-		return
+		return false
 	}
 	contentType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || contentType != "application/x-www-form-urlencoded" {
 		writeOAuthError(w, http.StatusBadRequest, "invalid_request", "Content-Type must be application/x-www-form-urlencoded")
-		return
+		return false
 	}
 	for name, values := range r.PostForm {
 		if len(values) > 1 {
 			writeOAuthError(w, http.StatusBadRequest, "invalid_request", "duplicate parameter: "+name)
-			return
+			return false
 		}
 	}
 	id, secret := r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")
 	if subtle.ConstantTimeCompare([]byte(id), []byte(s.ClientID))&
 		subtle.ConstantTimeCompare([]byte(secret), []byte(s.ClientSecret)) != 1 {
 		writeOAuthError(w, http.StatusUnauthorized, "invalid_client", "client_id or client_secret is missing or wrong")
-		return
+		return false
 	}
+	return true
+}
+
+// exchangeGrant returns a token for the code or the refresh token in a form, or the
+// error of the answer.
+func (s *OAuthServer) exchangeGrant(form url.Values) (tokenAnswer, *protocolError) {
 	var answer tokenAnswer
 	var refusal string
-	switch r.PostForm.Get("grant_type") {
+	switch form.Get("grant_type") {
 	case "authorization_code":
 		for _, name := range []string{"code", "redirect_uri"} {
-			if r.PostForm.Get(name) == "" {
-				writeOAuthError(w, http.StatusBadRequest, "invalid_request", name+" is missing")
-				return
+			if form.Get(name) == "" {
+				return tokenAnswer{}, &protocolError{"invalid_request", name + " is missing"}
 			}
 		}
-		answer, refusal = s.redeem(r.PostForm.Get("code"), r.PostForm.Get("redirect_uri"), r.PostForm.Get("code_verifier"))
+		answer, refusal = s.redeem(form.Get("code"), form.Get("redirect_uri"), form.Get("code_verifier"))
 	case "refresh_token":
-		answer, refusal = s.refresh(r.PostForm.Get("refresh_token"))
+		answer, refusal = s.refresh(form.Get("refresh_token"))
 	case "":
-		writeOAuthError(w, http.StatusBadRequest, "invalid_request", "grant_type is missing")
-		return
+		return tokenAnswer{}, &protocolError{"invalid_request", "grant_type is missing"}
 	default:
-		writeOAuthError(w, http.StatusBadRequest, "unsupported_grant_type", "grant_type must be authorization_code or refresh_token")
-		return
+		return tokenAnswer{}, &protocolError{"unsupported_grant_type", "grant_type must be authorization_code or refresh_token"}
 	}
 	if refusal != "" {
-		writeOAuthError(w, http.StatusBadRequest, "invalid_grant", refusal)
-		return
+		return tokenAnswer{}, &protocolError{"invalid_grant", refusal}
 	}
-	writeJSON(w, http.StatusOK, answer)
+	return answer, nil
 }
 
 // refreshLifetime is the time for which a refresh token is valid after its access

@@ -145,23 +145,42 @@ func signsQuery(method string) bool {
 
 // addSigningParams adds the parameters to r and returns its new body or query.
 func (o XSignatureOptions) addSigningParams(r *http.Request, now time.Time) ([]byte, error) {
-	timestamp := strconv.FormatInt(now.Unix(), 10)
-	nonce := rand.Text()
-	target := r.URL.String()
+	params := signingParams{timestamp: strconv.FormatInt(now.Unix(), 10), nonce: rand.Text(), url: r.URL.String()}
 	if signsQuery(r.Method) {
-		have := r.URL.Query()
-		params := url.Values{"timestamp": {timestamp}, "nonce": {nonce}, "url": {target}}
-		for name := range params {
-			if have.Has(name) {
-				return nil, errHasSigningParam(name)
-			}
-		}
-		if r.URL.RawQuery != "" {
-			r.URL.RawQuery += "&"
-		}
-		r.URL.RawQuery += params.Encode()
-		return []byte(r.URL.RawQuery), nil
+		return params.addToQuery(r.URL)
 	}
+	if o.TimestampAsText {
+		params.timestamp = strconv.Quote(params.timestamp)
+	}
+	return params.addToBody(r)
+}
+
+// signingParams are the parameters that X-Signature adds to a request.
+type signingParams struct {
+	timestamp string // for a body, its JSON
+	nonce     string
+	url       string
+}
+
+// addToQuery adds p to the query of u and returns the new query.
+func (p signingParams) addToQuery(u *url.URL) ([]byte, error) {
+	have := u.Query()
+	params := url.Values{"timestamp": {p.timestamp}, "nonce": {p.nonce}, "url": {p.url}}
+	for name := range params {
+		if have.Has(name) {
+			return nil, errHasSigningParam(name)
+		}
+	}
+	if u.RawQuery != "" {
+		u.RawQuery += "&"
+	}
+	u.RawQuery += params.Encode()
+	return []byte(u.RawQuery), nil
+}
+
+// addToBody adds p to the end of the JSON object in the body of r and returns the new
+// body.
+func (p signingParams) addToBody(r *http.Request) ([]byte, error) {
 	body, err := bodyOf(r)
 	if err != nil {
 		return nil, err
@@ -170,7 +189,7 @@ func (o XSignatureOptions) addSigningParams(r *http.Request, now time.Time) ([]b
 	if err != nil {
 		return nil, err
 	}
-	quoted, err := jsontext.AppendQuote(nil, target)
+	quoted, err := jsontext.AppendQuote(nil, p.url)
 	if err != nil {
 		return nil, fmt.Errorf("flytest: the URL: %w", err)
 	}
@@ -178,10 +197,7 @@ func (o XSignatureOptions) addSigningParams(r *http.Request, now time.Time) ([]b
 	if empty {
 		comma = ""
 	}
-	if o.TimestampAsText {
-		timestamp = strconv.Quote(timestamp)
-	}
-	signed := fmt.Appendf(nil, `%s%s"timestamp":%s,"nonce":"%s","url":%s%s`, body[:end], comma, timestamp, nonce, quoted, body[end:])
+	signed := fmt.Appendf(nil, `%s%s"timestamp":%s,"nonce":"%s","url":%s%s`, body[:end], comma, p.timestamp, p.nonce, quoted, body[end:])
 	SetBody(r, signed)
 	return signed, nil
 }

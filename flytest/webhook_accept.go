@@ -13,6 +13,8 @@ import (
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/flyext/flyext"
 )
 
 // accept verifies a webhook, sets the fields of hook, and stores the state of the
@@ -155,13 +157,23 @@ func readResource(hook *Webhook, members map[string]jsontext.Value) error {
 	if err != nil {
 		return unusable("the resource's %s", strings.TrimPrefix(err.Error(), "flytest: the answer's "))
 	}
+	if err := readOwner(x, resource, hook.Action); err != nil {
+		return err
+	}
+	hook.Resource = *x
+	return nil
+}
+
+// readOwner moves the organization and the user of a resource from the extras of x to
+// their fields.
+func readOwner(x *flyext.Extension, resource map[string]jsontext.Value, action string) error {
 	for name, to := range map[string]*string{"organization_id": &x.OrganizationID, "user_id": &x.UserID} {
 		value, ok := text(resource, name)
 		_, there := resource[name]
 		switch {
 		case there && !ok:
 			return unusable("the resource's %q is not a string", name)
-		case value == "" && hook.Action == "resource.created":
+		case value == "" && action == "resource.created":
 			return unusable("resource.created requires the resource's %q", name)
 		}
 		*to = value
@@ -170,7 +182,6 @@ func readResource(hook *Webhook, members map[string]jsontext.Value) error {
 	if len(x.Extra) == 0 {
 		x.Extra = nil
 	}
-	hook.Resource = *x
 	return nil
 }
 
