@@ -22,10 +22,10 @@ import (
 // Delivery is at least once. Within one process, events are de-duplicated by source
 // and id: a duplicate is never delivered concurrently, nor within a day after
 // ReceiveEvent returned nil (or until the process exits, or half a million newer
-// events have been seen). If [Config.ReplayStore] is a [ReplayLookup], duplicates are detected
-// across all machines. A duplicate is still delivered if two machines receive the event
-// at the same instant, or if a machine stops after the delivery and before its record.
-// Make the consequences of an event idempotent.
+// events have been seen). If [Config.ReplayStore] is a [ReplayLookup], duplicates are
+// detected across all machines. A duplicate is still delivered if two machines receive
+// the event at the same instant, or if a machine stops after the delivery and before its
+// record. Make the consequences of an event idempotent.
 //
 // Events with different ids are delivered concurrently and in any order. The events of
 // a batch, 1,000 at most, are delivered in sequence; an error does not stop the others.

@@ -35,7 +35,8 @@
 // nonce that expires at or before that clock or the horizon. A used nonce therefore
 // stays used when the clock is set forwards and back. After the clock was set back,
 // the store may refuse new requests with that error, until their nonces expire after
-// the horizon: for six minutes at most with the default [flyext.Policy]. Events do not raise the horizon.
+// the horizon: for six minutes at most with the default [flyext.Policy]. Events do
+// not raise the horizon.
 //
 // # Expired rows
 //

@@ -238,3 +238,16 @@ func Example() {
 	// true <nil>
 	// false <nil>
 }
+
+// TestUsedUntilItExpires checks that an expired entry does not count as used, even if
+// it has not been deleted yet.
+func TestUsedUntilItExpires(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, d database) {
+		store, db := d.machine(t, sqlstore.Options{})
+		storetest.WantUse(t, store, storetest.Numbered(1), true)
+		storetest.WantUsed(t, store, storetest.Numbered(1), true)
+		execute(t, db, "UPDATE flyext_nonces SET expires_at = "+d.longPast+" WHERE length(key) > 0")
+		storetest.WantUsed(t, store, storetest.Numbered(1), false)
+	})
+}

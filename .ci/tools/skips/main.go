@@ -21,7 +21,7 @@ type event struct{ Action, Package, Test, Output string }
 var (
 	// message matches a line of t.Log or t.Skip. test2json also assigns what concurrent
 	// tests print, such as log records, to a test.
-	message = regexp.MustCompile(`^ +[^ -]`)
+	message = regexp.MustCompile(`^ +([^ -]|--?([^-]|$))`)
 	reason  = regexp.MustCompile(`^ +\S+\.go:\d+: (.+)\n$`)
 	// inapplicable matches the reasons of the conformance test, which skips requirements
 	// that do not apply to the provider.

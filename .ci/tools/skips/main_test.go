@@ -30,6 +30,7 @@ func TestSkips(t *testing.T) {
 		{"no line", nil, nil, 1},
 		{"a line without a hint", []string{"    shell_test.go:5: there is no zsh\n"}, nil, 1},
 		{"two lines", []string{"    shell_test.go:5: " + hint + "\n", "    shell_test.go:6: " + hint + "\n"}, nil, 1},
+		{"a second line that is a list", []string{"    shell_test.go:5: " + hint + "\n", "        - zsh\n"}, nil, 1},
 		{"an inapplicable requirement", []string{"    conformance.go:239: generation 1 has no events\n"}, nil, 0},
 		{"the same words in another file", []string{"    other_conformance.go:239: generation 1 has no events\n"}, nil, 1},
 	} {
