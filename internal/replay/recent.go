@@ -6,8 +6,8 @@ import (
 )
 
 // A Recent is a set of recently added keys. A key stays for at least a period, or
-// until capacity newer keys have been added. It is gone after two periods and a bit. A
-// Recent is safe for concurrent use.
+// until capacity newer keys have been added. It is gone after three periods at the
+// latest. A Recent is safe for concurrent use.
 type Recent struct {
 	capacity int
 	period   time.Duration
