@@ -96,7 +96,7 @@ func (a *Authenticator) Handler(next http.Handler) http.Handler {
 			return err
 		})
 		if err != nil {
-			rec := record{log: a.log, requestID: id}
+			rec := record{log: a.log, Outcome: Outcome{RequestID: id}}
 			rec.refuse(ctx, w, err)
 			return
 		}

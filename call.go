@@ -30,9 +30,7 @@ func (p *Provider) call(ctx context.Context, rec *record, op operation) ([]byte,
 		return err
 	})
 	end := time.Now()
-	if rec.outcome != nil {
-		rec.outcome.ProvisionerDuration = end.Sub(start)
-	}
+	rec.ProvisionerDuration = end.Sub(start)
 	if took := end.Sub(arrived); took > flyPatience { // includes the wait for the lock, as Fly.io waits then, too
 		rec.write(ctx, slog.LevelWarn, "slow call", slog.Duration("duration", took))
 	}
@@ -55,55 +53,42 @@ func timedOut(cause error) error {
 // A lockTable has a lock for each id in use.
 type lockTable struct {
 	mu    sync.Mutex
-	locks map[string]*idLock
+	locks map[string]chan struct{} // closed when the lock is free again
 }
 
-// An idLock is held while its channel is full.
-type idLock struct {
-	held  chan struct{}
-	users int // the holder and the waiting calls
-}
-
-// lock waits for the lock of an id, or for the context to end.
+// lock waits for the lock of an id, or for the context to end. It takes a free lock even
+// if the context has ended.
 func (t *lockTable) lock(ctx context.Context, id string) error {
-	t.mu.Lock()
-	if t.locks == nil {
-		t.locks = make(map[string]*idLock)
-	}
-	l := t.locks[id]
-	if l == nil {
-		l = &idLock{held: make(chan struct{}, 1)}
-		t.locks[id] = l
-	}
-	l.users++
-	t.mu.Unlock()
-	select {
-	case l.held <- struct{}{}: // a free lock is taken even if the context has ended
-		return nil
-	default:
-	}
-	select {
-	case l.held <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		t.leave(id, l)
-		return ctx.Err()
+	for {
+		held := t.tryLock(id)
+		if held == nil {
+			return nil
+		}
+		select {
+		case <-held:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 
-// unlock passes the lock of an id on to a waiting call, if there is one.
-func (t *lockTable) unlock(id string) {
-	t.mu.Lock()
-	l := t.locks[id]
-	t.mu.Unlock()
-	<-l.held
-	t.leave(id, l)
-}
-
-func (t *lockTable) leave(id string, l *idLock) {
+// tryLock takes a free lock, or returns the channel of a held one.
+func (t *lockTable) tryLock(id string) (held chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if l.users--; l.users == 0 {
-		delete(t.locks, id)
+	if held, ok := t.locks[id]; ok {
+		return held
 	}
+	if t.locks == nil {
+		t.locks = make(map[string]chan struct{})
+	}
+	t.locks[id] = make(chan struct{})
+	return nil
+}
+
+func (t *lockTable) unlock(id string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	close(t.locks[id])
+	delete(t.locks, id)
 }

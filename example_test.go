@@ -106,7 +106,7 @@ func ExamplePolicy() {
 		RequireComponents: []string{"@authority"},
 	}.MessageSignature(flyext.Key{ID: "flyio-signing-secret", Secret: "signing-secret"})
 	fmt.Println(verifier)
-	// Output: Verifier([redacted])
+	// Output: [redacted]
 }
 
 // A service protects a handler of its own, so that it receives only signed requests.

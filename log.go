@@ -10,23 +10,19 @@ import (
 	"runtime/debug"
 )
 
-// A record has the attributes of every log record of one request.
+// A record writes the log records of one request and collects its Outcome.
 type record struct {
-	log         *slog.Logger
-	requestID   string
-	method      string // "" unless the route has the method
-	route       string
-	extensionID string   // "" unless the request was admitted
-	outcome     *Outcome // for Config.Observe; may be nil
+	log *slog.Logger
+	Outcome
 }
 
 func (rec *record) write(ctx context.Context, level slog.Level, message string, attrs ...slog.Attr) {
 	if !rec.log.Enabled(ctx, level) {
 		return
 	}
-	all := []slog.Attr{slog.String("request_id", rec.requestID)}
+	all := []slog.Attr{slog.String("request_id", rec.RequestID)}
 	for _, a := range [...]slog.Attr{
-		slog.String("method", rec.method), slog.String("route", rec.route), slog.String("extension_id", rec.extensionID),
+		slog.String("method", rec.Method), slog.String("route", rec.Route), slog.String("extension_id", rec.ExtensionID),
 	} {
 		if a.Value.String() != "" {
 			all = append(all, a)
@@ -35,7 +31,7 @@ func (rec *record) write(ctx context.Context, level slog.Level, message string, 
 	rec.log.LogAttrs(ctx, level, message, append(all, attrs...)...)
 }
 
-// report logs an error, notes it for Config.Observe, and returns the response.
+// report logs an error, records it, and returns the response.
 func (rec *record) report(ctx context.Context, err error) Error {
 	e := asError(err)
 	level, message := slog.LevelWarn, "request refused"
@@ -45,62 +41,44 @@ func (rec *record) report(ctx context.Context, err error) Error {
 	case e.Status >= 500:
 		level, message = slog.LevelError, "request failed"
 	}
-	p, _ := errors.AsType[*panicError](err)
+	rec.fail(e.Code, err)
 	if rec.log.Enabled(ctx, level) {
 		attrs := []slog.Attr{slog.Int("status", e.Status), slog.String("code", e.Code), slog.String("error", cause(err))}
-		if p != nil {
-			attrs = append(attrs, slog.String("stack", string(p.stack)))
+		if rec.Panic != nil {
+			attrs = append(attrs, slog.String("stack", string(rec.Stack)))
 		}
 		rec.write(ctx, level, message, attrs...)
 	}
-	rec.observe(e.Code, err)
 	return e
 }
 
-// observe records an error for Config.Observe.
-func (rec *record) observe(code string, err error) {
-	o := rec.outcome
-	if o == nil {
+// fail records an error.
+func (rec *record) fail(code string, err error) {
+	rec.Code, rec.Err = code, err
+	if p, ok := errors.AsType[*panicError](err); ok {
+		rec.Panic, rec.Stack = p.value, p.stack
+	}
+}
+
+// verified records the result of an admission.
+func (rec *record) verified(v Verification, err error) {
+	if err != nil {
+		rec.unreplayable(err)
 		return
 	}
-	o.Code, o.Err = code, err
-	if p, ok := errors.AsType[*panicError](err); ok {
-		o.Panic, o.Stack = p.value, p.stack
+	rec.Generation, rec.Verifier = v.Generation, v.Verifier
+	if len(v.Nonces) > 0 {
+		rec.Replay = ReplayFresh
 	}
 }
 
-// verified records the result of an admission for Config.Observe.
-func (rec *record) verified(v Verification, err error) {
-	o := rec.outcome
-	switch {
-	case o == nil:
-	case err == nil:
-		o.Generation, o.Verifier = v.Generation, v.Verifier
-		if len(v.Nonces) > 0 {
-			o.Replay = ReplayFresh
-		}
-	default:
-		rec.unreplayable(err)
-	}
-}
-
-// unreplayable records the verdict of the replay store for Config.Observe, if err has
-// one.
+// unreplayable records the verdict of the replay store, if err has one.
 func (rec *record) unreplayable(err error) {
-	o := rec.outcome
 	switch {
-	case o == nil:
 	case errors.Is(err, ErrReplayed):
-		o.Replay = ReplayRepeated
+		rec.Replay = ReplayRepeated
 	case asError(err).Code == CodeReplayUnavailable:
-		o.Replay = ReplayUnavailable
-	}
-}
-
-// finish copies the attributes of the log to the outcome.
-func (rec *record) finish() {
-	if o := rec.outcome; o != nil {
-		o.Route, o.Method, o.RequestID, o.ExtensionID = rec.route, rec.method, rec.requestID, rec.extensionID
+		rec.Replay = ReplayUnavailable
 	}
 }
 

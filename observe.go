@@ -60,28 +60,20 @@ const (
 	ReplayUnavailable ReplayVerdict = "unavailable" // the store failed
 )
 
-type outcomeKey struct{}
-
-// outcomeOf returns the Outcome in the context of a request, or nil.
-func outcomeOf(ctx context.Context) *Outcome {
-	o, _ := ctx.Value(outcomeKey{}).(*Outcome)
-	return o
-}
-
 // observed serves a request and then calls Config.Observe.
 func (p *Provider) observed(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	outcome, writer := &Outcome{}, &statusWriter{ResponseWriter: w}
+	rec, writer := &record{log: p.log}, &statusWriter{ResponseWriter: w}
 	defer func() {
 		aborted := recover()
-		outcome.Duration, outcome.Status = time.Since(start), writer.status
-		outcome.abort(aborted)
-		p.callObserve(context.WithoutCancel(r.Context()), *outcome)
+		rec.Duration, rec.Status = time.Since(start), writer.status
+		rec.abort(aborted)
+		p.callObserve(context.WithoutCancel(r.Context()), rec.Outcome)
 		if aborted != nil {
 			panic(aborted)
 		}
 	}()
-	p.serve(writer, r, &record{log: p.log, outcome: outcome})
+	p.serve(writer, r, rec)
 }
 
 // abort records a panic that ends the connection. [http.ErrAbortHandler] does so on

@@ -213,13 +213,11 @@ func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (p *Provider) serve(w http.ResponseWriter, r *http.Request, rec *record) {
 	ctx, requestID := withRequestID(r.Context(), w.Header())
 	to := p.route(r.Method, requestTarget(r))
-	rec.requestID, rec.method, rec.route = requestID, r.Method, to.name
+	rec.RequestID, rec.Method, rec.Route = requestID, r.Method, to.name
 	if to.browser {
-		ctx = context.WithValue(ctx, outcomeKey{}, rec.outcome)
-		p.serveBrowser(w, r.WithContext(ctx), to)
+		p.serveBrowser(w, r.WithContext(ctx), rec, to)
 		return
 	}
-	defer rec.finish() // also after a panic with http.ErrAbortHandler
 	answer, err := p.handle(ctx, w, r, rec, to)
 	if err != nil {
 		rec.refuse(ctx, w, err)
@@ -231,11 +229,11 @@ func (p *Provider) serve(w http.ResponseWriter, r *http.Request, rec *record) {
 // handle admits a request, decodes it, and calls the Provisioner.
 func (p *Provider) handle(ctx context.Context, w http.ResponseWriter, r *http.Request, rec *record, to route) ([]byte, error) {
 	if to.name == "" {
-		rec.method = "" // unauthenticated text must not reach the log
+		rec.Method = "" // unauthenticated text must not reach the log
 		return nil, newError(http.StatusNotFound, CodeRouteNotFound, "There is nothing at this URL.")
 	}
 	if !slices.Contains(to.methods, r.Method) {
-		rec.method = ""
+		rec.Method = ""
 		w.Header().Set("Allow", strings.Join(to.methods, ", "))
 		return nil, newError(http.StatusMethodNotAllowed, CodeMethodNotAllowed, "This method is not allowed here.")
 	}
@@ -260,7 +258,7 @@ func (p *Provider) handle(ctx context.Context, w http.ResponseWriter, r *http.Re
 	if err != nil {
 		return nil, err
 	}
-	rec.extensionID = do.id
+	rec.ExtensionID = do.id
 	return p.call(ctx, rec, do)
 }
 

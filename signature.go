@@ -158,8 +158,11 @@ const (
 )
 
 // construction is embedded in all verifiers of this package. It holds the error in
-// their configuration, which New reports and Verify returns, and redacts their keys.
-type construction struct{ err error }
+// their configuration, which New reports and Verify returns.
+type construction struct {
+	hidden
+	err error
+}
 
 func (c *construction) constructionError() error { return c.err }
 
@@ -171,14 +174,6 @@ func (c *construction) ready(m *Message) error {
 		return errNoBaseURL
 	}
 	return c.err
-}
-
-// Format implements [fmt.Formatter]. It redacts the keys, whatever the verb.
-func (c *construction) Format(f fmt.State, _ rune) { redactedFormat(f, "Verifier") }
-
-// MarshalText implements [encoding.TextMarshaler] for logs. It redacts the keys.
-func (c *construction) MarshalText() ([]byte, error) {
-	return []byte("Verifier(" + redacted + ")"), nil
 }
 
 func checkVerifier(v Verifier) error {

@@ -89,6 +89,7 @@ const (
 // Accept gives JSON at least the weight of HTML. Redirects go only to Fly.io and to the
 // URLs that the functions of SSOConfig return, never to a URL of the request.
 type SignOn struct {
+	hidden
 	sso     SSOConfig
 	oauth   oauth2.Config
 	client  *http.Client
@@ -99,9 +100,6 @@ type SignOn struct {
 	now     func() time.Time
 	log     *slog.Logger
 }
-
-// Format implements [fmt.Formatter]. It redacts everything, whatever the verb.
-func (s *SignOn) Format(f fmt.State, _ rune) { redactedFormat(f, "SignOn") }
 
 // NewSignOn returns a sign-on that uses the fields BaseURL, SSO, Now and Logger. It
 // returns an error for an invalid or insecure configuration, such as a missing field, a
@@ -165,18 +163,22 @@ func newOAuth(sso SSOConfig, base, server *url.URL) oauth2.Config {
 // One field of the destination is enough. If both are set and the extension belongs to
 // another organization, the response is 404.
 func (s *SignOn) Begin(w http.ResponseWriter, r *http.Request, to Destination) {
-	name := routeDashboard
+	s.begin(w, r, &record{log: s.log}, to)
+}
+
+func (s *SignOn) begin(w http.ResponseWriter, r *http.Request, rec *record, to Destination) {
+	rec.Route = routeDashboard
 	if to.ExtensionID != "" {
-		name = routeSSO
+		rec.Route = routeSSO
 	}
-	s.serve(w, r, name, func(w *statusWriter, r *http.Request, rec *record) error {
+	s.serve(w, r, rec, func(w *statusWriter, r *http.Request) error {
 		ctx, cancel := context.WithTimeout(r.Context(), s.sso.Timeout)
 		defer cancel()
 		to, err := s.resolve(ctx, to)
 		if err != nil {
 			return err
 		}
-		rec.extensionID = to.ExtensionID
+		rec.ExtensionID = to.ExtensionID
 		if location := s.signedIn(r, to); location != "" {
 			return redirect(w, location)
 		}
@@ -237,12 +239,17 @@ func (s *SignOn) resolve(ctx context.Context, to Destination) (Destination, erro
 // If the user loads the page again, Callback redirects to the URL of
 // [SSOConfig.SignedIn], if there is one.
 func (s *SignOn) Callback(w http.ResponseWriter, r *http.Request) {
-	s.serve(w, r, callbackPath, func(w *statusWriter, r *http.Request, rec *record) error {
+	s.callback(w, r, &record{log: s.log})
+}
+
+func (s *SignOn) callback(w http.ResponseWriter, r *http.Request, rec *record) {
+	rec.Route = callbackPath
+	s.serve(w, r, rec, func(w *statusWriter, r *http.Request) error {
 		ctx, cancel := context.WithTimeout(r.Context(), s.sso.Timeout)
 		defer cancel()
 		query, _ := url.ParseQuery(r.URL.RawQuery) // a malformed parameter is absent
 		to, nonce, err := s.openState(only(query, "state"))
-		rec.extensionID = to.ExtensionID
+		rec.ExtensionID = to.ExtensionID
 		if err != nil {
 			return err
 		}
@@ -332,21 +339,21 @@ func only(query url.Values, name string) string {
 }
 
 // serveBrowser serves the unsigned routes.
-func (p *Provider) serveBrowser(w http.ResponseWriter, r *http.Request, to route) {
+func (p *Provider) serveBrowser(w http.ResponseWriter, r *http.Request, rec *record, to route) {
 	none := func(message string) {
-		s := &SignOn{log: p.log}
-		s.serve(w, r, to.name, func(*statusWriter, *http.Request, *record) error { return Unsupported(message) })
+		s := &SignOn{}
+		s.serve(w, r, rec, func(*statusWriter, *http.Request) error { return Unsupported(message) })
 	}
 	switch {
 	case p.signOn == nil:
 		none("This provider has no sign-on with Fly.io.")
 	case to.name == routeSSO:
-		p.signOn.Begin(w, r, Destination{ExtensionID: to.id})
+		p.signOn.begin(w, r, rec, Destination{ExtensionID: to.id})
 	case to.name == routeDashboard && p.signOn.sso.OrganizationExists == nil:
 		none("This provider has no dashboard for organizations.")
 	case to.name == routeDashboard:
-		p.signOn.Begin(w, r, Destination{OrganizationID: to.id})
+		p.signOn.begin(w, r, rec, Destination{OrganizationID: to.id})
 	default:
-		p.signOn.Callback(w, r)
+		p.signOn.callback(w, r, rec)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -15,7 +14,7 @@ import (
 
 // An SSOConfig configures Fly.io's single sign-on. ClientID, ClientSecret, StateKey,
 // OrganizationOf and SignIn are required. Register the redirect URL {base}/callback
-// with Fly.io. Printing and logging redact the secrets. The functions must be safe for
+// with Fly.io. Printing and logging redact everything. The functions must be safe for
 // concurrent use.
 //
 // Set it as [Config.SSO], and the [Provider] serves the handshake. Use [NewSignOn] for
@@ -23,6 +22,8 @@ import (
 //
 // See https://fly.io/docs/reference/extensions_api/#single-sign-on-flow.
 type SSOConfig struct {
+	hidden
+
 	// ClientID and ClientSecret are issued by Fly.io.
 	ClientID     string
 	ClientSecret string
@@ -105,15 +106,6 @@ type SSOConfig struct {
 	// maximum is 24 hours.
 	Timeout time.Duration
 }
-
-// Format implements [fmt.Formatter]. It redacts everything, whatever the verb.
-func (s SSOConfig) Format(f fmt.State, _ rune) { redactedFormat(f, "SSOConfig") }
-
-// LogValue implements [slog.LogValuer]. It redacts everything.
-func (s SSOConfig) LogValue() slog.Value { return slog.StringValue("SSOConfig(" + redacted + ")") }
-
-// MarshalText implements [encoding.TextMarshaler]. It redacts everything.
-func (s SSOConfig) MarshalText() ([]byte, error) { return []byte("SSOConfig(" + redacted + ")"), nil }
 
 // withDefaults returns a checked copy with the defaults.
 func (s *SSOConfig) withDefaults() (SSOConfig, error) {

@@ -77,44 +77,40 @@ func knownError(code string) string {
 }
 
 // serve runs one half of the handshake and responds to its error or panic.
-func (s *SignOn) serve(
-	w http.ResponseWriter, r *http.Request, route string,
-	half func(w *statusWriter, r *http.Request, rec *record) error,
-) {
+func (s *SignOn) serve(w http.ResponseWriter, r *http.Request, rec *record, half func(*statusWriter, *http.Request) error) {
 	ctx, id := r.Context(), RequestID(r.Context())
 	if id == "" { // not called by a Provider
 		ctx, id = withRequestID(ctx, w.Header())
 		r = r.WithContext(ctx)
 	}
-	rec := record{log: s.log, requestID: id, method: r.Method, route: route, outcome: outcomeOf(ctx)}
-	defer rec.finish()
+	rec.RequestID, rec.Method = id, r.Method
 	setPageHeaders(w.Header())
 	answer := &statusWriter{ResponseWriter: w}
 	err := catch(func() error {
 		if r.Method != http.MethodGet {
-			rec.method = "" // unauthenticated text must not reach the log
+			rec.Method = "" // unauthenticated text must not reach the log
 			w.Header().Set("Allow", http.MethodGet)
 			return newError(http.StatusMethodNotAllowed, CodeMethodNotAllowed, "This method is not allowed here.")
 		}
-		return half(answer, r, &rec)
+		return half(answer, r)
 	})
 	if err == nil {
 		return
 	}
 	if answer.status != 0 {
-		rec.observe("", err)
+		rec.fail("", err)
 		rec.write(ctx, slog.LevelError, "response aborted", slog.String("error", cause(err)))
 		panic(http.ErrAbortHandler)
 	}
 	if errors.Is(ctx.Err(), context.Canceled) { // not a failure of Fly.io
 		rec.write(ctx, slog.LevelInfo, "request abandoned", slog.String("error", cause(err)))
 		// The browser may still wait for a response, if this service is shutting down.
-		rec.observe(CodeFlyUnavailable, err)
-		s.refusePage(answer, r, &rec, signOnError(CodeFlyUnavailable, nil))
+		rec.fail(CodeFlyUnavailable, err)
+		s.refusePage(answer, r, rec, signOnError(CodeFlyUnavailable, nil))
 		return
 	}
 	e := rec.report(ctx, err)
-	s.refusePage(answer, r, &rec, &e)
+	s.refusePage(answer, r, rec, &e)
 }
 
 // redirect redirects to an unchanged URL. http.Redirect would resolve a relative URL
@@ -145,10 +141,10 @@ func (s *SignOn) refusePage(w http.ResponseWriter, r *http.Request, rec *record,
 	}
 	page := map[string]any{
 		"Style": template.CSS(pageStyle), "Heading": answer.heading, "Message": e.Message, "Code": e.Code,
-		"RequestID": rec.requestID, "Command": s.sso.StartAgain,
+		"RequestID": rec.RequestID, "Command": s.sso.StartAgain,
 	}
-	if answer.retry && rec.extensionID != "" && s.base != nil {
-		page["Retry"] = s.base.EscapedPath() + routeExtensions + "/" + url.PathEscape(rec.extensionID) + "/sso"
+	if answer.retry && rec.ExtensionID != "" && s.base != nil {
+		page["Retry"] = s.base.EscapedPath() + routeExtensions + "/" + url.PathEscape(rec.ExtensionID) + "/sso"
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(e.Status)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"time"
 
@@ -13,23 +12,15 @@ import (
 )
 
 // A Grant lets [SignOn.Recheck] ask Fly.io later whether a user still belongs to an
-// organization. It holds a refresh token, which printing, logging and marshalling
-// redact.
+// organization. It holds a refresh token, so printing, logging and marshalling redact
+// everything.
 type Grant struct {
+	hidden
 	UserID         string
 	OrganizationID string
 
 	refreshToken string
 }
-
-// Format implements [fmt.Formatter]. It redacts everything, whatever the verb.
-func (g Grant) Format(f fmt.State, _ rune) { redactedFormat(f, "Grant") }
-
-// LogValue implements [slog.LogValuer]. It redacts everything.
-func (g Grant) LogValue() slog.Value { return slog.StringValue("Grant(" + redacted + ")") }
-
-// MarshalText implements [encoding.TextMarshaler]. It redacts everything.
-func (g Grant) MarshalText() ([]byte, error) { return []byte("Grant(" + redacted + ")"), nil }
 
 // grantText is the stored form of a Grant.
 type grantText struct {
@@ -52,7 +43,7 @@ func ParseGrant(text []byte) (*Grant, error) {
 	if err := jsonv2.Unmarshal(text, &g); err != nil || g.UserID == "" || g.OrganizationID == "" || g.RefreshToken == "" {
 		return nil, errGrant // err could quote the refresh token
 	}
-	return &Grant{g.UserID, g.OrganizationID, g.RefreshToken}, nil
+	return &Grant{UserID: g.UserID, OrganizationID: g.OrganizationID, refreshToken: g.RefreshToken}, nil
 }
 
 // Recheck asks Fly.io whether the user of a grant may still enter. Fly.io sends no

@@ -179,5 +179,14 @@ func (s Secrets) check() error {
 	return nil
 }
 
-// redactedFormat prints the name of a type that holds a secret.
-func redactedFormat(f fmt.State, name string) { io.WriteString(f, name+"("+redacted+")") }
+// hidden redacts a type that embeds it, because the type holds a secret.
+type hidden struct{}
+
+// Format implements [fmt.Formatter]. It redacts everything, whatever the verb.
+func (hidden) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
+
+// LogValue implements [slog.LogValuer]. It redacts everything.
+func (hidden) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText implements [encoding.TextMarshaler]. It redacts everything.
+func (hidden) MarshalText() ([]byte, error) { return []byte(redacted), nil }

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -21,8 +20,10 @@ import (
 )
 
 // A WebhookConfig configures [Webhooks]. ProviderName and Secret are required. Printing
-// and logging redact the secret.
+// and logging redact everything.
 type WebhookConfig struct {
+	hidden
+
 	// ProviderName is Fly.io's name for the provider, such as "logjam".
 	ProviderName string
 
@@ -83,19 +84,6 @@ type WebhookAttempt struct {
 	Duration time.Duration
 }
 
-// Format implements [fmt.Formatter]. It redacts everything, whatever the verb.
-func (c WebhookConfig) Format(f fmt.State, _ rune) { redactedFormat(f, "WebhookConfig") }
-
-// LogValue implements [slog.LogValuer]. It redacts everything.
-func (c WebhookConfig) LogValue() slog.Value {
-	return slog.StringValue("WebhookConfig(" + redacted + ")")
-}
-
-// MarshalText implements [encoding.TextMarshaler]. It redacts everything.
-func (c WebhookConfig) MarshalText() ([]byte, error) {
-	return []byte("WebhookConfig(" + redacted + ")"), nil
-}
-
 const (
 	webhookURL             = "https://api.fly.io/api/hooks/extensions/"
 	defaultWebhookAttempts = 5
@@ -129,6 +117,7 @@ const (
 //
 // See https://fly.io/docs/reference/extensions_api/#webhooks.
 type Webhooks struct {
+	hidden
 	endpoint string
 	key      *mac.Key
 	client   *http.Client
@@ -194,9 +183,6 @@ func sleep(ctx context.Context, d time.Duration) error {
 		return ctx.Err()
 	}
 }
-
-// Format implements [fmt.Formatter]. It redacts everything, whatever the verb.
-func (w *Webhooks) Format(f fmt.State, _ rune) { redactedFormat(f, "Webhooks") }
 
 // The actions of webhooks, in [WebhookError.Action].
 const (

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -72,9 +71,6 @@ func (e *WebhookError) Temporary() bool {
 	}
 	return e.Status/100 == 5
 }
-
-// LogValue implements [slog.LogValuer] with the text of Error.
-func (e *WebhookError) LogValue() slog.Value { return slog.StringValue(e.Error()) }
 
 const (
 	firstBackoff  = time.Second
