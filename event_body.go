@@ -48,11 +48,7 @@ func (b *eventBody) read(body []byte) error {
 	if rest := bytes.TrimLeft(body[dec.InputOffset():], " \t\r\n"); len(rest) > 0 {
 		return malformed("The body has text after the JSON object.", nil)
 	}
-	for name, m := range map[string]*signingMember{"timestamp": &b.Timestamp, "nonce": &b.Nonce, "url": &b.URL} {
-		if value, ok := b.members[name]; ok {
-			m.set(value, int64(len(body))) // the position is not used
-		}
-	}
+	b.Timestamp, b.Nonce, b.URL = b.members["timestamp"], b.members["nonce"], b.members["url"]
 	return nil
 }
 

@@ -2,102 +2,144 @@ package flyext
 
 import (
 	"encoding/json"
+	"errors"
 	"net/netip"
 	"strings"
+
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
+
+// A payload is a decoded request body. It has the members that X-Signature adds, so
+// that one pass over the body reads both.
+type payload interface{ signing() *signingMembers }
 
 // A provisionPayload is the body of a POST.
 type provisionPayload struct {
-	ID               string     `json:"id"`
-	Name             string     `json:"name"`
-	OrganizationID   string     `json:"organization_id"`
-	OrganizationName string     `json:"organization_name"`
-	UserID           string     `json:"user_id"`
-	UserName         string     `json:"user_name"`
-	UserEmail        string     `json:"user_email"`
-	UserRole         string     `json:"user_role"`
-	PrimaryRegion    string     `json:"primary_region"`
-	ReadRegions      regions    `json:"read_regions"`
-	IPAddress        netip.Addr `json:"ip_address"`
+	ProvisionRequest
 	email
 	signingMembers
-	Extra map[string]json.RawMessage `json:",embed"`
 }
 
 // request checks the payload and returns the request. g decides the extras.
-func (p *provisionPayload) request(g Generation, body []byte) (*ProvisionRequest, error) {
-	if p.ID == "" {
+func (p *provisionPayload) request(g Generation) (*ProvisionRequest, error) {
+	req := &p.ProvisionRequest
+	if req.ID == "" {
 		return nil, invalidField("id", mustNotBeEmpty)
 	}
-	if p.OrganizationID == "" {
+	if req.OrganizationID == "" {
 		return nil, invalidField("organization_id", mustNotBeEmpty)
 	}
-	address, err := p.address(&p.Extra)
+	address, err := p.address(&req.Extra)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkAddress(p.IPAddress); err != nil {
-		return nil, err
-	}
-	if err := checkTexts(
-		text{"id", p.ID}, text{"name", p.Name}, text{"organization_id", p.OrganizationID},
-		text{"organization_name", p.OrganizationName}, text{"organization_email", address.Value},
-		text{"user_id", p.UserID}, text{"user_name", p.UserName}, text{"user_email", p.UserEmail}, text{"user_role", p.UserRole},
-		text{"primary_region", p.PrimaryRegion}, text{"read_regions", strings.Join(p.ReadRegions, "")},
-	); err != nil {
-		return nil, err
-	}
-	return &ProvisionRequest{
-		ID: p.ID, Name: p.Name,
-		OrganizationID: p.OrganizationID, OrganizationName: p.OrganizationName, OrganizationEmail: address.Value,
-		UserID: p.UserID, UserName: p.UserName, UserEmail: p.UserEmail, UserRole: p.UserRole,
-		PrimaryRegion: p.PrimaryRegion, ReadRegions: p.ReadRegions, IPAddress: p.IPAddress,
-		Extra: p.extras(g, body, p.Extra),
-	}, nil
+	req.OrganizationEmail = address.Value
+	p.addTo(&req.Extra, g)
+	return req, checkAddress(req.IPAddress)
 }
 
 // An updatePayload is the body of a PATCH.
 type updatePayload struct {
-	Name             member[string]     `json:"name"`
-	OrganizationID   member[string]     `json:"organization_id"`
-	OrganizationName member[string]     `json:"organization_name"`
-	UserID           member[string]     `json:"user_id"`
-	UserName         member[string]     `json:"user_name"`
-	UserEmail        member[string]     `json:"user_email"`
-	UserRole         member[string]     `json:"user_role"`
-	PrimaryRegion    member[string]     `json:"primary_region"`
-	ReadRegions      member[regions]    `json:"read_regions"`
-	IPAddress        member[netip.Addr] `json:"ip_address"`
+	UpdateRequest
 	email
 	signingMembers
-	Extra map[string]json.RawMessage `json:",embed"`
 }
 
 // request does the same as provisionPayload.request.
-func (p *updatePayload) request(g Generation, body []byte) (*UpdateRequest, error) {
-	address, err := p.address(&p.Extra)
+func (p *updatePayload) request(g Generation) (req *UpdateRequest, err error) {
+	req = &p.UpdateRequest
+	if req.OrganizationEmail, err = p.address(&req.Extra); err != nil {
+		return nil, err
+	}
+	p.addTo(&req.Extra, g)
+	return req, checkAddress(req.IPAddress.Value)
+}
+
+// A signedBody is the payload for a route of the service's own.
+type signedBody struct{ signingMembers }
+
+// signingMembers are the parameters of X-Signature in a body.
+type signingMembers struct {
+	Timestamp jsontext.Value `json:"timestamp"`
+	Nonce     jsontext.Value `json:"nonce"`
+	URL       jsontext.Value `json:"url"`
+}
+
+func (s *signingMembers) signing() *signingMembers { return s }
+
+// complete reports whether the body has all three.
+func (s *signingMembers) complete() bool { return s.Timestamp != nil && s.Nonce != nil && s.URL != nil }
+
+// addTo adds the parameters to the extras in generation 1, in which they are ordinary
+// members. A body with all three was signed for generation 2 as well.
+func (s *signingMembers) addTo(extra *map[string]json.RawMessage, g Generation) {
+	if g == Generation1 && !s.complete() {
+		addExtra(extra, "timestamp", s.Timestamp)
+		addExtra(extra, "nonce", s.Nonce)
+		addExtra(extra, "url", s.URL)
+	}
+}
+
+func addExtra(extra *map[string]json.RawMessage, name string, value jsontext.Value) {
+	if value == nil {
+		return
+	}
+	if *extra == nil {
+		*extra = make(map[string]json.RawMessage)
+	}
+	(*extra)[name] = json.RawMessage(value)
+}
+
+// An email is the organization's e-mail address. Fly.io's page calls the member
+// organization_email, and its example sends email.
+type email struct {
+	OrganizationEmail Optional[string] `json:"organization_email"`
+	Email             jsontext.Value   `json:"email"`
+}
+
+// address returns the address. If organization_email has a value, email is an extra.
+func (e *email) address(extra *map[string]json.RawMessage) (address Optional[string], err error) {
+	if _, ok := e.OrganizationEmail.Get(); ok || e.Email == nil {
+		addExtra(extra, "email", e.Email)
+		return e.OrganizationEmail, nil
+	}
+	if err := address.UnmarshalJSON(e.Email); err != nil {
+		return address, invalidMember("email", err)
+	}
+	return address, nil
+}
+
+// checkAddress refuses an address with a zone, which has no meaning on another machine.
+func checkAddress(a netip.Addr) error {
+	if a.Zone() != "" {
+		return invalidField("ip_address", mustBeAddress)
+	}
+	return nil
+}
+
+// payloadOptions decode a payload of valid UTF-8, in which AllowInvalidUTF8 allows only
+// escaped lone surrogates.
+var payloadOptions = jsonv2.JoinOptions(
+	jsontext.AllowInvalidUTF8(true), jsonv2.WithUnmarshalers(jsonv2.UnmarshalFromFunc(readText)))
+
+var errNUL = errors.New("a text with a NUL character")
+
+// readText reads a string. It refuses NUL characters, which databases cannot store, and
+// null in a list.
+func readText(dec *jsontext.Decoder, text *string) error {
+	if parent, _ := dec.StackIndex(dec.StackDepth()); dec.PeekKind() == 'n' && parent != '[' {
+		return dec.SkipValue()
+	}
+	token, err := dec.ReadToken()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := checkAddress(p.IPAddress.Value); err != nil {
-		return nil, err
+	if token.Kind() != '"' {
+		return errors.New("not a string")
 	}
-	if err := checkTexts(
-		text{"name", p.Name.Value}, text{"organization_id", p.OrganizationID.Value},
-		text{"organization_name", p.OrganizationName.Value}, text{"organization_email", address.Value},
-		text{"user_id", p.UserID.Value}, text{"user_name", p.UserName.Value}, text{"user_email", p.UserEmail.Value},
-		text{"user_role", p.UserRole.Value}, text{"primary_region", p.PrimaryRegion.Value},
-		text{"read_regions", strings.Join(p.ReadRegions.Value, "")},
-	); err != nil {
-		return nil, err
+	if *text = token.String(); strings.IndexByte(*text, 0) >= 0 {
+		return errNUL
 	}
-	return &UpdateRequest{
-		Name:           p.Name.Optional,
-		OrganizationID: p.OrganizationID.Optional, OrganizationName: p.OrganizationName.Optional, OrganizationEmail: address,
-		UserID: p.UserID.Optional, UserName: p.UserName.Optional, UserEmail: p.UserEmail.Optional, UserRole: p.UserRole.Optional,
-		PrimaryRegion: p.PrimaryRegion.Optional,
-		ReadRegions:   Optional[[]string]{p.ReadRegions.Value, p.ReadRegions.Present, p.ReadRegions.Null},
-		IPAddress:     p.IPAddress.Optional,
-		Extra:         p.extras(g, body, p.Extra),
-	}, nil
+	return nil
 }

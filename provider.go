@@ -303,7 +303,7 @@ func (p *Provider) provision(m *Message, g Generation) (operation, error) {
 	if err != nil {
 		return operation{}, err
 	}
-	req, err := body.(*provisionPayload).request(g, m.Body)
+	req, err := body.(*provisionPayload).request(g)
 	if err != nil {
 		return operation{}, err
 	}
@@ -324,7 +324,7 @@ func (p *Provider) update(m *Message, g Generation, id string) (operation, error
 	if err != nil {
 		return operation{}, err
 	}
-	req, err := body.(*updatePayload).request(g, m.Body)
+	req, err := body.(*updatePayload).request(g)
 	if err != nil {
 		return operation{}, err
 	}

@@ -139,11 +139,7 @@ func TestNULCharacters(t *testing.T) {
 			}
 			p := &testProvisioner{}
 			w := do(newProvider(t, p, unsigned), httptest.NewRequest(method, target, strings.NewReader(body)))
-			named := field
-			if field == "email" {
-				named = "organization_email"
-			}
-			if w.Code != 422 || !strings.Contains(w.Body.String(), named) || len(p.recorded()) != 0 {
+			if w.Code != 422 || !strings.Contains(w.Body.String(), `\"`+field+`\"`) || len(p.recorded()) != 0 {
 				t.Errorf("%s %s: got %d %s", method, field, w.Code, w.Body)
 			}
 		}

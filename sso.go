@@ -125,7 +125,12 @@ func NewSignOn(c Config) (*SignOn, error) {
 	}
 	s := &SignOn{
 		sso: sso, base: base, secure: base.Scheme == "https", now: c.Now, log: c.Logger,
-		oauth:   newOAuth(sso, base, server),
+		oauth: oauth2.Config{
+			ClientID: sso.ClientID, RedirectURL: base.String() + callbackPath,
+			Endpoint: oauth2.Endpoint{
+				AuthURL: server.JoinPath("oauth", "authorize").String(), TokenURL: server.JoinPath("oauth", "token").String(),
+			},
+		},
 		infoURL: server.JoinPath("oauth", "token", "info").String(),
 		client:  clientFor(sso.HTTPClient),
 	}
@@ -142,18 +147,6 @@ func NewSignOn(c Config) (*SignOn, error) {
 		return nil, fmt.Errorf("flyext: the path of Config.BaseURL is not valid in a cookie: %w", err)
 	}
 	return s, nil
-}
-
-func newOAuth(sso SSOConfig, base, server *url.URL) oauth2.Config {
-	return oauth2.Config{
-		ClientID: sso.ClientID, ClientSecret: sso.ClientSecret, RedirectURL: base.String() + callbackPath,
-		Endpoint: oauth2.Endpoint{
-			AuthURL:  server.JoinPath("oauth", "authorize").String(),
-			TokenURL: server.JoinPath("oauth", "token").String(),
-			// The detection of the style would use up the code.
-			AuthStyle: oauth2.AuthStyleInParams,
-		},
-	}
 }
 
 // Begin redirects a GET of a customer's browser to Fly.io or, if [SSOConfig.SignedIn]

@@ -28,23 +28,22 @@ func members(body []byte) (map[string]jsontext.Value, error) {
 	return b.members, err
 }
 
-// canonicalToken rewrites a response of the token endpoint (RFC 6749, section 5.1) with
-// the members that the sign-on uses and the types that package oauth2 expects.
-func canonicalToken(body []byte) ([]byte, error) {
+// A tokenAnswer is a response of the token endpoint (RFC 6749, sections 5.1 and 5.2).
+type tokenAnswer struct {
+	failure                          string // an error code
+	accessToken, refreshToken, scope string
+}
+
+func decodeToken(body []byte) (*tokenAnswer, error) {
 	m, err := members(body)
 	if err != nil {
 		return nil, err
 	}
-	if failed := textOf(m["error"]); failed != "" {
-		return marshal(map[string]string{"error": failed})
-	}
-	answer := map[string]string{
-		"access_token": textOf(m["access_token"]), "refresh_token": textOf(m["refresh_token"]), "scope": scopeOf(m["scope"]),
-	}
-	if answer["access_token"] == "" {
+	t := &tokenAnswer{textOf(m["error"]), textOf(m["access_token"]), textOf(m["refresh_token"]), scopeOf(m["scope"])}
+	if t.failure == "" && t.accessToken == "" {
 		return nil, errAccessToken
 	}
-	return marshal(answer)
+	return t, nil
 }
 
 // scopeOf returns a scope, which some servers write as an array.

@@ -1,14 +1,12 @@
 package flyext
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"net/http"
-	"time"
+	"net/url"
 
 	jsonv2 "github.com/go-json-experiment/json"
-	"golang.org/x/oauth2"
 )
 
 // A Grant lets [SignOn.Recheck] ask Fly.io later whether a user still belongs to an
@@ -64,18 +62,17 @@ func (s *SignOn) Recheck(ctx context.Context, g *Grant) (*Identity, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.sso.Timeout)
 	defer cancel()
-	source := s.oauth.TokenSource(s.tokenContext(ctx), &oauth2.Token{RefreshToken: g.refreshToken, Expiry: time.Unix(1, 0)})
-	token, err := source.Token()
+	token, err := s.requestToken(ctx, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {g.refreshToken}})
 	if err != nil {
-		return nil, tokenError(err)
+		return nil, err
 	}
-	renewed := &Grant{UserID: g.UserID, OrganizationID: g.OrganizationID, refreshToken: token.RefreshToken}
-	info, err := s.introspect(ctx, token.AccessToken)
+	renewed := &Grant{UserID: g.UserID, OrganizationID: g.OrganizationID, refreshToken: cmp.Or(token.refreshToken, g.refreshToken)}
+	info, err := s.introspect(ctx, token.accessToken)
 	if err != nil {
 		return &Identity{Grant: renewed}, err
 	}
 	id := &Identity{OrganizationID: g.OrganizationID, Generation: s.sso.Generation}
-	if err := s.fill(id, info, token); err != nil {
+	if err := s.fill(id, info, ""); err != nil {
 		return nil, err
 	}
 	if id.UserID != g.UserID {
@@ -83,23 +80,4 @@ func (s *SignOn) Recheck(ctx context.Context, g *Grant) (*Identity, error) {
 	}
 	id.Grant = renewed
 	return id, nil
-}
-
-// tokenError returns the response to an error of the token endpoint.
-func tokenError(err error) error {
-	re, ok := errors.AsType[*oauth2.RetrieveError](err)
-	if !ok {
-		return flyError(fmt.Errorf("token endpoint: %w", err))
-	}
-	// The text of re quotes the body, which must not reach the log.
-	reason := knownError(re.ErrorCode)
-	status := http.StatusOK
-	if re.Response != nil {
-		status = re.Response.StatusCode
-	}
-	cause := fmt.Errorf("token endpoint: status %d, error %q", status, reason)
-	if reason == "invalid_grant" {
-		return signOnError(CodeInvalidGrant, cause)
-	}
-	return flyError(cause)
 }

@@ -1,17 +1,16 @@
 package flyext
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
+	"strings"
 
 	jsonv2 "github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
-	"golang.org/x/oauth2"
 )
 
 // A permission is the scope of generation 1.
@@ -33,24 +32,26 @@ func (s *SignOn) scope(organizationID string) string {
 
 // identify exchanges a code for a user who may enter.
 func (s *SignOn) identify(ctx context.Context, to Destination, code, verifier string) (*Identity, error) {
-	token, err := s.exchange(ctx, code, verifier)
+	token, err := s.requestToken(ctx, url.Values{
+		"grant_type": {"authorization_code"}, "code": {code}, "code_verifier": {verifier}, "redirect_uri": {s.oauth.RedirectURL},
+	})
 	if err != nil {
 		return nil, err
 	}
 	id := &Identity{ExtensionID: to.ExtensionID, OrganizationID: to.OrganizationID, Generation: s.sso.Generation}
 	if s.sso.Generation == Generation1 {
 		id.Role = roleAdmin
-		return id, s.checkScope(token, to.OrganizationID)
+		return id, checkScope(token.scope, to.OrganizationID)
 	}
-	info, err := s.introspect(ctx, token.AccessToken)
+	info, err := s.introspect(ctx, token.accessToken)
 	if err != nil {
 		return nil, err
 	}
-	return id, s.fill(id, info, token)
+	return id, s.fill(id, info, token.refreshToken)
 }
 
 // fill completes an identity with the token info.
-func (s *SignOn) fill(id *Identity, info *tokenInfo, token *oauth2.Token) (err error) {
+func (s *SignOn) fill(id *Identity, info *tokenInfo, refreshToken string) (err error) {
 	if info.hasApplication && info.application != s.sso.ClientID {
 		return signOnError(CodeForeignToken, nil)
 	}
@@ -58,8 +59,8 @@ func (s *SignOn) fill(id *Identity, info *tokenInfo, token *oauth2.Token) (err e
 	if id.Role, err = s.roleIn(id.OrganizationID, info.organizations); err != nil {
 		return err
 	}
-	if s.sso.KeepGrant && token.RefreshToken != "" {
-		id.Grant = &Grant{UserID: id.UserID, OrganizationID: id.OrganizationID, refreshToken: token.RefreshToken}
+	if s.sso.KeepGrant && refreshToken != "" {
+		id.Grant = &Grant{UserID: id.UserID, OrganizationID: id.OrganizationID, refreshToken: refreshToken}
 	}
 	return nil
 }
@@ -67,13 +68,12 @@ func (s *SignOn) fill(id *Identity, info *tokenInfo, token *oauth2.Token) (err e
 // checkScope compares the granted scope with the requested scope, which the user could
 // edit. A missing scope means the requested one (RFC 6749, section 5.1). Recorded
 // responses have "read", which proves no organization; see [SSOConfig.Generation].
-func (s *SignOn) checkScope(token *oauth2.Token, organizationID string) error {
-	text, _ := token.Extra("scope").(string)
-	if text == "" || text == "read" {
+func checkScope(scope, organizationID string) error {
+	if scope == "" || scope == "read" {
 		return nil
 	}
 	var granted permission
-	if err := jsonv2.Unmarshal([]byte(text), &granted); err != nil || granted != (permission{organizationID, roleAdmin}) {
+	if err := jsonv2.Unmarshal([]byte(scope), &granted); err != nil || granted != (permission{organizationID, roleAdmin}) {
 		return signOnError(CodeNotAMember, errScope)
 	}
 	return nil
@@ -99,20 +99,34 @@ func (s *SignOn) roleIn(organizationID string, all []Membership) (string, error)
 
 var errScope = errors.New("the granted scope differs from the requested scope")
 
-// exchange sends the access token request (RFC 6749, section 4.1.3).
-func (s *SignOn) exchange(ctx context.Context, code, verifier string) (*oauth2.Token, error) {
-	token, err := s.oauth.Exchange(s.tokenContext(ctx), code, oauth2.VerifierOption(verifier))
-	if err == nil {
-		return token, nil
+// requestToken sends an access token request (RFC 6749, sections 4.1.3 and 6).
+func (s *SignOn) requestToken(ctx context.Context, form url.Values) (*tokenAnswer, error) {
+	form.Set("client_id", s.sso.ClientID)
+	form.Set("client_secret", s.sso.ClientSecret)
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.oauth.Endpoint.TokenURL, strings.NewReader(form.Encode()))
+	if err != nil {
+		return nil, err
 	}
-	return nil, tokenError(err)
-}
-
-// tokenContext returns a context in which package oauth2 uses the sign-on's client.
-func (s *SignOn) tokenContext(ctx context.Context) context.Context {
-	client := *s.client
-	client.Transport = &answerTransport{next: s.client.Transport, read: canonicalToken}
-	return context.WithValue(ctx, oauth2.HTTPClient, &client)
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	status, body, err := s.send(r)
+	if err != nil {
+		return nil, flyError(fmt.Errorf("token endpoint: %w", err))
+	}
+	answer, err := decodeToken(body)
+	switch {
+	case status/100 == 2 && err != nil:
+		return nil, flyError(fmt.Errorf("token endpoint: %w", err))
+	case err != nil: // some servers refuse with a form
+		form, _ := url.ParseQuery(string(body))
+		answer = &tokenAnswer{failure: form.Get("error")}
+	case status/100 == 2 && answer.failure == "":
+		return answer, nil
+	}
+	cause := fmt.Errorf("token endpoint: status %d, error %q", status, knownError(answer.failure))
+	if answer.failure == "invalid_grant" {
+		return nil, signOnError(CodeInvalidGrant, cause)
+	}
+	return nil, flyError(cause)
 }
 
 // introspect requests the token info.
@@ -122,23 +136,38 @@ func (s *SignOn) introspect(ctx context.Context, accessToken string) (*tokenInfo
 		return nil, err
 	}
 	r.Header.Set("Authorization", "Bearer "+accessToken)
-	r.Header.Set("Accept", "application/json")
-	client := *s.client
-	client.Transport = &answerTransport{next: s.client.Transport}
-	answer, err := client.Do(r)
-	if err != nil {
-		return nil, flyError(fmt.Errorf("token info: %w", err))
+	status, body, err := s.send(r)
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("status %d", status)
 	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return nil, flyError(fmt.Errorf("token info: status %d", answer.StatusCode))
+	var info *tokenInfo
+	if err == nil {
+		info, err = decodeTokenInfo(body)
 	}
-	body, _ := io.ReadAll(answer.Body) // answerTransport has read it already
-	info, err := decodeTokenInfo(body)
 	if err != nil {
 		return nil, flyError(fmt.Errorf("token info: %w", err))
 	}
 	return info, nil
+}
+
+// maxOAuthAnswer bounds a response of Fly.io's OAuth server, in bytes.
+const maxOAuthAnswer = 1 << 20
+
+var errOAuthAnswerSize = fmt.Errorf("the response is larger than %d bytes", maxOAuthAnswer)
+
+// send sends a request to Fly.io's OAuth server and reads the response.
+func (s *SignOn) send(r *http.Request) (status int, body []byte, err error) {
+	r.Header.Set("Accept", "application/json")
+	answer, err := s.client.Do(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer answer.Body.Close()
+	body, err = io.ReadAll(io.LimitReader(answer.Body, maxOAuthAnswer+1))
+	if err == nil && len(body) > maxOAuthAnswer {
+		return 0, nil, errOAuthAnswerSize
+	}
+	return answer.StatusCode, body, quiet(err)
 }
 
 // clientFor returns a copy of a client, or a default client for nil, for requests to
@@ -167,40 +196,4 @@ func (t quietTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		answer.Header.Del("Location")
 	}
 	return answer, quiet(err)
-}
-
-// maxOAuthAnswer bounds a response of Fly.io's OAuth server, in bytes.
-const maxOAuthAnswer = 1 << 20
-
-var errOAuthAnswerSize = fmt.Errorf("the response is larger than %d bytes", maxOAuthAnswer)
-
-// An answerTransport reads the whole bounded body before it returns a response, so that
-// a failure of the body is an error of the request.
-type answerTransport struct {
-	next http.RoundTripper
-	read func(body []byte) ([]byte, error) // rewrites the body of a success; may be nil
-}
-
-func (t *answerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	answer, err := t.next.RoundTrip(r)
-	if err != nil {
-		return nil, err
-	}
-	body, err := io.ReadAll(io.LimitReader(answer.Body, maxOAuthAnswer+1))
-	answer.Body.Close()
-	err = quiet(err)
-	if err == nil && len(body) > maxOAuthAnswer {
-		err = errOAuthAnswerSize
-	}
-	if err == nil && t.read != nil && answer.StatusCode/100 == 2 {
-		body, err = t.read(body)
-	}
-	if err == nil && t.read != nil && jsontext.Value(body).Kind() == '{' { // oauth2 reads JSON only with this type
-		answer.Header.Set("Content-Type", "application/json")
-	}
-	if err != nil {
-		return nil, err
-	}
-	answer.Body = io.NopCloser(bytes.NewReader(body))
-	return answer, nil
 }

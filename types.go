@@ -6,6 +6,8 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+
+	jsonv2 "github.com/go-json-experiment/json"
 )
 
 // A ProvisionRequest is the body of POST {base}/extensions: Fly.io's request for a new
@@ -15,36 +17,36 @@ import (
 type ProvisionRequest struct {
 	// ID is Fly.io's unique id for the extension. A repeated request has the same ID
 	// and must get the same extension with the same secrets.
-	ID string
+	ID string `json:"id"`
 	// Name is the extension's name, such as "collider-prod". It may be empty and may
 	// change, so use ID as the key.
-	Name string
+	Name string `json:"name"`
 
-	OrganizationID   string
-	OrganizationName string
+	OrganizationID   string `json:"organization_id"`
+	OrganizationName string `json:"organization_name"`
 	// OrganizationEmail is a permanent alias for the organization's admins. Fly.io
 	// sends it as "organization_email" or "email".
-	OrganizationEmail string
+	OrganizationEmail string `json:"-"`
 
 	// UserID, UserName, UserEmail and UserRole ("admin" or "member") describe the
 	// provisioning user. Key users by UserID: the e-mail is an alias.
-	UserID    string
-	UserName  string
-	UserEmail string
-	UserRole  string
+	UserID    string `json:"user_id"`
+	UserName  string `json:"user_name"`
+	UserEmail string `json:"user_email"`
+	UserRole  string `json:"user_role"`
 
 	// PrimaryRegion is the three-letter code of the region from which the app
 	// writes, such as "mad". ReadRegions are the regions for replicas.
-	PrimaryRegion string
-	ReadRegions   []string
+	PrimaryRegion string   `json:"primary_region"`
+	ReadRegions   []string `json:"read_regions"`
 	// IPAddress is the extension's IPv6 address on the customer's network
 	// (Flycast), or the zero Addr if Fly.io sent none.
-	IPAddress netip.Addr
+	IPAddress netip.Addr `json:"ip_address"`
 
 	// Extra holds the raw values of all other members, such as your own options that
 	// flyctl sends. It excludes timestamp, nonce and url, the parameters of X-Signature.
 	// In generation 1 these are ordinary members, unless the request has all three.
-	Extra map[string]json.RawMessage
+	Extra map[string]json.RawMessage `json:",embed"`
 }
 
 // An UpdateRequest is the body of PATCH {base}/extensions/{id}: Fly.io's request to
@@ -53,21 +55,21 @@ type ProvisionRequest struct {
 //
 // See https://fly.io/docs/reference/extensions_api/#updating-extensions.
 type UpdateRequest struct {
-	Name              Optional[string]
-	OrganizationID    Optional[string]
-	OrganizationName  Optional[string]
-	OrganizationEmail Optional[string]
-	UserID            Optional[string]
-	UserName          Optional[string]
-	UserEmail         Optional[string]
-	UserRole          Optional[string]
-	PrimaryRegion     Optional[string]
+	Name              Optional[string] `json:"name"`
+	OrganizationID    Optional[string] `json:"organization_id"`
+	OrganizationName  Optional[string] `json:"organization_name"`
+	OrganizationEmail Optional[string] `json:"-"`
+	UserID            Optional[string] `json:"user_id"`
+	UserName          Optional[string] `json:"user_name"`
+	UserEmail         Optional[string] `json:"user_email"`
+	UserRole          Optional[string] `json:"user_role"`
+	PrimaryRegion     Optional[string] `json:"primary_region"`
 	// ReadRegions lists all replicas: an empty list removes every replica.
-	ReadRegions Optional[[]string]
-	IPAddress   Optional[netip.Addr]
+	ReadRegions Optional[[]string]   `json:"read_regions"`
+	IPAddress   Optional[netip.Addr] `json:"ip_address"`
 
 	// Extra holds the raw values of all other members; see [ProvisionRequest].
-	Extra map[string]json.RawMessage
+	Extra map[string]json.RawMessage `json:",embed"`
 }
 
 // An Optional is a member that is absent, null, or has a value. Its zero value is
@@ -86,6 +88,15 @@ func OptionalOf[T any](value T) Optional[T] { return Optional[T]{Value: value, P
 
 // OptionalNull returns an Optional that is null.
 func OptionalNull[T any]() Optional[T] { return Optional[T]{Present: true, Null: true} }
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (o *Optional[T]) UnmarshalJSON(text []byte) error {
+	*o = Optional[T]{Present: true, Null: string(text) == "null"}
+	if o.Null {
+		return nil
+	}
+	return jsonv2.Unmarshal(text, &o.Value, payloadOptions)
+}
 
 // Get returns the value, and reports whether there is one: false for absent and null.
 func (o Optional[T]) Get() (value T, ok bool) { return o.Value, o.Present && !o.Null }

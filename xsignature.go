@@ -189,10 +189,10 @@ func signingParams(m *Message, signsQuery bool, query string) (p xSignatureParam
 		if err != nil {
 			return p, err
 		}
-		timestamp = members.Timestamp.text
-		if !members.Nonce.number && !members.URL.number {
-			p.nonce, p.url = members.Nonce.text, members.URL.text
+		if timestamp = textOf(members.Timestamp); members.Timestamp.Kind() == '0' {
+			timestamp = string(members.Timestamp)
 		}
+		p.nonce, p.url = textOf(members.Nonce), textOf(members.URL)
 	}
 	var ok bool
 	if p.timestamp, ok = parseUnix(timestamp); !ok {
