@@ -2,6 +2,7 @@ package flyext
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -42,20 +43,22 @@ func NewAuthenticator(c Config) (*Authenticator, error) {
 	if c.MaxBodyBytes < 0 {
 		return nil, errors.New("flyext: Config.MaxBodyBytes is negative")
 	}
-	a := &Authenticator{base: base, verifier: c.Verifier, replay: c.ReplayStore, now: c.Now, log: c.Logger, maxBody: c.MaxBodyBytes}
-	if a.now == nil {
-		a.now = time.Now
+	a := &Authenticator{
+		base: base, verifier: c.Verifier, replay: c.ReplayStore, now: clock(c.Now),
+		log: cmp.Or(c.Logger, slog.Default()), maxBody: cmp.Or(c.MaxBodyBytes, defaultMaxBodyBytes),
 	}
 	if a.replay == nil {
 		a.replay = NewMemoryReplayStore(0, a.now)
 	}
-	if a.log == nil {
-		a.log = slog.Default()
-	}
-	if a.maxBody == 0 {
-		a.maxBody = defaultMaxBodyBytes
-	}
 	return a, nil
+}
+
+// clock returns the clock of a configuration.
+func clock(now func() time.Time) func() time.Time {
+	if now == nil {
+		return time.Now
+	}
+	return now
 }
 
 // Check reads the whole body and returns nil if the request is genuine, fresh, signed

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -41,10 +42,8 @@ func hasMoreThanPath(u *url.URL) bool {
 
 // checkHost refuses hosts and ports that no request can have.
 func checkHost(u *url.URL) error {
-	for i := 0; i < len(u.Host); i++ {
-		if u.Host[i] >= utf8.RuneSelf {
-			return fmt.Errorf("flyext: Config.BaseURL: the host %q is not ASCII; use its ASCII form, which begins with xn--", u.Hostname())
-		}
+	if strings.ContainsFunc(u.Host, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		return fmt.Errorf("flyext: Config.BaseURL: the host %q is not ASCII; use its ASCII form, which begins with xn--", u.Hostname())
 	}
 	if port := u.Port(); port != "" || strings.HasSuffix(u.Host, ":") {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
@@ -64,21 +63,19 @@ func checkBasePath(path string) error {
 			return fmt.Errorf("flyext: Config.BaseURL: the path must not contain the element %q", element)
 		}
 	}
-	for i := 0; i+2 < len(path); i++ {
-		if path[i] != '%' {
-			continue
+	normal := percentEscape.ReplaceAllStringFunc(path, func(escape string) string {
+		if char, _ := url.PathUnescape(escape); unreserved.MatchString(char) {
+			return char
 		}
-		escape := path[i : i+3]
-		char, err := url.PathUnescape(escape)
-		if err != nil || escape != strings.ToUpper(escape) || isUnreserved(char[0]) {
-			return fmt.Errorf("flyext: Config.BaseURL: write %s in the path as %q, as clients do", escape, url.PathEscape(char))
-		}
+		return strings.ToUpper(escape)
+	})
+	if path != normal {
+		return fmt.Errorf("flyext: Config.BaseURL: write the path as %q, as clients do", normal)
 	}
 	return nil
 }
 
-// isUnreserved reports whether a character is never escaped (RFC 3986, section 2.3).
-func isUnreserved(c byte) bool {
-	letter := 'a' <= c|0x20 && c|0x20 <= 'z'
-	return letter || '0' <= c && c <= '9' || c == '-' || c == '.' || c == '_' || c == '~'
-}
+var (
+	percentEscape = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
+	unreserved    = regexp.MustCompile(`^[A-Za-z0-9._~-]$`) // never escaped (RFC 3986, section 2.3)
+)

@@ -1,17 +1,13 @@
 package flyext
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 )
 
-const (
-	defaultMaxBodyBytes = 1 << 20
-	// maxFirstRead bounds the memory that is allocated for an announced length.
-	maxFirstRead = 16 << 10
-)
+const defaultMaxBodyBytes int64 = 1 << 20
 
 var errBodyConsumed = errors.New("the body is empty although its length was announced: a middleware has read the body")
 
@@ -23,13 +19,11 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 	if r.ContentLength > limit {
 		return nil, tooLarge(limit)
 	}
-	var body bytes.Buffer
-	body.Grow(int(min(max(r.ContentLength, 0), maxFirstRead)) + bytes.MinRead)
-	_, err := body.ReadFrom(http.MaxBytesReader(serverWriter(w), r.Body, limit))
+	body, err := io.ReadAll(http.MaxBytesReader(serverWriter(w), r.Body, limit))
 	if larger, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, tooLarge(larger.Limit) // perhaps the limit of an outer handler
 	}
-	if err == nil && r.ContentLength > 0 && body.Len() == 0 {
+	if err == nil && r.ContentLength > 0 && len(body) == 0 {
 		err = errBodyConsumed
 	}
 	if err != nil {
@@ -38,7 +32,7 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 			Message: "The body ended before it was complete.", Err: quiet(err),
 		}
 	}
-	return body.Bytes(), nil
+	return body, nil
 }
 
 func tooLarge(limit int64) error {

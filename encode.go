@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
-	"unicode/utf8"
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -155,20 +153,3 @@ func encodeError(e *Error) []byte {
 const unauthenticatedMessage = "The request is not authenticated."
 
 var unauthenticatedBody = encodeError(&Error{Code: CodeUnauthenticated, Message: unauthenticatedMessage})
-
-// isEnvName reports whether a shell accepts the name of a variable (POSIX.1-2017,
-// section 8.1).
-func isEnvName(name string) bool {
-	for i := 0; i < len(name); i++ {
-		c := name[i]
-		letter := 'a' <= c|0x20 && c|0x20 <= 'z' || c == '_'
-		if !letter && (i == 0 || c < '0' || c > '9') {
-			return false
-		}
-	}
-	return name != ""
-}
-
-func isEnvValue(value string) bool {
-	return utf8.ValidString(value) && strings.IndexByte(value, 0) < 0
-}

@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -178,37 +179,16 @@ func decodeBinary(m *Message, contentType string, g Generation) (*Event, error) 
 // some senders do not escape it.
 func decodeFieldValue(value string) string {
 	if n := len(value); n >= 2 && value[0] == '"' && value[n-1] == '"' {
-		value = unquoteField(value[1 : n-1])
+		value = quotedPair.ReplaceAllString(value[1:n-1], "$1")
 	}
-	if strings.IndexByte(value, '%') >= 0 {
-		decoded := make([]byte, 0, len(value))
-		for i := 0; i < len(value); i++ {
-			if value[i] == '%' && i+2 < len(value) {
-				if b, err := strconv.ParseUint(value[i+1:i+3], 16, 8); err == nil {
-					decoded = append(decoded, byte(b))
-					i += 2
-					continue
-				}
-			}
-			decoded = append(decoded, value[i])
-		}
-		value = string(decoded)
-	}
-	return value
+	return percentEscape.ReplaceAllStringFunc(value, func(escape string) string {
+		decoded, _ := url.PathUnescape(escape) // never fails
+		return decoded
+	})
 }
 
-// unquoteField removes the backslashes of a quoted string (RFC 9110, section 5.6.4),
-// which is passed without its quotes.
-func unquoteField(value string) string {
-	var b strings.Builder
-	for i := 0; i < len(value); i++ {
-		if value[i] == '\\' && i+1 < len(value) {
-			i++
-		}
-		b.WriteByte(value[i])
-	}
-	return b.String()
-}
+// quotedPair is an escape in a quoted string (RFC 9110, section 5.6.4).
+var quotedPair = regexp.MustCompile(`(?s)\\(.)`)
 
 // decodeStructured reads an event in structured mode (CloudEvents JSON Event Format 1.0,
 // section 3).

@@ -83,7 +83,7 @@ func (v *messageSignature) Verify(_ context.Context, m *Message) (Verification, 
 	}
 	signatures, err := v.parse(wire.Header)
 	if err != nil {
-		return Verification{}, refusal{err}
+		return Verification{}, fmt.Errorf("message signature: %w", err)
 	}
 	var first error
 	var nonces []Nonce
@@ -103,14 +103,8 @@ func (v *messageSignature) Verify(_ context.Context, m *Message) (Verification, 
 	if len(nonces) > 0 {
 		return Verification{Generation: Generation1, Verifier: "message-signature", Nonces: nonces}, nil
 	}
-	return Verification{}, refusal{first}
+	return Verification{}, fmt.Errorf("message signature: %w", first)
 }
-
-// refusal adds the name of the verifier to a reason, when its text is read.
-type refusal struct{ reason error }
-
-func (e refusal) Error() string { return "message signature: " + e.reason.Error() }
-func (e refusal) Unwrap() error { return e.reason }
 
 // parse reads the signatures in the one format that the headers announce. A header that
 // was read in two formats could evade a check.

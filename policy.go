@@ -1,6 +1,7 @@
 package flyext
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -77,12 +78,7 @@ func (p Policy) withDefaults() (Policy, error) {
 	if err := errors.Join(checkDuration("Policy.MaxAge", p.MaxAge), checkDuration("Policy.ClockSkew", p.ClockSkew)); err != nil {
 		return p, err
 	}
-	if p.MaxAge == 0 {
-		p.MaxAge = defaultMaxAge
-	}
-	if p.ClockSkew == 0 {
-		p.ClockSkew = defaultClockSkew
-	}
+	p.MaxAge, p.ClockSkew = cmp.Or(p.MaxAge, defaultMaxAge), cmp.Or(p.ClockSkew, defaultClockSkew)
 	for _, name := range p.RequireComponents {
 		if name != "@authority" && name != "@scheme" && !msgsig.IsFieldName(name) {
 			return p, fmt.Errorf("flyext: Policy.RequireComponents: %q must be @authority, @scheme or a field name in lower case", name)

@@ -1,6 +1,7 @@
 package flyext
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -182,12 +183,9 @@ func New(p Provisioner, c Config) (*Provider, error) {
 			return nil, err
 		}
 	}
-	if c.Timeout == 0 {
-		c.Timeout = defaultTimeout
-	}
 	return &Provider{
 		auth: auth, eventAuth: eventAuth, signOn: signOn, provisioner: p, basePath: auth.base.EscapedPath(),
-		timeout: c.Timeout, log: auth.log, observe: c.Observe, delivery: newDelivery(auth.replay, auth.now),
+		timeout: cmp.Or(c.Timeout, defaultTimeout), log: auth.log, observe: c.Observe, delivery: newDelivery(auth.replay, auth.now),
 	}, nil
 }
 

@@ -56,10 +56,7 @@ func NewMemoryReplayStore(capacity int, now func() time.Time) ReplayStore {
 	if capacity <= 0 {
 		capacity = defaultReplayCapacity
 	}
-	if now == nil {
-		now = time.Now
-	}
-	return &memoryReplayStore{replay.NewCalendar(capacity), now}
+	return &memoryReplayStore{replay.NewCalendar(capacity), clock(now)}
 }
 
 type memoryReplayStore struct {

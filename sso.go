@@ -1,6 +1,7 @@
 package flyext
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -124,7 +125,7 @@ func NewSignOn(c Config) (*SignOn, error) {
 		return nil, errors.New("flyext: SSOConfig.OAuthURL must be https, or http on a loopback address, without user, query and fragment")
 	}
 	s := &SignOn{
-		sso: sso, base: base, secure: base.Scheme == "https", now: c.Now, log: c.Logger,
+		sso: sso, base: base, secure: base.Scheme == "https", now: clock(c.Now), log: cmp.Or(c.Logger, slog.Default()),
 		oauth: oauth2.Config{
 			ClientID: sso.ClientID, RedirectURL: base.String() + callbackPath,
 			Endpoint: oauth2.Endpoint{
@@ -136,12 +137,6 @@ func NewSignOn(c Config) (*SignOn, error) {
 	}
 	for _, key := range append([]string{sso.StateKey}, sso.OldStateKeys...) {
 		s.keys = append(s.keys, []byte(key))
-	}
-	if s.now == nil {
-		s.now = time.Now
-	}
-	if s.log == nil {
-		s.log = slog.Default()
 	}
 	if err := s.cookie("x", "x").Valid(); err != nil {
 		return nil, fmt.Errorf("flyext: the path of Config.BaseURL is not valid in a cookie: %w", err)

@@ -1,6 +1,7 @@
 package flyext
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -110,16 +111,12 @@ type SSOConfig struct {
 // withDefaults returns a checked copy with the defaults.
 func (s *SSOConfig) withDefaults() (SSOConfig, error) {
 	d := *s
-	if d.Generation == 0 {
-		d.Generation = Generation2
-	}
+	d.Generation = cmp.Or(d.Generation, Generation2)
+	d.Timeout = cmp.Or(d.Timeout, defaultSSOTimeout)
 	if d.Roles == nil {
 		d.Roles = []string{roleAdmin, roleMember}
 	}
 	d.Roles = slices.Clone(d.Roles)
-	if d.Timeout == 0 {
-		d.Timeout = defaultSSOTimeout
-	}
 	if d.OAuthURL == "" {
 		d.OAuthURL = generation2URL
 		if d.Generation == Generation1 {

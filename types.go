@@ -6,6 +6,9 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"regexp"
+	"strings"
+	"unicode/utf8"
 
 	jsonv2 "github.com/go-json-experiment/json"
 )
@@ -176,14 +179,17 @@ func (s Secrets) LogValue() slog.Value { return slog.AnyValue(s.redact()) }
 // MarshalJSON implements [json.Marshaler]. It redacts the values.
 func (s Secrets) MarshalJSON() ([]byte, error) { return json.Marshal(s.redact()) }
 
+// envName is the name of a variable in a shell (POSIX.1-2017, section 8.1).
+var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
 // check returns an error for a name or a value that cannot be an environment variable.
 // The error has the name, never the value.
 func (s Secrets) check() error {
 	for name, value := range s {
-		if !isEnvName(name) {
+		if !envName.MatchString(name) {
 			return fmt.Errorf("secret name %q cannot be an environment variable; use letters, digits and underscores", name)
 		}
-		if !isEnvValue(value) {
+		if !utf8.ValidString(value) || strings.Contains(value, "\x00") {
 			return fmt.Errorf("value of secret %s must be UTF-8 without NUL", name)
 		}
 	}

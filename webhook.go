@@ -2,6 +2,7 @@ package flyext
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -153,22 +154,11 @@ func NewWebhooks(c WebhookConfig) (*Webhooks, error) {
 	}
 	w := &Webhooks{
 		endpoint: u.String(), key: mac.New(c.Secret), client: clientFor(c.HTTPClient),
-		attempts: c.Attempts, timeout: c.Timeout, now: c.Now, sleep: c.Sleep, log: c.Logger, observe: c.Observe,
-	}
-	if w.attempts == 0 {
-		w.attempts = defaultWebhookAttempts
-	}
-	if w.timeout == 0 {
-		w.timeout = defaultWebhookTimeout
-	}
-	if w.now == nil {
-		w.now = time.Now
+		attempts: cmp.Or(c.Attempts, defaultWebhookAttempts), timeout: cmp.Or(c.Timeout, defaultWebhookTimeout),
+		now: clock(c.Now), sleep: c.Sleep, log: cmp.Or(c.Logger, slog.Default()), observe: c.Observe,
 	}
 	if w.sleep == nil {
 		w.sleep = sleep
-	}
-	if w.log == nil {
-		w.log = slog.Default()
 	}
 	return w, nil
 }
