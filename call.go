@@ -10,23 +10,24 @@ import (
 	"time"
 )
 
-// call runs an operation with a deadline that does not depend on the client, one
-// operation at a time for each id. It holds the lock until the response is encoded,
-// because the next call may change the same extension.
-func (p *Provider) call(ctx context.Context, rec *record, op operation) ([]byte, error) {
+// call runs a call of the service with a deadline that does not depend on the client, one
+// at a time for each extension id. run also encodes the response while the lock is held,
+// because the next call may change the same extension. id is "" for events and a list.
+func (p *Provider) call(ctx context.Context, rec *record, id string, run func(context.Context) ([]byte, error)) ([]byte, error) {
+	rec.ExtensionID = id
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.timeout)
 	defer cancel()
 	arrived := time.Now()
-	if op.id != "" { // events have their own locks
-		if err := p.locks.lock(ctx, op.id); err != nil {
+	if id != "" { // events have their own locks
+		if err := p.locks.lock(ctx, id); err != nil {
 			return nil, timedOut(fmt.Errorf("waiting for another call for this id: %w", err))
 		}
-		defer p.locks.unlock(op.id)
+		defer p.locks.unlock(id)
 	}
 	var answer []byte
 	start := time.Now()
 	err := catch(func() (err error) {
-		answer, err = op.run(ctx)
+		answer, err = run(ctx)
 		return err
 	})
 	end := time.Now()

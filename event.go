@@ -117,14 +117,14 @@ func newDelivery(store ReplayStore, now func() time.Time) *delivery {
 }
 
 // receive decodes the events of an admitted request.
-func (p *Provider) receive(m *Message, v Verification, rec *record) (operation, error) {
+func (p *Provider) receive(ctx context.Context, rec *record, m *Message, v Verification) ([]byte, error) {
 	receiver, ok := p.provisioner.(EventReceiver)
 	if !ok {
-		return operation{}, Unsupported("This provider does not receive events.")
+		return nil, Unsupported("This provider does not receive events.")
 	}
 	events, err := decodeEvents(m, v.Generation)
 	if err != nil {
-		return operation{}, err
+		return nil, err
 	}
 	for _, e := range events {
 		for _, n := range v.Nonces {
@@ -133,9 +133,9 @@ func (p *Provider) receive(m *Message, v Verification, rec *record) (operation, 
 			}
 		}
 	}
-	return operation{run: func(ctx context.Context) ([]byte, error) {
+	return p.call(ctx, rec, "", func(ctx context.Context) ([]byte, error) {
 		return noAnswer, p.delivery.all(ctx, rec, receiver, events)
-	}}, nil
+	})
 }
 
 // all delivers the events of one request. A failure does not stop the others: when

@@ -235,29 +235,44 @@ func (p *Provider) handle(ctx context.Context, w http.ResponseWriter, r *http.Re
 		w.Header().Set("Allow", strings.Join(to.methods, ", "))
 		return nil, newError(http.StatusMethodNotAllowed, CodeMethodNotAllowed, "This method is not allowed here.")
 	}
-	var do operation
-	err := catch(func() error { // the service may have its own Verifier or ReplayStore
-		auth := p.auth
-		if to.name == routeEvents {
-			auth = p.eventAuth
-		}
-		m, err := auth.read(w, r)
-		if err != nil {
-			return err
-		}
-		m.newPayload, m.isEvent = payloadOf(r.Method, to), to.name == routeEvents
-		v, err := auth.admit(ctx, m)
-		rec.verified(v, err)
-		if err == nil {
-			do, err = p.operation(m, v, to, rec)
-		}
+	var m *Message
+	var v Verification
+	err := catch(func() (err error) { // the service may have its own Verifier or ReplayStore
+		m, v, err = p.admit(ctx, w, r, rec, to)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	rec.ExtensionID = do.id
-	return p.call(ctx, rec, do)
+	switch {
+	case to.name == routeEvents:
+		return p.receive(ctx, rec, m, v)
+	case to.name == routeList:
+		return p.list(ctx, rec, to.id)
+	case m.Method == http.MethodPost:
+		return p.provision(ctx, rec, m, v.Generation)
+	case m.Method == http.MethodPatch:
+		return p.update(ctx, rec, m, v.Generation, to.id)
+	case m.Method == http.MethodGet:
+		return p.fetch(ctx, rec, to.id)
+	}
+	return p.deprovision(ctx, rec, to.id)
+}
+
+// admit reads and verifies a request.
+func (p *Provider) admit(ctx context.Context, w http.ResponseWriter, r *http.Request, rec *record, to route) (*Message, Verification, error) {
+	auth := p.auth
+	if to.name == routeEvents {
+		auth = p.eventAuth
+	}
+	m, err := auth.read(w, r)
+	if err != nil {
+		return nil, Verification{}, err
+	}
+	m.newPayload, m.isEvent = payloadOf(r.Method, to), to.name == routeEvents
+	v, err := auth.admit(ctx, m)
+	rec.verified(v, err)
+	return m, v, err
 }
 
 // payloadOf returns the constructor of a request's payload, or nil.
@@ -271,41 +286,18 @@ func payloadOf(method string, to route) func() payload {
 	return nil
 }
 
-// An operation is a decoded request. run calls the service and encodes the response.
-type operation struct {
-	id  string // of the extension; "" for events and a list
-	run func(ctx context.Context) ([]byte, error)
-}
-
 var noAnswer = []byte("{}")
 
-// operation decodes an admitted request.
-func (p *Provider) operation(m *Message, v Verification, to route, rec *record) (operation, error) {
-	switch {
-	case to.name == routeEvents:
-		return p.receive(m, v, rec)
-	case to.name == routeList:
-		return p.list(to.id)
-	case m.Method == http.MethodPost:
-		return p.provision(m, v.Generation)
-	case m.Method == http.MethodPatch:
-		return p.update(m, v.Generation, to.id)
-	case m.Method == http.MethodGet:
-		return p.fetch(to.id)
-	}
-	return p.deprovision(to.id)
-}
-
-func (p *Provider) provision(m *Message, g Generation) (operation, error) {
+func (p *Provider) provision(ctx context.Context, rec *record, m *Message, g Generation) ([]byte, error) {
 	body, err := m.decode()
 	if err != nil {
-		return operation{}, err
+		return nil, err
 	}
 	req, err := body.(*provisionPayload).request(g)
 	if err != nil {
-		return operation{}, err
+		return nil, err
 	}
-	return operation{req.ID, func(ctx context.Context) ([]byte, error) {
+	return p.call(ctx, rec, req.ID, func(ctx context.Context) ([]byte, error) {
 		x, err := p.provisioner.Provision(ctx, req)
 		if err == nil && x != nil && x.Secrets == nil {
 			err = errNoSecrets
@@ -314,59 +306,59 @@ func (p *Provider) provision(m *Message, g Generation) (operation, error) {
 			return nil, err
 		}
 		return encodeSecrets(g, req.ID, x)
-	}}, nil
+	})
 }
 
-func (p *Provider) update(m *Message, g Generation, id string) (operation, error) {
+func (p *Provider) update(ctx context.Context, rec *record, m *Message, g Generation, id string) ([]byte, error) {
 	body, err := m.decode()
 	if err != nil {
-		return operation{}, err
+		return nil, err
 	}
 	req, err := body.(*updatePayload).request(g)
 	if err != nil {
-		return operation{}, err
+		return nil, err
 	}
-	return operation{id, func(ctx context.Context) ([]byte, error) {
+	return p.call(ctx, rec, id, func(ctx context.Context) ([]byte, error) {
 		x, err := p.provisioner.Update(ctx, id, req)
 		if err != nil {
 			return nil, err
 		}
 		return encodeSecrets(g, id, x)
-	}}, nil
+	})
 }
 
-func (p *Provider) fetch(id string) (operation, error) {
+func (p *Provider) fetch(ctx context.Context, rec *record, id string) ([]byte, error) {
 	f, ok := p.provisioner.(Fetcher)
 	if !ok {
-		return operation{}, Unsupported("This provider does not support GET for an extension.")
+		return nil, Unsupported("This provider does not support GET for an extension.")
 	}
-	return operation{id, func(ctx context.Context) ([]byte, error) {
+	return p.call(ctx, rec, id, func(ctx context.Context) ([]byte, error) {
 		x, err := f.Fetch(ctx, id)
 		if err != nil {
 			return nil, err
 		}
 		return encodeResource(id, x)
-	}}, nil
+	})
 }
 
-func (p *Provider) list(organizationID string) (operation, error) {
+func (p *Provider) list(ctx context.Context, rec *record, organizationID string) ([]byte, error) {
 	l, ok := p.provisioner.(Lister)
 	if !ok {
-		return operation{}, Unsupported("This provider does not list the extensions of an organization.")
+		return nil, Unsupported("This provider does not list the extensions of an organization.")
 	}
-	return operation{"", func(ctx context.Context) ([]byte, error) {
+	return p.call(ctx, rec, "", func(ctx context.Context) ([]byte, error) {
 		all, err := l.List(ctx, organizationID)
 		if err != nil {
 			return nil, err
 		}
 		return encodeList(all)
-	}}, nil
+	})
 }
 
-func (p *Provider) deprovision(id string) (operation, error) {
+func (p *Provider) deprovision(ctx context.Context, rec *record, id string) ([]byte, error) {
 	d, ok := p.provisioner.(Deprovisioner)
 	if !ok {
-		return operation{}, Unsupported("This provider does not support DELETE for an extension.")
+		return nil, Unsupported("This provider does not support DELETE for an extension.")
 	}
-	return operation{id, func(ctx context.Context) ([]byte, error) { return noAnswer, d.Deprovision(ctx, id) }}, nil
+	return p.call(ctx, rec, id, func(ctx context.Context) ([]byte, error) { return noAnswer, d.Deprovision(ctx, id) })
 }
