@@ -17,7 +17,8 @@ type payload interface{ signing() *signingMembers }
 // A provisionPayload is the body of a POST.
 type provisionPayload struct {
 	ProvisionRequest
-	email
+	OrganizationEmail Optional[string] `json:"organization_email"` // instead of the ProvisionRequest's
+	Email             jsontext.Value   `json:"email"`
 	signingMembers
 }
 
@@ -30,11 +31,10 @@ func (p *provisionPayload) request(g Generation) (*ProvisionRequest, error) {
 	if req.OrganizationID == "" {
 		return nil, invalidField("organization_id", mustNotBeEmpty)
 	}
-	address, err := p.address(&req.Extra)
-	if err != nil {
+	if err := takeEmail(&p.OrganizationEmail, p.Email, &req.Extra); err != nil {
 		return nil, err
 	}
-	req.OrganizationEmail = address.Value
+	req.OrganizationEmail = p.OrganizationEmail.Value
 	p.addTo(&req.Extra, g)
 	return req, checkAddress(req.IPAddress)
 }
@@ -42,14 +42,14 @@ func (p *provisionPayload) request(g Generation) (*ProvisionRequest, error) {
 // An updatePayload is the body of a PATCH.
 type updatePayload struct {
 	UpdateRequest
-	email
+	Email jsontext.Value `json:"email"`
 	signingMembers
 }
 
 // request does the same as provisionPayload.request.
-func (p *updatePayload) request(g Generation) (req *UpdateRequest, err error) {
-	req = &p.UpdateRequest
-	if req.OrganizationEmail, err = p.address(&req.Extra); err != nil {
+func (p *updatePayload) request(g Generation) (*UpdateRequest, error) {
+	req := &p.UpdateRequest
+	if err := takeEmail(&req.OrganizationEmail, p.Email, &req.Extra); err != nil {
 		return nil, err
 	}
 	p.addTo(&req.Extra, g)
@@ -91,23 +91,17 @@ func addExtra(extra *map[string]json.RawMessage, name string, value jsontext.Val
 	(*extra)[name] = json.RawMessage(value)
 }
 
-// An email is the organization's e-mail address. Fly.io's page calls the member
-// organization_email, and its example sends email.
-type email struct {
-	OrganizationEmail Optional[string] `json:"organization_email"`
-	Email             jsontext.Value   `json:"email"`
-}
-
-// address returns the address. If organization_email has a value, email is an extra.
-func (e *email) address(extra *map[string]json.RawMessage) (address Optional[string], err error) {
-	if _, ok := e.OrganizationEmail.Get(); ok || e.Email == nil {
-		addExtra(extra, "email", e.Email)
-		return e.OrganizationEmail, nil
+// takeEmail reads the organization's e-mail address from the member email, as in the
+// example on Fly.io's page. If organization_email has a value, email is an extra.
+func takeEmail(address *Optional[string], email jsontext.Value, extra *map[string]json.RawMessage) error {
+	if _, ok := address.Get(); ok || email == nil {
+		addExtra(extra, "email", email)
+		return nil
 	}
-	if err := address.UnmarshalJSON(e.Email); err != nil {
-		return address, invalidMember("email", err)
+	if err := address.UnmarshalJSON(email); err != nil {
+		return invalidMember("email", err)
 	}
-	return address, nil
+	return nil
 }
 
 // checkAddress refuses an address with a zone, which has no meaning on another machine.

@@ -29,7 +29,7 @@ type ProvisionRequest struct {
 	OrganizationName string `json:"organization_name"`
 	// OrganizationEmail is a permanent alias for the organization's admins. Fly.io
 	// sends it as "organization_email" or "email".
-	OrganizationEmail string `json:"-"`
+	OrganizationEmail string `json:"organization_email"`
 
 	// UserID, UserName, UserEmail and UserRole ("admin" or "member") describe the
 	// provisioning user. Key users by UserID: the e-mail is an alias.
@@ -58,18 +58,18 @@ type ProvisionRequest struct {
 //
 // See https://fly.io/docs/reference/extensions_api/#updating-extensions.
 type UpdateRequest struct {
-	Name              Optional[string] `json:"name"`
-	OrganizationID    Optional[string] `json:"organization_id"`
-	OrganizationName  Optional[string] `json:"organization_name"`
-	OrganizationEmail Optional[string] `json:"-"`
-	UserID            Optional[string] `json:"user_id"`
-	UserName          Optional[string] `json:"user_name"`
-	UserEmail         Optional[string] `json:"user_email"`
-	UserRole          Optional[string] `json:"user_role"`
-	PrimaryRegion     Optional[string] `json:"primary_region"`
+	Name              Optional[string] `json:"name,omitzero"`
+	OrganizationID    Optional[string] `json:"organization_id,omitzero"`
+	OrganizationName  Optional[string] `json:"organization_name,omitzero"`
+	OrganizationEmail Optional[string] `json:"organization_email,omitzero"`
+	UserID            Optional[string] `json:"user_id,omitzero"`
+	UserName          Optional[string] `json:"user_name,omitzero"`
+	UserEmail         Optional[string] `json:"user_email,omitzero"`
+	UserRole          Optional[string] `json:"user_role,omitzero"`
+	PrimaryRegion     Optional[string] `json:"primary_region,omitzero"`
 	// ReadRegions lists all replicas: an empty list removes every replica.
-	ReadRegions Optional[[]string]   `json:"read_regions"`
-	IPAddress   Optional[netip.Addr] `json:"ip_address"`
+	ReadRegions Optional[[]string]   `json:"read_regions,omitzero"`
+	IPAddress   Optional[netip.Addr] `json:"ip_address,omitzero"`
 
 	// Extra holds the raw values of all other members; see [ProvisionRequest].
 	Extra map[string]json.RawMessage `json:",embed"`
@@ -92,7 +92,16 @@ func OptionalOf[T any](value T) Optional[T] { return Optional[T]{Value: value, P
 // OptionalNull returns an Optional that is null.
 func OptionalNull[T any]() Optional[T] { return Optional[T]{Present: true, Null: true} }
 
-// UnmarshalJSON implements [json.Unmarshaler].
+// MarshalJSON implements [json.Marshaler]. It writes null for an absent member, which a
+// struct field with the option omitzero leaves out.
+func (o Optional[T]) MarshalJSON() ([]byte, error) {
+	if !o.Present || o.Null {
+		return []byte("null"), nil
+	}
+	return marshal(o.Value)
+}
+
+// UnmarshalJSON implements [json.Unmarshaler]. It keeps null apart from a value.
 func (o *Optional[T]) UnmarshalJSON(text []byte) error {
 	*o = Optional[T]{Present: true, Null: string(text) == "null"}
 	if o.Null {

@@ -4,8 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
+
+	jsonv2 "github.com/go-json-experiment/json"
 
 	"github.com/flyext/flyext"
 )
@@ -72,6 +76,42 @@ func TestOptional(t *testing.T) {
 		value, ok := tt.optional.Get()
 		if tt.optional.Present != tt.present || tt.optional.Null != tt.null || value != tt.value || ok != tt.ok {
 			t.Errorf("%s: got %+v, and Get returned %q, %t", tt.name, tt.optional, value, ok)
+		}
+	}
+}
+
+// A service may store a request as JSON, such as in a job queue. Both JSON packages
+// return what they stored.
+func TestRequestsSurviveAJobQueue(t *testing.T) {
+	t.Parallel()
+	extra := map[string]json.RawMessage{"plan": json.RawMessage(`"big"`)}
+	provision := flyext.ProvisionRequest{
+		ID: "x", Name: "n", OrganizationID: "o", OrganizationEmail: "a@b", UserName: "u", ReadRegions: []string{"mad"},
+		IPAddress: netip.MustParseAddr("fdaa::3"), Extra: extra,
+	}
+	update := flyext.UpdateRequest{
+		Name: flyext.OptionalOf(""), OrganizationEmail: flyext.OptionalOf("a@b"), UserName: flyext.OptionalNull[string](),
+		ReadRegions: flyext.OptionalOf([]string{"mad", "ord"}), IPAddress: flyext.OptionalOf(netip.MustParseAddr("fdaa::3")), Extra: extra,
+	}
+	for name, codec := range map[string]struct {
+		marshal   func(any) ([]byte, error)
+		unmarshal func([]byte, any) error
+	}{
+		"encoding/json": {json.Marshal, json.Unmarshal},
+		"json/v2": {
+			func(v any) ([]byte, error) { return jsonv2.Marshal(v) },
+			func(text []byte, v any) error { return jsonv2.Unmarshal(text, v) },
+		},
+	} {
+		for _, want := range []any{&provision, &update} {
+			text, err := codec.marshal(want)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			got := reflect.New(reflect.TypeOf(want).Elem()).Interface()
+			if err := codec.unmarshal(text, got); err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("%s: %s is read as %+v, %v; want %+v", name, text, got, err, want)
+			}
 		}
 	}
 }
