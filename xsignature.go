@@ -250,28 +250,8 @@ func sameTarget(base *url.URL, path string, target *url.URL) error {
 		return fmt.Errorf("x-signature: %w: the scheme differs", ErrURLMismatch)
 	case signed != ours:
 		return fmt.Errorf("x-signature: %w: the signed host is %q, and Config.BaseURL has %q", ErrURLMismatch, signed, ours)
-	case !samePath(target.EscapedPath(), path):
+	case !msgsig.SamePath(target.EscapedPath(), path):
 		return fmt.Errorf("x-signature: %w: the path differs", ErrURLMismatch)
 	}
 	return nil
-}
-
-// samePath compares the decoded elements of escaped paths: %2f equals %2F and differs
-// from a slash.
-func samePath(a, b string) bool {
-	if a == b {
-		return true
-	}
-	as, bs := strings.Split(a, "/"), strings.Split(b, "/")
-	if len(as) != len(bs) {
-		return false
-	}
-	for i := range as {
-		x, errX := url.PathUnescape(as[i])
-		y, errY := url.PathUnescape(bs[i])
-		if errX != nil || errY != nil || x != y {
-			return false
-		}
-	}
-	return true
 }

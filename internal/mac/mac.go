@@ -72,8 +72,6 @@ func parseHex(text string) (sum [Size]byte, ok bool) {
 	if text != strings.ToLower(text) && text != strings.ToUpper(text) {
 		return sum, false
 	}
-	var digits [2 * Size]byte
-	copy(digits[:], text)
-	n, err := hex.Decode(sum[:], digits[:])
+	n, err := hex.Decode(sum[:], []byte(text))
 	return sum, err == nil && n == Size
 }

@@ -11,6 +11,8 @@ package msgsig
 import (
 	"errors"
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -146,6 +148,17 @@ func Authority(scheme, host string) string {
 		return strings.TrimSuffix(host, ":80")
 	}
 	return host
+}
+
+// SamePath compares the decoded elements of escaped paths: %2f equals %2F and differs
+// from a slash.
+func SamePath(a, b string) bool {
+	as, bs := strings.Split(a, "/"), strings.Split(b, "/")
+	return slices.EqualFunc(as, bs, func(a, b string) bool {
+		x, errX := url.PathUnescape(a)
+		y, errY := url.PathUnescape(b)
+		return a == b || errX == nil && errY == nil && x == y
+	})
 }
 
 // appendLowerMethod appends the method in lower case, as draft-cavage and zntrio

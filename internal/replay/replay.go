@@ -28,12 +28,11 @@ const width = 10 // seconds per bucket
 // back. A Calendar is safe for concurrent use.
 type Calendar struct {
 	capacity int
-
-	mu      sync.Mutex
-	buckets map[int64]map[Key]struct{}
-	live    int   // keys in all buckets
-	horizon int64 // the latest dropped bucket
-	over    int64 // the argument of the last drop
+	mu       sync.Mutex // of the following fields
+	buckets  map[int64]map[Key]struct{}
+	live     int   // keys in all buckets
+	horizon  int64 // the latest dropped bucket
+	over     int64 // the argument of the last drop
 }
 
 // NewCalendar returns a calendar for up to capacity live keys.

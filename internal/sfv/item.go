@@ -128,20 +128,13 @@ func (p *parser) bytes() (Value, error) {
 var strictBase64 = base64.StdEncoding.Strict()
 
 // DecodeBase64 decodes strict base64. It refuses missing padding, and the line
-// breaks that encoding/base64 ignores. The result of up to 66 bytes, enough for
-// SHA-512, takes one allocation.
+// breaks that encoding/base64 ignores.
 func DecodeBase64(text string) (string, bool) {
-	if strings.IndexByte(text, '\n') >= 0 || strings.IndexByte(text, '\r') >= 0 {
+	if strings.ContainsAny(text, "\r\n") {
 		return "", false
 	}
-	var digits [88]byte
-	if len(text) > len(digits) {
-		b, err := strictBase64.DecodeString(text)
-		return string(b), err == nil
-	}
-	var b [66]byte
-	n, err := strictBase64.Decode(b[:], digits[:copy(digits[:], text)])
-	return string(b[:n]), err == nil
+	b, err := strictBase64.DecodeString(text)
+	return string(b), err == nil
 }
 
 func (p *parser) boolean() (Value, error) {

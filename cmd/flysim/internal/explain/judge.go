@@ -122,7 +122,7 @@ func (a *Answer) checkURL(q Question, p parameters) (refused bool) {
 		return true
 	}
 	path, _, _ := strings.Cut(q.Request.Target, "?")
-	if !samePath(signed.EscapedPath(), path) {
+	if !msgsig.SamePath(signed.EscapedPath(), path) {
 		refused = true
 		a.add("A proxy changed the path, or the provider sees it below a mount point: %s is signed, and %s arrived.", signed.EscapedPath(), path)
 	}
@@ -135,23 +135,6 @@ func (a *Answer) checkURL(q Question, p parameters) (refused bool) {
 		a.add("The Host header is %s, and %s is signed: a proxy rewrites Host. Compare the signed URL with the base URL, not with Host.", host, signed.Host)
 	}
 	return a.checkQuery(q, signed.RawQuery) || refused
-}
-
-// samePath compares escaped paths as the library does: %2f equals %2F and differs
-// from a slash.
-func samePath(a, b string) bool {
-	as, bs := strings.Split(a, "/"), strings.Split(b, "/")
-	if len(as) != len(bs) {
-		return false
-	}
-	for i := range as {
-		x, errX := url.PathUnescape(as[i])
-		y, errY := url.PathUnescape(bs[i])
-		if as[i] != bs[i] && (errX != nil || errY != nil || x != y) {
-			return false
-		}
-	}
-	return true
 }
 
 // checkTime compares the signed time with the clock.
