@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -51,45 +52,61 @@ func timedOut(cause error) error {
 	}
 }
 
-// A lockTable has a lock for each id in use.
+// A lockTable has a lock for each id in use. The calls that wait for a lock get it in the
+// order of their arrival.
 type lockTable struct {
 	mu    sync.Mutex
-	locks map[string]chan struct{} // closed when the lock is free again
+	locks map[string][]chan struct{} // the waiting calls by id; no entry for a free lock
 }
 
 // lock waits for the lock of an id, or for the context to end. It takes a free lock even
 // if the context has ended.
 func (t *lockTable) lock(ctx context.Context, id string) error {
-	for {
-		held := t.tryLock(id)
-		if held == nil {
-			return nil
-		}
-		select {
-		case <-held:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	turn := t.enqueue(id)
+	if turn == nil {
+		return nil
 	}
-}
-
-// tryLock takes a free lock, or returns the channel of a held one.
-func (t *lockTable) tryLock(id string) (held chan struct{}) {
+	select {
+	case <-turn:
+		return nil
+	case <-ctx.Done():
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if held, ok := t.locks[id]; ok {
-		return held
+	i := slices.Index(t.locks[id], turn)
+	if i < 0 { // unlock passed the lock on at the same moment
+		return nil
 	}
-	if t.locks == nil {
-		t.locks = make(map[string]chan struct{})
-	}
-	t.locks[id] = make(chan struct{})
-	return nil
+	t.locks[id] = slices.Delete(t.locks[id], i, i+1)
+	return ctx.Err()
 }
 
+// enqueue takes a free lock and returns nil, or returns a channel that is closed when it
+// is the caller's turn.
+func (t *lockTable) enqueue(id string) (turn chan struct{}) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.locks == nil {
+		t.locks = make(map[string][]chan struct{})
+	}
+	waiting, held := t.locks[id]
+	if held {
+		turn = make(chan struct{})
+		waiting = append(waiting, turn)
+	}
+	t.locks[id] = waiting
+	return turn
+}
+
+// unlock passes the lock on to the call that has waited longest.
 func (t *lockTable) unlock(id string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	close(t.locks[id])
-	delete(t.locks, id)
+	waiting := t.locks[id]
+	if len(waiting) == 0 {
+		delete(t.locks, id)
+		return
+	}
+	close(waiting[0])
+	t.locks[id] = waiting[1:]
 }

@@ -2,9 +2,12 @@ package flyext
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // A lock that is not in use takes no memory. Otherwise a client with a secret could
@@ -67,4 +70,37 @@ func TestLockTableUnderContention(t *testing.T) {
 	if len(table.locks) != 0 {
 		t.Errorf("%d locks in the table after the last unlock", len(table.locks))
 	}
+}
+
+// The calls that wait for a lock get it in the order of their arrival, so that an older
+// change does not overwrite a newer one. A call that gives up loses its place.
+func TestLockTableIsInOrder(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var table lockTable
+		if err := table.lock(t.Context(), "x1"); err != nil {
+			t.Fatal(err)
+		}
+		var order []int
+		for i := range 9 {
+			go func() {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				if i%3 == 1 {
+					ctx, cancel = context.WithTimeout(t.Context(), time.Second)
+				}
+				defer cancel()
+				if table.lock(ctx, "x1") == nil {
+					order = append(order, i) // under the lock
+					table.unlock("x1")
+				}
+			}()
+			synctest.Wait()
+		}
+		time.Sleep(time.Minute)
+		table.unlock("x1")
+		synctest.Wait()
+		if want := []int{0, 2, 3, 5, 6, 8}; !slices.Equal(order, want) || len(table.locks) != 0 {
+			t.Errorf("the order is %v, want %v; %d locks remain", order, want, len(table.locks))
+		}
+	})
 }

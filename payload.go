@@ -98,7 +98,7 @@ func takeEmail(address *Optional[string], email jsontext.Value, extra *map[strin
 		addExtra(extra, "email", email)
 		return nil
 	}
-	if err := address.UnmarshalJSON(email); err != nil {
+	if err := jsonv2.Unmarshal(email, address, payloadOptions); err != nil {
 		return invalidMember("email", err)
 	}
 	return nil
@@ -114,8 +114,19 @@ func checkAddress(a netip.Addr) error {
 
 // payloadOptions decode a payload of valid UTF-8, in which AllowInvalidUTF8 allows only
 // escaped lone surrogates.
-var payloadOptions = jsonv2.JoinOptions(
-	jsontext.AllowInvalidUTF8(true), jsonv2.WithUnmarshalers(jsonv2.UnmarshalFromFunc(readText)))
+var payloadOptions = jsonv2.JoinOptions(jsontext.AllowInvalidUTF8(true), jsonv2.WithUnmarshalers(jsonv2.JoinUnmarshalers(
+	jsonv2.UnmarshalFromFunc(readText), jsonv2.UnmarshalFromFunc(readOptional[string]),
+	jsonv2.UnmarshalFromFunc(readOptional[[]string]), jsonv2.UnmarshalFromFunc(readOptional[netip.Addr]),
+)))
+
+// readOptional keeps null apart from a value.
+func readOptional[T any](dec *jsontext.Decoder, o *Optional[T]) error {
+	o.Present, o.Null = true, dec.PeekKind() == 'n'
+	if o.Null {
+		return dec.SkipValue()
+	}
+	return jsonv2.UnmarshalDecode(dec, &o.Value)
+}
 
 var errNUL = errors.New("a text with a NUL character")
 

@@ -98,7 +98,10 @@ func TestUpdateRequestReachesTheProvisioner(t *testing.T) {
 
 func TestUpdatesThatAreRefused(t *testing.T) {
 	t.Parallel()
-	for _, body := range []string{`{"name":5}`, `{"organization_id":[]}`, `{"read_regions":"mad"}`, `{"ip_address":"x"}`} {
+	for _, body := range []string{
+		`{"name":5}`, `{"organization_id":[]}`, `{"read_regions":"mad"}`, `{"ip_address":"x"}`, `{"read_regions":["mad",null]}`,
+		`{"read_regions":["a\u0000"]}`, `{"ip_address":"fdaa::1%eth0"}`, `{"email":true}`,
+	} {
 		p := &testProvisioner{}
 		w := do(newProvider(t, p, nil), xsigned("PATCH", "/flyio/extensions/x1", body))
 		if a := readAnswer(t, w); w.Code != 422 || a.Error != "invalid_field" || len(p.recorded()) != 0 {

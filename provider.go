@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -189,6 +190,9 @@ func New(p Provisioner, c Config) (*Provider, error) {
 	}, nil
 }
 
+// Format implements [fmt.Formatter]. It redacts everything, whatever the verb.
+func (p *Provider) Format(f fmt.State, verb rune) { hidden{}.Format(f, verb) }
+
 // Authenticator returns the provider's authenticator, for the service's own signed
 // routes, such as POST {base}/extensions/eligibility. It has the verifier, the replay
 // store and the logger of the provider.
@@ -235,44 +239,42 @@ func (p *Provider) handle(ctx context.Context, w http.ResponseWriter, r *http.Re
 		w.Header().Set("Allow", strings.Join(to.methods, ", "))
 		return nil, newError(http.StatusMethodNotAllowed, CodeMethodNotAllowed, "This method is not allowed here.")
 	}
-	var m *Message
-	var v Verification
+	var answer []byte
 	err := catch(func() (err error) { // the service may have its own Verifier or ReplayStore
-		m, v, err = p.admit(ctx, w, r, rec, to)
+		answer, err = p.admitted(ctx, w, r, rec, to)
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	switch {
-	case to.name == routeEvents:
-		return p.receive(ctx, rec, m, v)
-	case to.name == routeList:
-		return p.list(ctx, rec, to.id)
-	case m.Method == http.MethodPost:
-		return p.provision(ctx, rec, m, v.Generation)
-	case m.Method == http.MethodPatch:
-		return p.update(ctx, rec, m, v.Generation, to.id)
-	case m.Method == http.MethodGet:
-		return p.fetch(ctx, rec, to.id)
-	}
-	return p.deprovision(ctx, rec, to.id)
+	return answer, err
 }
 
-// admit reads and verifies a request.
-func (p *Provider) admit(ctx context.Context, w http.ResponseWriter, r *http.Request, rec *record, to route) (*Message, Verification, error) {
+// admitted verifies a request and serves it.
+func (p *Provider) admitted(ctx context.Context, w http.ResponseWriter, r *http.Request, rec *record, to route) ([]byte, error) {
 	auth := p.auth
 	if to.name == routeEvents {
 		auth = p.eventAuth
 	}
 	m, err := auth.read(w, r)
 	if err != nil {
-		return nil, Verification{}, err
+		return nil, err
 	}
 	m.newPayload, m.isEvent = payloadOf(r.Method, to), to.name == routeEvents
 	v, err := auth.admit(ctx, m)
 	rec.verified(v, err)
-	return m, v, err
+	switch {
+	case err != nil:
+		return nil, err
+	case to.name == routeEvents:
+		return p.receive(ctx, rec, m, v)
+	case to.name == routeList:
+		return p.list(ctx, rec, to.id)
+	case r.Method == http.MethodPost:
+		return p.provision(ctx, rec, m, v.Generation)
+	case r.Method == http.MethodPatch:
+		return p.update(ctx, rec, m, v.Generation, to.id)
+	case r.Method == http.MethodGet:
+		return p.fetch(ctx, rec, to.id)
+	}
+	return p.deprovision(ctx, rec, to.id)
 }
 
 // payloadOf returns the constructor of a request's payload, or nil.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -286,6 +287,27 @@ func TestKeyPrintsItsID(t *testing.T) {
 	for _, got := range []string{fmt.Sprint(key), key.LogValue().String(), strings.Trim(string(text), `"`)} {
 		if got != "Key(k)" || err != nil {
 			t.Errorf("got %q, %v", got, err)
+		}
+	}
+}
+
+// A Verifier of the service that replaces the whole Message gets a logged 500.
+func TestVerifierReplacesTheMessage(t *testing.T) {
+	t.Parallel()
+	for name, replace := range map[string]verifierFunc{
+		"all fields": func(m *flyext.Message) { *m = flyext.Message{Method: m.Method, Body: m.Body} },
+		"the method": func(m *flyext.Message) { m.Method = "POST" },
+	} {
+		p := &testProvisioner{}
+		log := &logBuffer{}
+		h := newProvider(t, p, func(c *flyext.Config) { c.Verifier, c.Logger = replace, log.logger() })
+		w := do(h, httptest.NewRequest("PATCH", "/flyio/extensions/x1", strings.NewReader(`{"name":"n"}`)))
+		want, calls := 500, 0
+		if name == "the method" { // the route does not depend on it
+			want, calls = 200, 1
+		}
+		if w.Code != want || len(p.recorded()) != calls || (want == 500) != strings.Contains(log.text(), "panic") {
+			t.Errorf("%s: got %d %s and the calls %v, want %d and %d calls; log: %s", name, w.Code, w.Body, p.recorded(), want, calls, log.text())
 		}
 	}
 }

@@ -90,7 +90,6 @@ const (
 // Accept gives JSON at least the weight of HTML. Redirects go only to Fly.io and to the
 // URLs that the functions of SSOConfig return, never to a URL of the request.
 type SignOn struct {
-	hidden
 	sso     SSOConfig
 	oauth   oauth2.Config
 	client  *http.Client
@@ -101,6 +100,9 @@ type SignOn struct {
 	now     func() time.Time
 	log     *slog.Logger
 }
+
+// Format implements [fmt.Formatter]. It redacts everything, whatever the verb.
+func (s *SignOn) Format(f fmt.State, verb rune) { hidden{}.Format(f, verb) }
 
 // NewSignOn returns a sign-on that uses the fields BaseURL, SSO, Now and Logger. It
 // returns an error for an invalid or insecure configuration, such as a missing field, a

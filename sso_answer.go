@@ -2,8 +2,11 @@ package flyext
 
 import (
 	"errors"
+	"net/http"
+	"net/url"
 	"strings"
 
+	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -28,22 +31,37 @@ func members(body []byte) (map[string]jsontext.Value, error) {
 	return b.members, err
 }
 
-// A tokenAnswer is a response of the token endpoint (RFC 6749, sections 5.1 and 5.2).
-type tokenAnswer struct {
-	failure                          string // an error code
-	accessToken, refreshToken, scope string
-}
+// A tokenAnswer is a successful response of the token endpoint (RFC 6749, section 5.1).
+type tokenAnswer struct{ accessToken, refreshToken, scope string }
 
 func decodeToken(body []byte) (*tokenAnswer, error) {
 	m, err := members(body)
 	if err != nil {
 		return nil, err
 	}
-	t := &tokenAnswer{textOf(m["error"]), textOf(m["access_token"]), textOf(m["refresh_token"]), scopeOf(m["scope"])}
-	if t.failure == "" && t.accessToken == "" {
+	t := &tokenAnswer{textOf(m["access_token"]), textOf(m["refresh_token"]), scopeOf(m["scope"])}
+	if t.accessToken == "" {
 		return nil, errAccessToken
 	}
 	return t, nil
+}
+
+// failureOf returns the error code in a response of the token endpoint (RFC 6749,
+// section 5.2), or "". Some servers refuse with a form instead of JSON. A refusal must be
+// found even in a malformed object, because it ends a session; see [SignOn.Recheck].
+func failureOf(status int, body []byte) string {
+	var answer struct {
+		Error jsontext.Value `json:"error"`
+	}
+	if jsontext.Value(body).Kind() == '{' {
+		_ = jsonv2.Unmarshal(body, &answer, jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
+		return textOf(answer.Error)
+	}
+	form, err := url.ParseQuery(string(body))
+	if err != nil || status != http.StatusBadRequest {
+		return ""
+	}
+	return form.Get("error")
 }
 
 // scopeOf returns a scope, which some servers write as an array.

@@ -24,17 +24,47 @@ func TestInvalidGrantAsText(t *testing.T) {
 	st.wantRefusal(b.get(b.authorize(b.begin("x1"))), http.StatusForbidden, flyext.CodeInvalidGrant)
 }
 
-// The answer to a failed exchange may be a form instead of JSON.
-func TestInvalidGrantAsForm(t *testing.T) {
+// An invalid grant is found in each form of a refusal, because it ends a session, and in
+// no other response.
+func TestFailedExchange(t *testing.T) {
 	t.Parallel()
-	st := newSSOTest(t)
-	st.fly.token = func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/x-www-form-urlencoded")
-		w.WriteHeader(http.StatusBadRequest)
-		_, _ = io.WriteString(w, "error=invalid_grant")
+	for name, c := range map[string]struct {
+		status int
+		body   string
+		code   string
+	}{
+		"JSON":                     {400, `{"error":"invalid_grant","error_description":"expired"}`, flyext.CodeInvalidGrant},
+		"JSON with success":        {200, `{"error":"invalid_grant"}`, flyext.CodeInvalidGrant},
+		"JSON with a token":        {400, `{"error":"invalid_grant","access_token":"a"}`, flyext.CodeInvalidGrant},
+		"unauthorized":             {401, `{"error":"invalid_grant"}`, flyext.CodeInvalidGrant},
+		"not UTF-8":                {400, "{\"error\":\"invalid_grant\",\"error_description\":\"\xff\"}", flyext.CodeInvalidGrant},
+		"a member twice":           {400, `{"error":"x","error":"invalid_grant"}`, flyext.CodeInvalidGrant},
+		"form":                     {400, `error=invalid_grant&error_description=expired`, flyext.CodeInvalidGrant},
+		"form with success":        {200, `error=invalid_grant`, flyext.CodeFlyUnavailable},
+		"form of a failed server":  {502, `error=invalid_grant`, flyext.CodeFlyUnavailable},
+		"malformed form":           {400, `error=invalid_grant&a=%zz`, flyext.CodeFlyUnavailable},
+		"form inside JSON":         {400, `{"x":"&error=invalid_grant&"}`, flyext.CodeFlyUnavailable},
+		"another error":            {400, `{"error":"invalid_client"}`, flyext.CodeFlyUnavailable},
+		"an error that is no text": {400, `{"error":["invalid_grant"]}`, flyext.CodeFlyUnavailable},
+		"a token without success":  {400, `{"access_token":"a"}`, flyext.CodeFlyUnavailable},
+		"HTML":                     {502, `<html>error=invalid_grant</html>`, flyext.CodeFlyUnavailable},
+		"nothing":                  {400, ``, flyext.CodeFlyUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			st := newSSOTest(t)
+			st.fly.token = func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(c.status)
+				_, _ = io.WriteString(w, c.body)
+			}
+			b := st.browser()
+			status := http.StatusForbidden
+			if c.code == flyext.CodeFlyUnavailable {
+				status = http.StatusBadGateway
+			}
+			st.wantRefusal(b.get(b.authorize(b.begin("x1"))), status, c.code)
+		})
 	}
-	b := st.browser()
-	st.wantRefusal(b.get(b.authorize(b.begin("x1"))), http.StatusForbidden, flyext.CodeInvalidGrant)
 }
 
 const (

@@ -23,7 +23,7 @@ import (
 //
 // See https://fly.io/docs/reference/extensions_api/#single-sign-on-flow.
 type SSOConfig struct {
-	hidden
+	hidden `json:"-"`
 
 	// ClientID and ClientSecret are issued by Fly.io.
 	ClientID     string

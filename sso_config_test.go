@@ -64,9 +64,13 @@ func TestSSOPrintsNoSecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	provider, err := flyext.New(&testProvisioner{}, st.config())
+	if err != nil {
+		t.Fatal(err)
+	}
 	var text strings.Builder
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
-		fmt.Fprintf(&text, verb+verb+verb+verb+verb, sso, *sso, config, &config, signOn)
+		fmt.Fprintf(&text, verb+verb+verb+verb+verb+verb, sso, *sso, config, &config, signOn, provider)
 	}
 	for _, v := range []any{sso, *sso, signOn} {
 		body, err := json.Marshal(v)

@@ -13,7 +13,7 @@ import (
 // organization. It holds a refresh token, so printing, logging and marshalling redact
 // everything.
 type Grant struct {
-	hidden
+	hidden         `json:"-"`
 	UserID         string
 	OrganizationID string
 

@@ -112,18 +112,16 @@ func (s *SignOn) requestToken(ctx context.Context, form url.Values) (*tokenAnswe
 	if err != nil {
 		return nil, flyError(fmt.Errorf("token endpoint: %w", err))
 	}
-	answer, err := decodeToken(body)
-	switch {
-	case status/100 == 2 && err != nil:
-		return nil, flyError(fmt.Errorf("token endpoint: %w", err))
-	case err != nil: // some servers refuse with a form
-		form, _ := url.ParseQuery(string(body))
-		answer = &tokenAnswer{failure: form.Get("error")}
-	case status/100 == 2 && answer.failure == "":
+	failure := failureOf(status, body)
+	if status/100 == 2 && failure == "" {
+		answer, err := decodeToken(body)
+		if err != nil {
+			return nil, flyError(fmt.Errorf("token endpoint: %w", err))
+		}
 		return answer, nil
 	}
-	cause := fmt.Errorf("token endpoint: status %d, error %q", status, knownError(answer.failure))
-	if answer.failure == "invalid_grant" {
+	cause := fmt.Errorf("token endpoint: status %d, error %q", status, knownError(failure))
+	if failure == "invalid_grant" {
 		return nil, signOnError(CodeInvalidGrant, cause)
 	}
 	return nil, flyError(cause)

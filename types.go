@@ -9,12 +9,13 @@ import (
 	"regexp"
 	"strings"
 	"unicode/utf8"
-
-	jsonv2 "github.com/go-json-experiment/json"
 )
 
 // A ProvisionRequest is the body of POST {base}/extensions: Fly.io's request for a new
 // extension. Only ID and OrganizationID are always present.
+//
+// A service may store a request as JSON. The names are those of the protocol. Read the
+// JSON with the package that wrote it: encoding/json has Extra as a member of its own.
 //
 // See https://fly.io/docs/reference/extensions_api/#resource-provisioning.
 type ProvisionRequest struct {
@@ -98,7 +99,7 @@ func (o Optional[T]) MarshalJSON() ([]byte, error) {
 	if !o.Present || o.Null {
 		return []byte("null"), nil
 	}
-	return marshal(o.Value)
+	return json.Marshal(o.Value)
 }
 
 // UnmarshalJSON implements [json.Unmarshaler]. It keeps null apart from a value.
@@ -107,7 +108,7 @@ func (o *Optional[T]) UnmarshalJSON(text []byte) error {
 	if o.Null {
 		return nil
 	}
-	return jsonv2.Unmarshal(text, &o.Value, payloadOptions)
+	return json.Unmarshal(text, &o.Value)
 }
 
 // Get returns the value, and reports whether there is one: false for absent and null.

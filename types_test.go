@@ -115,3 +115,24 @@ func TestRequestsSurviveAJobQueue(t *testing.T) {
 		}
 	}
 }
+
+// json/v2 decodes a configuration, and prints none of it.
+func TestConfigurationsDecode(t *testing.T) {
+	t.Parallel()
+	sso, webhooks := flyext.SSOConfig{}, flyext.WebhookConfig{}
+	for name, config := range map[string]any{
+		`{"ClientID":"c","StateKey":"canary"}`:   &sso,
+		`{"ProviderName":"p","Secret":"canary"}`: &webhooks,
+	} {
+		if err := jsonv2.Unmarshal([]byte(name), config); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		text, err := jsonv2.Marshal(struct{ Config any }{config}, jsonv2.Deterministic(true))
+		if err != nil || string(text) != `{"Config":"[redacted]"}` {
+			t.Errorf("%s is written as %s, %v", name, text, err)
+		}
+	}
+	if sso.ClientID != "c" || webhooks.ProviderName != "p" {
+		t.Error("a configuration was not decoded")
+	}
+}

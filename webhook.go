@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -23,7 +24,7 @@ import (
 // A WebhookConfig configures [Webhooks]. ProviderName and Secret are required. Printing
 // and logging redact everything.
 type WebhookConfig struct {
-	hidden
+	hidden `json:"-"`
 
 	// ProviderName is Fly.io's name for the provider, such as "logjam".
 	ProviderName string
@@ -118,7 +119,6 @@ const (
 //
 // See https://fly.io/docs/reference/extensions_api/#webhooks.
 type Webhooks struct {
-	hidden
 	endpoint string
 	key      *mac.Key
 	client   *http.Client
@@ -173,6 +173,9 @@ func sleep(ctx context.Context, d time.Duration) error {
 		return ctx.Err()
 	}
 }
+
+// Format implements [fmt.Formatter]. It redacts everything, whatever the verb.
+func (w *Webhooks) Format(f fmt.State, verb rune) { hidden{}.Format(f, verb) }
 
 // The actions of webhooks, in [WebhookError.Action].
 const (
