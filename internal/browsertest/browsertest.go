@@ -94,7 +94,8 @@ func Main(m *testing.M) int {
 
 // New opens a browser without cookies and closes it when the test ends. The browser
 // reaches only localhost and 127.0.0.1, and accepts any certificate. Without
-// Chromium the test is skipped, or fails with CI=true.
+// Chromium the test is skipped, or fails with CI=true. With -short it is skipped, as
+// each test of a separate program.
 //
 // Only two tests have browsers at the same time; others wait in New. A test may
 // open several browsers, for several users. A test with a browser must not wait for
@@ -112,6 +113,9 @@ func New(t testing.TB) *Tab {
 // start starts Chromium, or skips the test if it is not installed.
 func start(t testing.TB) context.Context {
 	t.Helper()
+	if testing.Short() { // .ci/run sets -short together with -race
+		t.Skip("-short leaves out the tests with a browser")
+	}
 	ctx, err := chromium()
 	if errors.Is(err, errNoChromium) && os.Getenv("CI") != "true" {
 		t.Skip(err)
