@@ -132,6 +132,9 @@ func oneLine(s string) string {
 		if left--; left < 0 {
 			return -1
 		}
+		if ' ' <= r && r <= '~' { // unicode.In is slow
+			return r
+		}
 		joiner := r == '\u200c' || r == '\u200d' // Persian and other scripts need them
 		if !joiner && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
 			return ' '

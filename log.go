@@ -74,10 +74,11 @@ func (rec *record) verified(v Verification, err error) {
 
 // unreplayable records the verdict of the replay store, if err has one.
 func (rec *record) unreplayable(err error) {
+	e, _ := errors.AsType[*Error](err)
 	switch {
 	case errors.Is(err, ErrReplayed):
 		rec.Replay = ReplayRepeated
-	case asError(err).Code == CodeReplayUnavailable:
+	case e != nil && e.Code == CodeReplayUnavailable:
 		rec.Replay = ReplayUnavailable
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
-	"regexp"
 	"strings"
 	"unicode/utf8"
 )
@@ -189,14 +188,22 @@ func (s Secrets) LogValue() slog.Value { return slog.AnyValue(s.redact()) }
 // MarshalJSON implements [json.Marshaler]. It redacts the values.
 func (s Secrets) MarshalJSON() ([]byte, error) { return json.Marshal(s.redact()) }
 
-// envName is the name of a variable in a shell (POSIX.1-2017, section 8.1).
-var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+const (
+	digits  = "0123456789"
+	letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_"
+)
+
+// isEnvName reports whether a shell accepts the name of a variable (POSIX.1-2017,
+// section 8.1).
+func isEnvName(name string) bool {
+	return strings.Trim(name, letters+digits) == "" && strings.TrimLeft(name, digits) == name && name != ""
+}
 
 // check returns an error for a name or a value that cannot be an environment variable.
 // The error has the name, never the value.
 func (s Secrets) check() error {
 	for name, value := range s {
-		if !envName.MatchString(name) {
+		if !isEnvName(name) {
 			return fmt.Errorf("secret name %q cannot be an environment variable; use letters, digits and underscores", name)
 		}
 		if !utf8.ValidString(value) || strings.Contains(value, "\x00") {
