@@ -53,7 +53,7 @@ func timedOut(cause error) error {
 }
 
 // A lockTable has a lock for each id in use. The calls that wait for a lock get it in the
-// order of their arrival.
+// order in which they came.
 type lockTable struct {
 	mu    sync.Mutex
 	locks map[string][]chan struct{} // the waiting calls by id; no entry for a free lock

@@ -96,7 +96,7 @@ func TestLockTableIsInOrder(t *testing.T) {
 			}()
 			synctest.Wait()
 		}
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute) // on the fake clock of synctest
 		table.unlock("x1")
 		synctest.Wait()
 		if want := []int{0, 2, 3, 5, 6, 8}; !slices.Equal(order, want) || len(table.locks) != 0 {

@@ -16,11 +16,11 @@ import (
 // two JSON parsers might read differently: duplicate members, bytes that are not UTF-8,
 // and a second value. An escaped lone surrogate decodes to U+FFFD.
 func decodePayload(body []byte, into any) error {
-	lenient := jsontext.AllowInvalidUTF8(utf8.Valid(body))
+	lenient := jsontext.AllowInvalidUTF8(utf8.Valid(body)) // in valid UTF-8 this allows only lone surrogates
 	if jsontext.Value(body).Kind() != '{' {
 		return whyNoObject(body, lenient)
 	}
-	err := jsonv2.Unmarshal(body, into, payloadOptions, lenient)
+	err := jsonv2.Unmarshal(body, into, payloadRules, lenient)
 	if wrong, ok := errors.AsType[*jsonv2.SemanticError](err); ok {
 		name, _, _ := strings.Cut(strings.TrimPrefix(string(wrong.JSONPointer), "/"), "/")
 		return invalidMember(name, err)

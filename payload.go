@@ -98,7 +98,7 @@ func takeEmail(address *Optional[string], email jsontext.Value, extra *map[strin
 		addExtra(extra, "email", email)
 		return nil
 	}
-	if err := jsonv2.Unmarshal(email, address, payloadOptions); err != nil {
+	if err := jsonv2.Unmarshal(email, address, payloadRules, jsontext.AllowInvalidUTF8(true)); err != nil { // the body is UTF-8
 		return invalidMember("email", err)
 	}
 	return nil
@@ -112,12 +112,11 @@ func checkAddress(a netip.Addr) error {
 	return nil
 }
 
-// payloadOptions decode a payload of valid UTF-8, in which AllowInvalidUTF8 allows only
-// escaped lone surrogates.
-var payloadOptions = jsonv2.JoinOptions(jsontext.AllowInvalidUTF8(true), jsonv2.WithUnmarshalers(jsonv2.JoinUnmarshalers(
+// payloadRules decode the members of a payload.
+var payloadRules = jsonv2.WithUnmarshalers(jsonv2.JoinUnmarshalers(
 	jsonv2.UnmarshalFromFunc(readText), jsonv2.UnmarshalFromFunc(readOptional[string]),
 	jsonv2.UnmarshalFromFunc(readOptional[[]string]), jsonv2.UnmarshalFromFunc(readOptional[netip.Addr]),
-)))
+))
 
 // readOptional keeps null apart from a value.
 func readOptional[T any](dec *jsontext.Decoder, o *Optional[T]) error {

@@ -17,9 +17,9 @@ import (
 // capability get 501.
 //
 // Methods must be idempotent on the id, because Fly.io repeats a request after a
-// failure. In one process, calls for the same id run one after another, in the order of
-// their arrival. Calls for different ids run concurrently. The id that Fly.io chose and
-// an id that Provision returned in its place count as different ids.
+// failure. In one process, calls for the same id run one after another, in the order in
+// which they were admitted. Calls for different ids run concurrently. The id that Fly.io
+// chose and an id that Provision returned in its place count as different ids.
 //
 // The context is cancelled after [Config.Timeout], not when the client disconnects.
 // If a method returns the context's error, the client gets 504. A method that ignores

@@ -153,14 +153,14 @@ func NewSignOn(c Config) (*SignOn, error) {
 // One field of the destination is enough. If both are set and the extension belongs to
 // another organization, the response is 404.
 func (s *SignOn) Begin(w http.ResponseWriter, r *http.Request, to Destination) {
-	s.begin(w, r, &record{log: s.log}, to)
+	route := routeDashboard
+	if to.ExtensionID != "" {
+		route = routeSSO
+	}
+	s.begin(w, r, &record{log: s.log, Outcome: Outcome{Route: route}}, to)
 }
 
 func (s *SignOn) begin(w http.ResponseWriter, r *http.Request, rec *record, to Destination) {
-	rec.Route = routeDashboard
-	if to.ExtensionID != "" {
-		rec.Route = routeSSO
-	}
 	s.serve(w, r, rec, func(w *statusWriter, r *http.Request) error {
 		ctx, cancel := context.WithTimeout(r.Context(), s.sso.Timeout)
 		defer cancel()
@@ -229,11 +229,10 @@ func (s *SignOn) resolve(ctx context.Context, to Destination) (Destination, erro
 // If the user loads the page again, Callback redirects to the URL of
 // [SSOConfig.SignedIn], if there is one.
 func (s *SignOn) Callback(w http.ResponseWriter, r *http.Request) {
-	s.callback(w, r, &record{log: s.log})
+	s.callback(w, r, &record{log: s.log, Outcome: Outcome{Route: callbackPath}})
 }
 
 func (s *SignOn) callback(w http.ResponseWriter, r *http.Request, rec *record) {
-	rec.Route = callbackPath
 	s.serve(w, r, rec, func(w *statusWriter, r *http.Request) error {
 		ctx, cancel := context.WithTimeout(r.Context(), s.sso.Timeout)
 		defer cancel()

@@ -153,3 +153,61 @@ func TestSSOTimeoutDefault(t *testing.T) {
 		t.Errorf("OrganizationOf has %v, want 10 seconds", left)
 	}
 }
+
+// The records of a sign-on on the service's own routes name the half of the handshake.
+func TestSSORecordsNameTheRoute(t *testing.T) {
+	t.Parallel()
+	log := &logBuffer{}
+	config := newSSOTest(t).config()
+	config.Logger = log.logger()
+	signOn, err := flyext.NewSignOn(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := httptest.NewRequest("POST", "/flyio/start", nil)
+	for want, call := range map[string]func(http.ResponseWriter){
+		"/extensions/{id}/sso": func(w http.ResponseWriter) { signOn.Begin(w, refused, flyext.Destination{ExtensionID: "x1"}) },
+		"/organizations/{organization_id}/sso": func(w http.ResponseWriter) {
+			signOn.Begin(w, refused, flyext.Destination{OrganizationID: "o1"})
+		},
+		"/callback": func(w http.ResponseWriter) { signOn.Callback(w, refused) },
+	} {
+		call(httptest.NewRecorder())
+		if !strings.Contains(log.text(), want) {
+			t.Errorf("the log has no route %s: %s", want, log.text())
+		}
+	}
+}
+
+// If Fly.io sends no new refresh token, the old one stays valid (RFC 6749, section 6).
+func TestRecheckKeepsTheRefreshToken(t *testing.T) {
+	t.Parallel()
+	fly := http.NewServeMux()
+	fly.HandleFunc("POST /oauth/token", func(w http.ResponseWriter, r *http.Request) {
+		if r.FormValue("refresh_token") != "r1" || r.FormValue("grant_type") != "refresh_token" {
+			w.WriteHeader(http.StatusBadRequest)
+		}
+		_, _ = io.WriteString(w, `{"access_token":"a"}`)
+	})
+	fly.HandleFunc("GET /oauth/token/info", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"user_id":"u1","organizations":[{"id":"o1","role":"admin"}]}`)
+	})
+	config := newSSOTest(t).config()
+	config.SSO.KeepGrant, config.SSO.HTTPClient = true, &http.Client{Transport: world{"api.fly.io": fly}}
+	signOn, err := flyext.NewSignOn(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored := `{"user_id":"u1","organization_id":"o1","refresh_token":"r1"}`
+	grant, err := flyext.ParseGrant([]byte(stored))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := signOn.Recheck(t.Context(), grant)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := id.Grant.Reveal(); err != nil || string(text) != stored {
+		t.Errorf("the new grant is %s, %v; want %s", text, err, stored)
+	}
+}
